@@ -1,0 +1,1 @@
+"""From rows to tables, fits, claims and figures. Imports `rlhf_lab.records` and nothing else of the package."""

@@ -1,0 +1,1 @@
+"""Command lines that only read records: rlhf-figures and rlhf-runs."""

@@ -1,0 +1,41 @@
+"""A stage's numbers as it runs: lines of `metrics.jsonl`, and whoever listens (progress display, job record, tracker)."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+Listener = Callable[[dict[str, Any]], None]
+LISTENERS: list[Listener] = []  # set by the command line for the job that this process runs
+
+
+class Metrics:
+    """Writes `out/metrics.jsonl`, one line per call; every line is also handed to the listeners."""
+
+    def __init__(self, out: Path, total: int | None = None) -> None:
+        self._stream = (out / "metrics.jsonl").open("a", buffering=1)
+        self._total = total
+
+    def __enter__(self) -> Metrics:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
+        self._stream.close()
+
+    def log(self, step: int, **values: float) -> None:
+        """Record `values` at optimiser step `step`; FloatingPointError names a value that is not finite."""
+        for name, value in values.items():
+            if not math.isfinite(value):
+                raise FloatingPointError(f"{name} is {value} at step {step}: the run stops here")
+        line = {"step": step, **{name: round(float(value), 6) for name, value in values.items()}}
+        self._stream.write(json.dumps(line) + "\n")
+        self.progress(step, line)
+
+    def progress(self, step: int, line: dict[str, Any] | None = None) -> None:
+        """Tell the listeners how far the stage is (`step` of `total`) without recording a line."""
+        for listener in LISTENERS:
+            listener({"done": step, "total": self._total, "line": line})

@@ -1,0 +1,104 @@
+"""The whole shape of an experiment on one screen: which stage feeds which.
+
+    task ── base ── sft ─┬─ preferences ── reward_model ─┐
+                         └───────────────────────────── policy ── score (gold, proxy, judges) ── run
+
+`plan` builds this graph of keys without making anything; `rlhf_lab.execution` makes what is missing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from importlib import import_module
+
+from rlhf_lab import sources
+from rlhf_lab.config import (
+    Experiment,
+    Labeler,
+    Model,
+    PairFile,
+    PreferencePairs,
+    Preferences,
+    RewardInit,
+    RewardModel,
+    content_fields,
+)
+from rlhf_lab.store import Node
+
+
+@dataclass(slots=True)
+class Labelled:
+    """The configuration of the preferences stage: how many pairs, and who labels them."""
+
+    preferences: Preferences
+    labeler: Labeler
+
+
+@dataclass(slots=True)
+class Training:
+    """The part of a reward model's configuration that its own stage uses; the trunk comes as an input."""
+
+    init: RewardInit
+    epochs: int
+    batch: int
+    lr: float
+    seed: int
+
+
+@dataclass(slots=True)
+class Scorer:
+    """One scorer of stored samples."""
+
+    name: str  # gold, proxy, or a judge as "module:function"
+    source: str | None = None  # digest of a judge's module
+
+
+@dataclass(slots=True)
+class Run:
+    """The leaf: nothing of its own, it ties samples and scores together."""
+
+
+def node(stage: str, config: object, **inputs: Node) -> Node:
+    """A node of the stage in module `stage`, at that module's VERSION."""
+    contents = {
+        name: sources.fingerprint(value, getattr(config, "revision", None))
+        for name, value in content_fields(config).items()
+    }
+    return Node(stage, import_module(stage).VERSION, config, inputs, contents)
+
+
+def language_model(model: Model, task: Node) -> Node:
+    """The model before fine-tuning: trained from scratch on the task's corpus, or a given checkpoint."""
+    return node(model.STAGE, model, task=task)
+
+
+def reward_model(config: RewardModel, task: Node, pairs: Node) -> Node:
+    """A reward model of its own size, on `pairs`."""
+    training = Training(config.init, config.epochs, config.batch, config.lr, config.seed)
+    trunk = language_model(config.model, task)
+    return node("rlhf_lab.stages.reward_model", training, task=task, pairs=pairs, trunk=trunk)
+
+
+def plan(experiment: Experiment) -> Node:
+    """The leaf of the experiment's graph; `plan(e).walk()` yields every stage, inputs first."""
+    e = experiment
+    task, gold = node(e.task.STAGE, e.task), {}  # the rubric is a gold that needs no model
+    if isinstance(e.task, PreferencePairs):
+        task = node(e.task.STAGE, PairFile(*(getattr(e.task, f.name) for f in fields(PairFile))))
+        gold["gold"] = reward_model(e.task.gold, task, pairs=task)
+
+    sft = node("rlhf_lab.stages.sft", e.sft, task=task, base=language_model(e.model, task))
+    pairs = node(
+        "rlhf_lab.stages.preferences", Labelled(e.preferences, e.labeler), task=task, sft=sft, **gold
+    )
+    proxy = reward_model(e.rm, task, pairs)
+
+    needed = {"proxy": proxy} if e.policy.NEEDS_REWARD_MODEL else {}
+    samples = node(e.policy.STAGE, e.policy, task=task, sft=sft, **needed)
+
+    def score(scorer: Scorer, **model: Node) -> Node:
+        return node("rlhf_lab.stages.score", scorer, task=task, samples=samples, **model)
+
+    scores = {"gold": score(Scorer("gold"), **gold), "proxy": score(Scorer("proxy"), proxy=proxy)}
+    scores |= {name: score(Scorer(name, sources.module_digest(name))) for name in e.score.extra}
+    return node("rlhf_lab.stages.run", Run(), samples=samples, **scores)

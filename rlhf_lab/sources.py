@@ -1,0 +1,35 @@
+"""What stands behind the names in a configuration: digests of files, commits of hub repositories, judges' modules."""
+
+from __future__ import annotations
+
+import re
+from importlib.util import find_spec
+from pathlib import Path
+
+from rlhf_lab.store import file_digest
+
+COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+def fingerprint(name: str, revision: str | None) -> str:
+    """The digest of the contents of a local file or folder, or `id@commit` of a hub repository.
+
+    Raises ValueError when `name` is neither there nor a hub id with a pinned commit.
+    """
+    path = Path(name).expanduser()
+    if path.exists():
+        return file_digest(path)
+    if revision is not None and COMMIT.fullmatch(revision) and re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
+        return f"{name}@{revision}"
+    raise ValueError(
+        f"found no file or folder {name!r}: give an existing path, or a hub id with revision= its 40-digit commit"
+    )
+
+
+def module_digest(function: str) -> str:
+    """The digest of the source of a judge "module:function"; ValueError when there is no such module."""
+    module, _, name = function.partition(":")
+    spec = find_spec(module) if module and name else None
+    if spec is None or spec.origin is None:
+        raise ValueError(f"found no judge {function!r}: expected module:function with an importable module")
+    return file_digest(Path(spec.origin))

@@ -1,0 +1,1 @@
+"""Pipeline stages: one file each, `VERSION` and `run(config, inputs, out, runtime)`."""

@@ -1,0 +1,188 @@
+"""What has been made, once: folders named by the digest of everything that determines their contents.
+
+`store/<stage>/<key>/` is one artifact. It counts as made when it holds `manifest.json`, and it gets there by one rename
+of a finished folder, so that a killed worker leaves nothing that looks made. A lock per key keeps two workers from doing
+the same work; were it to fail (some network file systems ignore locks), both would make the same thing and the second
+rename would lose, harmlessly: locks save work here, renames keep the truth.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, is_dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+MANIFEST = "manifest.json"
+
+
+def canonical(value: Any) -> Any:
+    """`value` as JSON types that serialise the same in every process; TypeError for anything that might not."""
+    if isinstance(value, Enum):
+        return value.value
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"a configuration value must be finite, got {value}")
+        return int(value) if value.is_integer() and abs(value) < 2**53 else value
+    if is_dataclass(value) and not isinstance(value, type):
+        named = {f.name: canonical(getattr(value, f.name)) for f in fields(value)}
+        return {"class": type(value).__name__, **named}
+    if isinstance(value, Mapping):
+        return {str(k): canonical(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [canonical(v) for v in value]
+    raise TypeError(f"cannot key a {type(value).__name__}: use numbers, strings, lists, enums and dataclasses")
+
+
+def digest(value: Any) -> str:
+    """The first 20 hexadecimal digits of the SHA-256 of the canonical JSON of `value`."""
+    text = json.dumps(canonical(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def file_digest(path: Path) -> str:
+    """The SHA-256 of a file's bytes, or of a folder's relative names and bytes."""
+    if path.is_file():
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else (
+                hashlib.sha256(stream.read()).hexdigest()
+            )
+    inside = sorted(p for p in path.rglob("*") if p.is_file())
+    listing = [(p.relative_to(path).as_posix(), file_digest(p)) for p in inside]
+    return hashlib.sha256(json.dumps(listing).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Node:
+    """One stage with one configuration and its inputs: what can be made, whether or not it has been."""
+
+    stage: str  # module that holds VERSION and run(config, inputs, out, runtime)
+    version: int
+    config: Any
+    inputs: Mapping[str, Node] = field(default_factory=dict)
+    contents: Mapping[str, str] = field(default_factory=dict)  # digests that stand for the config's file names
+    key: str = ""
+
+    def __post_init__(self) -> None:
+        """Derive the key from everything that determines the result."""
+        named = {f.name: getattr(self.config, f.name) for f in fields(self.config)}
+        named |= self.contents
+        identity = {
+            "stage": self.stage,
+            "version": self.version,
+            "config": {"class": type(self.config).__name__, **named},
+            "inputs": {name: node.key for name, node in self.inputs.items()},
+        }
+        object.__setattr__(self, "key", digest(identity))
+
+    @property
+    def name(self) -> str:
+        """The stage's short name: the last part of its module's."""
+        return self.stage.rpartition(".")[2]
+
+    def walk(self) -> Iterator[Node]:
+        """Every distinct node below and including this one, inputs first."""
+        seen: set[str] = set()
+
+        def visit(node: Node) -> Iterator[Node]:
+            if node.key in seen:
+                return
+            seen.add(node.key)
+            for upstream in node.inputs.values():
+                yield from visit(upstream)
+            yield node
+
+        yield from visit(self)
+
+
+class Store:
+    """A folder of artifacts."""
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root).expanduser().resolve()
+
+    def path(self, node: Node) -> Path:
+        """Where `node` is, or will be."""
+        return self.root / node.name / node.key
+
+    def made(self, node: Node) -> bool:
+        """Whether `node` is there, whole."""
+        return (self.path(node) / MANIFEST).is_file()
+
+    def manifest(self, node: Node) -> dict[str, Any]:
+        """What is recorded of a made node: stage, version, config, input keys, files, seconds, provenance."""
+        return json.loads((self.path(node) / MANIFEST).read_text())
+
+    @contextmanager
+    def claim(self, node: Node) -> Iterator[bool]:
+        """Whether this process may make `node` now; False when another is at it. The claim dies with its holder."""
+        folder = self.root / "locks"
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / f"{node.name}-{node.key}.lock")
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
+
+    def publish(self, node: Node, make: Callable[[Path], None], provenance: Mapping[str, Any]) -> Path:
+        """Run `make` in a scratch folder and rename it into place with its manifest; returns the final folder."""
+        final = self.path(node)
+        scratch = self.root / "scratch" / f"{node.name}-{node.key}-{uuid.uuid4().hex[:8]}"
+        scratch.mkdir(parents=True)
+        started = time.time()
+        try:
+            make(scratch)
+            manifest = {
+                "stage": node.stage,
+                "version": node.version,
+                "key": node.key,
+                "config": canonical(node.config),
+                "contents": dict(node.contents),
+                "inputs": {name: [upstream.name, upstream.key] for name, upstream in node.inputs.items()},
+                "files": {p.relative_to(scratch).as_posix(): p.stat().st_size for p in _files(scratch)},
+                "made": time.time(),
+                "seconds": time.time() - started,
+                "provenance": dict(provenance),
+            }
+            write_json(scratch / MANIFEST, manifest)
+            final.parent.mkdir(parents=True, exist_ok=True)
+            self.discard(node)
+            os.replace(scratch, final)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+        return final
+
+    def discard(self, node: Node) -> None:
+        """Forget a made node: its manifest goes first, so that a half-removed folder never counts as made."""
+        (self.path(node) / MANIFEST).unlink(missing_ok=True)
+        shutil.rmtree(self.path(node), ignore_errors=True)
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.rglob("*") if p.is_file())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON so that a reader sees the old file or the new one, never a part; NaN is refused."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    partial.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n")
+    os.replace(partial, path)
