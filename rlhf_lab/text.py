@@ -1,0 +1,56 @@
+"""Between text and token ids. A prompt and its answer are always encoded apart, so that no token straddles the border."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+Messages = list[dict[str, str]]
+
+# For checkpoints that bring no chat template of their own, such as base models.
+PLAIN_TEMPLATE = (
+    "{% for m in messages %}"
+    "{{ '\n\nHuman: ' if m['role'] == 'user' else '\n\nAssistant: ' }}{{ m['content'] }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '\n\nAssistant:' }}{% endif %}"
+)
+
+
+def load_tokenizer(folder: Path | str) -> PreTrainedTokenizerBase:
+    """The tokenizer in `folder`, with a padding token and a chat template."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    if tokenizer.chat_template is None:
+        tokenizer.chat_template = PLAIN_TEMPLATE
+    return tokenizer
+
+
+def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: Messages, limit_tokens: int) -> list[int]:
+    """The tokens of a prompt up to where the answer starts; its oldest tokens go when it is longer than the limit."""
+    ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+    return list(ids)[-limit_tokens:]
+
+
+def answer_ids(tokenizer: PreTrainedTokenizerBase, answer: str, ended: bool = True) -> list[int]:
+    """The tokens of an answer, with EOS if it ended."""
+    ids = tokenizer.encode(answer, add_special_tokens=False)
+    return [*ids, tokenizer.eos_token_id] if ended else ids
+
+
+def answer_text(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
+    """The text of sampled tokens, without the EOS that ends them."""
+    body = ids[:-1] if ids and ids[-1] == tokenizer.eos_token_id else ids
+    return tokenizer.decode(body, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+
+
+def same_tokens(a: PreTrainedTokenizerBase, b: PreTrainedTokenizerBase) -> bool:
+    """Whether token ids of one tokenizer mean the same under the other."""
+    return a.get_vocab() == b.get_vocab() and a.chat_template == b.chat_template
+
+
+def parse_messages(column: Sequence[str]) -> list[Messages]:
+    """The `messages` column of a table as lists of role and content."""
+    return [json.loads(text) for text in column]
