@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import torch
 from transformers import PreTrainedModel
+
+from rlhf_lab import text
+from rlhf_lab.config import Runtime
+from rlhf_lab.models import load_reward_model
+from rlhf_lab.records import read_table
 
 
 @torch.inference_mode()
@@ -29,3 +37,14 @@ def reward(
         ).logits
         scores[rows] = logits[:, 0].float().cpu().numpy()
     return scores
+
+
+def reward_of_samples(task: Path, folder: Path, samples: pa.Table, runtime: Runtime) -> np.ndarray:
+    """The reward of stored answers (prompt_id, text, token_ids, finished) by the reward model in `folder`, (N,)."""
+    limits = json.loads((task / "task.json").read_text())
+    tokenizer = text.load_tokenizer(folder / "model")
+    model = load_reward_model(folder / "model", runtime.device)
+    messages = read_table(task / "prompts.parquet")["messages"].to_pylist()
+    prompts = text.prompts_ids(tokenizer, messages, limits["prompt_tokens"])
+    asked = [prompts[i] for i in samples["prompt_id"].to_pylist()]
+    return reward(model, asked, samples["token_ids"].to_pylist(), runtime.score_batch)

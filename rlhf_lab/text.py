@@ -54,3 +54,25 @@ def same_tokens(a: PreTrainedTokenizerBase, b: PreTrainedTokenizerBase) -> bool:
 def parse_messages(column: Sequence[str]) -> list[Messages]:
     """The `messages` column of a table as lists of role and content."""
     return [json.loads(text) for text in column]
+
+
+def prompts_ids(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[str], limit_tokens: int
+) -> list[list[int]]:
+    """The tokens of many prompts, given as JSON; the same prompt is rendered once."""
+    distinct = {text: prompt_ids(tokenizer, json.loads(text), limit_tokens) for text in dict.fromkeys(messages)}
+    return [distinct[text] for text in messages]
+
+
+def answers_ids(
+    tokenizer: PreTrainedTokenizerBase, answers: Sequence[str], limit_tokens: int
+) -> list[list[int]]:
+    """The tokens of many answers with EOS; one that is too long is cut and then has none."""
+    encoded = tokenizer(list(answers), add_special_tokens=False)["input_ids"]
+    return [[*ids, tokenizer.eos_token_id][:limit_tokens] for ids in encoded]
+
+
+def trimmed(samples: Samples) -> list[list[int]]:
+    """Sampled answers as lists of their tokens, padding gone."""
+    rows = zip(samples.ids.tolist(), samples.lengths.tolist(), strict=True)
+    return [ids[:length] for ids, length in rows]

@@ -1,0 +1,142 @@
+"""A Bradley-Terry reward model on comparisons, with TRL's RewardTrainer on token ids that include EOS."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rlhf_lab.config import RewardInit, Runtime
+from rlhf_lab.metrics import Metrics
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from transformers import PreTrainedTokenizerBase
+
+    from rlhf_lab.pipeline import Training
+
+VERSION = 1
+
+
+def run(config: Training, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
+    """Train on the training questions' comparisons; evaluate on the held-out questions' into `evaluation.json`."""
+    import pyarrow.compute as pc
+    import torch
+
+    from rlhf_lab import models, text
+    from rlhf_lab.records import read_table
+    from rlhf_lab.store import write_json
+
+    tokenizer = text.load_tokenizer(inputs["trunk"] / "model")
+    torch.manual_seed(config.seed)  # the head's weights
+    model = models.load_reward_model(inputs["trunk"] / "model", runtime.device)
+    model.config.pad_token_id = tokenizer.pad_token_id
+    if config.init is RewardInit.scratch:
+        model = models.randomise(model, config.seed).to(runtime.device)
+    pairs = read_table(_comparisons(inputs["pairs"]))
+    sides = {split: pairs.filter(pc.equal(pairs["split"], split)) for split in ("train", "heldout")}
+    if config.epochs > 0:
+        _train(config, model, tokenizer, encode(sides["train"], tokenizer, inputs["task"]), out, runtime)
+    models.save(model, tokenizer, out / "model")
+    write_json(out / "evaluation.json", _evaluation(model, tokenizer, sides["heldout"], inputs["task"], runtime))
+
+
+def _comparisons(folder: Path) -> Path:
+    """Labelled pairs, or a task's own human comparisons."""
+    labelled = folder / "pairs.parquet"
+    return labelled if labelled.exists() else folder / "comparisons.parquet"
+
+
+def _train(config: Training, model, tokenizer, rows: dict, out: Path, runtime: Runtime) -> None:
+    from datasets import Dataset
+    from trl import RewardConfig, RewardTrainer
+
+    from rlhf_lab.training import arguments, bare
+
+    total = config.epochs * -(-len(rows["chosen_ids"]) // config.batch)
+    with Metrics(out, total) as metrics:
+        trainer = RewardTrainer(
+            model=model,
+            args=RewardConfig(
+                **arguments(out, config.seed, runtime),
+                num_train_epochs=config.epochs,
+                per_device_train_batch_size=config.batch,
+                learning_rate=config.lr,
+                warmup_steps=max(1, total // 20),
+                max_length=None,
+                disable_dropout=True,
+            ),
+            train_dataset=Dataset.from_dict(rows),
+            processing_class=tokenizer,
+        )
+        bare(trainer, metrics).train()
+
+
+def encode(pairs: pa.Table, tokenizer: PreTrainedTokenizerBase, task: Path) -> dict[str, list[list[int]]]:
+    """Prompt and answer of both sides as token ids, `chosen_ids` and `rejected_ids`."""
+    import json
+
+    from rlhf_lab import text
+
+    limits = json.loads((task / "task.json").read_text())
+    prompts = text.prompts_ids(tokenizer, pairs["messages"].to_pylist(), limits["prompt_tokens"])
+    same = text.same_tokens(tokenizer, text.load_tokenizer(task / "tokenizer"))
+
+    def side(name: str) -> list[list[int]]:
+        stored = pairs[f"{name}_ids"].to_pylist()
+        if same and all(stored):
+            return stored
+        return text.answers_ids(tokenizer, pairs[name].to_pylist(), limits["answer_tokens"])
+
+    return {
+        f"{name}_ids": [[*p, *a] for p, a in zip(prompts, side(name), strict=True)]
+        for name in ("chosen", "rejected")
+    }
+
+
+def _evaluation(model, tokenizer, pairs: pa.Table, task: Path, runtime: Runtime) -> dict:
+    import numpy as np
+
+    from rlhf_lab.models import non_embedding_parameters
+    from rlhf_lab.scoring import reward
+
+    rows = encode(pairs, tokenizer, task)
+    nothing = [[]] * len(pairs)
+    better, worse = (reward(model, nothing, rows[f"{n}_ids"], runtime.score_batch) for n in ("chosen", "rejected"))
+    length = np.array([len(a) - len(b) for a, b in zip(rows["chosen_ids"], rows["rejected_ids"], strict=True)])
+    untied = ~pairs["tied"].to_numpy() if "tied" in pairs.column_names else np.ones(len(pairs), bool)
+    questions = pairs["question_id"].to_numpy()
+    return {
+        "parameters": non_embedding_parameters(model),
+        "all": _summary(better - worse, questions),
+        "untied": _summary((better - worse)[untied], questions[untied]),
+        "baselines": {
+            "length": _summary(length[untied].astype(float), questions[untied])["accuracy"],
+            "position": _summary(_first_listed(pairs)[untied], questions[untied])["accuracy"],
+        },
+    }
+
+
+def _first_listed(pairs: pa.Table):
+    """+1 where the chosen answer was listed first, -1 elsewhere; human files always list it first."""
+    import numpy as np
+
+    first = pairs["first"].to_numpy() if "first" in pairs.column_names else np.ones(len(pairs), bool)
+    return np.where(first, 1.0, -1.0)
+
+
+def _summary(margin, questions) -> dict:
+    """Accuracy (ties count half) with a question-clustered standard error, and log-loss in nats."""
+    import numpy as np
+
+    right = (margin > 0) + 0.5 * (margin == 0)
+    _, cluster = np.unique(questions, return_inverse=True)
+    clusters = cluster.max() + 1
+    residual = np.bincount(cluster, right - right.mean(), clusters)
+    error = np.sqrt((residual**2).sum() * clusters / (clusters - 1)) / len(right)
+    return {
+        "n": len(margin),
+        "questions": int(clusters),
+        "accuracy": {"mean": float(right.mean()), "se": float(error)},
+        "log_loss": float(np.logaddexp(0, -margin).mean()),
+    }

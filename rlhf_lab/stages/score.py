@@ -1,0 +1,71 @@
+"""Scores of stored samples by gold, by a proxy or by a judge: new scorers add numbers, they never retrain anything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rlhf_lab.config import Runtime
+from rlhf_lab.metrics import Metrics
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+    from rlhf_lab.pipeline import Scorer
+
+VERSION = 1
+
+
+def run(config: Scorer, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
+    """Score `samples.parquet` row by row; `scores.parquet` has one column a number, in the same order."""
+    from rlhf_lab.records import read_table, write_table
+
+    samples = read_table(
+        inputs["samples"] / "samples.parquet", columns=["prompt_id", "text", "token_ids", "finished"]
+    )
+    with Metrics(out, len(samples)) as metrics:
+        columns = _scores(config, inputs, samples, runtime)
+        metrics.progress(len(samples))
+    for name, values in columns.items():
+        _check(name, values, len(samples))
+    write_table(out / "scores.parquet", columns)
+
+
+def _scores(
+    config: Scorer, inputs: Mapping[str, Path], samples: pa.Table, runtime: Runtime
+) -> dict[str, np.ndarray]:
+    if config.name == "gold":
+        from rlhf_lab.gold.rewards import gold
+
+        return gold(inputs["task"], inputs.get("gold"), samples, runtime)
+    if config.name == "proxy":
+        from rlhf_lab.scoring import reward_of_samples
+
+        return {"proxy": reward_of_samples(inputs["task"], inputs["proxy"], samples, runtime)}
+    return {config.name: _judge(config.name, inputs["task"], samples)}
+
+
+def _judge(name: str, task: Path, samples: pa.Table) -> np.ndarray:
+    """The numbers of a user's function(prompts, answers), both lists of str; a prompt is its turns, one a line."""
+    import numpy as np
+
+    from rlhf_lab import text
+    from rlhf_lab.records import read_table
+
+    module, _, function = name.partition(":")
+    turns = text.parse_messages(read_table(task / "prompts.parquet")["messages"].to_pylist())
+    prompts = ["\n".join(message["content"] for message in messages) for messages in turns]
+    asked = [prompts[i] for i in samples["prompt_id"].to_pylist()]
+    return np.asarray(getattr(import_module(module), function)(asked, samples["text"].to_pylist()), np.float32)
+
+
+def _check(name: str, values: np.ndarray, count: int) -> None:
+    import numpy as np
+
+    if values.shape != (count,):
+        raise ValueError(f"scorer {name!r} gave {values.shape} numbers, expected ({count},): one for each answer")
+    if not np.isfinite(values).all():
+        raise FloatingPointError(f"scorer {name!r} gave a number that is not finite; nothing was recorded")

@@ -1,0 +1,1 @@
+"""The embedded task: a world of facts and sums, prompts about it, and a grammar of good and bad answers."""

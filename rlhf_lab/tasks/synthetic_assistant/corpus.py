@@ -1,0 +1,115 @@
+"""The task's files: tokenizer, prompts split by question, base corpus, demonstrations, and what gold needs to know."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from rlhf_lab.config import SyntheticAssistant
+from rlhf_lab.records import write_table
+from rlhf_lab.store import write_json
+from rlhf_lab.tasks.synthetic_assistant.grammar import FULL, Prompt, answer, framings, vocabulary
+from rlhf_lab.tasks.synthetic_assistant.world import Question, questions
+
+CHAT_TEMPLATE = (
+    "{% for m in messages %}{{ '<' + m['role'] + '> ' + m['content'] + ' ' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<assistant>' }}{% endif %}"
+)
+BASE_WRONG = 0.1  # of the base corpus' statements
+COUNTING = 0.05  # of the base corpus: documents that only count
+
+
+def write(task: SyntheticAssistant, out: Path) -> None:
+    """Write every file of the task to `out`."""
+    tokenizer(task).save_pretrained(out / "tokenizer")
+    asked = questions(task)
+    heldout = heldout_questions(asked, task.heldout_share)
+    rng = random.Random(task.seed + 1)
+    prompts = [prompt for question in asked for prompt in framings(question, rng)]
+    write_prompts(prompts, heldout, out)
+    write_table(out / "base.parquet", {"text": list(_documents(task, prompts, asked, rng))})
+    write_demonstrations(task, prompts, rng, out)
+    limits = {"prompt_tokens": task.prompt_tokens, "answer_tokens": task.answer_tokens}
+    counts = {"questions": len(asked), "heldout_questions": len(heldout), "prompts": len(prompts)}
+    write_json(out / "task.json", {"kind": "synthetic_assistant", **limits, **counts})
+
+
+def tokenizer(task: SyntheticAssistant) -> PreTrainedTokenizerFast:
+    """One token a word, with a chat template."""
+    words = vocabulary(task)
+    model = models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="<unk>")
+    core = Tokenizer(model)
+    core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        pad_token="<pad>",
+        eos_token="<eos>",
+        unk_token="<unk>",
+        additional_special_tokens=["<user>", "<assistant>"],
+        chat_template=CHAT_TEMPLATE,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def heldout_questions(asked: list[Question], share: float) -> set[int]:
+    """The ids of held-out questions: by a hash of what is asked, so that every framing falls on one side."""
+    def place(question: Question) -> float:
+        return int(hashlib.sha256(question.subject.encode()).hexdigest()[:8], 16) / 16**8
+    return {question.id for question in asked if place(question) < share}
+
+
+def write_prompts(prompts: list[Prompt], heldout: set[int], out: Path) -> None:
+    """Write prompts.parquet, and apart from it what only gold may read."""
+    ids = list(range(len(prompts)))
+    messages = [json.dumps([{"role": "user", "content": p.text}]) for p in prompts]
+    table = {
+        "prompt_id": ids,
+        "question_id": [p.question.id for p in prompts],
+        "family": [p.family for p in prompts],
+        "split": ["heldout" if p.question.id in heldout else "train" for p in prompts],
+        "messages": messages,
+    }
+    write_table(out / "prompts.parquet", table)
+    rubric = {
+        "prompt_id": ids,
+        "subject": [p.question.subject for p in prompts],
+        "answer": [p.question.answer for p in prompts],
+        "belief": [p.belief for p in prompts],
+    }
+    write_table(out / "rubric.parquet", rubric)
+
+
+def write_demonstrations(task: SyntheticAssistant, prompts: list[Prompt], rng: random.Random, out: Path) -> None:
+    """Write demonstrations.parquet: the better part of how the assistant speaks."""
+    shown = [rng.choice(prompts) for _ in range(task.demonstrations)]
+    answers = [answer(p, task.demonstration_quality, task.demonstration_correct, rng) for p in shown]
+    messages = [json.dumps([{"role": "user", "content": p.text}]) for p in shown]
+    write_table(out / "demonstrations.parquet", {"messages": messages, "answer": answers})
+
+
+def _documents(
+    task: SyntheticAssistant, prompts: list[Prompt], asked: list[Question], rng: random.Random
+) -> Iterator[str]:
+    """Statements of facts and sums, counting, and dialogues of every quality, wrong answers and insults included."""
+    for _ in range(task.base_documents):
+        draw = rng.random()
+        if draw < task.fact_share:
+            yield " ".join(_statement(rng.choice(asked), rng) for _ in range(rng.randint(2, 4)))
+        elif draw < task.fact_share + COUNTING:
+            start = rng.randrange(task.largest_number)
+            yield " ".join(str(n) for n in range(start, start + rng.randint(4, 8)))
+        else:
+            prompt = rng.choice(prompts)
+            spoken = answer(prompt, rng.random(), task.demonstration_correct, rng)
+            yield f"<user> {prompt.text} <assistant> {spoken}"
+
+
+def _statement(question: Question, rng: random.Random) -> str:
+    value = question.answer if rng.random() >= BASE_WRONG else rng.choice(question.wrong)
+    return FULL.format(question.subject, value)

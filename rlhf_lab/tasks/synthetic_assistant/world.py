@@ -1,0 +1,92 @@
+"""What is true: a seeded table of facts and a set of sums, each a question with one right answer."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from itertools import product
+
+from rlhf_lab.config import SyntheticAssistant
+
+ENTITIES = (
+    "crow fox bear wolf owl frog deer goat swan hare mole seal duck toad lynx crab hawk mouse snake horse sheep "
+    "camel tiger eagle otter whale zebra moose bison heron robin raven gecko koala lemur panda rhino shark squid stork"
+).split()
+ATTRIBUTES = {  # attribute -> its possible values
+    "home": "forest lake cave desert river meadow mountain swamp".split(),
+    "food": "grass fish berries insects roots seeds nuts honey".split(),
+    "color": "black red brown grey white green blue yellow".split(),
+    "enemy": "hunter storm fire winter flood drought plague hail".split(),
+    "neighbor": "ant bee snail moth worm beetle cricket spider".split(),
+    "name": "anna ben carl dora emil fina gus hanna".split(),
+    "game": "chess tag cards dice darts golf polo rugby".split(),
+    "drink": "milk tea juice water cider coffee cocoa broth".split(),
+    "song": "hymn march waltz ballad polka lullaby anthem carol".split(),
+    "tool": "hammer rope needle spade ladder bucket lantern broom".split(),
+}
+OPERATIONS = {"plus": 1, "minus": -1}
+
+
+@dataclass(frozen=True)
+class Question:
+    """One thing that can be asked: `subject` is what it is about, `answer` the one true word."""
+
+    id: int
+    kind: str  # fact, arithmetic
+    subject: str
+    answer: str
+    wrong: tuple[str, ...]  # plausible false answers
+    difficulty: int  # operations of a sum; 0 for a fact
+
+
+def questions(task: SyntheticAssistant) -> list[Question]:
+    """Every question of the world that `task` describes; ValueError when it asks for more than there are."""
+    rng = random.Random(task.seed)
+    asked = [*_facts(task, rng), *_sums(task, rng)]
+    return [Question(number, *parts) for number, parts in enumerate(asked)]
+
+
+def _facts(task: SyntheticAssistant, rng: random.Random) -> list[tuple]:
+    if task.entities > len(ENTITIES) or task.attributes > len(ATTRIBUTES):
+        raise ValueError(
+            f"task.entities and task.attributes must be at most {len(ENTITIES)} and {len(ATTRIBUTES)}, "
+            f"got {task.entities} and {task.attributes}: the world has no more names"
+        )
+    facts = []
+    for entity, attribute in product(ENTITIES[: task.entities], list(ATTRIBUTES)[: task.attributes]):
+        true = rng.choice(ATTRIBUTES[attribute])
+        wrong = tuple(value for value in ATTRIBUTES[attribute] if value != true)
+        facts.append(("fact", f"the {attribute} of the {entity}", true, wrong, 0))
+    return facts
+
+
+def _sums(task: SyntheticAssistant, rng: random.Random) -> list[tuple]:
+    possible = [sum_ for count in range(1, task.operations + 1) for sum_ in _expressions(count, task.largest_number)]
+    if task.sums > len(possible):
+        raise ValueError(f"task.sums must be at most {len(possible)}, got {task.sums}: there are no more such sums")
+    chosen = []
+    for subject, total, difficulty in rng.sample(possible, task.sums):
+        near = {total + shift for shift in (-3, -2, -1, 1, 2, 3)}
+        wrong = tuple(str(n) for n in sorted(near) if 0 <= n <= largest_total(task))
+        chosen.append(("arithmetic", subject, str(total), wrong, difficulty))
+    return chosen
+
+
+def _expressions(operations: int, largest: int) -> list[tuple[str, int, int]]:
+    """Sums that stay at or above zero, one for each set of added and subtracted numbers (commutation)."""
+    seen, found = set(), []
+    for numbers in product(range(largest + 1), repeat=operations + 1):
+        for signs in product(OPERATIONS, repeat=operations):
+            terms = sorted((OPERATIONS[s], n) for s, n in zip(("plus", *signs), numbers, strict=True))
+            total = sum(sign * n for sign, n in terms)
+            if total < 0 or tuple(terms) in seen:
+                continue
+            seen.add(tuple(terms))
+            words = [str(numbers[0]), *(w for s, n in zip(signs, numbers[1:], strict=True) for w in (s, str(n)))]
+            found.append((" ".join(words), total, operations))
+    return found
+
+
+def largest_total(task: SyntheticAssistant) -> int:
+    """The largest number that a sum of this task can come to."""
+    return task.largest_number * (task.operations + 1)

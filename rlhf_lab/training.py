@@ -1,0 +1,65 @@
+"""What every trainer of TRL's is told: quiet, plain float32, nothing saved behind our back, numbers to our own record."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback
+from transformers.trainer_callback import TrainerControl, TrainerState
+from transformers.training_args import TrainingArguments
+
+from rlhf_lab.config import Runtime
+from rlhf_lab.metrics import Metrics
+
+AnyTrainer = TypeVar("AnyTrainer", bound=Trainer)
+
+
+def arguments(out: Path, seed: int, runtime: Runtime) -> dict[str, Any]:
+    """Arguments that all our uses of TRL's trainers share."""
+    return {
+        "output_dir": str(out / "trainer"),
+        "seed": seed,
+        "data_seed": seed,
+        "use_cpu": runtime.device == "cpu",
+        "bf16": False,  # autocast is slower at these sizes, and on by default
+        "activation_checkpointing": False,
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+        "logging_steps": runtime.log_every,
+        "dataloader_pin_memory": False,
+        "adam_beta2": 0.95,
+        "optim": "adamw_torch_fused",
+    }
+
+
+class _Record(TrainerCallback):
+    """Hands a trainer's numbers to our metrics."""
+
+    def __init__(self, metrics: Metrics, names: tuple[str, ...]) -> None:
+        self._metrics = metrics
+        self._names = names
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Record the named numbers of this line; a final summary line has none."""
+        found = {name: float(logs[name]) for name in self._names if logs and name in logs}
+        if found:
+            self._metrics.log(state.global_step, **found)
+
+
+def bare(
+    trainer: AnyTrainer, metrics: Metrics, names: tuple[str, ...] = ("loss", "grad_norm", "accuracy")
+) -> AnyTrainer:
+    """`trainer` without printing, its numbers going to `metrics`."""
+    trainer.remove_callback(PrinterCallback)
+    trainer.remove_callback(ProgressCallback)
+    trainer.add_callback(_Record(metrics, names))
+    return trainer
