@@ -1,0 +1,245 @@
+"""What was run and the rows it left: the only door between the store and analysis.
+
+    from rlhf_lab import records
+
+    frame = records.load(sweep="quickstart")  # one row per completion, as a pandas DataFrame
+    for run in records.runs("quickstart"):  # or run by run, as pyarrow tables
+        print(run.key, run.status, run.choices["rm"], run.choices["policy"])
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SAMPLES, SCORES, MANIFEST = "samples.parquet", "scores.parquet", "manifest.json"
+SAMPLED = "samples"  # the leaf's input that holds completions; its other inputs hold their scores
+
+
+class MissingRuns(ValueError):
+    """Records that were asked for and are not there; the message ends with the command that makes them."""
+
+
+def write_table(path: Path, columns: Mapping[str, Any]) -> None:
+    """Write columns (numpy arrays or lists, nested ones too) of equal length as a Parquet file."""
+    pq.write_table(pa.table(dict(columns)), path, compression="zstd")
+
+
+def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """The Parquet file at `path`, or only those columns of it."""
+    with pq.ParquetFile(path) as file:
+        return file.read(columns=None if columns is None else list(columns))
+
+
+def store_root(store: str | Path | None = None) -> Path:
+    """The folder of everything made: `store`, else RLHF_LAB_STORE, else ./store."""
+    return Path(store or os.environ.get("RLHF_LAB_STORE") or "store").expanduser().resolve()
+
+
+# --- one run -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Run:
+    """One job of a sweep: what was asked for, how far it got, and its rows once it is made."""
+
+    key: str  # of its leaf; also the name of its folder under store/runs
+    sweep: str
+    choices: Mapping[str, str]  # option of each config group: task, model, labeler, rm, policy, replicate
+    overrides: Sequence[str]
+    config: Mapping[str, Any]  # all of it, as plain values
+    status: str  # made, failed, running or missing
+    root: Path  # of the store
+
+    @property
+    def folder(self) -> Path:
+        """The job's own folder: config.yaml, status.json, metrics.jsonl, log.txt, traceback.txt."""
+        return self.root / "runs" / self.key
+
+    def job(self) -> dict[str, Any]:
+        """What the job recorded of itself (status.json); empty when it has not started."""
+        return read_json(self.folder / "status.json") or {}
+
+    def manifest(self) -> dict[str, Any]:
+        """The leaf's manifest."""
+        return self._manifest("run", self.key)
+
+    def rows(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """One row per completion in the order of samples.parquet: the completion and every score of it.
+
+        Only the files and columns that are asked for are read; KeyError names a column that is nowhere.
+        """
+        tables = [read_table(path, wanted) for path, wanted in self._sources(columns)]
+        joined = tables[0]
+        for table in tables[1:]:
+            if table.num_rows != joined.num_rows:
+                raise ValueError(f"run {self.key}: {table.num_rows} scores for {joined.num_rows} samples")
+            for name in table.column_names:
+                joined = joined.append_column(name, table[name])
+        return joined if columns is None else joined.select(list(columns))
+
+    def proxy_evaluation(self) -> dict[str, Any]:
+        """The evaluation of the reward model that the policy was optimised against, on held-out pairs."""
+        scorer = self._manifest(*self.manifest()["inputs"]["proxy"])
+        return _required(self._path(*scorer["inputs"]["proxy"]) / "evaluation.json")
+
+    def stage_metrics(self, stage: str) -> list[dict[str, Any]]:
+        """The lines that the stage of this name recorded as it ran, nearest to the leaf if there are several."""
+        for name, key in self._stages():
+            if name == stage:
+                path = self._path(name, key) / "metrics.jsonl"
+                return [json.loads(line) for line in path.read_text().splitlines()]
+        raise KeyError(f"run {self.key} has no stage {stage!r}")
+
+    def _stages(self) -> Iterator[tuple[str, str]]:
+        """Name and key of every stage below the leaf, nearest first, what gold needs after what the proxy needs."""
+        queue, seen = [("run", self.key)], set()
+        while queue:
+            name, key = queue.pop(0)
+            if key in seen:
+                continue
+            seen.add(key)
+            yield name, key
+            inputs = self._manifest(name, key)["inputs"]
+            queue += [tuple(inputs[i]) for i in sorted(inputs, key=lambda i: i == "gold")]
+
+    def _sources(self, columns: Sequence[str] | None) -> list[tuple[Path, list[str]]]:
+        """The files to read with the columns to take from each; the first is the samples."""
+        inputs = dict(self.manifest()["inputs"])
+        files = [self._path(*inputs.pop(SAMPLED)) / SAMPLES]
+        files += [self._path(*scores) / SCORES for scores in inputs.values()]
+        found = {path: pq.read_schema(path).names for path in files}
+        if columns is None:
+            return list(found.items())
+        missing = set(columns).difference(*found.values())
+        if missing:
+            have = ", ".join(name for names in found.values() for name in names)
+            raise KeyError(f"run {self.key} has no column {sorted(missing)[0]!r}; it has {have}")
+        wanted = {path: [name for name in names if name in columns] for path, names in found.items()}
+        return [(path, names) for path, names in wanted.items() if names]
+
+    def _path(self, stage: str, key: str) -> Path:
+        return self.root / stage / key
+
+    def _manifest(self, stage: str, key: str) -> dict[str, Any]:
+        return _required(self._path(stage, key) / MANIFEST)
+
+
+# --- the runs of a sweep -----------------------------------------------------------------------------------------
+
+
+def sweep_names(store: str | Path | None = None) -> list[str]:
+    """The names of all sweeps with a record."""
+    return sorted(folder.name for folder in (store_root(store) / "sweeps").glob("*") if folder.is_dir())
+
+
+def sweep_record(sweep: str, store: str | Path | None = None) -> dict[str, Any]:
+    """The newest record of the sweep of this name; MissingRuns when it was never started."""
+    root = store_root(store)
+    found = sorted((root / "sweeps" / sweep).glob("*.json"))
+    if not found:
+        known = ", ".join(sweep_names(root)) or "nothing"
+        raise MissingRuns(f"no runs of sweep {sweep!r} in {root} ({known} there); make them: {_command(sweep)}")
+    return json.loads(found[-1].read_text())
+
+
+def runs(sweep: str, store: str | Path | None = None) -> list[Run]:
+    """Every run of the newest record of a sweep, made or not, each once, in the order of the record."""
+    root, record = store_root(store), sweep_record(sweep, store)
+    rows = {row["key"]: row for row in record["jobs"]}
+    return [
+        Run(
+            key,
+            sweep,
+            row["choices"],
+            tuple(row["overrides"]),
+            row["config"],
+            _status(root, key),
+            root,
+        )
+        for key, row in rows.items()
+    ]
+
+
+def made(sweep: str, store: str | Path | None = None) -> list[Run]:
+    """Every run of a sweep; MissingRuns names those that are not made and the command that makes them."""
+    found = runs(sweep, store)
+    missing = [f"{run.key[:8]} ({' '.join(run.overrides)}): {run.status}" for run in found if run.status != "made"]
+    if missing:
+        shown = "\n  ".join(missing)
+        raise MissingRuns(
+            f"{len(missing)} of {len(found)} runs of sweep {sweep!r} are not made:\n  {shown}\n"
+            f"make them: {sweep_record(sweep, store)['command']}"
+        )
+    return found
+
+
+def load(sweep: str, store: str | Path | None = None, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """One row per completion of every run of a sweep; MissingRuns when some are not made.
+
+    Beside the columns of `Run.rows` (all of them, or those in `columns`) each row says where it comes from: `run`,
+    `method`, `rm`, `rm_seed`, `policy_seed`, `kl_coef` (NaN for a method without one), `pairs`, `labeler`.
+
+        >>> frame = load("quickstart", columns=["gold", "proxy", "kl"])  # doctest: +SKIP
+        >>> frame.groupby(["method", "rm"])[["gold", "proxy"]].mean()  # doctest: +SKIP
+    """
+    import pandas as pd
+
+    frames = []
+    for run in made(sweep, store):
+        frame = run.rows(columns).to_pandas()
+        for position, (name, value) in enumerate(origin(run).items()):
+            frame.insert(position, name, value)
+        frames.append(frame)
+    return pd.concat(frames, ignore_index=True)
+
+
+def origin(run: Run) -> dict[str, Any]:
+    """The values that tell a run from the others of its sweep."""
+    config = run.config
+    return {
+        "run": run.key,
+        "method": run.choices["policy"],
+        "rm": run.choices["rm"],
+        "rm_seed": config["rm"]["seed"],
+        "policy_seed": config["policy"]["seed"],
+        "kl_coef": config["policy"].get("kl_coef", float("nan")),
+        "pairs": config["preferences"]["pairs"],
+        "labeler": run.choices["labeler"],
+    }
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The JSON object at `path`; None when there is no such file."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+
+
+def _required(path: Path) -> dict[str, Any]:
+    found = read_json(path)
+    if found is None:
+        raise MissingRuns(f"{path} is not there; run the sweep's command again to make it")
+    return found
+
+
+def _status(root: Path, key: str) -> str:
+    if (root / "run" / key / MANIFEST).is_file():
+        return "made"
+    state = (read_json(root / "runs" / key / "status.json") or {}).get("state")
+    return state if state in ("failed", "running") else "missing"
+
+
+def _command(sweep: str) -> str:
+    return "rlhf-lab" if sweep == "adhoc" else f"rlhf-lab +sweeps={sweep}"
