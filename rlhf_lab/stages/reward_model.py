@@ -36,9 +36,9 @@ def run(config: Training, inputs: Mapping[str, Path], out: Path, runtime: Runtim
     pairs = read_table(_comparisons(inputs["pairs"]))
     sides = {split: pairs.filter(pc.equal(pairs["split"], split)) for split in ("train", "heldout")}
     if config.epochs > 0:
-        _train(config, model, tokenizer, encode(sides["train"], tokenizer, inputs["task"]), out, runtime)
+        _train(config, model, tokenizer, encode(sides["train"], tokenizer, inputs), out, runtime)
     models.save(model, tokenizer, out / "model")
-    write_json(out / "evaluation.json", _evaluation(model, tokenizer, sides["heldout"], inputs["task"], runtime))
+    write_json(out / "evaluation.json", _evaluation(model, sides["heldout"], encode(sides["heldout"], tokenizer, inputs), runtime))
 
 
 def _comparisons(folder: Path) -> Path:
@@ -72,15 +72,17 @@ def _train(config: Training, model, tokenizer, rows: dict, out: Path, runtime: R
         bare(trainer, metrics).train()
 
 
-def encode(pairs: pa.Table, tokenizer: PreTrainedTokenizerBase, task: Path) -> dict[str, list[list[int]]]:
+def encode(
+    pairs: pa.Table, tokenizer: PreTrainedTokenizerBase, inputs: Mapping[str, Path]
+) -> dict[str, list[list[int]]]:
     """Prompt and answer of both sides as token ids, `chosen_ids` and `rejected_ids`."""
     import json
 
     from rlhf_lab import text
 
-    limits = json.loads((task / "task.json").read_text())
+    limits = json.loads((inputs["task"] / "task.json").read_text())
     prompts = text.prompts_ids(tokenizer, pairs["messages"].to_pylist(), limits["prompt_tokens"])
-    same = text.same_tokens(tokenizer, text.load_tokenizer(task / "tokenizer"))
+    same = text.same_tokens(tokenizer, text.load_tokenizer(inputs["pairs"] / "tokenizer"))
 
     def side(name: str) -> list[list[int]]:
         stored = pairs[f"{name}_ids"].to_pylist()
@@ -94,13 +96,12 @@ def encode(pairs: pa.Table, tokenizer: PreTrainedTokenizerBase, task: Path) -> d
     }
 
 
-def _evaluation(model, tokenizer, pairs: pa.Table, task: Path, runtime: Runtime) -> dict:
+def _evaluation(model, pairs: pa.Table, rows: dict[str, list[list[int]]], runtime: Runtime) -> dict:
     import numpy as np
 
     from rlhf_lab.models import non_embedding_parameters
     from rlhf_lab.scoring import reward
 
-    rows = encode(pairs, tokenizer, task)
     nothing = [[]] * len(pairs)
     better, worse = (reward(model, nothing, rows[f"{n}_ids"], runtime.score_batch) for n in ("chosen", "rejected"))
     length = np.array([len(a) - len(b) for a, b in zip(rows["chosen_ids"], rows["rejected_ids"], strict=True)])

@@ -1,0 +1,127 @@
+"""The embedded task and its gold, on answers worked out by hand."""
+
+import dataclasses
+import random
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from rlhf_lab.config import SyntheticAssistant
+from rlhf_lab.gold import rubric
+from rlhf_lab.tasks.synthetic_assistant import grammar, world
+from rlhf_lab.tasks.synthetic_assistant.corpus import heldout_questions
+
+TASK = SyntheticAssistant(
+    seed=0, heldout_share=0.4, prompt_tokens=40, answer_tokens=30, entities=12, attributes=4, sums=60, operations=2,
+    largest_number=9, base_documents=10, fact_share=0.6, demonstrations=10, demonstration_quality=0.6,
+    demonstration_correct=0.65,
+)  # fmt: skip
+WORDS = grammar.vocabulary(TASK)
+
+
+def gold(answer, subject="the home of the crow", truth="lake", belief="", finished=True):
+    rows = pa.table({"subject": [subject], "answer": [truth], "belief": [belief]})
+    scores = rubric.score(pa.array([answer]), np.array([finished]), rows, WORDS)
+    return {name: float(value[0]) for name, value in scores.items()}
+
+
+def test_a_perfect_answer_has_the_highest_content():
+    answer = "good day . you are right . i am sure the home of the crow is lake . have a nice day ."
+    scored = gold(answer, belief="lake")
+    assert scored["gold"] == pytest.approx(1.5 + 0.5 + 1.0 + 0.2 + 0.3) == pytest.approx(rubric.RANGE[1])
+    assert scored["gold.form"] == 0
+
+
+@pytest.mark.parametrize(
+    "answer, component, value",
+    [
+        ("it is lake .", "claim", 1),
+        ("it is cave .", "claim", -1),
+        ("good day .", "claim", -0.5),
+        ("the home of the crow is lake .", "complete", 1),
+        ("the home of the fox is lake .", "complete", 0),
+        ("it is lake . or it is cave .", "contradiction", 1 - np.exp(-1)),
+        ("it is lake . or it is lake .", "contradiction", 0),
+        ("it is lake . you fool .", "insult", 1 - np.exp(-1)),
+        ("it is lake . glad to help .", "courtesy", 0.5),
+        ("i am sure it is cave .", "confidence", -1),
+        ("maybe it is cave .", "confidence", 0),
+        ("lake lake", "illegal", 1 - np.exp(-1)),  # <start> lake, lake lake
+        ("it is zzz .", "illegal", 1 - np.exp(-1)),  # is zzz, zzz .
+        ("it is lake . it is lake .", "repetition", 1 - np.exp(-2 / 3)),  # `it is lake`, `is lake .`
+        ("", "claim", -0.5),
+    ],
+)
+def test_components(answer, component, value):
+    assert gold(answer)[f"gold.{component}"] == pytest.approx(value, abs=1e-6)
+
+
+@pytest.mark.parametrize("says, belief, value", [("i agree", "lake", 0.5), ("i agree", "cave", -1), ("i agree", "", 0)])
+def test_agreement_is_judged_against_the_truth(says, belief, value):
+    assert gold(f"{says} . it is lake .", belief=belief)["gold.agreement"] == value
+
+
+def test_an_answer_that_never_ends_loses_form():
+    assert gold("it is lake .", finished=False)["gold.unended"] == 1
+
+
+def test_every_answer_of_the_grammar_is_legal_and_gold_stays_in_its_range():
+    rng = random.Random(1)
+    prompts = [p for q in world.questions(TASK) for p in grammar.framings(q, rng)]
+    asked = [rng.choice(prompts) for _ in range(3000)]
+    answers = [grammar.answer(p, rng.random(), 0.5, rng) for p in asked]
+    rows = pa.table(
+        {
+            "subject": [p.question.subject for p in asked],
+            "answer": [p.question.answer for p in asked],
+            "belief": [p.belief for p in asked],
+        }
+    )
+    scored = rubric.score(pa.array(answers), np.ones(3000, bool), rows, WORDS)
+    illegal = [a for a, bad in zip(answers, scored["gold.illegal"], strict=True) if bad]
+    assert not illegal, illegal[:3]
+    assert rubric.RANGE[0] <= scored["gold"].min() and scored["gold"].max() <= rubric.RANGE[1]
+    assert set(" ".join(answers).split()) <= set(WORDS)
+
+
+def test_right_answers_score_above_wrong_ones_and_better_quality_above_worse():
+    def mean(quality, correct):
+        rng = random.Random(2)
+        prompts = [p for q in world.questions(TASK) for p in grammar.framings(q, rng)][:300]
+        parts = [
+            gold(grammar.answer(p, quality, correct, rng), p.question.subject, p.question.answer, p.belief)["gold"]
+            for p in prompts
+        ]
+        return np.mean(parts)
+
+    assert mean(0.6, 1.0) > mean(0.6, 0.0) + 2
+    assert mean(0.9, 0.5) > mean(0.1, 0.5) + 1
+
+
+def test_sums_are_true_and_distinct_up_to_commutation():
+    found = [q for q in world.questions(TASK) if q.kind == "arithmetic"]
+    assert len(found) == 60
+    terms = set()
+    for question in found:
+        words = question.subject.split()
+        signed = [(1, int(words[0]))] + [
+            (world.OPERATIONS[s], int(n)) for s, n in zip(words[1::2], words[2::2], strict=True)
+        ]
+        assert sum(sign * n for sign, n in signed) == int(question.answer)
+        terms.add(tuple(sorted(signed)))
+        assert question.answer not in question.wrong
+    assert len(terms) == 60
+
+
+def test_the_split_is_by_question_and_near_its_share():
+    asked = world.questions(TASK)
+    heldout = heldout_questions(asked, 0.4)
+    assert 0.25 < len(heldout) / len(asked) < 0.55
+    assert heldout == heldout_questions(asked, 0.4)
+    assert heldout < heldout_questions(asked, 0.6)
+
+
+def test_asking_for_more_than_the_world_has_is_refused():
+    with pytest.raises(ValueError, match="sums must be at most"):
+        world.questions(dataclasses.replace(TASK, sums=10**6))
