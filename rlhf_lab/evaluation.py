@@ -1,0 +1,109 @@
+"""What a policy says to held-out prompts: the rows of samples.parquet."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from rlhf_lab import divergence, sampling
+from rlhf_lab.text import answer_text, prompt_ids
+
+Columns = dict[str, Any]
+
+
+class Prompts(NamedTuple):
+    """Prompts as token ids, with what names them."""
+
+    prompt_id: np.ndarray  # (P,) int32
+    question_id: np.ndarray  # (P,) int32
+    family: list[str]
+    ids: list[list[int]]
+
+    def take(self, rows: Sequence[int] | np.ndarray) -> Prompts:
+        """These prompts, in this order."""
+        return Prompts(
+            self.prompt_id[rows],
+            self.question_id[rows],
+            [self.family[row] for row in rows],
+            [self.ids[row] for row in rows],
+        )
+
+
+def load_prompts(task: Path, tokenizer: PreTrainedTokenizerBase, split: str) -> Prompts:
+    """The prompts of one split (`train`, `heldout`) of the task in folder `task`, as tokens."""
+    limit = json.loads((task / "task.json").read_text())["prompt_tokens"]
+    table = pq.read_table(task / "prompts.parquet", filters=[("split", "=", split)]).to_pydict()
+    return Prompts(
+        np.array(table["prompt_id"], dtype=np.int32),
+        np.array(table["question_id"], dtype=np.int32),
+        table["family"],
+        [prompt_ids(tokenizer, json.loads(messages), limit) for messages in table["messages"]],
+    )
+
+
+def spread(prompts: Prompts, count: int) -> Prompts:
+    """At most `count` prompts over as many questions as can be; the same ones for every policy and seed."""
+    shuffled = np.random.default_rng(0).permutation(len(prompts.ids))
+    taken: dict[int, int] = {}
+    turn = np.empty(len(shuffled), dtype=np.int64)  # how many prompts of its question come before a prompt
+    for row in shuffled:
+        question = int(prompts.question_id[row])
+        turn[row] = taken.get(question, 0)
+        taken[question] = turn[row] + 1
+    by_turn = shuffled[np.argsort(turn[shuffled], kind="stable")]
+    return prompts.take(np.sort(by_turn[:count]))
+
+
+def answer_rows(
+    policy: PreTrainedModel,
+    ref: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Prompts,
+    samples: int,
+    checkpoint: int,
+    max_tokens: int,
+    generator: torch.Generator,
+    batch: int = sampling.BATCH,
+) -> Columns:
+    """Columns of samples.parquet: `samples` answers of `policy` to each prompt, their KL against `ref`."""
+    sampled = sampling.sample(policy, prompts.ids, samples, max_tokens, generator, batch)
+    answers = sampled.tokens()
+    if policy is ref:  # its own log-probabilities came with the samples
+        logp = sampled.logps.sum(1).numpy()
+        ratios = divergence.LogRatios(logp, logp, np.zeros_like(logp), np.zeros_like(logp))
+    else:
+        asked = [ids for ids in prompts.ids for _ in range(samples)]
+        ratios = divergence.log_ratios(policy, ref, asked, answers)
+        divergence.check_k1(ratios.k1)
+    return {
+        "prompt_id": np.repeat(prompts.prompt_id, samples),
+        "question_id": np.repeat(prompts.question_id, samples),
+        "family": [family for family in prompts.family for _ in range(samples)],
+        "checkpoint": np.full(len(answers), checkpoint, dtype=np.int32),
+        "sample": np.tile(np.arange(samples, dtype=np.int32), len(prompts.ids)),
+        "text": [answer_text(tokenizer, ids) for ids in answers],
+        "token_ids": answers,
+        "tokens": sampled.lengths.numpy().astype(np.int32),
+        "finished": sampled.finished.numpy(),
+        "logp": ratios.logp,
+        "ref_logp": ratios.ref_logp,
+        "kl": ratios.exact,
+        "k1": ratios.k1,
+    }
+
+
+def concatenated(parts: Sequence[Mapping[str, Any]]) -> Columns:
+    """Columns of several evaluations, one after the other."""
+    return {
+        name: np.concatenate([part[name] for part in parts])
+        if isinstance(parts[0][name], np.ndarray)
+        else [value for part in parts for value in part[name]]
+        for name in parts[0]
+    }
