@@ -1,0 +1,197 @@
+"""The task's files from real comparisons: a split by question, and a tokenizer and texts from the training side only."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
+
+from rlhf_lab.config import PairFile
+from rlhf_lab.records import write_table
+from rlhf_lab.store import write_json
+from rlhf_lab.tasks.preference_pairs.reader import read
+from rlhf_lab.tasks.preference_pairs.rows import Comparison
+
+PAD, EOS = "<pad>", "<eos>"
+CONTROL = (PAD, EOS, "<system>", "<user>", "<assistant>")  # text that holds one could speak in another's name
+CHAT_TEMPLATE = (
+    "{% for m in messages %}{{ '<' + m['role'] + '>' + m['content'] }}"
+    "{% if m['role'] == 'assistant' %}{{ '<eos>' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<assistant>' }}{% endif %}"
+)
+SPLITS = ("train", "heldout")
+
+
+class Placed(NamedTuple):
+    """A comparison with its split and the numbers that the tables know it by."""
+
+    pair: Comparison
+    split: str
+    question: int  # dialogues that open with the same words
+    prompt: int  # the row of prompts.parquet
+
+
+def write(config: PairFile, out: Path) -> None:
+    """Write every file of the task to `out`."""
+    found = read(config.path, config.revision)
+    dropped = Counter(found.dropped)
+    pairs = [pair for pair in found.comparisons if not _speaks_control(pair)]
+    dropped["an answer or prompt holds a control token"] += len(found.comparisons) - len(pairs)
+    splits = [split(pair, config.seed, config.heldout_share) for pair in pairs]
+    _check_split(splits, config)
+
+    learned = [pair for pair, side in zip(pairs, splits, strict=True) if side == "train"]
+    tokenizer = train_tokenizer([document(pair) for pair in learned], config.vocabulary)
+    tokenizer.save_pretrained(out / "tokenizer")
+    differs = [_differ_within(pair, tokenizer, config.answer_tokens) for pair in pairs]
+    dropped[f"identical in the first {config.answer_tokens} tokens"] += len(pairs) - sum(differs)
+    placed = place(
+        [(pair, side) for pair, side, keep in zip(pairs, splits, differs, strict=True) if keep]
+    )
+    _write_tables(placed, out)
+    write_json(out / "task.json", _summary(config, placed, tokenizer, dropped))
+
+
+# --- the split ---------------------------------------------------------------------------------------------------
+
+
+def opening(pair: Comparison) -> str:
+    """What the user says first, case and spacing aside: dialogues that share it are one question."""
+    first = next(m["content"] for m in pair.messages if m["role"] == "user" and m["content"])
+    return " ".join(first.lower().split())
+
+
+def split(pair: Comparison, seed: int, heldout_share: float) -> str:
+    """The side of a comparison: by a hash of its question, so that all that open alike fall on one side."""
+    digest = hashlib.sha256(f"{seed}:{opening(pair)}".encode()).hexdigest()
+    return "heldout" if int(digest[:8], 16) / 16**8 < heldout_share else "train"
+
+
+def place(pairs: list[tuple[Comparison, str]]) -> list[Placed]:
+    """Number questions and prompts in order of appearance."""
+    questions: dict[str, int] = {}
+    prompts: dict[str, int] = {}
+    return [
+        Placed(
+            pair,
+            side,
+            questions.setdefault(opening(pair), len(questions)),
+            prompts.setdefault(json.dumps(pair.messages), len(prompts)),
+        )
+        for pair, side in pairs
+    ]
+
+
+def _check_split(splits: list[str], config: PairFile) -> None:
+    counts = Counter(splits)
+    if min(counts[side] for side in SPLITS) == 0:
+        raise ValueError(
+            f"{config.path}: {counts['train']} training and {counts['heldout']} held-out comparisons, expected some "
+            f"of both: change task.heldout_share={config.heldout_share} or give a file with more questions"
+        )
+
+
+# --- text and tokens ---------------------------------------------------------------------------------------------
+
+
+def document(pair: Comparison) -> str:
+    """The whole dialogue with the chosen answer and its chat markup; the EOS that ends it is the reader's."""
+    turns = [*pair.messages, {"role": "assistant", "content": pair.chosen}]
+    marked = "".join(
+        f"<{turn['role']}>{turn['content']}" + (EOS if turn["role"] == "assistant" else "") for turn in turns
+    )
+    return marked.removesuffix(EOS)
+
+
+def train_tokenizer(documents: list[str], vocabulary: int) -> PreTrainedTokenizerFast:
+    """A byte-level BPE of at most `vocabulary` tokens: every text can be written, and read back as it was."""
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    core.add_special_tokens(list(CONTROL))  # before training, so that no merge is learned across them
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=list(CONTROL),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    core.train_from_iterator(documents, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        pad_token=PAD,
+        eos_token=EOS,
+        additional_special_tokens=[token for token in CONTROL if token not in (PAD, EOS)],
+        chat_template=CHAT_TEMPLATE,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def _speaks_control(pair: Comparison) -> bool:
+    texts = [*(message["content"] for message in pair.messages), pair.chosen, pair.rejected]
+    return any(token in text for token in CONTROL for text in texts)
+
+
+def _differ_within(pair: Comparison, tokenizer: PreTrainedTokenizerFast, limit_tokens: int) -> bool:
+    chosen, rejected = (
+        [*tokenizer.encode(answer, add_special_tokens=False), tokenizer.eos_token_id][:limit_tokens]
+        for answer in (pair.chosen, pair.rejected)
+    )
+    return chosen != rejected
+
+
+# --- tables ------------------------------------------------------------------------------------------------------
+
+
+def _write_tables(placed: list[Placed], out: Path) -> None:
+    learned = [row for row in placed if row.split == "train"]
+    write_table(out / "base.parquet", {"text": [document(row.pair) for row in learned]})
+    shown = {
+        "messages": [json.dumps(row.pair.messages) for row in learned],
+        "answer": [row.pair.chosen for row in learned],
+    }
+    write_table(out / "demonstrations.parquet", shown)
+    prompts = list({row.prompt: row for row in placed}.values())  # row number = prompt_id
+    write_table(out / "prompts.parquet", _prompt_columns(prompts, {"family": ["dialogue"] * len(prompts)}))
+    nothing = pa.array([[]] * len(placed), pa.list_(pa.int32()))  # human text: no tokenizer's ids are its own
+    answers = {
+        "chosen": [row.pair.chosen for row in placed],
+        "rejected": [row.pair.rejected for row in placed],
+        "chosen_ids": nothing,
+        "rejected_ids": nothing,
+    }
+    write_table(out / "comparisons.parquet", _prompt_columns(placed, answers))
+
+
+def _prompt_columns(rows: list[Placed], more: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "prompt_id": pa.array([row.prompt for row in rows], pa.int32()),
+        "question_id": pa.array([row.question for row in rows], pa.int32()),
+        "split": [row.split for row in rows],
+        "messages": [json.dumps(row.pair.messages) for row in rows],
+        **more,
+    }
+
+
+def _summary(
+    config: PairFile, placed: list[Placed], tokenizer: PreTrainedTokenizerFast, dropped: Counter[str]
+) -> dict[str, Any]:
+    sides = {side: [row for row in placed if row.split == side] for side in SPLITS}
+    answers = [answer for row in placed for answer in (row.pair.chosen, row.pair.rejected)]
+    lengths = [len(ids) + 1 for ids in tokenizer(answers, add_special_tokens=False)["input_ids"]]
+    return {
+        "kind": "preference_pairs",
+        "prompt_tokens": config.prompt_tokens,
+        "answer_tokens": config.answer_tokens,
+        "vocabulary": len(tokenizer),
+        **{f"{side}_comparisons": len(rows) for side, rows in sides.items()},
+        **{f"{side}_questions": len({row.question for row in rows}) for side, rows in sides.items()},
+        **{f"{side}_prompts": len({row.prompt for row in rows}) for side, rows in sides.items()},
+        "cut_answers": sum(length > config.answer_tokens for length in lengths),  # longer than answer_tokens
+        "dropped": {reason: count for reason, count in dropped.items() if count},
+    }
