@@ -1,0 +1,174 @@
+"""Best-of-n from one table of N scored answers per prompt: expected value and KL for every n, without resampling.
+
+The estimator is the average of `value` over all subsets of n of the N answers, each won by its highest `select`
+(2112.09332, appendix I; Eq. 8 of 2310.02743). Everything works on the per-question curves of `question_curves`, which
+the bootstrap and the claims resample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import gammaln
+
+from analysis.resampling import cluster_means, mean_and_se
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+DROPPED_LOG_MASS = 40.0  # weights that together come to less than exp(-40) of a curve's value are left out
+
+
+class BestOfN(NamedTuple):
+    """Expected value under best-of-n and its standard error over questions, each (len(n),)."""
+
+    mean: Floats
+    se: Floats
+
+
+def expected_best_of_n(
+    select: ArrayLike, value: ArrayLike, n: ArrayLike, cluster: ArrayLike | None = None
+) -> BestOfN:
+    """Mean `value` of the answer with the highest `select` among n, over questions, and its SE.
+
+    `select`, `value` (Q, N): scores of N answers to each of Q prompts; `n` (K,) whole numbers in 1..N; `cluster` (Q,)
+    names the question of each prompt, by default every prompt is its own. Each question counts once.
+    """
+    return BestOfN(*mean_and_se(question_curves(select, value, n, cluster)))
+
+
+def question_curves(
+    select: ArrayLike, value: ArrayLike, n: ArrayLike, cluster: ArrayLike | None = None
+) -> Floats:
+    """(C, K): expected best-of-n `value` of each question, its prompts averaged, questions in ascending order."""
+    chosen, scored = _scores(select), _scores(value)
+    if chosen.shape != scored.shape:
+        raise ValueError(
+            f"select {chosen.shape} and value {scored.shape} must have one shape: they score the same answers"
+        )
+    curves = ranked_curves(tie_averaged(chosen, scored), n)
+    return curves if cluster is None else cluster_means(curves, np.asarray(cluster))
+
+
+def tie_averaged(select: Floats, value: Floats) -> Floats:
+    """(Q, N): `value` in ascending order of `select`, answers that tie replaced by their mean.
+
+    A tie is broken at random, so each of the tied ranks expects the mean of the tied values.
+    """
+    order = np.argsort(select, axis=1, kind="stable")
+    ranked = np.take_along_axis(value, order, axis=1)
+    level, size = _levels(np.take_along_axis(select, order, axis=1))
+    means = np.bincount(level, weights=ranked.ravel()) / size
+    return means[level].reshape(value.shape)
+
+
+def ranked_curves(ranked: Floats, n: ArrayLike) -> Floats:
+    """(Q, K): sum over ranks i of C(i-1, n-1) / C(N, n) * ranked[:, i-1]; `ranked` (Q, N) is in ascending order."""
+    answers = ranked.shape[1]
+    ns = _whole(n, answers)
+    order = np.argsort(ns, kind="stable")
+    curves = np.empty((len(ranked), len(ns)))
+    for block in _blocks(ns[order]):
+        columns = order[block]
+        weights = _weights(answers, ns[columns])
+        curves[:, columns] = ranked[:, answers - len(weights) :] @ weights
+    return curves
+
+
+def kl(n: ArrayLike) -> Floats:
+    """log n - (n - 1)/n in nats: an upper bound on KL, reached only without ties (2401.01879)."""
+    ns = np.asarray(n, dtype=float)
+    return np.log(ns) - (ns - 1) / ns
+
+
+def kl_tie_aware(select: ArrayLike, n: ArrayLike) -> Floats:
+    """(Q, K) KL in nats of best-of-n from the distribution of each prompt's levels of `select` (Q, N) or (N,).
+
+    A level with mass q_j and cumulative mass F_j wins with p_j = F_j^n - F_(j-1)^n, and KL = sum p_j log(p_j / q_j). It
+    takes the N answers for the whole distribution: good for n <= N/4.
+    """
+    scores = _scores(select)
+    answers = scores.shape[1]
+    ns = _whole(n, answers)
+    level, size = _levels(np.sort(scores, axis=1))
+    start = np.flatnonzero(np.diff(level, prepend=-1))  # of each level among all answers
+    below = start % answers  # answers under the level, of its own prompt
+    powers = (np.arange(answers + 1) / answers)[:, None] ** ns  # (N + 1, K)
+    won = powers[below + size] - powers[below]  # (levels, K)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        terms = np.where(won > 0, won * np.log(won / (size / answers)[:, None]), 0.0)
+    return np.add.reduceat(terms, np.flatnonzero(below == 0), axis=0)
+
+
+def merge_levels(select: ArrayLike, tolerance: float) -> Floats:
+    """(Q, N): `select` with scores no further than `tolerance` from the next one below set to the lowest of them.
+
+    The same answer scored in two batches differs in the last digits, which must not break a tie.
+    """
+    scores = _scores(select)
+    order = np.argsort(scores, axis=1, kind="stable")
+    ranked = np.take_along_axis(scores, order, axis=1)
+    opens = np.diff(ranked, axis=1, prepend=-np.inf) > tolerance
+    lowest = np.maximum.accumulate(np.where(opens, np.arange(scores.shape[1]), 0), axis=1)
+    merged = np.empty_like(scores)
+    np.put_along_axis(merged, order, np.take_along_axis(ranked, lowest, axis=1), axis=1)
+    return merged
+
+
+def grid(answers: int, points: int = 25) -> Ints:
+    """About `points` whole numbers from 1 to N/2, even in log n, that hold N/4 and N/2 themselves."""
+    largest = answers // 2
+    if largest < 2:
+        raise ValueError(f"{answers} answers a prompt are too few for a best-of-n curve: no n above N/2 is claimed")
+    even = np.rint(np.geomspace(1, largest, points)).astype(np.int64)
+    return np.unique(np.concatenate([even, [max(answers // 4, 1), largest]]))
+
+
+def _scores(scores: ArrayLike) -> Floats:
+    table = np.atleast_2d(np.asarray(scores, dtype=float))
+    if np.isnan(table).any():
+        raise ValueError("a score is NaN: best-of-n needs every answer scored")
+    return table
+
+
+def _whole(n: ArrayLike, answers: int) -> Ints:
+    ns = np.atleast_1d(np.asarray(n))
+    if not np.issubdtype(ns.dtype, np.integer) or (ns < 1).any() or (ns > answers).any():
+        raise ValueError(f"n must be whole numbers in 1..{answers}, the answers there are to each prompt, got {n}")
+    return ns.astype(np.int64)
+
+
+def _levels(ranked: Floats) -> tuple[Ints, Ints]:
+    """Number of the level of each sorted answer (Q * N,), prompt after prompt, and answers in each level (levels,)."""
+    opens = np.ones(ranked.shape, dtype=bool)
+    opens[:, 1:] = ranked[:, 1:] > ranked[:, :-1]
+    level = np.cumsum(opens.ravel()) - 1
+    return level, np.bincount(level)
+
+
+def _blocks(ns: Ints) -> Iterator[slice]:
+    """Runs of ascending n that need about the same number of ranks: none spans more than a fifth of its first n."""
+    start = 0
+    while start < len(ns):
+        stop = int(np.searchsorted(ns, ns[start] * 1.2, side="right"))
+        yield slice(start, stop)
+        start = stop
+
+
+def _weights(answers: int, ns: Ints) -> Floats:
+    """(ranks, K): C(i-1, n-1) / C(N, n) for the highest ranks i that hold all but exp(-40) of the mass of any n.
+
+    The best of n has rank i or less with probability C(i, n) / C(N, n) <= (i/N)^n. Dividing by the sum removes the
+    rounding of the log-gamma function (1e-11 at N = 12,600).
+    """
+    lowest = int(answers * np.exp(-DROPPED_LOG_MASS / ns.min())) + 1
+    ranks = np.arange(lowest, answers + 1)[:, None]  # i, from 1
+    log_factorial = gammaln(np.arange(answers + 1) + 1.0)
+    spare = ranks - ns  # negative where fewer than n answers rank as low
+    logs = log_factorial[ranks - 1] - log_factorial[np.maximum(spare, 0)]
+    logs = np.where(spare >= 0, logs, -np.inf)
+    weights = np.exp(logs - logs[-1])
+    return weights / weights.sum(axis=0)

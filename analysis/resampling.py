@@ -1,0 +1,106 @@
+"""Uncertainty over questions and replicates: clustered standard errors and the cluster bootstrap.
+
+The question is the cluster: all its framings and answers are drawn together. Replicates are runs that differ in their
+seeds only. Fewer than five of them say nothing of their spread, so the bootstrap keeps them and its intervals are
+conditional on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+
+FEWEST_REPLICATES = 5  # to resample them
+
+
+class Interval(NamedTuple):
+    """A confidence interval."""
+
+    lo: float
+    hi: float
+
+
+@dataclass(frozen=True)
+class Resample:
+    """One draw of replicates and questions; the same draw of questions serves every replicate."""
+
+    replicates: NDArray[np.int64]  # (R,) which replicates, with repetition
+    seed: int | None  # of the draw of questions; None takes each once
+
+    def questions(self, count: int) -> Floats:
+        """(count,): how often each of `count` questions was drawn."""
+        if self.seed is None:
+            return np.ones(count)
+        draw = np.random.default_rng(self.seed).integers(count, size=count)
+        return np.bincount(draw, minlength=count).astype(float)
+
+
+def original(replicates: int) -> Resample:
+    """Every replicate and every question once."""
+    return Resample(np.arange(replicates), None)
+
+
+def conditional(replicates: int) -> bool:
+    """Whether intervals are conditional on the replicates at hand, as there are fewer than five."""
+    return replicates < FEWEST_REPLICATES
+
+
+def resamples(replicates: int, rng: np.random.Generator, n: int) -> list[Resample]:
+    """`n` draws: of replicates (kept as they are if fewer than five), then of questions."""
+    seeds = rng.integers(2**63, size=n)
+    if conditional(replicates):
+        return [Resample(np.arange(replicates), int(seed)) for seed in seeds]
+    drawn = rng.integers(replicates, size=(n, replicates))
+    return [Resample(row, int(seed)) for row, seed in zip(drawn, seeds, strict=True)]
+
+
+def percentile_interval(draws: ArrayLike, level: float = 0.95) -> Interval:
+    """The central `level` of bootstrap draws; infinite draws count, a NaN makes the interval NaN."""
+    tail = (1 - level) / 2
+    lo, hi = np.quantile(np.asarray(draws, dtype=float), [tail, 1 - tail], method="inverted_cdf")
+    return Interval(float(lo), float(hi))
+
+
+def cluster_means(values: ArrayLike, cluster: ArrayLike) -> Floats:
+    """(C, ...): the mean of `values` (Q, ...) over the rows of each cluster, clusters in ascending order."""
+    table = np.asarray(values, dtype=float)
+    names, member = np.unique(np.asarray(cluster), return_inverse=True)
+    sums = np.zeros((len(names), *table.shape[1:]))
+    np.add.at(sums, member, table)
+    counts = np.bincount(member).reshape(-1, *[1] * (table.ndim - 1))
+    return sums / counts
+
+
+def mean_and_se(values: ArrayLike) -> tuple[Floats, Floats]:
+    """Mean over the first axis, one row a question, and its standard error; NaN for a single question."""
+    table = np.asarray(values, dtype=float)
+    if len(table) < 2:
+        return table.mean(axis=0), np.full(table.shape[1:], np.nan)
+    return table.mean(axis=0), table.std(axis=0, ddof=1) / np.sqrt(len(table))
+
+
+def paired_difference(first: ArrayLike, second: ArrayLike) -> tuple[float, float]:
+    """Mean of first - second over questions (C,) and its standard error, each question its own pair."""
+    mean, se = mean_and_se(np.asarray(first, dtype=float) - np.asarray(second, dtype=float))
+    return float(mean), float(se)
+
+
+def wilson(successes: int, trials: int, z: float = 1.959964) -> Interval:
+    """Wilson's 95 % interval of a rate."""
+    if trials == 0:
+        return Interval(float("nan"), float("nan"))
+    rate = successes / trials
+    centre = (rate + z**2 / (2 * trials)) / (1 + z**2 / trials)
+    half = z * np.sqrt(rate * (1 - rate) / trials + z**2 / (4 * trials**2)) / (1 + z**2 / trials)
+    return Interval(float(max(centre - half, 0.0)), float(min(centre + half, 1.0)))
+
+
+def weights_of(draws: Sequence[Resample], count: int) -> Floats:
+    """(B, count): how often each question was drawn, one row a resample."""
+    return np.stack([draw.questions(count) for draw in draws])
