@@ -55,8 +55,8 @@ def spread(prompts: Prompts, count: int) -> Prompts:
     turn = np.empty(len(shuffled), dtype=np.int64)  # how many prompts of its question come before a prompt
     for row in shuffled:
         question = int(prompts.question_id[row])
-        turn[row] = taken.get(question, 0)
-        taken[question] = turn[row] + 1
+        before = taken.get(question, 0)
+        turn[row], taken[question] = before, before + 1
     by_turn = shuffled[np.argsort(turn[shuffled], kind="stable")]
     return prompts.take(np.sort(by_turn[:count]))
 

@@ -45,7 +45,6 @@ def draw(logits: torch.Tensor, uniform: torch.Tensor) -> tuple[torch.Tensor, tor
     return token[:, 0], logp[:, 0].float()
 
 
-@torch.inference_mode()
 def sample(
     model: PreTrainedModel,
     prompts: Ids,
@@ -71,6 +70,7 @@ def sample(
     return Samples(ids, lengths, finished, logps)
 
 
+@torch.inference_mode()
 def _continue(model: PreTrainedModel, prompts: Ids, which: torch.Tensor, uniform: torch.Tensor) -> Samples:
     """One answer to prompt `which[b]` for each b, (B,), each from its own uniforms (B, T)."""
     device, eos = model.device, torch.tensor(eos_tokens(model), device=model.device)

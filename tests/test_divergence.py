@@ -42,7 +42,7 @@ def test_answers_are_measured_as_if_alone(measured: divergence.LogRatios) -> Non
     for row in (0, 1500, 2999):
         alone = divergence.log_ratios(policy, ref, [PROMPTS[row // 1000]], [answers[row]])
         ids = torch.tensor([PROMPTS[row // 1000] + answers[row]])
-        logps = policy(input_ids=ids).logits[0].log_softmax(-1)
+        logps = policy(input_ids=ids).logits[0].log_softmax(-1).detach()
         start = len(PROMPTS[row // 1000])
         total = sum(float(logps[start - 1 + i, token]) for i, token in enumerate(answers[row]))
         assert measured.logp[row] == pytest.approx(total, abs=1e-4)
