@@ -19,10 +19,12 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from rlhf_lab.store import MANIFEST, read_json
+
 if TYPE_CHECKING:
     import pandas as pd
 
-SAMPLES, SCORES, MANIFEST = "samples.parquet", "scores.parquet", "manifest.json"
+SAMPLES, SCORES = "samples.parquet", "scores.parquet"
 SAMPLED = "samples"  # the leaf's input that holds completions; its other inputs hold their scores
 
 
@@ -217,14 +219,6 @@ def origin(run: Run) -> dict[str, Any]:
         "pairs": config["preferences"]["pairs"],
         "labeler": run.choices["labeler"],
     }
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """The JSON object at `path`; None when there is no such file."""
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        return None
 
 
 def _required(path: Path) -> dict[str, Any]:

@@ -186,3 +186,11 @@ def write_json(path: Path, value: Any) -> None:
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     partial.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n")
     os.replace(partial, path)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The JSON object at `path`; None when there is no such file."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return None

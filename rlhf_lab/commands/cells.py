@@ -1,0 +1,52 @@
+"""Which jobs a sweep has: the union of products of overrides, narrowed by the command line."""
+
+from __future__ import annotations
+
+import itertools
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+
+from hydra.core.override_parser.types import Override
+
+Parse = Callable[[list[str]], list[Override]]
+Axes = dict[str, list[str]]  # key as written, with + or package -> its values as text
+
+
+def axes(overrides: Sequence[Override]) -> Axes:
+    """Each override's key with all values that it sweeps over, or its one."""
+    found: Axes = {}
+    for override in overrides:
+        key = override.get_key_element()
+        if not override.is_sweep_override():
+            found[key] = [override.get_value_element_as_str()]
+        elif override.is_discrete_sweep():
+            found[key] = [str(value) for value in override.sweep_string_iterator()]
+        else:
+            raise ValueError(f"{override.input_line}: a sweep needs values to go through, such as {key}=0,0.1")
+    return found
+
+
+def narrow(cells: Sequence[Axes], given: Axes) -> list[Axes]:
+    """The cells with `given` applied.
+
+    Where some cells have a value that is given, the others go and these keep only what is given; a key or value that
+    no cell has is put into all of them.
+    """
+    for key, values in given.items():
+        if any(set(values) & set(cell.get(key, ())) for cell in cells):
+            common = [(cell, [v for v in values if v in cell.get(key, values)]) for cell in cells]
+            cells = [{**cell, key: kept} for cell, kept in common if kept]
+        else:
+            cells = [{**cell, key: values} for cell in cells]
+    return list(cells)
+
+
+def jobs(params: Mapping[str, str], cells: Sequence[str], given: Sequence[str], parse: Parse) -> list[list[str]]:
+    """The overrides of every job: for each cell the product of `params`, the cell and what the command line gives."""
+    common = axes(parse([f"{key}={value}" for key, value in params.items()]))
+    all_cells = [common | axes(parse(shlex.split(cell))) for cell in cells] or [common]
+    found: list[list[str]] = []
+    for cell in narrow(all_cells, axes(parse(list(given)))):
+        pairs = [[f"{key}={value}" for value in values] for key, values in cell.items()]
+        found += [list(job) for job in itertools.product(*pairs)]
+    return found

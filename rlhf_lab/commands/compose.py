@@ -1,0 +1,57 @@
+"""What Hydra composes from: the schema, `conf/`, the sweeps, the replicates, and whatever plugins bring."""
+
+from __future__ import annotations
+
+import warnings
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import OmegaConf
+
+from rlhf_lab import config
+from rlhf_lab.commands.folders import folder
+
+PLUGINS = "rlhf_lab"  # group of entry points
+REPLICATES = (*range(10), *range(100, 120))
+PLUGIN_FOLDERS: list[Path] = []  # folders of YAML options, filled by `load_plugins`
+
+
+class PluginFolders(SearchPathPlugin):
+    """Adds the folders of YAML options that plugins bring."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Append every plugin's folder."""
+        for path in PLUGIN_FOLDERS:
+            search_path.append(PLUGINS, f"file://{path}")
+
+
+def register() -> None:
+    """Tell Hydra all that `rlhf-lab` composes from."""
+    load_plugins()
+    Plugins.instance().register(PluginFolders)
+    store = ConfigStore.instance()
+    store.store(name="experiment_schema", node=config.Experiment)
+    for group, schemas in config.GROUPS.items():
+        for name, schema in schemas.items():
+            store.store(group=f"schema/{group}", name=name, node=schema)
+    for path in sorted(folder("sweeps").glob("*.yaml")):
+        store.store(group="sweeps", name=path.stem, node=OmegaConf.load(path), package="_global_")
+    for number in REPLICATES:
+        seeds = {part: {"seed": number} for part in ("preferences", "rm", "policy")}
+        store.store(group="replicate", name=f"r{number}", node=seeds, package="_global_")
+
+
+def load_plugins() -> None:
+    """Call every entry point of the group; one that returns a folder of YAML options adds it."""
+    for entry in entry_points(group=PLUGINS):
+        try:
+            added = entry.load()()
+        except Exception as error:
+            warnings.warn(f"plugin {entry.name} ({entry.value}) does not load: {error}", stacklevel=2)
+            continue
+        if added is not None:
+            PLUGIN_FOLDERS.append(Path(added))

@@ -1,0 +1,45 @@
+"""The text of `rlhf-lab --help`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rlhf_lab.commands.folders import folder, options
+
+GROUPS = ("task", "model", "labeler", "rm", "policy", "tracker", "runtime", "experiment")  # in reading order
+
+HEADER = """\
+rlhf-lab: what happens when a policy is optimised too hard against a learned reward.
+
+  rlhf-lab rm=25k policy=ppo policy.kl_coef=0.05           one experiment
+  rlhf-lab -m rm=3k,25k policy=ppo replicate=r0,r1,r2      a sweep; only what is missing is made
+  rlhf-lab +sweeps=quickstart runtime.plan=true            a named sweep: what it would make (without plan: make it)
+
+Options (group=option)
+"""
+
+FOOTER = """
+Values (key=value); rlhf-lab --cfg job prints them all, docs/keys.md explains them
+  sft.steps  preferences.pairs  preferences.seed  rm.seed  policy.seed  policy.kl_coef (ppo)  score.extra
+  runtime.store  runtime.plan  runtime.force  runtime.device  runtime.threads
+
+Flags
+  --multirun, -m   values with commas are sweeps (implied)
+  --cfg job        print the configuration and stop
+  --config-dir D   options of your own: D/rm/mine.yaml is rm=mine
+  --shell-completion install=bash   prints what completes keys and options: eval "$(rlhf-lab --shell-completion install=bash)"
+
+What was run: rlhf-runs.  Figures: rlhf-figures."""
+
+
+def help_text(added: Sequence[Path] = ()) -> str:
+    """The help, with the options found in `conf`, `sweeps` and the folders `added` to them."""
+    folders, sweeps = [folder("conf"), *added], folder("sweeps")
+    found = {path.name: options(path.name, folders) for root in folders for path in root.iterdir()}
+    order = [*GROUPS, *sorted(set(found) - set(GROUPS))]
+    lines = [f"  {group:<12}{' | '.join(found[group])}" for group in order if found.get(group)]
+    lines += [f"  {'replicate':<12}r0 .. r9 | r100 .. r119   (preferences.seed, rm.seed and policy.seed at once)"]
+    lines += [f"  {'+sweeps':<12}{' | '.join(sorted(path.stem for path in sweeps.glob('*.yaml')))}"]
+    return HEADER + "\n".join(lines) + "\n" + FOOTER
+

@@ -1,0 +1,166 @@
+"""One job of a sweep, in whatever process the launcher chose: its run folder, its log, its state."""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import os
+import socket
+import time
+import traceback
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from rlhf_lab import execution, metrics, pipeline, tracking
+from rlhf_lab.commands.mistakes import missing_values
+from rlhf_lab.config import Experiment
+from rlhf_lab.store import Node, Store, write_json
+
+COMMAND = "RLHF_LAB_COMMAND"  # environment: what the user typed, for workers to record
+REFRESH_SECONDS = 0.5  # between two writes of status.json
+
+
+def typed(cfg: DictConfig) -> Experiment:
+    """The composed configuration as plain dataclasses; ValueError for a value out of range."""
+    missing_values(cfg)
+    experiment = OmegaConf.to_object(cfg)
+    assert isinstance(experiment, Experiment)
+    return experiment
+
+
+def run(cfg: DictConfig) -> str:
+    """Make one job and return its state, `made` or `failed`; a failure is recorded, not raised."""
+    experiment = typed(cfg)
+    store, leaf = Store(experiment.runtime.store), pipeline.plan(experiment)
+    status = Status(store.root / "runs" / leaf.key, leaf)
+    if store.made(leaf) and status.known():
+        return "made"
+    status.begin(cfg)
+    with _logged(status.folder / "log.txt"):
+        try:
+            with _listening(status, experiment):
+                execution.realise(leaf, store, experiment.runtime, status.stage)
+        except BaseException as error:
+            (status.folder / "traceback.txt").write_text(traceback.format_exc())
+            logging.getLogger(__name__).exception("failed")
+            status.end("failed", error=f"{type(error).__name__}: {error}".strip())
+            if isinstance(error, Exception):
+                return "failed"
+            raise
+    status.end("made")
+    return "made"
+
+
+class Status:
+    """What a job says of itself: `status.json`, and `metrics.jsonl` with the lines of all its stages."""
+
+    def __init__(self, folder: Path, leaf: Node) -> None:
+        self.folder = folder
+        self._written = 0.0
+        self._now: dict[str, Any] = {"key": leaf.key}
+
+    @property
+    def current(self) -> str:
+        """The stage under way."""
+        return self._now.get("stage", "")
+
+    def known(self) -> bool:
+        """Whether the folder says how the job was made."""
+        return (self.folder / "status.json").is_file()
+
+    def begin(self, cfg: DictConfig) -> None:
+        """Start afresh: configuration, versions, command, time."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "traceback.txt").unlink(missing_ok=True)
+        (self.folder / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True))
+        self._now |= {
+            "state": "running",
+            "sweep": sweep_name(HydraConfig.get().runtime.choices),
+            "command": os.environ.get(COMMAND, ""),
+            **execution.world(),
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "started": time.time(),
+        }
+        self._write()
+
+    def stage(self, node: Node | None) -> None:
+        """Say which stage is under way; None while another worker's is waited for."""
+        self._now |= {"stage": node.name if node else "waiting", "done": 0, "total": None}
+        self._write()
+
+    def heard(self, message: Mapping[str, Any]) -> None:
+        """Take in what a stage reports: how far it is, and perhaps a line of numbers."""
+        self._now |= {"done": message["done"], "total": message["total"]}
+        if message["line"]:
+            with (self.folder / "metrics.jsonl").open("a") as stream:
+                stream.write(json.dumps({"stage": self.current, **message["line"]}) + "\n")
+        if time.monotonic() - self._written > REFRESH_SECONDS:
+            self._write()
+
+    def end(self, state: str, **more: Any) -> None:
+        """Say how it ended."""
+        ended = time.time()
+        self._now |= {"state": state, "ended": ended, "seconds": ended - self._now["started"], **more}
+        self._write()
+
+    def _write(self) -> None:
+        self._written = time.monotonic()
+        write_json(self.folder / "status.json", self._now)
+
+
+def sweep_name(choices: Mapping[str, Any]) -> str:
+    """The name of the sweep that these choices belong to."""
+    return str(choices.get("sweeps") or "adhoc")
+
+
+@contextmanager
+def _listening(status: Status, experiment: Experiment) -> Iterator[None]:
+    """Hand what stages report to the job's folder and to the tracker."""
+    choices = HydraConfig.get().runtime.choices
+    name = f"{choices['policy']}-{choices['rm']}-{status.folder.name[:8]}"
+    with tracking.mirror(experiment, group=sweep_name(choices), name=name) as tracker:
+
+        def listener(message: dict[str, Any]) -> None:
+            status.heard(message)
+            tracker({"stage": status.current, **message})
+
+        metrics.LISTENERS.append(listener)
+        try:
+            yield
+        finally:
+            metrics.LISTENERS.remove(listener)
+
+
+@contextmanager
+def _logged(path: Path) -> Iterator[None]:
+    """Send log messages and warnings of this process to `path`, not to the terminal."""
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    _quiet()
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+        handler.close()
+
+
+@functools.cache
+def _quiet() -> None:
+    """Once per process: warnings go to the log, those about the future nowhere."""
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    logging.captureWarnings(True)
+    for noisy in ("httpx", "filelock", "datasets"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)

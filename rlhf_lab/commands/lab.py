@@ -1,0 +1,88 @@
+"""`rlhf-lab`: experiments and sweeps of them, composed by Hydra."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+
+QUIET = {  # libraries that talk by default, told before they are imported; workers inherit it
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+    "TRL_EXPERIMENTAL_SILENCE": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "DATASETS_VERBOSITY": "error",
+    "WANDB_SILENT": "true",
+}
+HELP = ("--help", "-h")
+COMMANDS = ("--cfg", "-c", "--hydra-help", "--info", "-i", "--shell-completion", "-sc", "--version")
+
+
+def main() -> None:
+    """Run the command line; exit code 0 when everything is made, 1 when something failed, 2 for a user's mistake."""
+    if any(argument in HELP for argument in sys.argv[1:]):
+        from rlhf_lab.commands.help import help_text
+
+        print(help_text())
+        return
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through: `explain` has better words for them
+    os.environ["RLHF_LAB_COMMAND"] = shlex.join(["rlhf-lab", *sys.argv[1:]])
+    if "" not in sys.path:
+        sys.path.append(os.getcwd())  # judges of the user's own: score.extra=[my_module:judge]
+    sys.exit(_run(sys.argv[1:]))
+
+
+def _run(arguments: Sequence[str]) -> int:
+    import hydra
+
+    from rlhf_lab.commands import compose, job, mistakes, sweeper
+
+    compose.register()
+    sweeper.register()
+    try:
+        sys.argv[1:] = _as_sweep(arguments)
+        hydra.main(config_path=str(compose.folder("conf")), config_name="config", version_base="1.3")(job.run)()
+    except sweeper.Incomplete:
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on where it stopped", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if not mistakes.is_mistake(error):
+            raise
+        print(f"rlhf-lab: {mistakes.explain(error)}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _as_sweep(arguments: Sequence[str]) -> list[str]:
+    """The arguments for Hydra: one run is a sweep of one job, so that there is one way through.
+
+    Values go to the jobs only. Hydra would also put those without a comma into the parent's configuration, where
+    `policy.kl_coef=0.1` fails when it is the sweep that chooses the policy; as a sweep over one value they are left out.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    from rlhf_lab.commands.mistakes import refuse_surgery
+
+    if any(argument.split("=")[0] in COMMANDS for argument in arguments):
+        return list(arguments)
+    parser, flags, overrides = OverridesParser.create(), [], []
+    for argument in arguments:
+        if argument.startswith("-") or "=" not in argument and not argument.startswith("~"):
+            flags.append(argument)
+            continue
+        override = parser.parse_override(argument)
+        refuse_surgery(override)
+        deferred = "." in override.key_or_group and not override.key_or_group.startswith(("hydra.", "runtime."))
+        if deferred and not override.is_sweep_override():
+            key, _, value = argument.partition("=")
+            argument = f"{key}=choice({value})" if value else argument
+        overrides.append(argument)
+    flags = [flag for flag in flags if flag not in ("-m", "--multirun", "-r", "--run")]
+    return [*flags, "--multirun", *overrides]

@@ -1,0 +1,124 @@
+"""One line for what a user got wrong, with the nearest name that would have been right."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import fields
+
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
+
+from rlhf_lab import config
+
+
+class Mistake(ValueError):
+    """Something that the user can mend; its text is one line."""
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """`: did you mean X?` for the closest of `names`, or a list of them when nothing is close."""
+    names = sorted({*names})
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if close:
+        return f": did you mean {close[0]}?"
+    return f": there are {', '.join(names)}" if names else ""
+
+
+def refuse_surgery(override: Override) -> None:
+    """Refuse + and ~: they would add or remove a key of the schema, which no stage would see."""
+    key = override.key_or_group
+    if key.startswith("hydra") or (override.is_add() and key == "sweeps"):
+        return
+    if override.is_delete():
+        raise Mistake(f"{override.input_line}: no key can be removed; give it a value with {key}=...")
+    if override.is_add() or override.is_force_add():
+        known = [*keys(config.Experiment), "experiment", "replicate"]
+        hint = f": write {key}=..." if key in known else nearest(key, [*known, "+sweeps"])
+        raise Mistake(f"{override.input_line}: + is for +sweeps=NAME only{hint}")
+
+
+def keys(schema: type, prefix: str = "") -> Iterator[str]:
+    """The dotted keys of a schema and of the classes that its fields may hold."""
+    for field in fields(schema):
+        name = prefix + field.name
+        yield name
+        if not prefix:
+            for option in config.GROUPS.get(field.name, {"": getattr(config, str(field.type), None)}).values():
+                if option is not None:
+                    yield from keys(option, f"{name}.")
+
+
+def explain(error: BaseException) -> str:
+    """The one line for an error that came up while composing."""
+    chain = [error]
+    while (cause := chain[-1].__cause__) is not None:
+        chain.append(cause)
+    for found in chain:
+        if isinstance(found, MissingConfigException):
+            return _option(found)
+        if isinstance(found, (ConfigAttributeError, ConfigKeyError)):
+            return _key(found, chain)
+        if isinstance(found, OverrideParseException):
+            return _first_line(found)
+    inner = next((e for e in chain if isinstance(e, OmegaConfBaseException)), None)
+    if inner is not None:
+        where = f"{inner.full_key}: " if inner.full_key else ""
+        return where + _plain(inner)
+    return _first_line(error)
+
+
+def is_mistake(error: BaseException) -> bool:
+    """Whether `error` came from what the user wrote rather than from a defect of ours."""
+    return isinstance(error, (Mistake, HydraException, OmegaConfBaseException))
+
+
+def missing_values(cfg: DictConfig) -> None:
+    """Refuse a configuration in which a mandatory value is not given."""
+    missing = sorted(OmegaConf.missing_keys(cfg))
+    if missing:
+        raise Mistake(f"{missing[0]} needs a value: give {missing[0]}=...")
+
+
+def _option(error: MissingConfigException) -> str:
+    group, _, name = (error.missing_cfg_file or "").rpartition("/")
+    options = [option for option in error.options or () if not option.endswith("/")]
+    return f"no {group} {name!r}{nearest(name, options)}"
+
+
+def _key(error: OmegaConfBaseException, chain: list[BaseException]) -> str:
+    full = str(error.full_key or error.key)
+    parent, _, name = full.rpartition(".")
+    node = error.parent_node
+    siblings = [str(key) for key in node] if isinstance(node, DictConfig) else []
+    if not parent:
+        groups = re.search(r"Could not override '([^']+)'", " ".join(map(str, chain)))
+        full = groups[1] if groups else full
+        siblings = [key for key in siblings if key != "hydra"]
+        return f"no key {full!r}{nearest(full, [*keys(config.Experiment), *siblings])}"
+    having = sorted(
+        option
+        for option, schema in config.GROUPS.get(parent, {}).items()
+        if any(field.name == name for field in fields(schema))
+    )
+    if having:
+        present = f"; it has {', '.join(siblings)}" if siblings else ""
+        return f"no key {full!r} here: {parent}={'|'.join(having)} has one{present}"
+    return f"no key {full!r}{nearest(name, siblings)}"
+
+
+def _plain(error: OmegaConfBaseException) -> str:
+    text = _first_line(error)
+    if isinstance(error, ValidationError) and "could not be converted to" in text:
+        value, kind = re.findall(r"'([^']*)'", text)[0], text.rsplit(" ", 1)[-1]
+        kinds = {"Float": "a number", "Integer": "a whole number", "Boolean": "true or false"}
+        return f"expected {kinds.get(kind, kind)}, got {value!r}"
+    return text
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,157 @@
+"""The sweep: every job composed, checked and written down before the first one starts; then any Hydra launcher."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from rlhf_lab import execution, pipeline
+from rlhf_lab.commands import cells, show
+from rlhf_lab.commands.job import COMMAND, sweep_name, typed
+from rlhf_lab.commands.mistakes import Mistake, explain, is_mistake
+from rlhf_lab.commands.planned import Job
+from rlhf_lab.commands.progress import Progress
+from rlhf_lab.config import Runtime
+from rlhf_lab.store import Store, write_json
+
+
+class Incomplete(Exception):
+    """Some jobs of the sweep are not made; the table that was printed says which."""
+
+
+@dataclass
+class PlannedSweeperConf:
+    """What `hydra.sweeper` takes."""
+
+    _target_: str = "hydra_plugins.rlhf_lab.PlannedSweeper"
+    params: dict[str, str] = field(default_factory=dict)  # key -> values, as on the command line
+    cells: list[str] = field(default_factory=list)  # "rm=3k,25k policy=bon": a sweep is the union of their products
+
+
+class PlannedSweeper(Sweeper):
+    """Runs the jobs of a sweep, each distinct one once."""
+
+    def __init__(self, params: Mapping[str, str], cells: Sequence[str]) -> None:
+        self._params, self._cells = dict(params), list(cells)
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Keep what composing and launching need."""
+        self._loader, self._config = hydra_context.config_loader, config
+        self._launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Plan every job, then print the plan or make what is missing; Incomplete when a job is not made."""
+        jobs = self._jobs(arguments)
+        runtime = jobs[0].experiment.runtime
+        store = Store(runtime.store)
+        if runtime.plan:
+            show.plan(jobs, store)
+            return
+        _offline(jobs)
+        _forget(jobs, store, runtime)
+        record(jobs, store)
+        with Progress(jobs, store) as progress:
+            error = self._launch(jobs)
+        progress.settle(error)
+        show.outcome(jobs, store, error)
+        if not all(store.made(job.leaf) for job in jobs):
+            raise Incomplete
+
+    def _jobs(self, arguments: Sequence[str]) -> list[Job]:
+        """Every distinct job, composed, typed and planned; Mistake names the first that cannot be."""
+        parser = OverridesParser.create(config_loader=self._loader)
+        try:
+            asked = cells.jobs(self._params, self._cells, arguments, parser.parse_overrides)
+        except ValueError as error:
+            raise Mistake(str(error)) from error
+        found: dict[str, Job] = {}
+        for overrides in asked:
+            try:
+                job = self._job(len(found), overrides)
+            except Exception as error:
+                if not (is_mistake(error) or isinstance(error, ValueError)):
+                    raise
+                where = f" (job: {' '.join(overrides)})" if len(asked) > 1 else ""
+                raise Mistake(explain(error) + where) from error
+            found.setdefault(job.leaf.key, job)
+        return list(found.values())
+
+    def _job(self, index: int, overrides: list[str]) -> Job:
+        cfg = self._loader.load_sweep_config(self._config, overrides)
+        choices = {key: str(value) for key, value in cfg.hydra.runtime.choices.items() if _ours(key, value)}
+        with open_dict(cfg):
+            del cfg["hydra"]
+        experiment = typed(cfg)
+        config = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
+        assert isinstance(config, dict)
+        return Job(index, tuple(overrides), choices, config, experiment, pipeline.plan(experiment))
+
+    def _launch(self, jobs: Sequence[Job]) -> str | None:
+        """Run the jobs; the reason when the launcher itself gave up."""
+        try:
+            results = self._launcher.launch([list(job.overrides) for job in jobs], initial_job_idx=0)
+            for result in results:
+                _ = result.return_value  # raises what a job could not record itself
+        except Exception as error:
+            return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
+        return None
+
+
+def record(jobs: Sequence[Job], store: Store) -> None:
+    """Write the sweep record: what was asked for, so that what is missing can be told."""
+    now = datetime.now(timezone.utc)
+    name = sweep_name(jobs[0].choices)
+    rows = [
+        {
+            "index": job.index,
+            "overrides": list(job.overrides),
+            "choices": job.choices,
+            "config": job.config,
+            "key": job.leaf.key,
+        }
+        for job in jobs
+    ]
+    made = {"sweep": name, "command": os.environ.get(COMMAND, ""), "time": now.isoformat(), "jobs": rows}
+    write_json(store.root / "sweeps" / name / f"{now:%Y-%m-%dT%H-%M-%S-%f}Z.json", made)
+
+
+def _ours(key: Any, value: Any) -> bool:
+    return value is not None and not str(key).startswith("hydra/")
+
+
+def _offline(jobs: Sequence[Job]) -> None:
+    """Keep the Hugging Face libraries off the network unless something in the sweep may need it."""
+    hub = any("@" in digest for job in jobs for node in job.leaf.walk() for digest in node.contents.values())
+    if not hub and not any(job.experiment.score.extra for job in jobs):
+        for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE"):
+            os.environ.setdefault(name, "1")
+
+
+def _forget(jobs: Sequence[Job], store: Store, runtime: Runtime) -> None:
+    """Discard what `runtime.force` names, once, before any job starts; Mistake for a stage that no job has."""
+    known = {node.name for job in jobs for node in job.leaf.walk()}
+    for name in runtime.force:
+        if name not in known:
+            raise Mistake(f"runtime.force: no stage {name!r}; there are {', '.join(sorted(known))}")
+    for job in jobs:
+        execution.forget(job.leaf, runtime.force, store)
+
+
+def register() -> None:
+    """Make the sweeper known to Hydra, which takes plugins only from a package called hydra_plugins: an alias of ours."""
+    sys.modules.setdefault("hydra_plugins.rlhf_lab", sys.modules[__name__])
+    Plugins.instance().class_name_to_class[PlannedSweeperConf._target_] = PlannedSweeper
+    ConfigStore.instance().store(group="hydra/sweeper", name="planned", node=PlannedSweeperConf, provider="rlhf_lab")

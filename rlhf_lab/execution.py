@@ -1,0 +1,134 @@
+"""Make what is missing: workers share a plan through the store, each taking stages that nobody else is at."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from rlhf_lab.config import Runtime
+from rlhf_lab.store import Node, Store, digest, file_digest
+
+log = logging.getLogger(__name__)
+
+PACKAGES = ("rlhf-lab", "torch", "trl", "transformers", "tokenizers", "numpy")
+POLL_SECONDS = 0.2
+PATIENCE_SECONDS = 5.0  # before a message says that another worker is waited for
+
+Announce = Callable[[Node | None], None]
+
+
+def missing(leaf: Node, store: Store) -> list[Node]:
+    """The nodes that must be made for `leaf`, inputs first; nothing below a made node is needed any more."""
+    found: dict[str, Node] = {}
+
+    def visit(node: Node) -> None:
+        if node.key in found or store.made(node):
+            return
+        for upstream in node.inputs.values():
+            visit(upstream)
+        found[node.key] = node
+
+    visit(leaf)
+    return list(found.values())
+
+
+def forget(leaf: Node, names: Sequence[str], store: Store) -> None:
+    """Discard the stages called `names`, and whatever was made from them, so that they are made again."""
+    stale: set[str] = set()
+    for node in leaf.walk():
+        if node.name in names or any(upstream.key in stale for upstream in node.inputs.values()):
+            stale.add(node.key)
+            store.discard(node)
+
+
+def realise(leaf: Node, store: Store, runtime: Runtime, announce: Announce = lambda node: None) -> None:
+    """Make `leaf` and what it needs, beside other workers that may do the same; `announce` hears of each stage begun."""
+    waiting_since = time.monotonic()
+    while wanted := missing(leaf, store):
+        ready = [node for node in wanted if all(store.made(upstream) for upstream in node.inputs.values())]
+        if any(_make(node, store, runtime, announce) for node in ready):
+            waiting_since = time.monotonic()
+            continue
+        if time.monotonic() - waiting_since > PATIENCE_SECONDS:
+            waiting_since = float("inf")  # say it once
+            log.info("waiting for %s, which another worker is making", ", ".join(node.name for node in ready))
+            announce(None)
+        time.sleep(POLL_SECONDS * random.uniform(0.5, 1.5))
+
+
+def _make(node: Node, store: Store, runtime: Runtime, announce: Announce) -> bool:
+    """Whether this worker made `node`; False when another one is at it, or was first."""
+    with store.claim(node) as mine:
+        if not mine or store.made(node):
+            return False
+        announce(node)
+        log.info("%s %s: begun", node.name, node.key)
+        started = time.monotonic()
+        _use_threads(runtime.threads)
+        stage = import_module(node.stage)
+        inputs = {name: store.path(upstream) for name, upstream in node.inputs.items()}
+        store.publish(
+            node, lambda out: stage.run(node.config, inputs, out, runtime), provenance=provenance(runtime)
+        )
+        log.info("%s %s: made in %.1f s", node.name, node.key, time.monotonic() - started)
+        return True
+
+
+def _use_threads(threads: int) -> None:
+    import torch
+
+    torch.set_num_threads(threads)
+
+
+def provenance(runtime: Runtime) -> dict[str, Any]:
+    """Under what an artifact was made: versions, commit, source, device, threads and command."""
+    return {
+        **world(),
+        "device": runtime.device,
+        "threads": runtime.threads,
+        "command": os.environ.get("RLHF_LAB_COMMAND", " ".join(sys.argv)),
+    }
+
+
+@functools.cache
+def world() -> Mapping[str, Any]:
+    """What is the same for every stage of this process: package versions, git commit, digest of the source."""
+    package = Path(__file__).parent
+    code = sorted(package.rglob("*.py"))
+    return {
+        "python": sys.version.split()[0],
+        "packages": {name: _version(name) for name in PACKAGES},
+        "git": _git(package),
+        "source": digest([[path.relative_to(package).as_posix(), file_digest(path)] for path in code]),
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _git(folder: Path) -> dict[str, Any] | None:
+    """Commit and dirtiness of the checkout that holds `folder`; None outside one."""
+    if not (folder.parent / ".git").exists():
+        return None
+
+    def ask(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return {"commit": ask("rev-parse", "HEAD"), "dirty": bool(ask("status", "--porcelain", "-uno"))}
+    except (OSError, subprocess.CalledProcessError):
+        return None
