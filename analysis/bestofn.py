@@ -1,8 +1,9 @@
-"""Best-of-n from one table of N scored answers per prompt: expected value and KL for every n, without resampling.
+"""Best-of-n from one table of N scored answers per prompt: expected value and KL for every n, without
+resampling.
 
-The estimator is the average of `value` over all subsets of n of the N answers, each won by its highest `select`
-(2112.09332, appendix I; Eq. 8 of 2310.02743). Everything works on the per-question curves of `question_curves`, which
-the bootstrap and the claims resample.
+The estimator is the average of `value` over all subsets of n of the N answers, each won by its highest
+`select` (2112.09332, appendix I; Eq. 8 of 2310.02743). Everything works on the per-question curves of
+`question_curves`, which the bootstrap and the claims resample.
 """
 
 from __future__ import annotations
@@ -34,8 +35,9 @@ def expected_best_of_n(
 ) -> BestOfN:
     """Mean `value` of the answer with the highest `select` among n, over questions, and its SE.
 
-    `select`, `value` (Q, N): scores of N answers to each of Q prompts; `n` (K,) whole numbers in 1..N; `cluster` (Q,)
-    names the question of each prompt, by default every prompt is its own. Each question counts once.
+    `select`, `value` (Q, N): scores of N answers to each of Q prompts; `n` (K,) whole numbers in 1..N;
+    `cluster` (Q,) names the question of each prompt, by default every prompt is its own. Each question counts
+    once.
     """
     return BestOfN(*mean_and_se(question_curves(select, value, n, cluster)))
 
@@ -43,7 +45,9 @@ def expected_best_of_n(
 def question_curves(
     select: ArrayLike, value: ArrayLike, n: ArrayLike, cluster: ArrayLike | None = None
 ) -> Floats:
-    """(C, K): expected best-of-n `value` of each question, its prompts averaged, questions in ascending order."""
+    """(C, K): expected best-of-n `value` of each question, its prompts averaged, questions in ascending
+    order.
+    """
     chosen, scored = _scores(select), _scores(value)
     if chosen.shape != scored.shape:
         raise ValueError(
@@ -66,7 +70,9 @@ def tie_averaged(select: Floats, value: Floats) -> Floats:
 
 
 def ranked_curves(ranked: Floats, n: ArrayLike) -> Floats:
-    """(Q, K): sum over ranks i of C(i-1, n-1) / C(N, n) * ranked[:, i-1]; `ranked` (Q, N) is in ascending order."""
+    """(Q, K): sum over ranks i of C(i-1, n-1) / C(N, n) * ranked[:, i-1]; `ranked` (Q, N) is in ascending
+    order.
+    """
     answers = ranked.shape[1]
     ns = _whole(n, answers)
     order = np.argsort(ns, kind="stable")
@@ -79,16 +85,17 @@ def ranked_curves(ranked: Floats, n: ArrayLike) -> Floats:
 
 
 def kl(n: ArrayLike) -> Floats:
-    """log n - (n - 1)/n in nats: an upper bound on KL, reached only without ties (2401.01879)."""
+    """KL bound log n - (n - 1)/n in nats: an upper bound on KL, reached only without ties (2401.01879)."""
     ns = np.asarray(n, dtype=float)
     return np.log(ns) - (ns - 1) / ns
 
 
 def kl_tie_aware(select: ArrayLike, n: ArrayLike) -> Floats:
-    """(Q, K) KL in nats of best-of-n from the distribution of each prompt's levels of `select` (Q, N) or (N,).
+    """(Q, K) KL in nats of best-of-n from the distribution of each prompt's levels of `select` (Q, N) or
+    (N,).
 
-    A level with mass q_j and cumulative mass F_j wins with p_j = F_j^n - F_(j-1)^n, and KL = sum p_j log(p_j / q_j). It
-    takes the N answers for the whole distribution: good for n <= N/4.
+    A level with mass q_j and cumulative mass F_j wins with p_j = F_j^n - F_(j-1)^n, and KL = sum p_j log(p_j
+    / q_j). It takes the N answers for the whole distribution: good for n <= N/4.
     """
     scores = _scores(select)
     answers = scores.shape[1]
@@ -104,7 +111,8 @@ def kl_tie_aware(select: ArrayLike, n: ArrayLike) -> Floats:
 
 
 def merge_levels(select: ArrayLike, tolerance: float) -> Floats:
-    """(Q, N): `select` with scores no further than `tolerance` from the next one below set to the lowest of them.
+    """(Q, N): `select` with scores no further than `tolerance` from the next one below set to the lowest of
+    them.
 
     The same answer scored in two batches differs in the last digits, which must not break a tie.
     """
@@ -122,7 +130,9 @@ def grid(answers: int, points: int = 25) -> Ints:
     """About `points` whole numbers from 1 to N/2, even in log n, that hold N/4 and N/2 themselves."""
     largest = answers // 2
     if largest < 2:
-        raise ValueError(f"{answers} answers a prompt are too few for a best-of-n curve: no n above N/2 is claimed")
+        raise ValueError(
+            f"{answers} answers a prompt are too few for a best-of-n curve: no n above N/2 is claimed"
+        )
     even = np.rint(np.geomspace(1, largest, points)).astype(np.int64)
     return np.unique(np.concatenate([even, [max(answers // 4, 1), largest]]))
 
@@ -137,12 +147,16 @@ def _scores(scores: ArrayLike) -> Floats:
 def _whole(n: ArrayLike, answers: int) -> Ints:
     ns = np.atleast_1d(np.asarray(n))
     if not np.issubdtype(ns.dtype, np.integer) or (ns < 1).any() or (ns > answers).any():
-        raise ValueError(f"n must be whole numbers in 1..{answers}, the answers there are to each prompt, got {n}")
+        raise ValueError(
+            f"n must be whole numbers in 1..{answers}, the answers there are to each prompt, got {n}"
+        )
     return ns.astype(np.int64)
 
 
 def _levels(ranked: Floats) -> tuple[Ints, Ints]:
-    """Number of the level of each sorted answer (Q * N,), prompt after prompt, and answers in each level (levels,)."""
+    """Number of the level of each sorted answer (Q * N,), prompt after prompt, and answers in each level
+    (levels,).
+    """
     opens = np.ones(ranked.shape, dtype=bool)
     opens[:, 1:] = ranked[:, 1:] > ranked[:, :-1]
     level = np.cumsum(opens.ravel()) - 1
@@ -150,7 +164,9 @@ def _levels(ranked: Floats) -> tuple[Ints, Ints]:
 
 
 def _blocks(ns: Ints) -> Iterator[slice]:
-    """Runs of ascending n that need about the same number of ranks: none spans more than a fifth of its first n."""
+    """Runs of ascending n that need about the same number of ranks: none spans more than a fifth of its first
+    n.
+    """
     start = 0
     while start < len(ns):
         stop = int(np.searchsorted(ns, ns[start] * 1.2, side="right"))
@@ -159,10 +175,11 @@ def _blocks(ns: Ints) -> Iterator[slice]:
 
 
 def _weights(answers: int, ns: Ints) -> Floats:
-    """(ranks, K): C(i-1, n-1) / C(N, n) for the highest ranks i that hold all but exp(-40) of the mass of any n.
+    """(ranks, K): C(i-1, n-1) / C(N, n) for the highest ranks i that hold all but exp(-40) of the mass of any
+    n.
 
-    The best of n has rank i or less with probability C(i, n) / C(N, n) <= (i/N)^n. Dividing by the sum removes the
-    rounding of the log-gamma function (1e-11 at N = 12,600).
+    The best of n has rank i or less with probability C(i, n) / C(N, n) <= (i/N)^n. Dividing by the sum
+    removes the rounding of the log-gamma function (1e-11 at N = 12,600).
     """
     lowest = int(answers * np.exp(-DROPPED_LOG_MASS / ns.min())) + 1
     ranks = np.arange(lowest, answers + 1)[:, None]  # i, from 1

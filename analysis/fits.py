@@ -1,4 +1,6 @@
-"""The two forms of gold against d = sqrt(KL) (2210.10760, section 3.1), their peaks, and a bootstrap of both."""
+"""The two forms of gold against d = sqrt(KL) (2210.10760, section 3.1), their peaks, and a bootstrap of
+both.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ from analysis.resampling import Interval, Resample, conditional, original, perce
 
 Floats = NDArray[np.float64]
 Form = Literal["bon", "rl"]
-Curve = Callable[[Resample], tuple[Floats, Floats]]  # a resample's (d, gold), its replicates one after the other
+Curve = Callable[
+    [Resample], tuple[Floats, Floats]
+]  # a resample's (d, gold), its replicates one after the other
 
 FORMS: tuple[Form, ...] = ("bon", "rl")
 FORMULA: dict[Form, str] = {"bon": "d (alpha - beta d)", "rl": "d (alpha - beta log d)"}
@@ -21,7 +25,9 @@ PARAMETERS = ("alpha", "beta", "peak_d", "peak_height")
 
 
 class Fit(NamedTuple):
-    """A least-squares fit of one form; `peak_d` and `peak_height` are NaN where the form has no interior maximum."""
+    """A least-squares fit of one form; `peak_d` and `peak_height` are NaN where the form has no interior
+    maximum.
+    """
 
     alpha: float  # gold SDs per nats^0.5
     beta: float  # gold SDs per nat (bon), per nats^0.5 (rl)
@@ -43,7 +49,9 @@ class Bootstrap:
 
 
 def fit(form: Form, d: ArrayLike, gold: ArrayLike, se: ArrayLike | None = None) -> Fit:
-    """Least squares of gold on d over all points given, weighted by 1/se^2 if `se` is; `d`, `gold`, `se` are (K,)."""
+    """Least squares of gold on d over all points given, weighted by 1/se^2 if `se` is; `d`, `gold`, `se` are
+    (K,).
+    """
     x, y = np.asarray(d, dtype=float), np.asarray(gold, dtype=float)
     _check(form, x, y)
     design = np.stack([x, -x * (x if form == "bon" else np.log(x))], axis=1)  # (K, 2)
@@ -63,7 +71,9 @@ def predict(form: Form, alpha: float, beta: float, d: ArrayLike) -> Floats:
 
 
 def peak(form: Form, alpha: float, beta: float) -> tuple[float, float]:
-    """Place and height of the interior maximum: alpha/2beta, alpha^2/4beta (bon); exp(alpha/beta - 1), beta d (rl)."""
+    """Place and height of the interior maximum: alpha/2beta, alpha^2/4beta (bon); exp(alpha/beta - 1), beta d
+    (rl).
+    """
     if beta <= 0 or (form == "bon" and alpha <= 0):
         return float("nan"), float("nan")
     if form == "bon":
@@ -74,7 +84,8 @@ def peak(form: Form, alpha: float, beta: float) -> tuple[float, float]:
 
 
 def bootstrap(form: Form, curve: Curve, replicates: int, rng: np.random.Generator, n: int) -> Bootstrap:
-    """Refit on `n` resamples of `replicates` RM replicates and then of questions, all framings of one together.
+    """Refit on `n` resamples of `replicates` RM replicates and then of questions, all framings of one
+    together.
 
     `curve` computes a resample's points from the ground up: normalisation, rescaling, KL and d.
     """
@@ -85,7 +96,9 @@ def bootstrap(form: Form, curve: Curve, replicates: int, rng: np.random.Generato
 
 
 def _orderable(draw: Fit, name: str) -> float:
-    """A parameter as a number to rank: a peak that is missing lies at 0 if the form only falls, else beyond any d."""
+    """A parameter as a number to rank: a peak that is missing lies at 0 if the form only falls, else beyond
+    any d.
+    """
     value = float(getattr(draw, name))
     if not np.isnan(value):
         return value
@@ -96,8 +109,12 @@ def _check(form: Form, d: Floats, gold: Floats) -> None:
     if form not in FORMS:
         raise ValueError(f"form must be one of {', '.join(FORMS)}, got {form!r}")
     if d.shape != gold.shape or d.ndim != 1 or len(d) < 2:
-        raise ValueError(f"a fit needs two points or more, d and gold alike, got d {d.shape} and gold {gold.shape}")
+        raise ValueError(
+            f"a fit needs two points or more, d and gold alike, got d {d.shape} and gold {gold.shape}"
+        )
     if not (np.isfinite(d).all() and np.isfinite(gold).all()):
         raise ValueError("d and gold must be finite: leave out the points that are missing")
     if form == "rl" and (d <= 0).any():
-        raise ValueError("d must be > 0 in the rl form, as log d is not finite at 0: leave out the initial policy")
+        raise ValueError(
+            "d must be > 0 in the rl form, as log d is not finite at 0: leave out the initial policy"
+        )

@@ -1,8 +1,8 @@
 """Uncertainty over questions and replicates: clustered standard errors and the cluster bootstrap.
 
-The question is the cluster: all its framings and answers are drawn together. Replicates are runs that differ in their
-seeds only. Fewer than five of them say nothing of their spread, so the bootstrap keeps them and its intervals are
-conditional on them.
+The question is the cluster: all its framings and answers are drawn together. Replicates are runs that differ
+in their seeds only. Fewer than five of them say nothing of their spread, so the bootstrap keeps them and its
+intervals are conditional on them.
 """
 
 from __future__ import annotations

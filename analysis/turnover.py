@@ -1,7 +1,9 @@
-"""Has a curve turned? Gold at its peak minus gold at the end, from the curve and not from a fitted coefficient.
+"""Has a curve turned? Gold at its peak minus gold at the end, from the curve and not from a fitted
+coefficient.
 
-The peak is looked for on one half of the questions and the drop measured on the other, both ways: a peak chosen and
-measured on the same noise is too high. Every null of claim 1 goes through this code (`python -m analysis.nulls`).
+The peak is looked for on one half of the questions and the drop measured on the other, both ways: a peak
+chosen and measured on the same noise is too high. Every null of claim 1 goes through this code (`python -m
+analysis.nulls`).
 """
 
 from __future__ import annotations
@@ -33,7 +35,8 @@ def halves(questions: int, rng: np.random.Generator) -> NDArray[np.bool_]:
 
 
 def turnover(curves: ArrayLike, half: NDArray[np.bool_]) -> Turnover:
-    """The cross-fitted drop of `curves` (R, C, K) or (C, K): R replicates, C questions, K points, the end last.
+    """The cross-fitted drop of `curves` (R, C, K) or (C, K): R replicates, C questions, K points, the end
+    last.
 
     The peak is sought among the points before the last, so a curve that still rises has a negative drop.
     """
