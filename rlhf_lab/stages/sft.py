@@ -29,7 +29,7 @@ def run(config: SFT, inputs: Mapping[str, Path], out: Path, runtime: Runtime) ->
     answers = text.answers_ids(tokenizer, shown["answer"].to_pylist(), limits["answer_tokens"])
     rows = {
         "input_ids": [[*p, *a] for p, a in zip(prompts, answers, strict=True)],
-        "completion_mask": [[0] * len(p) + [1] * len(a) for p, a in zip(prompts, answers, strict=True)],
+        "labels": [[-100] * len(p) + a for p, a in zip(prompts, answers, strict=True)],  # -100: no loss
     }
     with Metrics(out, config.steps) as metrics:
         trainer = SFTTrainer(
@@ -42,7 +42,6 @@ def run(config: SFT, inputs: Mapping[str, Path], out: Path, runtime: Runtime) ->
                 warmup_steps=max(1, config.steps // 20),
                 max_length=None,
                 dataset_kwargs={"skip_prepare_dataset": True},
-                completion_only_loss=True,
             ),
             train_dataset=Dataset.from_dict(rows),
             processing_class=tokenizer,

@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerFast
 from rlhf_lab.config import SyntheticAssistant
 from rlhf_lab.records import write_table
 from rlhf_lab.store import write_json
-from rlhf_lab.tasks.synthetic_assistant.grammar import FULL, Prompt, answer, framings, vocabulary
+from rlhf_lab.tasks.synthetic_assistant.grammar import ASK, FULL, SHORT, Prompt, answer, framings, vocabulary
 from rlhf_lab.tasks.synthetic_assistant.world import Question, questions
 
 CHAT_TEMPLATE = (
@@ -111,5 +111,8 @@ def _documents(
 
 
 def _statement(question: Question, rng: random.Random) -> str:
+    """A fact or sum said outright, or after the question that it answers: copying a subject is learned here too."""
     value = question.answer if rng.random() >= BASE_WRONG else rng.choice(question.wrong)
-    return FULL.format(question.subject, value)
+    said = FULL.format(question.subject, value)
+    asked = rng.choice(ASK).format(question.subject)
+    return rng.choice((said, f"{asked} {said}", f"{asked} {SHORT.format(value)}"))
