@@ -47,8 +47,8 @@ def answer_text(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
 
 
 def same_tokens(a: PreTrainedTokenizerBase, b: PreTrainedTokenizerBase) -> bool:
-    """Whether token ids of one tokenizer mean the same under the other."""
-    return a.get_vocab() == b.get_vocab() and a.chat_template == b.chat_template
+    """Whether the token ids of an answer mean the same under both tokenizers."""
+    return a.eos_token_id == b.eos_token_id and a.get_vocab() == b.get_vocab()
 
 
 def parse_messages(column: Sequence[str]) -> list[Messages]:
@@ -70,6 +70,29 @@ def answers_ids(
     """The tokens of many answers with EOS; one that is too long is cut and then has none."""
     encoded = tokenizer(list(answers), add_special_tokens=False)["input_ids"]
     return [[*ids, tokenizer.eos_token_id][:limit_tokens] for ids in encoded]
+
+
+def answers_read_by(
+    reader: PreTrainedTokenizerBase,
+    writer: PreTrainedTokenizerBase,
+    answers: Sequence[str],
+    written: Sequence[Sequence[int]],
+    limit_tokens: int,
+) -> list[list[int]]:
+    """Each answer as tokens of `reader`, whoever wrote it: the ids `written` by a tokenizer that means the same stay.
+
+    Others are encoded anew from their text, whole, with EOS if and only if `writer` ended them. Human text, for which
+    nothing is written, is encoded with EOS and cut at the limit.
+    """
+    if all(written) and same_tokens(reader, writer):
+        return [list(ids) for ids in written]
+    encoded = reader(list(answers), add_special_tokens=False)["input_ids"]
+    rows = []
+    for ids, source in zip(encoded, written, strict=True):
+        ended = not source or source[-1] == writer.eos_token_id
+        row = [*ids, reader.eos_token_id] if ended else ids
+        rows.append(row if source else row[:limit_tokens])
+    return rows
 
 
 def trimmed(samples: Samples) -> list[list[int]]:
