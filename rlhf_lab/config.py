@@ -120,7 +120,7 @@ class ScratchModel(Model):
     heads: int
     intermediate: int
     steps: int  # optimiser steps of pre-training
-    batch: int  # documents
+    batch: int  # blocks of prompt_tokens + answer_tokens tokens
     lr: float  # peak
     seed: int
 

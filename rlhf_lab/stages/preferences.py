@@ -45,7 +45,7 @@ def run(config: Labelled, inputs: Mapping[str, Path], out: Path, runtime: Runtim
     with Metrics(out, len(asked)) as metrics:
         ids = text.prompts_ids(tokenizer, asked["messages"].to_pylist(), limits["prompt_tokens"])
         generator = torch.Generator(runtime.device).manual_seed(seed)
-        answers = text.trimmed(sampling.sample(model, ids, 2, limits["answer_tokens"], generator))
+        answers = sampling.sample(model, ids, 2, limits["answer_tokens"], generator).tokens()
         metrics.progress(len(asked))
     rows = pa.table(
         {

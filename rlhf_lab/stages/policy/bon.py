@@ -6,10 +6,36 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rlhf_lab.config import BestOfN, Runtime
+from rlhf_lab.metrics import Metrics
 
 VERSION = 1
+PORTION = 16  # prompts between two reports of progress
 
 
 def run(config: BestOfN, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
-    """Sample the held-out prompts from SFT; `samples.parquet`."""
-    raise NotImplementedError
+    """Sample the held-out prompts from SFT; `samples.parquet`, and the tokenizer whose ids it holds."""
+    import json
+
+    import torch
+
+    from rlhf_lab import models, text
+    from rlhf_lab.evaluation import answer_rows, concatenated, load_prompts, spread
+    from rlhf_lab.records import write_table
+
+    limits = json.loads((inputs["task"] / "task.json").read_text())
+    tokenizer = text.load_tokenizer(inputs["sft"] / "model")
+    sft = models.load_language_model(inputs["sft"] / "model", runtime.device)
+    prompts = spread(load_prompts(inputs["task"], tokenizer, "heldout"), config.prompts)
+    generator = torch.Generator(runtime.device).manual_seed(config.seed)
+    rows = []
+    with Metrics(out, len(prompts.ids)) as metrics:
+        for start in range(0, len(prompts.ids), PORTION):
+            portion = prompts.take(range(start, min(start + PORTION, len(prompts.ids))))
+            rows.append(
+                answer_rows(
+                    sft, sft, tokenizer, portion, config.samples, 0, limits["answer_tokens"], generator
+                )
+            )
+            metrics.progress(start + len(portion.ids))
+    write_table(out / "samples.parquet", concatenated(rows))
+    tokenizer.save_pretrained(out / "tokenizer")
