@@ -9,6 +9,7 @@ from pathlib import Path
 from rlhf_lab.store import file_digest
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
+HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)*")  # owner/name, and for a data set perhaps a folder inside it
 
 
 def fingerprint(name: str, revision: str | None) -> str:
@@ -19,7 +20,7 @@ def fingerprint(name: str, revision: str | None) -> str:
     path = Path(name).expanduser()
     if path.exists():
         return file_digest(path)
-    if revision is not None and COMMIT.fullmatch(revision) and re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
+    if revision is not None and COMMIT.fullmatch(revision) and HUB_NAME.fullmatch(name):
         return f"{name}@{revision}"
     raise ValueError(
         f"found no file or folder {name!r}: give an existing path, or a hub id with revision= its 40-digit commit"

@@ -87,11 +87,10 @@ def _hub_rows(path: str, revision: str | None) -> Iterable[tuple[str, object]]:
     """The rows of the `train` split of a hub data set; a third part of the name is a folder inside it."""
     from datasets import load_dataset  # seconds to import, and needed for the hub only
 
-    owner, name, *folder = path.split("/", 2)
+    parts = path.split("/", 2)
+    folder = parts[2] if len(parts) == 3 else None
     try:
-        rows = load_dataset(
-            f"{owner}/{name}", data_dir=folder[0] if folder else None, split="train", revision=revision
-        )
+        rows = load_dataset("/".join(parts[:2]), data_dir=folder, split="train", revision=revision)
     except Exception as error:  # the hub, the network and the data set's own files fail in too many ways to list
         first = (str(error).splitlines() or [""])[0]
         raise ValueError(

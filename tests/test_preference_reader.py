@@ -1,0 +1,151 @@
+"""Every format that is read, every row that is dropped, and every file that is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from dialogues import marked, rows, save
+
+from rlhf_lab.tasks.preference_pairs import Comparison, read
+
+ASKED = [{"role": "user", "content": "How tall is it?"}]
+PAIR = Comparison(ASKED, "Two metres.", "Who knows.")
+TWO_TURNS = [
+    {"role": "user", "content": "Hello"},
+    {"role": "assistant", "content": "Good day."},
+    {"role": "user", "content": "How tall is it?"},
+]
+
+
+def said(text: str) -> dict[str, str]:
+    return {"role": "assistant", "content": text}
+
+
+def whole(answer: str) -> str:
+    return marked([("Human", "How tall is it?"), ("Assistant", answer)])
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"chosen": whole("Two metres."), "rejected": whole("Who knows.")},
+        {"chosen": [*ASKED, said("Two metres.")], "rejected": [*ASKED, said("Who knows.")]},
+        {"prompt": "How tall is it?", "chosen": "Two metres.", "rejected": " Who knows.\n"},
+        {"prompt": marked([("Human", "How tall is it?"), ("Assistant", "")]), "chosen": "Two metres.", "rejected": "Who knows."},
+        {"prompt": ASKED, "chosen": "Two metres.", "rejected": "Who knows."},
+        {"prompt": ASKED, "chosen": [said("Two metres.")], "rejected": [said("Who knows.")]},
+        {"prompt": "How tall is it?", "chosen": [*ASKED, said("Two metres.")], "rejected": [*ASKED, said("Who knows.")]},
+        {"prompt": None, "chosen": whole("Two metres."), "rejected": whole("Who knows."), "source": "extra fields are ignored"},
+    ],
+)
+@pytest.mark.parametrize("compress", [False, True])
+def test_every_format_gives_the_same_comparison(row: dict, compress: bool, tmp_path: Path) -> None:
+    path = save(tmp_path / "any_name", [row], compress)  # gzip is known by its first bytes, not by the name
+    assert read(str(path)) == ([PAIR], {})
+
+
+def test_earlier_turns_belong_to_the_prompt(tmp_path: Path) -> None:
+    turns = [("Human", "Hello"), ("Assistant", "Good day."), ("Human", "How tall is it?")]
+    row = {
+        "chosen": marked([*turns, ("Assistant", "Two metres.")]),
+        "rejected": marked([*turns, ("Assistant", "Who knows.")]),
+    }
+    assert read(str(save(tmp_path / "f", [row]))).comparisons == [Comparison(TWO_TURNS, "Two metres.", "Who knows.")]
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"chosen": whole("A."), "rejected": whole("B.").replace("tall", "wide")}, "chosen and rejected answer different prompts"),
+        ({"chosen": whole("A."), "rejected": whole(" A. ")}, "chosen and rejected are identical"),
+        ({"chosen": whole("A."), "rejected": whole("  ")}, "empty answer"),
+        ({"prompt": " ", "chosen": "A.", "rejected": "B."}, "empty prompt"),
+        ({"chosen": "no markup", "rejected": "at all"}, "not a dialogue that ends with an assistant turn"),
+        ({"prompt": ASKED, "chosen": ASKED, "rejected": ASKED}, "no assistant turn at the end"),
+        ({"prompt": TWO_TURNS[:2], "chosen": "A.", "rejected": "B."}, "the prompt does not end with a user turn"),
+    ],
+)
+def test_rows_that_say_nothing_are_dropped_and_counted(row: dict, reason: str, tmp_path: Path) -> None:
+    good = {"chosen": whole("Two metres."), "rejected": whole("Who knows.")}
+    assert read(str(save(tmp_path / "f", [row, good, row]))) == ([PAIR], {reason: 2})
+    with pytest.raises(ValueError, match=rf"no usable comparison is left \(1 x {reason}\)"):
+        read(str(save(tmp_path / "g", [row])))
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "the file is empty"),
+        (b"\n\n", "the file is empty"),
+        (b'{"chosen": 1', r"line 1: not JSON \("),
+        (json.dumps(rows(1)[0]).encode() + b"\n\n[1, 2", r"line 3: not JSON \("),
+        (b'{"chosen": "\xff"}', "byte 12 is not UTF-8"),
+        (b"\x1f\x8b broken", "gzip data are damaged"),
+        (b"[1, 2]", "line 1: found a list, expected an object"),
+        (b'{"question": "a", "answer": "b"}', r"line 1: found no `chosen` \(fields: question, answer\)"),
+        (b'{"chosen": "a"}', r"line 1: found no `rejected` \(fields: chosen\)"),
+        (b'{"chosen": 3, "rejected": "b"}', "line 1: found a int in `chosen`, expected text or a list"),
+        (b'{"chosen": ["a"], "rejected": "b"}', "line 1: found a message without text in `chosen`"),
+        (
+            b'{"chosen": [{"role": "bot", "content": "a"}], "rejected": "b"}',
+            "line 1: found the role 'bot' in `chosen`, expected one of system, user, assistant",
+        ),
+    ],
+)
+def test_a_bad_file_is_refused_in_one_line(data: bytes, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "pairs.jsonl"
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=message) as refused:
+        read(str(path))
+    assert "\n" not in str(refused.value)
+    assert str(path) in str(refused.value)
+
+
+def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"found no such file, expected JSON lines \(gzip or not\)"):
+        read(str(tmp_path / "nothing"))
+    with pytest.raises(ValueError, match="found a folder, expected a file of JSON lines"):
+        read(str(tmp_path))
+
+
+def test_a_mark_at_the_start_of_the_file_is_no_part_of_it(tmp_path: Path) -> None:
+    path = save(tmp_path / "f", rows(2))
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert len(read(str(path)).comparisons) == 2
+
+
+# --- the hub -----------------------------------------------------------------------------------------------------
+
+COMMIT = "0" * 40
+
+
+def test_a_hub_data_set_is_loaded_at_its_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    save(tmp_path / "train.jsonl", rows(3))
+    (tmp_path / "cache").mkdir()
+    real, asked = datasets.load_dataset, {}
+
+    def load(name: str, **options: object) -> object:
+        asked.update(options, name=name)
+        files = {"train": str(tmp_path / "train.jsonl")}
+        return real("json", data_files=files, split=options["split"], cache_dir=str(tmp_path / "cache"))
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    found = read("someone/pairs/harmless-base", COMMIT)
+    assert found == read(str(tmp_path / "train.jsonl"))
+    assert asked == {"name": "someone/pairs", "data_dir": "harmless-base", "split": "train", "revision": COMMIT}
+
+
+def test_what_the_hub_refuses_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    def load(name: str, **options: object) -> object:
+        raise ConnectionError("no route\nand a long trace")
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    with pytest.raises(ValueError, match=r"the hub gave no `train` split \(ConnectionError: no route\)") as refused:
+        read("someone/pairs", COMMIT)
+    assert "\n" not in str(refused.value)
