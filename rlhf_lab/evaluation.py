@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rlhf_lab import divergence, sampling
-from rlhf_lab.text import answer_text, prompt_ids
+from rlhf_lab.records import read_table
+from rlhf_lab.text import answer_text, prompts_ids
 
 Columns = dict[str, Any]
 
@@ -39,12 +40,13 @@ class Prompts(NamedTuple):
 def load_prompts(task: Path, tokenizer: PreTrainedTokenizerBase, split: str) -> Prompts:
     """The prompts of one split (`train`, `heldout`) of the task in folder `task`, as tokens."""
     limit = json.loads((task / "task.json").read_text())["prompt_tokens"]
-    table = pq.read_table(task / "prompts.parquet", filters=[("split", "=", split)]).to_pydict()
+    table = read_table(task / "prompts.parquet")
+    table = table.filter(pc.equal(table["split"], split))
     return Prompts(
-        np.array(table["prompt_id"], dtype=np.int32),
-        np.array(table["question_id"], dtype=np.int32),
-        table["family"],
-        [prompt_ids(tokenizer, json.loads(messages), limit) for messages in table["messages"]],
+        table["prompt_id"].to_numpy(),
+        table["question_id"].to_numpy(),
+        table["family"].to_pylist(),
+        prompts_ids(tokenizer, table["messages"].to_pylist(), limit),
     )
 
 

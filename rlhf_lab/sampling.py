@@ -53,7 +53,7 @@ def sample(
     generator: torch.Generator,
     batch: int = BATCH,
 ) -> Samples:
-    """`n` answers of at most `max_tokens` tokens to each prompt; `generator` lives on the CPU."""
+    """`n` answers of at most `max_tokens` tokens to each prompt."""
     training, rows = model.training, len(prompts) * n
     model.eval()
     ids = torch.full((rows, max_tokens), pad_token(model))
@@ -62,7 +62,9 @@ def sample(
     by_length = np.argsort([len(prompt) for prompt in prompts], kind="stable")
     order = torch.from_numpy((by_length[:, None] * n + np.arange(n)).reshape(-1))
     for chosen in order.split(batch):
-        uniform = torch.rand(len(chosen), max_tokens, generator=generator, dtype=torch.float64)
+        uniform = torch.rand(
+            len(chosen), max_tokens, generator=generator, device=generator.device, dtype=torch.float64
+        )
         part = _continue(model, prompts, chosen // n, uniform)
         ids[chosen], logps[chosen] = part.ids.cpu(), part.logps.cpu()
         lengths[chosen], finished[chosen] = part.lengths.cpu(), part.finished.cpu()

@@ -1,0 +1,66 @@
+"""The arithmetic of policy gradients on tensors (B, T): B answers of up to T tokens, `mask` true on tokens."""
+
+from __future__ import annotations
+
+import torch
+
+
+def masked_mean(x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """The mean of `x` over the tokens."""
+    return (x * mask).sum() / mask.sum()
+
+
+def token_rewards(
+    score: torch.Tensor, log_ratio: torch.Tensor, mask: torch.Tensor, kl_coef: float
+) -> torch.Tensor:
+    """-kl_coef (log pi - log pi_ref) at every token, and `score` (B,) at the last (2203.02155, Eq. 2)."""
+    last = mask.sum(1, keepdim=True) - 1
+    return (-kl_coef * log_ratio * mask).scatter_add(1, last, score[:, None])
+
+
+def gae(
+    rewards: torch.Tensor, values: torch.Tensor, mask: torch.Tensor, gamma: float, lam: float
+) -> torch.Tensor:
+    """Generalised advantage estimates (1506.02438, Eq. 16); nothing follows an answer's last token."""
+    advantages = torch.zeros_like(rewards)
+    value_after = advantage_after = torch.zeros_like(rewards[:, 0])
+    for t in reversed(range(rewards.shape[1])):
+        delta = rewards[:, t] + gamma * value_after - values[:, t]
+        advantage_after = (delta + gamma * lam * advantage_after) * mask[:, t]
+        value_after = values[:, t] * mask[:, t]
+        advantages[:, t] = advantage_after
+    return advantages
+
+
+def whiten(x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """`x` with mean 0 and SD 1 over the tokens."""
+    centred = x - masked_mean(x, mask)
+    return centred * torch.rsqrt(masked_mean(centred**2, mask) + 1e-8) * mask
+
+
+def clipped_policy_loss(
+    logps: torch.Tensor, old_logps: torch.Tensor, advantages: torch.Tensor, mask: torch.Tensor, clip: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The clipped surrogate loss (1707.06347, Eq. 7), and the share of tokens outside the clip."""
+    ratio = torch.exp(logps - old_logps)
+    bounded = ratio.clamp(1 - clip, 1 + clip)
+    loss = -torch.minimum(ratio * advantages, bounded * advantages)
+    return masked_mean(loss, mask), masked_mean((ratio.detach() - 1).abs().gt(clip).float(), mask)
+
+
+def clipped_value_loss(
+    values: torch.Tensor, old_values: torch.Tensor, returns: torch.Tensor, mask: torch.Tensor, clip: float
+) -> torch.Tensor:
+    """Half the squared error, or that of the value held within `clip` of the old one if that is larger."""
+    held = old_values + (values - old_values).clamp(-clip, clip)
+    return 0.5 * masked_mean(torch.maximum((values - returns) ** 2, (held - returns) ** 2), mask)
+
+
+def explained_variance(values: torch.Tensor, returns: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """1 - Var(returns - values) / Var(returns) over the tokens: 1 for a perfect critic, 0 for a constant one.
+
+    Returns that hardly vary (SD below 0.03 of their unit) leave nothing to explain: the ratio is then held down.
+    """
+    error = returns - values
+    unexplained = masked_mean((error - masked_mean(error, mask)) ** 2, mask)
+    return 1 - unexplained / masked_mean((returns - masked_mean(returns, mask)) ** 2, mask).clamp(min=1e-3)
