@@ -47,6 +47,7 @@ def register() -> None:
 
 def load_plugins() -> None:
     """Call every entry point of the group; one that returns a folder of YAML options adds it."""
+    PLUGIN_FOLDERS.clear()
     for entry in entry_points(group=PLUGINS):
         try:
             added = entry.load()()

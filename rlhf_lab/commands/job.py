@@ -50,7 +50,7 @@ def run(cfg: DictConfig) -> str:
         except BaseException as error:
             (status.folder / "traceback.txt").write_text(traceback.format_exc())
             logging.getLogger(__name__).exception("failed")
-            status.end("failed", error=f"{type(error).__name__}: {error}".strip())
+            status.end("failed", error=traceback.format_exception_only(error)[-1].strip())
             if isinstance(error, Exception):
                 return "failed"
             raise

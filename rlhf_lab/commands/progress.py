@@ -16,6 +16,10 @@ from rich.table import Table
 from rlhf_lab.commands.planned import Job, label
 from rlhf_lab.store import Store, read_json, write_json
 
+ENDS = {  # a state that cannot last once the launcher has returned -> what it means
+    "running": ("failed", "its worker process died: killed, or out of memory"),
+    "waiting": ("not run", "the launcher stopped before it"),
+}
 LOOK_SECONDS = 0.5
 LINE_SECONDS = 5.0  # between two lines about one job
 
@@ -34,7 +38,9 @@ class Progress:
     def __enter__(self) -> Progress:
         """Forget how earlier attempts ended, and start watching."""
         for job, folder in zip(self._jobs, self._folders, strict=True):
-            if not self._store.made(job.leaf):
+            if self._store.made(job.leaf):
+                self._said[job.index] = ("made", 0.0)
+            else:
                 write_json(folder / "status.json", {"key": job.leaf.key, "state": "waiting"})
         if self._live:
             self._live.start()
@@ -47,14 +53,13 @@ class Progress:
         if self._live:
             self._live.stop()
 
-    def settle(self, error: str | None) -> None:
+    def settle(self) -> None:
         """Mark what a dead worker left: nothing runs any more once the launcher has returned."""
         for job, folder in zip(self._jobs, self._folders, strict=True):
             status = read_json(folder / "status.json") or {}
-            if not self._store.made(job.leaf) and status.get("state") in ("running", "waiting"):
-                died = "its worker process died" if status["state"] == "running" else "never started"
-                state = "failed" if status["state"] == "running" else "not run"
-                write_json(folder / "status.json", status | {"state": state, "error": error or died})
+            if not self._store.made(job.leaf) and status.get("state") in ENDS:
+                state, why = ENDS[status["state"]]
+                write_json(folder / "status.json", status | {"state": state, "error": why})
 
     def _watch(self) -> None:
         while not self._stop.wait(LOOK_SECONDS):

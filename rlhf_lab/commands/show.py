@@ -66,7 +66,7 @@ def outcome(jobs: Sequence[Job], store: Store, error: str | None) -> None:
     for line in failed:
         print(line)
     if error:
-        print(f"the launcher stopped: {error}")
+        print(f"the launcher stopped with {error}")
 
 
 def _failure(job: Job, folder: Path, state: str, error: str | None) -> list[str]:

@@ -17,11 +17,10 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from rlhf_lab import execution, pipeline
-from rlhf_lab.commands import cells, show
+from rlhf_lab.commands import cells
 from rlhf_lab.commands.job import COMMAND, sweep_name, typed
 from rlhf_lab.commands.mistakes import Mistake, explain, is_mistake
 from rlhf_lab.commands.planned import Job
-from rlhf_lab.commands.progress import Progress
 from rlhf_lab.config import Runtime
 from rlhf_lab.store import Store, write_json
 
@@ -54,6 +53,9 @@ class PlannedSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         """Plan every job, then print the plan or make what is missing; Incomplete when a job is not made."""
+        from rlhf_lab.commands import show
+        from rlhf_lab.commands.progress import Progress
+
         jobs = self._jobs(arguments)
         runtime = jobs[0].experiment.runtime
         store = Store(runtime.store)
@@ -65,7 +67,7 @@ class PlannedSweeper(Sweeper):
         record(jobs, store)
         with Progress(jobs, store) as progress:
             error = self._launch(jobs)
-        progress.settle(error)
+        progress.settle()
         show.outcome(jobs, store, error)
         if not all(store.made(job.leaf) for job in jobs):
             raise Incomplete

@@ -1,0 +1,178 @@
+"""The command line around stages that take milliseconds (tests/fakes): sweeps, failures, plans, mistakes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from rlhf_lab import records
+
+TESTS = Path(__file__).parent
+
+
+def statuses(sweep="adhoc"):
+    return [run.status for run in records.runs(sweep)]
+
+
+def artifacts(stage):
+    return sorted((records.store_root() / stage).glob("*/manifest.json"))
+
+
+def test_one_run_leaves_its_record(lab, fakes):
+    answer = lab("rm=25k", "policy=ppo", "policy.kl_coef=0.05", "score.extra=[]")
+    assert answer.code == 0, answer.err
+    (run,) = records.runs("adhoc")
+    assert run.status == "made" and run.choices["rm"] == "25k" and run.config["policy"]["kl_coef"] == 0.05
+    status = run.job()
+    assert status["state"] == "made" and status["command"].startswith("rlhf-lab rm=25k") and status["packages"]["torch"]
+    assert {"started", "ended", "seconds", "git", "sweep"} <= status.keys()
+    assert yaml.safe_load((run.folder / "config.yaml").read_text())["policy"]["kl_coef"] == 0.05
+    lines = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
+    assert {"task", "sft", "ppo", "score"} <= {line["stage"] for line in lines}
+    assert "ppo" in (run.folder / "log.txt").read_text() and not (run.folder / "traceback.txt").exists()
+    left = {path.name for path in Path.cwd().iterdir()}
+    assert left == {"store"}, "Hydra leaves no folders of its own"
+
+
+def test_a_failed_job_does_not_stop_the_others(lab, fakes, monkeypatch):
+    sweep = ("-m", "policy=ppo", "replicate=r0,r1,r2")
+    monkeypatch.setenv("FAKE_FAIL", "ppo:1")
+    answer = lab(*sweep)
+    assert answer.code == 1 and statuses() == ["made", "failed", "made"]
+    failed = records.runs("adhoc")[1]
+    assert "RuntimeError: ppo was told to fail" in answer.out and str(failed.folder / "traceback.txt") in answer.out
+    assert "ppo was told to fail" in (failed.folder / "traceback.txt").read_text()
+    assert failed.job()["stage"] == "ppo"
+
+    monkeypatch.delenv("FAKE_FAIL")
+    before = {path: path.stat().st_mtime_ns for path in artifacts("ppo") + artifacts("reward_model")}
+    assert lab(*sweep).code == 0 and statuses() == ["made", "made", "made"]
+    assert all(path.stat().st_mtime_ns == when for path, when in before.items()), "only what is missing is made"
+    assert len(artifacts("ppo")) == 3 and len(artifacts("sft")) == 1
+    assert not (failed.folder / "traceback.txt").exists()
+
+
+def test_equal_jobs_run_once_and_best_of_n_shares_its_samples(lab, fakes):
+    assert lab("-m", "rm=3k,25k,3k", "policy=bon").code == 0
+    assert len(records.runs("adhoc")) == 2 and len(artifacts("bon")) == 1 and len(artifacts("reward_model")) == 2
+
+
+def test_values_of_one_method_reach_the_jobs_of_a_sweep_over_methods(lab, fakes):
+    assert lab("-m", "policy=ppo", "policy.kl_coef=0.1", "policy.seed=0,1").code == 0
+    assert [run.config["policy"]["kl_coef"] for run in records.runs("adhoc")] == [0.1, 0.1]
+
+
+def test_a_plan_leaves_nothing(lab, fakes):
+    answer = lab("-m", "rm=3k,25k", "replicate=r0,r1", "runtime.plan=true")
+    assert answer.code == 0 and not records.store_root().exists()
+    stages = [line.split()[0] for line in answer.out.splitlines() if "to make" in line and not line[0].isdigit()]
+    assert stages.count("task") == 1 and stages.count("reward_model") == 4 and stages.count("bon") == 2
+    assert "4 jobs" in answer.out and "?" in answer.out
+    assert lab("rm=3k", "replicate=r0").code == 0
+    again = lab("-m", "rm=3k,25k", "replicate=r0,r1", "runtime.plan=true")
+    assert "made" in again.out and "unknown" not in again.out
+
+
+def test_force_makes_a_stage_and_what_follows_again_once(lab, fakes):
+    sweep = ("-m", "rm=3k,25k", "policy=ppo")
+    assert lab(*sweep).code == 0
+    times = {stage: [path.stat().st_mtime_ns for path in artifacts(stage)] for stage in ("sft", "reward_model", "score")}
+    assert lab(*sweep, "runtime.force=[reward_model]").code == 0
+    assert [path.stat().st_mtime_ns for path in artifacts("sft")] == times["sft"]
+    for stage in ("reward_model", "score"):
+        assert not set(times[stage]) & {path.stat().st_mtime_ns for path in artifacts(stage)}
+
+
+def test_a_new_judge_scores_stored_samples_and_nothing_else_runs(lab, fakes):
+    (Path.cwd() / "my_judge.py").write_text("def judge(prompts, answers):\n    return [1.0 for _ in answers]\n")
+    assert lab("policy=ppo").code == 0
+    count = {stage: len(artifacts(stage)) for stage in ("ppo", "reward_model", "score", "run")}
+    assert lab("policy=ppo", "score.extra=[my_judge:judge]").code == 0
+    added = {stage: len(artifacts(stage)) - count[stage] for stage in count}
+    assert added == {"ppo": 0, "reward_model": 0, "score": 1, "run": 1}
+    assert "my_judge:judge" in records.runs("adhoc")[0].rows().column_names
+
+
+MISTAKES = {
+    "misspelt group": (["rmm=3k"], "did you mean rm?"),
+    "misspelt option": (["rm=3kk"], "no rm '3kk': did you mean 3k?"),
+    "misspelt key": (["preferences.pair=10"], "did you mean pairs?"),
+    "misspelt part": (["polcy.seed=1"], "did you mean policy.seed?"),
+    "key of another method": (["policy.kl_coef=0.1"], "policy=ppo has one"),
+    "text for a number": (["sft.lr=high"], "sft.lr: expected a number, got 'high'"),
+    "fraction for a count": (["sft.steps=1.5"], "sft.steps: expected a whole number"),
+    "option of an enum": (["rm.init=lmm"], "rm.init"),
+    "out of range": (["labeler=flip", "labeler.rate=1.5"], "Flip.rate must be in [0, 1], got 1.5"),
+    "one bad job of three": (["-m", "labeler=flip", "labeler.rate=0,2,0.5"], "labeler.rate=2"),
+    "unknown sweep": (["+sweeps=nothing"], "no sweeps 'nothing'"),
+    "unknown experiment": (["experiment=nothing"], "no experiment 'nothing'"),
+    "added key": (["+typo=1"], "+ is for +sweeps=NAME only"),
+    "forced key": (["++sft.step=1"], "did you mean sft.steps?"),
+    "removed key": (["~sft.steps"], "no key can be removed"),
+    "needless plus": (["+rm.seed=1"], "write rm.seed="),
+    "missing value": (["model=pretrained"], "model.path needs a value"),
+    "missing folder": (["model=pretrained", "model.path=nowhere"], "found no file or folder 'nowhere'"),
+    "missing judge": (["score.extra=[nowhere:judge]"], "found no judge 'nowhere:judge'"),
+    "unknown stage to force": (["runtime.force=[rewards]"], "no stage 'rewards'"),
+    "not an override": (["rm"], "rm"),
+}
+
+
+@pytest.mark.parametrize("case", MISTAKES)
+def test_a_mistake_gets_one_line_and_exit_code_2(lab, fakes, case):
+    arguments, words = MISTAKES[case]
+    code, out, err = lab(*arguments)
+    assert code == 2 and out == "" and words in err
+    assert err.count("\n") == 1 and "Traceback" not in err
+    assert not records.store_root().exists()
+
+
+@pytest.fixture
+def console(tmp_path):
+    """`python -m rlhf_lab` in a process of its own, with the fake stages in it and in its workers."""
+
+    def call(*arguments, **environment):
+        paths = [str(TESTS / "fakes"), str(TESTS.parent)]
+        fixed = {"RLHF_LAB_STORE": str(tmp_path / "store"), "PYTHONPATH": os.pathsep.join(paths)}
+        command = [sys.executable, "-m", "rlhf_lab", *arguments]
+        return subprocess.run(
+            command, cwd=tmp_path, env={**os.environ, **fixed, **environment}, capture_output=True, text=True, timeout=120
+        )
+
+    return call
+
+
+def test_two_workers_share_stages_and_one_of_them_may_die(console, tmp_path):
+    sweep = ("-m", "policy=ppo", "replicate=r0,r1", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+    first = console(*sweep, FAKE_KILL="ppo:1", FAKE_SLEEP="0.3")
+    assert first.returncode == 1 and "its worker process died" in first.stdout, first.stdout + first.stderr
+    assert "Traceback" not in first.stderr
+    second = console(*sweep)
+    assert second.returncode == 0, second.stderr
+    store = tmp_path / "store"
+    assert {run.status for run in records.runs("adhoc", store)} == {"made"}
+    assert len(list(store.glob("sft/*/manifest.json"))) == 1 and len(list(store.glob("ppo/*/manifest.json"))) == 2
+    assert len((store / "launcher").exists() and list((store / "launcher").iterdir())) == 0
+
+
+def test_the_console_refuses_in_one_line(console):
+    answer = console("polcy=ppo")
+    assert answer.returncode == 2 and answer.stdout == ""
+    assert answer.stderr == "rlhf-lab: no key 'polcy': did you mean policy?\n"
+
+
+def test_help_names_every_group_and_three_examples(lab):
+    answer = lab("--help")
+    assert answer.code == 0 and answer.out.count("  rlhf-lab ") == 3 and "Hydra" not in answer.out
+    for group in (path.name for path in (TESTS.parent / "conf").iterdir() if path.is_dir()):
+        assert f"  {group} " in answer.out or not list((TESTS.parent / "conf" / group).glob("*.yaml"))
+
+
+def test_cfg_shows_the_job(lab):
+    answer = lab("--cfg", "job", "policy=ppo", "replicate=r3")
+    shown = yaml.safe_load(answer.out)
+    assert [shown[part]["seed"] for part in ("preferences", "rm", "policy")] == [3, 3, 3]
