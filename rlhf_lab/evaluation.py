@@ -41,7 +41,7 @@ def load_prompts(task: Path, tokenizer: PreTrainedTokenizerBase, split: str) -> 
     """The prompts of one split (`train`, `heldout`) of the task in folder `task`, as tokens."""
     limit = json.loads((task / "task.json").read_text())["prompt_tokens"]
     table = read_table(task / "prompts.parquet")
-    table = table.filter(pc.equal(table["split"], split))
+    table = table.filter(pc.field("split") == split)
     return Prompts(
         table["prompt_id"].to_numpy(),
         table["question_id"].to_numpy(),

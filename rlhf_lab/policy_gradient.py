@@ -1,4 +1,4 @@
-"""The arithmetic of policy gradients on tensors (B, T): B answers of up to T tokens, `mask` true on tokens."""
+"""The arithmetic of policy gradients on tensors (B, T): B answers of up to T tokens, `mask` 1 on tokens."""
 
 from __future__ import annotations
 
@@ -59,7 +59,8 @@ def clipped_value_loss(
 def explained_variance(values: torch.Tensor, returns: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """1 - Var(returns - values) / Var(returns) over the tokens: 1 for a perfect critic, 0 for a constant one.
 
-    Returns that hardly vary (SD below 0.03 of their unit) leave nothing to explain: the ratio is then held down.
+    Returns that hardly vary (SD below 0.03 of their unit) leave nothing to explain; the ratio is then
+    held down.
     """
     error = returns - values
     unexplained = masked_mean((error - masked_mean(error, mask)) ** 2, mask)

@@ -22,7 +22,7 @@ SFT_SAMPLES = 512  # answers that fix the reward's zero and unit; its SD is then
 
 
 def schedule(steps: int, evaluations: int) -> list[int]:
-    """The optimiser steps after which held-out prompts are sampled: 0, and `evaluations` even ones up to the last."""
+    """The optimiser steps after which held-out prompts are sampled: 0, and `evaluations` even ones."""
     return sorted({round(i * steps / evaluations) for i in range(evaluations + 1)})
 
 
@@ -78,7 +78,7 @@ def load_problem(config: PPO, inputs: Mapping[str, Path], runtime: Runtime) -> P
 def _reward(
     task: Path, proxy: Path, writer: PreTrainedTokenizerBase, answer_tokens: int, runtime: Runtime
 ) -> Reward:
-    """The proxy's reward of answers, as the policy's token ids, to training prompts, by their number in the split."""
+    """The proxy's reward of answers (ids of `writer`) to training prompts (numbers within the split)."""
     from rlhf_lab import evaluation, models, scoring, text
 
     reader = text.load_tokenizer(proxy)
@@ -133,7 +133,7 @@ def _evaluation(
 
 
 def _generator(seed: int, stream: int) -> torch.Generator:
-    """Random numbers that depend on the policy's seed and on what they are for, and on nothing drawn before."""
+    """Random numbers that depend on the policy's seed and on their use, not on what was drawn before."""
     import numpy as np
     import torch
 

@@ -1,12 +1,12 @@
 """Proximal policy optimisation on TRL's GRPOTrainer (TRL has had no PPO since 1.14).
 
-From GRPOTrainer come the loop, the drawing of prompts, the buffer that cuts a rollout into minibatches and passes, and
-checkpoints; ours are the rollout, its rewards and advantages per token, the two losses and the critic. Everything is
-on token ids, in float32, without dropout.
+From GRPOTrainer come the loop, the drawing of prompts, the buffer that cuts a rollout into minibatches and
+passes, and checkpoints; ours are the rollout, its rewards and advantages per token, the two losses and the
+critic. Everything is on token ids, in float32, without dropout.
 
-The critic is a model of its own started from the reward model (2203.02155, C.4): its score head, read at every token.
-While training it hangs on the policy as a submodule, so that checkpoints, `zero_grad` and moves between devices include
-it; `detach_critic` takes it off.
+The critic is a model of its own started from the reward model (2203.02155, C.4): its score head, read at
+every token. While training it hangs on the policy as a submodule, so that checkpoints, `zero_grad` and moves
+between devices include it; `detach_critic` takes it off.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, TrainerCallback
 from transformers.trainer_callback import TrainerControl, TrainerState
 from transformers.training_args import TrainingArguments
-from trl import GRPOConfig, GRPOTrainer
+from trl.trainer.grpo_config import GRPOConfig
+from trl.trainer.grpo_trainer import GRPOTrainer
 
 from rlhf_lab import policy_gradient as pg
 from rlhf_lab.batches import Batch, answer_logits, pack, pad_token, positions
@@ -94,14 +95,14 @@ def token_values(critic: Any, batch: Batch) -> torch.Tensor:
     return critic.score(hidden[:, -width - 1 : -1])[..., 0]
 
 
-def token_logps(model: PreTrainedModel, batch: Batch) -> torch.Tensor:
+def token_logps(model: nn.Module, batch: Batch) -> torch.Tensor:
     """The log-probability of each answer token, (B, T), nats."""
     logits = answer_logits(model, batch)
     return logits.gather(-1, batch.answers[..., None])[..., 0] - logits.logsumexp(-1)
 
 
 class PPOTrainer(GRPOTrainer):
-    """PPO with a critic of its own, GAE and a KL penalty in the reward; `report(step, numbers)` once a rollout."""
+    """PPO with its own critic, GAE and a KL penalty in the reward; `report(step, numbers)` once a rollout."""
 
     def __init__(self, problem: Problem, config: PPO, args: GRPOConfig, report: Report) -> None:
         problem.policy.critic = problem.critic
@@ -117,7 +118,7 @@ class PPOTrainer(GRPOTrainer):
         self.num_generations = group_size(config.rollout, len(problem.prompts))
         self.generator = torch.Generator().manual_seed(config.seed)  # of rollouts, and of nothing else
         self.numbers: dict[str, list[float]] = {}  # since the last report
-        problem.ref.to(self.args.device).requires_grad_(False)
+        problem.ref.requires_grad_(False)
 
     @property
     def critic(self) -> PreTrainedModel:
@@ -128,7 +129,7 @@ class PPOTrainer(GRPOTrainer):
         """Adam with a learning rate for the policy and one for the critic."""
         config = self.config
         own = {id(p) for p in self.critic.parameters()}
-        policy = [p for p in self.model.parameters() if id(p) not in own]
+        policy = [p for p in self.problem.policy.parameters() if id(p) not in own]
         groups = [{"params": policy}, {"params": list(self.critic.parameters()), "lr": config.critic_lr}]
         self.optimizer = torch.optim.Adam(groups, lr=config.lr, betas=(0.9, config.beta2), fused=True)
         return self.optimizer
@@ -150,7 +151,7 @@ class PPOTrainer(GRPOTrainer):
         problem, config = self.problem, self.config
         rows = [row["prompt"] for row in inputs]
         prompts = [problem.prompts[row] for row in rows]
-        sampled = sample(self.model, prompts, 1, problem.answer_tokens, self.generator, batch=len(rows))
+        sampled = sample(problem.policy, prompts, 1, problem.answer_tokens, self.generator, batch=len(rows))
         answers = sampled.tokens()
         raw = torch.from_numpy(problem.reward(rows, answers)).to(self.args.device)
         self._require_finite("reward", raw)
@@ -209,7 +210,7 @@ class PPOTrainer(GRPOTrainer):
 
     def _note(self, **numbers: torch.Tensor) -> None:
         for name, value in numbers.items():
-            self.numbers.setdefault(name, []).append(float(value))
+            self.numbers.setdefault(name, []).append(float(value.detach()))
 
     def _require_finite(self, name: str, value: torch.Tensor) -> None:
         if not torch.isfinite(value).all():
@@ -217,7 +218,7 @@ class PPOTrainer(GRPOTrainer):
             raise FloatingPointError(f"{name} is {found} at step {self._step}: the run stops here")
 
 
-def _unused(**kwargs: Any) -> list[float]:
+def _unused(**kwargs: Any) -> list[float | None]:
     """Stands where TRL wants a reward function; rollouts bring their own rewards."""
     raise AssertionError("PPOTrainer computes rewards on token ids itself")
 
