@@ -85,9 +85,10 @@ def _make(node: Node, store: Store, runtime: Runtime, announce: Announce) -> boo
 
 
 def _use_threads(threads: int) -> None:
-    import torch
-
-    torch.set_num_threads(threads)
+    """Hold torch to so many threads, whether it is imported already or will be by the stage."""
+    os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(threads)
 
 
 def provenance(runtime: Runtime) -> dict[str, Any]:

@@ -15,6 +15,9 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from rlhf_lab import config
 
 
+LISTED = 15  # more names than this are not read
+
+
 class Mistake(ValueError):
     """Something that the user can mend; its text is one line."""
 
@@ -25,7 +28,7 @@ def nearest(name: str, names: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     if close:
         return f": did you mean {close[0]}?"
-    return f": there are {', '.join(names)}" if names else ""
+    return f": there are {', '.join(names)}" if 0 < len(names) <= LISTED else ""
 
 
 def refuse_surgery(override: Override) -> None:

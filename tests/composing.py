@@ -1,0 +1,16 @@
+"""Experiments as the command line composes them, without running anything."""
+
+from hydra import compose, initialize_config_dir
+
+from rlhf_lab.commands import compose as sources
+from rlhf_lab.commands import sweeper
+from rlhf_lab.commands.folders import folder
+from rlhf_lab.commands.job import typed
+
+
+def experiment(*overrides):
+    """The typed experiment that these overrides ask for."""
+    sources.register()
+    sweeper.register()
+    with initialize_config_dir(str(folder("conf")), version_base="1.3"):
+        return typed(compose("config", overrides=list(overrides)))

@@ -1,0 +1,128 @@
+"""What a key depends on: every value that changes a result, the contents of files, and nothing else."""
+
+import dataclasses
+import enum
+
+import pytest
+from composing import experiment
+
+from rlhf_lab.config import Runtime, Tracker
+from rlhf_lab.pipeline import plan
+from rlhf_lab.store import Node, digest, file_digest
+
+
+def test_a_number_has_one_key_however_it_is_written():
+    assert digest({"a": 1e-4, "b": 2}) == digest({"b": 2.0, "a": 0.0001})
+    assert digest({"a": 1}) != digest({"a": True}) and digest({"a": 1}) != digest({"a": "1"})
+    with pytest.raises(ValueError, match="finite"):
+        digest(float("nan"))
+    with pytest.raises(TypeError, match="cannot key"):
+        digest({1, 2})
+
+
+def test_the_key_of_an_experiment_is_the_same_however_it_is_asked_for():
+    asked = [
+        ("policy=ppo", "policy.lr=1e-4", "rm=25k"),
+        ("rm=25k", "policy.lr=0.0001", "policy=ppo", "runtime.device=cpu"),
+    ]
+    first, second = (plan(experiment(*overrides)).key for overrides in asked)
+    assert first == second
+
+
+def test_contents_of_files_count_and_their_place_does_not(tmp_path):
+    folders = [tmp_path / name for name in ("here", "elsewhere", "edited")]
+    for folder in folders:
+        folder.mkdir()
+        (folder / "config.json").write_text("{}")
+    (folders[2] / "config.json").write_text("{ }")
+    here, elsewhere, edited = (plan(experiment("model=pretrained", f"model.path={folder}")).key for folder in folders)
+    assert here == elsewhere != edited
+
+
+def test_an_edited_file_is_seen_within_one_process(tmp_path):
+    data = tmp_path / "data.jsonl"
+    data.write_text("one")
+    before = plan(experiment("model=pretrained", f"model.path={data}")).key
+    data.write_text("two, longer")
+    assert plan(experiment("model=pretrained", f"model.path={data}")).key != before
+
+
+def test_the_key_of_a_folder_sees_names_and_contents(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "x").write_text("1")
+    before = file_digest(tmp_path / "a")
+    (tmp_path / "a" / "x").rename(tmp_path / "a" / "y")
+    assert file_digest(tmp_path / "a") != before
+
+
+def test_version_and_inputs_count():
+    @dataclasses.dataclass
+    class Config:
+        steps: int
+
+    node = Node("lab.stage", 1, Config(3))
+    assert node.key != Node("lab.stage", 2, Config(3)).key
+    assert node.key != Node("lab.stage", 1, Config(3), {"task": node}).key
+    assert node.key != Node("lab.other", 1, Config(3)).key
+    assert node.key == Node("lab.stage", 1, Config(3)).key
+
+
+# --- every field alone -------------------------------------------------------------------------------------------
+
+CASES = [
+    ("policy=bon", "labeler=gold_argmax"),
+    ("policy=ppo", "labeler=boltzmann"),
+    ("policy=ppo", "labeler=flip", "tracker=wandb"),
+    ("policy=ppo", "rm=pretrained", "rm.model.path={file}", "model=pretrained", "model.path={file}"),
+    ("policy=bon", "task=preference_pairs", "task.path={file}"),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=" ".join)
+def test_a_field_moves_the_key_unless_it_only_says_how_to_run(case, tmp_path):
+    file = tmp_path / "file"
+    file.write_text("contents")
+    (tmp_path / "other").write_text("other contents")
+    base = experiment(*(override.format(file=file) for override in case))
+    key, seen = plan(base).key, 0
+    for path, changed, neutral in variants(base, tmp_path):
+        assert (plan(changed).key == key) == neutral, path
+        seen += 1
+    assert seen >= 45, "an enumeration that shrank to nothing is a defect"
+
+
+def variants(config, folder, root=None, path=()):
+    """(dotted path, experiment with that one field changed, whether the key should stay)."""
+    root = root or config
+    for field in dataclasses.fields(config):
+        value, here = getattr(config, field.name), (*path, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from variants(value, folder, root, here)
+            continue
+        neutral = isinstance(config, (Runtime, Tracker))
+        yield ".".join(here), replaced(root, here, alternatives(field, value, folder)), neutral
+
+
+def alternatives(field, value, folder):
+    if isinstance(value, enum.Enum):
+        return [other for other in type(value) if other is not value]
+    if isinstance(value, bool):
+        return [not value]
+    if isinstance(value, (int, float)):
+        return [value + 1, value * 2, value / 2, value + 0.25]
+    if isinstance(value, list):
+        return [["os:path"]]
+    return [str(folder / "other")] if field.metadata.get("content") else ["f" * 40]
+
+
+def replaced(config, path, values):
+    """`config` with the field at `path` set to the first of `values` that is in its range."""
+    name, *rest = path
+    if rest:
+        return dataclasses.replace(config, **{name: replaced(getattr(config, name), rest, values)})
+    for value in values:
+        try:
+            return dataclasses.replace(config, **{name: value})
+        except ValueError:
+            continue
+    raise AssertionError(f"no other value for {name} is in its range")
