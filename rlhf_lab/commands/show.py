@@ -35,7 +35,8 @@ def plan(jobs: Sequence[Job], store: Store) -> None:
     for key, node in sorted(nodes.items(), key=lambda item: -len(sharing[item[0]])):
         state = "to make" if key in wanted else "made" if store.made(node) else "not needed"
         cost = _number(minutes[node.name]) if key in wanted else ""
-        table.add_row(node.name, key[:8], _shared_by(sharing[key], jobs), str(len(sharing[key])), state, cost)
+        name = f"{node.name} {getattr(node.config, 'name', '')}".strip()
+        table.add_row(name, key[:8], _shared_by(sharing[key], jobs), str(len(sharing[key])), state, cost)
     _console().print(table)
     costs = [minutes[nodes[key].name] for key in wanted]
     known = sum(cost for cost in costs if cost is not None)

@@ -66,7 +66,7 @@ class PlannedSweeper(Sweeper):
         _forget(jobs, store, runtime)
         record(jobs, store)
         with Progress(jobs, store) as progress:
-            error = self._launch(jobs)
+            error = self._launch([job for job in jobs if not store.made(job.leaf)])
         progress.settle()
         show.outcome(jobs, store, error)
         if not all(store.made(job.leaf) for job in jobs):
@@ -103,9 +103,10 @@ class PlannedSweeper(Sweeper):
 
     def _launch(self, jobs: Sequence[Job]) -> str | None:
         """Run the jobs; the reason when the launcher itself gave up."""
+        if not jobs:
+            return None
         try:
-            results = self._launcher.launch([list(job.overrides) for job in jobs], initial_job_idx=0)
-            for result in results:
+            for result in self._launcher.launch([list(job.overrides) for job in jobs], initial_job_idx=0):
                 _ = result.return_value  # raises what a job could not record itself
         except Exception as error:
             return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"

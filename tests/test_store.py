@@ -1,0 +1,171 @@
+"""Made once, made whole: what is killed leaves nothing, and workers share the work."""
+
+import multiprocessing
+import os
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from rlhf_lab import execution
+from rlhf_lab.commands.compose import folder
+from rlhf_lab.config import Runtime
+from rlhf_lab.store import Node, Store, read_json, write_json
+
+RUNTIME = Runtime(
+    store="store", plan=False, force=[], device="cpu", threads=1, score_batch=8, log_every=1
+)
+FORK = multiprocessing.get_context("fork")
+
+
+@dataclass
+class Config:
+    name: str
+    seconds: float = 0.0
+
+
+VERSION = 1
+
+
+def run(config, inputs, out, runtime):
+    """A stage: this module is one."""
+    (out / "half").write_text("begun")
+    time.sleep(config.seconds)
+    (out / "whole").write_text(" ".join([config.name, *sorted(inputs)]))
+    with (out.parents[1] / "built").open("a") as stream:
+        stream.write(config.name + "\n")
+
+
+def node(name, seconds=0.0, **inputs):
+    return Node(__name__, VERSION, Config(name, seconds), inputs)
+
+
+def diamond(seconds=0.0):
+    top = node("top", seconds)
+    left, right = (node(name, seconds, top=top) for name in ("left", "right"))
+    return node("leaf", seconds, left=left, right=right)
+
+
+def built(store):
+    return sorted((store.root / "built").read_text().split())
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "store")
+
+
+def test_what_is_made_is_made_once_and_says_of_what(store):
+    leaf = diamond()
+    execution.realise(leaf, store, RUNTIME)
+    execution.realise(leaf, store, RUNTIME)
+    assert built(store) == ["leaf", "left", "right", "top"]
+    manifest = store.manifest(leaf)
+    assert manifest["inputs"] == {up: [n.name, n.key] for up, n in leaf.inputs.items()}
+    assert manifest["files"] == {"half": 5, "whole": 15} and manifest["seconds"] >= 0
+    assert {"packages", "git", "source", "device", "threads", "command"} <= manifest["provenance"].keys()
+    assert not list((store.root / "scratch").iterdir())
+
+
+def test_nothing_below_what_is_made_is_needed(store):
+    leaf = diamond()
+    execution.realise(leaf, store, RUNTIME)
+    top = leaf.inputs["left"].inputs["top"]
+    store.discard(top)
+    assert execution.missing(leaf, store) == []
+    store.discard(leaf.inputs["left"])
+    assert execution.missing(leaf, store) == []
+    store.discard(leaf)
+    assert [n.config.name for n in execution.missing(leaf, store)] == ["top", "left", "leaf"]
+
+
+def test_a_stage_that_fails_leaves_nothing(store):
+    def fail(out):
+        (out / "half").write_text("begun")
+        raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError, match="no"):
+        store.publish(node("one"), fail, {})
+    assert not store.made(node("one")) and not list((store.root / "scratch").iterdir())
+
+
+def test_a_killed_worker_leaves_nothing_that_looks_made_and_no_stale_claim(store):
+    slow = node("slow", seconds=60)
+    worker = FORK.Process(target=execution.realise, args=(slow, store, RUNTIME))
+    worker.start()
+    until(lambda: list(store.root.glob("scratch/*/half")))
+    os.kill(worker.pid, signal.SIGKILL)
+    worker.join()
+    assert not store.made(slow) and not store.path(slow).exists()
+    with store.claim(slow) as mine:
+        assert mine
+        store.publish(slow, lambda out: (out / "whole").write_text("now"), {})
+    assert store.made(slow)
+
+
+def test_a_folder_without_manifest_is_replaced(store):
+    one = node("one")
+    store.path(one).mkdir(parents=True)
+    (store.path(one) / "half").write_text("left by someone")
+    assert not store.made(one)
+    execution.realise(one, store, RUNTIME)
+    assert (store.path(one) / "whole").read_text() == "one"
+
+
+def test_workers_build_each_stage_once_and_different_ones_at_a_time(store):
+    leaf = diamond(seconds=0.4)
+    workers = [FORK.Process(target=execution.realise, args=(leaf, store, RUNTIME)) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(30)
+    assert [worker.exitcode for worker in workers] == [0, 0, 0]
+    assert built(store) == ["leaf", "left", "right", "top"]
+    began, ended = zip(*(span(store.manifest(n)) for n in leaf.inputs.values()), strict=True)
+    assert max(began) < min(ended), "left and right were made side by side"
+
+
+def span(manifest):
+    return manifest["made"] - manifest["seconds"], manifest["made"]
+
+
+def test_a_claim_dies_with_its_holder(store):
+    one = node("one")
+
+    def hold():
+        with store.claim(one):
+            (store.root / "held").touch()
+            time.sleep(60)
+
+    holder = FORK.Process(target=hold)
+    holder.start()
+    until(lambda: (store.root / "held").exists())
+    with store.claim(one) as mine:
+        assert not mine
+    os.kill(holder.pid, signal.SIGKILL)
+    holder.join()
+    with store.claim(one) as mine:
+        assert mine
+
+
+def test_a_reader_sees_old_json_or_new(tmp_path):
+    path = tmp_path / "a.json"
+    assert read_json(path) is None
+    write_json(path, {"a": 1})
+    with pytest.raises(ValueError):
+        write_json(path, {"a": float("nan")})
+    assert read_json(path) == {"a": 1} and [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_conf_and_sweeps_are_found_in_a_checkout():
+    top = Path(__file__).parents[1]
+    assert folder("conf") == top / "conf" and folder("sweeps") == top / "sweeps"
+
+
+def until(condition, seconds=20):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.02)
