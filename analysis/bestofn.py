@@ -53,20 +53,32 @@ def question_curves(
         raise ValueError(
             f"select {chosen.shape} and value {scored.shape} must have one shape: they score the same answers"
         )
-    curves = ranked_curves(tie_averaged(chosen, scored), n)
+    curves = ranked_curves(tie_averaged(rank(chosen), scored), n)
     return curves if cluster is None else cluster_means(curves, np.asarray(cluster))
 
 
-def tie_averaged(select: Floats, value: Floats) -> Floats:
-    """(Q, N): `value` in ascending order of `select`, answers that tie replaced by their mean.
+class Ranking(NamedTuple):
+    """The order of N answers to each of Q prompts by one score, and which of them tie."""
+
+    order: Ints  # (Q, N) answers, lowest score first
+    level: Ints  # (Q * N,) number of the level of each ranked answer, prompt after prompt
+    size: Ints  # (levels,) answers in each
+
+
+def rank(select: Floats) -> Ranking:
+    """The ranking of `select` (Q, N)."""
+    order = np.argsort(select, axis=1, kind="stable")
+    return Ranking(order, *_levels(np.take_along_axis(select, order, axis=1)))
+
+
+def tie_averaged(ranking: Ranking, value: Floats) -> Floats:
+    """(Q, N): `value` in ascending order of the ranking, answers that tie replaced by their mean.
 
     A tie is broken at random, so each of the tied ranks expects the mean of the tied values.
     """
-    order = np.argsort(select, axis=1, kind="stable")
-    ranked = np.take_along_axis(value, order, axis=1)
-    level, size = _levels(np.take_along_axis(select, order, axis=1))
-    means = np.bincount(level, weights=ranked.ravel()) / size
-    return means[level].reshape(value.shape)
+    ranked = np.take_along_axis(value, ranking.order, axis=1)
+    means = np.bincount(ranking.level, weights=ranked.ravel()) / ranking.size
+    return means[ranking.level].reshape(value.shape)
 
 
 def ranked_curves(ranked: Floats, n: ArrayLike) -> Floats:

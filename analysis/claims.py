@@ -35,6 +35,8 @@ class Claim:
     met: bool | None  # None is undecided
     rule: str  # when it is met and when it is not
     unit: str
+    subject: str = ""  # what it is about: a row of the printed table
+    topic: str = ""  # what is said of it: a column
     by_construction: bool = False  # true of any data: never counted
     conditional: bool = False  # on the replicates at hand, fewer than five
 

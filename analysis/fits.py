@@ -61,7 +61,7 @@ def fit(form: Form, d: ArrayLike, gold: ArrayLike, se: ArrayLike | None = None) 
     residual = y - predict(form, alpha, beta, x)
     spread = 1.0 if se is not None else float(residual @ residual) / max(len(x) - 2, 1)
     rmse = float(np.sqrt(np.mean(residual**2)))
-    return Fit(alpha, beta, spread * normal, rmse, *peak(form, alpha, beta))
+    return Fit(alpha, beta, np.asarray(spread * normal, np.float64), rmse, *peak(form, alpha, beta))
 
 
 def predict(form: Form, alpha: float, beta: float, d: ArrayLike) -> Floats:

@@ -25,8 +25,12 @@ class Turnover(NamedTuple):
     drop: float  # gold at the peak minus gold at the last point
     se: float  # over questions; with five replicates or more over these too
     height: float  # gold at the peak, on the questions that did not choose it
-    at: Ints  # (R, 2) where each half of the questions puts the peak of each replicate: the index of a point
+    at: Ints  # (R, 2): where each half of the questions puts the peak of each replicate: the index of a point
     drops: Floats  # (R, C) of each replicate and question; their balanced mean is `drop`
+
+    def place(self, half: NDArray[np.bool_]) -> Ints:
+        """(R, C): the peak that each question is measured at, chosen by the half it is not in."""
+        return np.where(half, self.at[:, 1:], self.at[:, :1])
 
 
 def halves(questions: int, rng: np.random.Generator) -> NDArray[np.bool_]:
@@ -46,10 +50,10 @@ def turnover(curves: ArrayLike, half: NDArray[np.bool_]) -> Turnover:
         raise ValueError(f"a turn needs two points and two questions in each half, got curves {table.shape}")
     chosen_by = np.stack([table[:, half].mean(axis=1), table[:, ~half].mean(axis=1)])  # (2, R, K)
     at = chosen_by[:, :, :-1].argmax(axis=2).T  # (R, 2)
-    place = np.where(half, at[:, 1:], at[:, :1])  # (R, C): the other half's choice
+    place = np.where(half, at[:, 1:], at[:, :1])
     height = np.take_along_axis(table, place[:, :, None], axis=2)[:, :, 0]
     drops = height - table[:, :, -1]
-    return Turnover(_balanced(drops, half), _se(drops, half), _balanced(height, half), at, drops)
+    return Turnover(_balanced(drops, half), standard_error(drops, half), _balanced(height, half), at, drops)
 
 
 def _balanced(values: Floats, half: NDArray[np.bool_]) -> float:
@@ -57,7 +61,8 @@ def _balanced(values: Floats, half: NDArray[np.bool_]) -> float:
     return float((values[:, half].mean() + values[:, ~half].mean()) / 2)
 
 
-def _se(values: Floats, half: NDArray[np.bool_]) -> float:
+def standard_error(values: Floats, half: NDArray[np.bool_]) -> float:
+    """SE of the mean of `values` (R, C), questions within each half; five replicates or more add theirs."""
     by_question = values.mean(axis=0)
     parts = [by_question[side].var(ddof=1) / side.sum() for side in (half, ~half)]
     variance = sum(parts) / 4

@@ -1,0 +1,182 @@
+"""The runs of a sweep sorted into arms: runs that differ in nothing but their seeds are one arm's
+replicates.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from analysis.curves import Curves, Initial, best_of_n_curves, checkpoint_curves
+from rlhf_lab.records import MissingRuns, Run
+
+BEST_OF_N = "bon"
+TITLES = {BEST_OF_N: "best-of-n", "ppo": "PPO"}
+NO_PART_OF_THE_REWARD = ("policy", "score", "tracker", "runtime")  # sections of the config
+COIN = 0.5  # the share of flipped labels that leaves no information: the drift control
+MAIN, FEW_PAIRS, CONTROL = "main", "few_pairs", "drift_control"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """Replicates of one method against one kind of reward model."""
+
+    method: str  # bon, ppo, ...
+    rm: str  # option of the reward model
+    kind: str  # main, few_pairs, drift_control
+    label: str  # the reward model in words
+    parameters: float  # of the reward model, non-embedding; NaN for a checkpoint
+    seeds: tuple[str, ...]  # of each replicate: reward model/preferences/policy
+    curves: tuple[Curves, ...]  # of each replicate
+
+    @property
+    def title(self) -> str:
+        """Method and reward model in words."""
+        return f"{TITLES.get(self.method, self.method)}, {self.label}"
+
+    @property
+    def questions(self) -> int:
+        """How many questions every replicate was evaluated on."""
+        return len(self.curves[0].questions)
+
+    def stacked(self, name: str) -> np.ndarray:
+        """(R, C, K): a number of every replicate, question and point, for paired tests."""
+        return np.stack([curves.by_question(name) for curves in self.curves])
+
+
+@dataclass(frozen=True)
+class Study:
+    """Everything that a figure shows of one sweep."""
+
+    sweep: str
+    arms: tuple[Arm, ...]  # in order of method, size, kind
+    missing: tuple[Run, ...]
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The methods there are, best-of-n first."""
+        return tuple(dict.fromkeys(arm.method for arm in self.arms))
+
+    def of(self, method: str, *kinds: str) -> list[Arm]:
+        """The arms of a method, of these kinds or all."""
+        return [arm for arm in self.arms if arm.method == method and (not kinds or arm.kind in kinds)]
+
+
+def study(runs: Sequence[Run]) -> Study:
+    """Read the runs that are made; MissingRuns when a method of the sweep has none."""
+    made = [run for run in runs if run.status == "made"]
+    missing = tuple(run for run in runs if run.status != "made")
+    empty = {_method(run) for run in runs} - {_method(run) for run in made}
+    if empty or not runs:
+        names = " and ".join(TITLES.get(method, method) for method in sorted(empty)) or "anything"
+        raise MissingRuns(f"no run of {names} is made ({len(made)} of {len(runs)} runs are)")
+    most_pairs = max(run.config["preferences"]["pairs"] for run in runs)
+    initial: dict[str, Initial] = {}
+    read: list[tuple[Run, Curves]] = []
+    for run in sorted(made, key=lambda run: _method(run) != BEST_OF_N):  # best-of-n scales the others
+        curves = _curves(run, initial.get(_reward(run)))
+        if _method(run) == BEST_OF_N:
+            initial[_reward(run)] = curves.initial
+        read.append((run, curves))
+    return Study(runs[0].sweep, _arms(read, most_pairs), missing)
+
+
+def _arms(read: Sequence[tuple[Run, Curves]], most_pairs: int) -> tuple[Arm, ...]:
+    grouped: dict[tuple[str, str], list[tuple[Run, Curves]]] = {}
+    for run, curves in read:
+        grouped.setdefault((_method(run), _label(run, most_pairs)), []).append((run, curves))
+    arms = [_arm(members, most_pairs) for members in grouped.values()]
+    kinds = (MAIN, FEW_PAIRS, CONTROL)
+
+    def place(arm: Arm) -> tuple[bool, str, int, float, str]:
+        size = np.inf if np.isnan(arm.parameters) else arm.parameters
+        return arm.method != BEST_OF_N, arm.method, kinds.index(arm.kind), size, arm.label
+
+    return tuple(sorted(arms, key=place))
+
+
+def _arm(members: Sequence[tuple[Run, Curves]], most_pairs: int) -> Arm:
+    ordered = sorted(members, key=lambda member: _seeds(member[0]))
+    run = ordered[0][0]
+    label = _label(run, most_pairs)
+    for other, curves in ordered[1:]:
+        first = ordered[0][1]
+        same = np.array_equal(curves.points, first.points) and np.array_equal(
+            curves.questions, first.questions
+        )
+        if not same:
+            raise ValueError(
+                f"{label}: runs {run.key} and {other.key} differ in points or questions, so they are no "
+                "replicates"
+            )
+    seeds = tuple("/".join(str(seed) for seed in _seeds(member)) for member, _ in ordered)
+    curves = tuple(curves for _, curves in ordered)
+    kind = _kind(run, most_pairs)
+    return Arm(
+        _method(run), run.choices["rm"], kind, label, _parameters(run.config["rm"]["model"]), seeds, curves
+    )
+
+
+def _curves(run: Run, initial: Initial | None) -> Curves:
+    if _method(run) == BEST_OF_N:
+        return best_of_n_curves(_rows(run, []))
+    return checkpoint_curves(_rows(run, ["checkpoint", "kl"]), initial)
+
+
+def _rows(run: Run, more: list[str]) -> pa.Table:
+    """The columns that curves need, and the parts of gold if it has parts."""
+    needed = ["prompt_id", "question_id", "finished", "gold", "proxy", *more]
+    try:
+        return run.rows([*needed, "gold.content", "gold.form"])
+    except KeyError:  # gold is a trained model
+        return run.rows(needed)
+
+
+def _method(run: Run) -> str:
+    return run.choices["policy"] if "steps" in run.config["policy"] else BEST_OF_N
+
+
+def _reward(run: Run) -> str:
+    """What tells reward models apart: all that lies upstream of a policy."""
+    upstream = {name: part for name, part in run.config.items() if name not in NO_PART_OF_THE_REWARD}
+    return json.dumps(upstream, sort_keys=True, default=str)
+
+
+def _seeds(run: Run) -> tuple[int, int, int]:
+    return tuple(run.config[part]["seed"] for part in ("rm", "preferences", "policy"))
+
+
+def _kind(run: Run, most_pairs: int) -> str:
+    if run.config["labeler"].get("rate") == COIN:
+        return CONTROL
+    return MAIN if run.config["preferences"]["pairs"] == most_pairs else FEW_PAIRS
+
+
+def _label(run: Run, most_pairs: int) -> str:
+    """The reward model's size, and all that sets it apart from the plain case."""
+    rate, pairs = run.config["labeler"].get("rate"), run.config["preferences"]["pairs"]
+    penalty = run.config["policy"].get("kl_coef")
+    words = [run.choices["rm"]]
+    if pairs != most_pairs:
+        words.append(f"{pairs:,} pairs")
+    if rate == COIN:
+        words.append("coin-flip labels")
+    elif rate:
+        words.append(f"{rate:.0%} of labels flipped")
+    if penalty:
+        words.append(f"KL penalty {penalty:g}")
+    return ", ".join(words)
+
+
+def _parameters(model: Mapping[str, Any]) -> float:
+    """Non-embedding weights of a Llama-style model: attention 4 h^2 and MLP 3 h m a layer; NaN for a
+    checkpoint.
+    """
+    if "hidden" not in model:
+        return float("nan")
+    return float(model["layers"] * (4 * model["hidden"] ** 2 + 3 * model["hidden"] * model["intermediate"]))

@@ -1,0 +1,160 @@
+"""The command `rlhf-figures`: figures, their numbers and their claims from stored records."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from analysis.figures import available
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from analysis.claims import Claim
+    from rlhf_lab.records import Run
+
+EXAMPLES = """examples:
+  rlhf-figures                                  every figure whose sweep has been run
+  rlhf-figures quickstart                       one figure
+  rlhf-figures gao2022_fig1 --sweep quickstart  a figure of another sweep's runs
+"""
+MISUSED, BROKEN = 2, 1  # exit codes
+SHOWN = 6  # missing runs named in a warning
+STYLES = {"met": "green", "not met": "red", "undecided": "yellow"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Draw what was asked for; 0 if every figure was made, 2 if runs or a name are missing, 1 if records are
+    wrong.
+    """
+    options = _parser().parse_args(argv)
+    figures = available()
+    unknown = [name for name in options.names if name not in figures]
+    if unknown:
+        return _fail(_unknown(unknown[0], list(figures)), MISUSED)
+    from rlhf_lab.records import MissingRuns
+
+    drawn, skipped, code = 0, [], 0
+    for name in options.names or figures:
+        try:
+            drawn += _draw(name, figures[name].load(), options)
+        except MissingRuns as missing:
+            skipped.append(f"{name}: {missing}")
+        except (ValueError, KeyError) as error:
+            code = _fail(f"{name}: {error.args[0] if error.args else error}", BROKEN)
+    if options.sweep and not (options.names or drawn or skipped or code):
+        return _fail(f"no figure reads sweep {options.sweep!r} of itself; name one before --sweep", MISUSED)
+    if skipped:
+        sys.stderr.write("".join(f"rlhf-figures: {line}\n" for line in skipped))
+    return MISUSED if skipped and (options.names or not drawn) else code
+
+
+def _draw(name: str, figure: ModuleType, options: argparse.Namespace) -> bool:
+    """Make and write one figure and say what it shows; False when --sweep leaves it out."""
+    from analysis.plate import write
+    from rlhf_lab import records
+
+    sweeps = figure.SWEEPS
+    if options.sweep:
+        if not options.names and options.sweep not in sweeps:
+            return False
+        sweeps = (options.sweep,)
+    runs = [run for sweep in sweeps for run in records.runs(sweep, options.store)]
+    missing = [run for run in runs if run.status != "made"]
+    commands = "; ".join(records.sweep_record(sweep, options.store)["command"] for sweep in sweeps)
+    try:
+        plate = figure.make(runs)
+    except records.MissingRuns as error:
+        raise records.MissingRuns(f"{error}; {_missing(missing)}; make them: {commands}") from None
+    paths = write(plate, name, Path(options.out))
+    _say(name, plate.claims, paths)
+    if missing:
+        sys.stderr.write(
+            f"{name}: drawn without {len(missing)} of {len(runs)} runs: {_missing(missing)}\n"
+            f"make them: {commands}\n"
+        )
+    return True
+
+
+def _missing(runs: Sequence[Run]) -> str:
+    named = [f"{run.key[:8]} ({' '.join(run.overrides)}) {run.status}" for run in runs[:SHOWN]]
+    return ", ".join(named) + (f", and {len(runs) - SHOWN} more" if len(runs) > SHOWN else "")
+
+
+def _say(name: str, claims: Sequence[Claim], paths: Sequence[Path]) -> None:
+    """One row per subject, one column per topic; then the count, and where the files are."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    topics = list(dict.fromkeys(claim.topic for claim in claims if not claim.by_construction))
+    for group in _groups(claims):
+        columns = [topic for topic in topics if any(claim.topic == topic for claim in group)]
+        table = Table(title=f"{name}: claims", title_justify="left", box=None, pad_edge=False)
+        for heading in ("", *columns):
+            table.add_column(heading, overflow="fold")
+        for subject in dict.fromkeys(claim.subject for claim in group):
+            of = {claim.topic: claim for claim in group if claim.subject == subject}
+            table.add_row(subject, *(_cell(of[topic]) if topic in of else "" for topic in columns))
+        console.print(table)
+    held = [claim for claim in claims if claim.by_construction]
+    counts = {state: sum(c.state == state and not c.by_construction for c in claims) for state in STYLES}
+    console.print(
+        ", ".join(f"{count} {state}" for state, count in counts.items())
+        + (f"; {len(held)} more hold by construction and are not counted" if held else "")
+    )
+    if any(claim.conditional for claim in claims):
+        console.print("* conditional on the replicates: fewer than five")
+    console.print(f"{paths[0].parent}: " + " ".join(path.name for path in paths), soft_wrap=True)
+
+
+def _groups(claims: Sequence[Claim]) -> list[list[Claim]]:
+    """Claims that are counted, those about an arm ("method, reward model") apart from those about a whole
+    method.
+    """
+    counted = [claim for claim in claims if not claim.by_construction]
+    sides = ([c for c in counted if ", " in c.subject], [c for c in counted if ", " not in c.subject])
+    return [side for side in sides if side]
+
+
+def _cell(claim: Claim) -> str:
+    style = STYLES[claim.state]
+    star = "*" if claim.conditional else ""
+    half = (claim.interval.hi - claim.interval.lo) / 2
+    return f"[{style}]{claim.state}[/] {claim.measured:.2f} ± {half:.2f}{star}"
+
+
+def _unknown(name: str, names: list[str]) -> str:
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}"
+    return f"no figure is called {name!r}; {hint}"
+
+
+def _fail(message: str, code: int) -> int:
+    sys.stderr.write(f"rlhf-figures: {message}\n")
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    figures = "\n".join(f"  {name:<14} {entry.summary}" for name, entry in available().items())
+    parser = argparse.ArgumentParser(
+        prog="rlhf-figures",
+        description="Draw figures from stored records: NAME.png, .pdf, .csv, .fits.csv, .claims.json.",
+        epilog=f"figures:\n{figures}\n\n{EXAMPLES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="figures; by default all whose sweep has been run"
+    )
+    parser.add_argument("--sweep", help="read this sweep's runs instead of the figure's own")
+    parser.add_argument("--out", default="figures", help="folder of the files (default: figures)")
+    parser.add_argument("--store", help="folder of the records (default: RLHF_LAB_STORE, else ./store)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

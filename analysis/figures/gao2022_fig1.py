@@ -1,0 +1,145 @@
+"""Gold and proxy against sqrt(KL), best-of-n and PPO, over reward-model sizes (2210.10760, Figure 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from analysis import overoptimization
+from analysis.arms import BEST_OF_N, CONTROL, FEW_PAIRS, MAIN, TITLES, study
+from analysis.bestofn import kl
+from analysis.claims import thresholds
+from analysis.fits import Form, predict
+from analysis.plate import Plate
+from analysis.tables import LEAST_D_RL, fits_table, points_table
+from rlhf_lab.records import Run
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.typing import ColorType
+
+NAME = "gao2022_fig1"
+SWEEPS = ("gao2022_fig1",)
+
+X_LABELS = {
+    BEST_OF_N: "KL from the initial policy (nats, tie-aware plug-in)",
+    "ppo": "KL from the initial policy (nats, exact per position)",
+}
+FIT_FORM: dict[str, Form] = {BEST_OF_N: "bon"}  # every other method is drawn with the rl form
+
+
+def make(runs: Sequence[Run]) -> Plate:
+    """The figure of these runs; figures of other sweeps (quickstart, hh_harmless) are this one."""
+    read = study(runs)
+    table, fitted = points_table(read), fits_table(read)
+    return Plate(table, fitted, overoptimization.claims(read, thresholds(NAME)), draw(table, fitted))
+
+
+def draw(table: pd.DataFrame, fitted: pd.DataFrame) -> Figure:
+    """One panel a method: solid gold, dashed proxy, dotted content, thin fit, 95 % bands, faint
+    replicates.
+    """
+    from analysis import theme
+
+    methods = list(dict.fromkeys(table["method"]))
+    figure, axes = theme.panels(len(methods))
+    colours = _colours(table)
+    for panel, method in zip(axes, methods, strict=True):
+        rows = table[table["method"] == method]
+        for (_, arm, label), of_arm in rows.groupby(["rm", "arm", "label"], sort=False):
+            _draw_arm(panel, of_arm, colours[label], arm)
+            if arm != CONTROL:
+                _draw_fit(panel, fitted[(fitted["method"] == method) & (fitted["label"] == label)], of_arm, colours[label])
+        theme.square_root_nats(panel, rows["kl"].max())
+        panel.axhline(0, color="0.8", linewidth=0.6, zorder=0)
+        panel.set_title(TITLES.get(method, method))
+        panel.set_xlabel(X_LABELS.get(method, X_LABELS["ppo"]))
+        if method == BEST_OF_N:
+            _n_axis(panel, rows)
+    axes[0].set_ylabel("reward (SDs of gold on the initial policy)")
+    _legend(figure, table, colours)
+    return figure
+
+
+def _draw_arm(panel: Axes, rows: pd.DataFrame, colour: ColorType, arm: str) -> None:
+    mean = rows[rows["curve"] == "mean"]
+    solid = mean[mean["kl_good"]]  # where the estimate of KL is good
+    bold = 1.6 if arm != CONTROL else 1.1
+    panel.fill_between(mean["kl"], mean["gold_lo"], mean["gold_hi"], color=colour, alpha=0.16, linewidth=0)
+    for columns, style, width in (("gold", "-", bold), ("proxy", (0, (4, 2)), 1.0), ("content", (0, (1, 1.4)), 1.1)):
+        if columns not in mean or mean[columns].isna().all() or (columns == "content" and arm == CONTROL):
+            continue
+        panel.plot(mean["kl"], mean[columns], linestyle=style, color=colour, linewidth=width * 0.6, alpha=0.5)
+        panel.plot(solid["kl"], solid[columns], linestyle=style, color=colour, linewidth=width)
+    if mean["replicates"].iloc[0] > 1:
+        for _, replicate in rows[rows["curve"] == "replicate"].groupby("replicate", sort=False):
+            panel.plot(replicate["kl"], replicate["gold"], color=colour, linewidth=0.5, alpha=0.45)
+    peak = mean.loc[mean["gold"].idxmax()]
+    last = peak["n_or_step"] == mean["n_or_step"].iloc[-1]  # the peak lies at this KL or later
+    if arm != CONTROL:
+        panel.plot(peak["kl"], peak["gold"], marker=">" if last else "o", color=colour, markersize=4,
+                   markeredgecolor="white", markeredgewidth=0.6, zorder=5)
+
+
+def _draw_fit(panel: Axes, fitted: pd.DataFrame, rows: pd.DataFrame, colour: ColorType) -> None:
+    """The method's own form over the points it was fitted on."""
+    method = rows["method"].iloc[0]
+    form: Form = FIT_FORM.get(method, "rl")
+    chosen = fitted[(fitted["form"] == form) & (fitted["x"] != "bound")].set_index("parameter")["estimate"]
+    if chosen.reindex(["alpha", "beta"]).isna().any():
+        return
+    mean = rows[(rows["curve"] == "mean") & rows["kl_good"]]
+    d = np.linspace(0.05 if form == "bon" else LEAST_D_RL, mean["d"].max(), 200)
+    gold = predict(form, chosen["alpha"], chosen["beta"], d)
+    panel.plot(d**2, gold, color=colour, linewidth=0.6, path_effects=_outline())
+
+
+def _outline() -> list:
+    from matplotlib import patheffects
+
+    return [patheffects.Stroke(linewidth=1.6, foreground="white", alpha=0.7), patheffects.Normal()]
+
+
+def _n_axis(panel: Axes, rows: pd.DataFrame) -> None:
+    """On top: n at its KL averaged over arms, and the analytic bound on KL that Gao et al. plot."""
+    mean = rows[rows["curve"] == "mean"].groupby("n_or_step")["kl"].mean()
+    ticks = [n for n in 4 ** np.arange(1, 12) if n <= mean.index.max()]
+    top = panel.secondary_xaxis("top")
+    top.set_xticks(np.interp(ticks, mean.index, mean.to_numpy()))
+    top.set_xticklabels([f"{n}\n({kl(n):.2f})" for n in ticks])
+    top.set_xlabel("n (and its bound log n - (n-1)/n, nats)", fontsize=7, color="0.3")
+    top.tick_params(colors="0.3", labelsize=6.5, length=2)
+    top.spines["top"].set_visible(False)
+
+
+def _colours(table: pd.DataFrame) -> dict[str, ColorType]:
+    """Label -> colour: viridis over sizes, one warm colour for few pairs, grey for the control."""
+    from analysis import theme
+
+    main = list(dict.fromkeys(table.loc[table["arm"] == MAIN, "label"]))
+    colours: dict[str, ColorType] = dict(zip(main, theme.sizes(len(main)), strict=True))
+    for arm, colour in ((FEW_PAIRS, theme.ORANGE), (CONTROL, theme.GREY)):
+        colours |= {label: colour for label in table.loc[table["arm"] == arm, "label"]}
+    return colours
+
+
+def _legend(figure: Figure, table: pd.DataFrame, colours: dict[str, ColorType]) -> None:
+    from matplotlib.lines import Line2D
+
+    arms = [Line2D([], [], color=colour, linewidth=2, label=f"RM {label}") for label, colour in colours.items()]
+    styles = [
+        Line2D([], [], color="0.2", linewidth=1.6, label="gold, 95 % band"),
+        Line2D([], [], color="0.2", linewidth=1, linestyle=(0, (4, 2)), label="proxy, rescaled"),
+    ]
+    if "content" in table and table["content"].notna().any():
+        styles.append(Line2D([], [], color="0.2", linewidth=1.1, linestyle=(0, (1, 1.4)), label="gold.content"))
+    styles += [
+        Line2D([], [], color="0.2", linewidth=0.6, label="fit"),
+        Line2D([], [], color="0.2", linewidth=0, marker="o", markersize=4, label="gold's peak"),
+        Line2D([], [], color="0.2", linewidth=0, marker=">", markersize=4, label="peak at this KL or later"),
+    ]
+    figure.legend(handles=[*arms, *styles], loc="outside lower center", ncols=4, handlelength=2.2, columnspacing=1.4)

@@ -1,0 +1,272 @@
+"""The claims of an overoptimization figure, rows 1 and 2 of the ranked figures: each from curves per
+question.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.arms import BEST_OF_N, CONTROL, FEW_PAIRS, MAIN, TITLES, Arm, Study
+from analysis.claims import Claim, Thresholds, by_ses, exceeds, exceeds_by_ses
+from analysis.curves import Curves
+from analysis.resampling import conditional, percentile_interval, resamples, weights_of, wilson
+from analysis.tables import DRAWS, SEED
+from analysis.turnover import Turnover, halves, standard_error, turnover
+
+Floats = NDArray[np.float64]
+
+GOLD_SDS, PROXY_UNITS = "SDs of gold on the initial policy", "SDs of gold, by the proxy's within-prompt slope"
+TURNS = {  # claim -> (number of the curves, what it is called)
+    "gold_turns": ("gold", "gold"),
+    "content_turns": ("content", "gold.content"),
+    "well_formed_turns": ("well_formed_content", "content of well-formed answers"),
+}
+
+
+def claims(study: Study, limits: Thresholds) -> list[Claim]:
+    """Every claim of the figure, arm by arm, then those about arms together."""
+    found: list[Claim] = []
+    for arm in study.arms:
+        if arm.kind != CONTROL:
+            found += _turns(arm, limits)
+            found += _proxy(arm, limits)
+            found += _beyond_drift(study, arm, limits)
+    for method in study.methods:
+        found += _most_turn(study, method, limits)
+        found += _size_order(study, method, limits)
+    return found
+
+
+def split(arm: Arm) -> NDArray[np.bool_]:
+    """(C,): the half of the questions on which one peak is chosen; the same for arms with the same
+    questions.
+    """
+    return halves(arm.questions, np.random.default_rng(SEED))
+
+
+def _turns(arm: Arm, limits: Thresholds) -> list[Claim]:
+    end = "the largest n claimed, N/2" if arm.method == BEST_OF_N else "the last checkpoint"
+    found = []
+    for name, (number, called) in TURNS.items():
+        if number not in arm.curves[0].values:
+            continue
+        if number == "well_formed_content" and "content" not in arm.curves[0].values:
+            called = "gold of finished answers"  # gold is a trained model and has no parts
+        result = turnover(arm.stacked(number), split(arm))
+        sentence = f"{arm.title}: {called} falls from its peak to {end}"
+        found.append(
+            by_ses(
+                sentence,
+                result.drop,
+                result.se,
+                limits[name],
+                arm.questions,
+                topic=f"{called} turns",
+                **_about(arm),
+                unit=GOLD_SDS,
+            )
+        )
+    return found
+
+
+def _proxy(arm: Arm, limits: Thresholds) -> list[Claim]:
+    """That the proxy rises, and, where that is no matter of construction, that it still does past gold's
+    peak.
+    """
+    half, proxy = split(arm), arm.stacked("proxy")
+    rise = proxy[:, :, -1] - proxy[:, :, 0]
+    best_of_n = arm.method == BEST_OF_N
+    found = [
+        by_ses(
+            f"{arm.title}: the proxy rises from the initial policy to the end",
+            float(rise.mean()),
+            standard_error(rise, half),
+            limits["proxy_rises"],
+            arm.questions,
+            topic="proxy rises",
+            **_about(arm),
+            unit=PROXY_UNITS,
+            by_construction=best_of_n,
+        )
+    ]
+    if best_of_n:
+        return found
+    peak = turnover(arm.stacked("gold"), half)
+    place = peak.place(half)[:, :, None]
+    past = proxy[:, :, -1] - np.take_along_axis(proxy, place, axis=2)[:, :, 0]
+    found.append(
+        by_ses(
+            f"{arm.title}: the proxy rises from gold's peak to the last checkpoint",
+            float(past.mean()),
+            standard_error(past, half),
+            limits["proxy_rises_past_peak"],
+            arm.questions,
+            topic="proxy rises past gold's peak",
+            **_about(arm),
+            unit=PROXY_UNITS,
+        )
+    )
+    return found
+
+
+def _beyond_drift(study: Study, arm: Arm, limits: Thresholds) -> list[Claim]:
+    """Row 2: the loss against the drift control's at equal KL; best-of-n does not drift."""
+    controls = study.of(arm.method, CONTROL)
+    if arm.method == BEST_OF_N or not controls:
+        return []
+    control = next((other for other in controls if other.rm == arm.rm), controls[0])
+    if not np.array_equal(control.curves[0].questions, arm.curves[0].questions):
+        raise ValueError(
+            f"{control.title} and {arm.title} were evaluated on different questions: no pairs to compare"
+        )
+    half = split(arm)
+    reach = min(float(curves.normalised().kl.max()) for curves in (*arm.curves, *control.curves))
+    lost, drifted = (
+        np.stack([loss_at(curves, reach, half) for curves in one.curves]) for one in (arm, control)
+    )  # (R, C) each
+    drop = float(lost.mean() - drifted.mean())
+    se = _difference_se(lost, drifted)
+    sentence = f"{arm.title}: gold lost since its peak exceeds what {control.label} loses, at KL {reach:.3g}"
+    return [
+        by_ses(
+            sentence,
+            drop,
+            se,
+            limits["loss_beyond_drift"],
+            arm.questions,
+            topic="loss beyond drift",
+            **_about(arm, min(len(lost), len(drifted))),
+            unit=GOLD_SDS,
+        )
+    ]
+
+
+def loss_at(curves: Curves, reach: float, half: NDArray[np.bool_]) -> Floats:
+    """(C,): gold of each question at the peak before KL = `reach` nats minus its gold there, linear in d
+    between.
+    """
+    d, gold = curves.normalised().d, curves.by_question("gold")
+    target = np.sqrt(reach)
+    after = max(int(np.argmax(d >= target - 1e-9)), 1)
+    share = (target - d[after - 1]) / (d[after] - d[after - 1])
+    there = gold[:, after - 1] + share * (gold[:, after] - gold[:, after - 1])
+    return turnover(np.column_stack([gold[:, :after], there]), half).drops[0]
+
+
+def _difference_se(first: Floats, second: Floats) -> float:
+    """SE of mean(first) - mean(second), (R, C) and (R', C), paired by question; over replicates where there
+    are five.
+    """
+    by_question = first.mean(axis=0) - second.mean(axis=0)
+    variance = by_question.var(ddof=1) / len(by_question)
+    for values in (first, second):
+        if not conditional(len(values)):
+            variance += values.mean(axis=1).var(ddof=1) / len(values)
+    return float(np.sqrt(variance))
+
+
+def _most_turn(study: Study, method: str, limits: Thresholds) -> list[Claim]:
+    rule = limits["gold_turns"]
+    runs: list[Turnover] = [
+        turnover(curves, split(arm))
+        for arm in study.of(method, MAIN, FEW_PAIRS)
+        for curves in arm.stacked("gold")
+    ]
+    if not runs:
+        return []
+    turned = sum(exceeds_by_ses(run.drop, run.se, rule["ses"], rule["margin"]) is True for run in runs)
+    interval, share = wilson(turned, len(runs)), limits["most_turn"]["share"]
+    title = TITLES.get(method, method)
+    return [
+        Claim(
+            claim=f"{title}: gold turns in most runs ({turned} of {len(runs)} by the same rule)",
+            measured=turned / len(runs),
+            interval=interval,
+            threshold=share,
+            n=len(runs),
+            replicates=len(runs),
+            met=exceeds(interval, share),
+            rule=f"met: Wilson's interval above {share:g}; not met: not above it",
+            unit="share of runs",
+            subject=title,
+            topic="runs that turn",
+        )
+    ]
+
+
+class SizeOrder(NamedTuple):
+    """Spearman's correlation of size and peak gold over runs, with the bootstrap's draws."""
+
+    rho: float
+    draws: Floats
+
+
+def _size_order(study: Study, method: str, limits: Thresholds) -> list[Claim]:
+    arms = [arm for arm in study.of(method, MAIN) if np.isfinite(arm.parameters)]
+    if len({arm.parameters for arm in arms}) < 2:
+        return []
+    order, rule = size_order(arms), limits["size_order"]
+    interval = percentile_interval(order.draws)
+    replicates = min(len(arm.curves) for arm in arms)
+    enough = replicates >= rule["replicates"] and len(arms) >= rule["sizes"]
+    title = TITLES.get(method, method)
+    return [
+        Claim(
+            claim=f"{title}: larger reward models reach higher gold (Spearman over runs)",
+            measured=order.rho,
+            interval=interval,
+            threshold=0.0,
+            n=sum(len(arm.curves) for arm in arms),
+            replicates=replicates,
+            met=exceeds(interval, 0.0) if enough else None,
+            rule=f"met: interval above 0; not met: not above 0; undecided under "
+            f"{rule['replicates']:g} replicates of {rule['sizes']:g} sizes",
+            unit="rank correlation",
+            subject=title,
+            topic="size order",
+            conditional=conditional(replicates),
+        )
+    ]
+
+
+def size_order(arms: list[Arm]) -> SizeOrder:
+    """The rank correlation of parameters and peak gold; draws resample replicates within size, and
+    questions.
+    """
+    rng = np.random.default_rng(SEED)
+    draws = {arm.title: resamples(len(arm.curves), rng, DRAWS) for arm in arms}
+    questions = weights_of(draws[arms[0].title], arms[0].questions)
+    sizes, best, drawn = [], [], []
+    for arm in arms:
+        if arm.questions != arms[0].questions:
+            raise ValueError("reward-model sizes were evaluated on different questions: no order to speak of")
+        taken = np.stack([draw.replicates for draw in draws[arm.title]])  # (B, R)
+        peaks = np.stack(
+            [curves.normalised(questions).values["gold"].max(axis=1) for curves in arm.curves], axis=1
+        )
+        drawn.append(np.take_along_axis(peaks, taken, axis=1))
+        best += [float(curves.normalised().values["gold"].max()) for curves in arm.curves]
+        sizes += [arm.parameters] * len(arm.curves)
+    each = np.concatenate(drawn, axis=1)
+    return SizeOrder(spearman(sizes, best), np.array([spearman(sizes, row) for row in each]))
+
+
+def spearman(first: list[float] | Floats, second: list[float] | Floats) -> float:
+    """Correlation of ranks, ties given their mean rank."""
+    one, other = (pd.Series(values).rank().to_numpy() for values in (first, second))
+    return float(np.corrcoef(one, other)[0, 1])
+
+
+def _about(arm: Arm, replicates: int | None = None) -> dict[str, object]:
+    count = len(arm.curves) if replicates is None else replicates
+    return {"subject": arm.title, "replicates": count, "conditional": conditional(count)}
+
+
+def counted(found: list[Claim]) -> dict[str, int]:
+    """How many claims are met, not met and undecided, those that hold by construction left out."""
+    states = [claim.state for claim in found if not claim.by_construction]
+    return {state: states.count(state) for state in ("met", "not met", "undecided")}
