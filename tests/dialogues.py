@@ -1,4 +1,4 @@
-"""A made-up file of comparisons in the shape of HH-RLHF: harmless questions about parcels, trains and gardens."""
+"""A made-up file of comparisons in the shape of HH-RLHF: harmless questions about parcels and gardens."""
 
 from __future__ import annotations
 
@@ -9,10 +9,31 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-THINGS = ["parcel", "train", "garden", "lamp", "kettle", "bicycle", "letter", "window", "piano", "boat", "clock", "coat"]
+THINGS = [
+    "parcel",
+    "train",
+    "garden",
+    "lamp",
+    "kettle",
+    "bicycle",
+    "letter",
+    "window",
+    "piano",
+    "boat",
+    "clock",
+    "coat",
+]
 WISHES = ["mend", "find", "paint", "clean", "move", "draw", "sell", "name", "wrap", "weigh", "lift", "store"]
-GOOD = ["Start with the {} and take your time.", "Ask a neighbour about the {} first.", "Yes, a {} is easy to handle."]
-BAD = ["No.", "I do not know anything about that, and a {} is nothing to speak of anyway.", "Never mind the {}."]
+GOOD = [
+    "Start with the {} and take your time.",
+    "Ask a neighbour about the {} first.",
+    "Yes, a {} is easy to handle.",
+]
+BAD = [
+    "No.",
+    "I do not know anything about that, and a {} is nothing to speak of anyway.",
+    "Never mind the {}.",
+]
 
 
 def marked(turns: Iterable[tuple[str, str]]) -> str:
@@ -28,7 +49,10 @@ def rows(count: int, seed: int = 0) -> list[dict[str, str]]:
         thing, wish = rng.choice(THINGS), rng.choice(WISHES)
         turns = [("Human", f"How do I {wish} the {thing} in room {number}?")]
         if rng.random() < 0.4:
-            turns += [("Assistant", f"Which {thing} is it?"), ("Human", f"The {rng.choice(['old', 'new'])} one.")]
+            turns += [
+                ("Assistant", f"Which {thing} is it?"),
+                ("Human", f"The {rng.choice(['old', 'new'])} one."),
+            ]
         chosen, rejected = (rng.choice(pool).format(thing) for pool in (GOOD, BAD))
         made.append(
             {

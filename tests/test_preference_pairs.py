@@ -48,7 +48,16 @@ def test_every_table_has_the_columns_of_the_contract(task: Path) -> None:
         "prompts": ["prompt_id", "question_id", "split", "messages", "family"],
         "base": ["text"],
         "demonstrations": ["messages", "answer"],
-        "comparisons": ["prompt_id", "question_id", "split", "messages", "chosen", "rejected", "chosen_ids", "rejected_ids"],
+        "comparisons": [
+            "prompt_id",
+            "question_id",
+            "split",
+            "messages",
+            "chosen",
+            "rejected",
+            "chosen_ids",
+            "rejected_ids",
+        ],
     }
     for name, expected in columns.items():
         assert read_table(task / f"{name}.parquet").column_names == expected
@@ -91,7 +100,8 @@ def test_held_out_text_reaches_neither_corpus_nor_demonstrations_nor_tokenizer(t
     plain = rows(120)
     pairs = read(str(save(tmp_path / "plain", plain))).comparisons
     marked = [
-        {side: value + f" {MARK}" * 50 for side, value in row.items()} | {"rejected": row["rejected"] + f" {MARK} no"}
+        {side: value + f" {MARK}" * 50 for side, value in row.items()}
+        | {"rejected": row["rejected"] + f" {MARK} no"}
         if split(pair, 0, 0.3) == "heldout"
         else row
         for row, pair in zip(plain, pairs, strict=True)
@@ -142,7 +152,9 @@ def test_answers_that_differ_only_past_the_limit_are_dropped(tmp_path: Path) -> 
 def test_text_that_holds_a_control_token_is_dropped(tmp_path: Path) -> None:
     row = {"prompt": "Say <eos> twice", "chosen": "a", "rejected": "b"}
     out = written(tmp_path / "task", config(save(tmp_path / "f", [*rows(60), row])))
-    assert json.loads((out / "task.json").read_text())["dropped"] == {"an answer or prompt holds a control token": 1}
+    assert json.loads((out / "task.json").read_text())["dropped"] == {
+        "an answer or prompt holds a control token": 1
+    }
 
 
 def test_a_split_with_an_empty_side_is_refused(tmp_path: Path) -> None:

@@ -33,11 +33,24 @@ def whole(answer: str) -> str:
         {"chosen": whole("Two metres."), "rejected": whole("Who knows.")},
         {"chosen": [*ASKED, said("Two metres.")], "rejected": [*ASKED, said("Who knows.")]},
         {"prompt": "How tall is it?", "chosen": "Two metres.", "rejected": " Who knows.\n"},
-        {"prompt": marked([("Human", "How tall is it?"), ("Assistant", "")]), "chosen": "Two metres.", "rejected": "Who knows."},
+        {
+            "prompt": marked([("Human", "How tall is it?"), ("Assistant", "")]),
+            "chosen": "Two metres.",
+            "rejected": "Who knows.",
+        },
         {"prompt": ASKED, "chosen": "Two metres.", "rejected": "Who knows."},
         {"prompt": ASKED, "chosen": [said("Two metres.")], "rejected": [said("Who knows.")]},
-        {"prompt": "How tall is it?", "chosen": [*ASKED, said("Two metres.")], "rejected": [*ASKED, said("Who knows.")]},
-        {"prompt": None, "chosen": whole("Two metres."), "rejected": whole("Who knows."), "source": "extra fields are ignored"},
+        {
+            "prompt": "How tall is it?",
+            "chosen": [*ASKED, said("Two metres.")],
+            "rejected": [*ASKED, said("Who knows.")],
+        },
+        {
+            "prompt": None,
+            "chosen": whole("Two metres."),
+            "rejected": whole("Who knows."),
+            "source": "extra fields are ignored",
+        },
     ],
 )
 @pytest.mark.parametrize("compress", [False, True])
@@ -52,19 +65,27 @@ def test_earlier_turns_belong_to_the_prompt(tmp_path: Path) -> None:
         "chosen": marked([*turns, ("Assistant", "Two metres.")]),
         "rejected": marked([*turns, ("Assistant", "Who knows.")]),
     }
-    assert read(str(save(tmp_path / "f", [row]))).comparisons == [Comparison(TWO_TURNS, "Two metres.", "Who knows.")]
+    assert read(str(save(tmp_path / "f", [row]))).comparisons == [
+        Comparison(TWO_TURNS, "Two metres.", "Who knows.")
+    ]
 
 
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        ({"chosen": whole("A."), "rejected": whole("B.").replace("tall", "wide")}, "chosen and rejected answer different prompts"),
+        (
+            {"chosen": whole("A."), "rejected": whole("B.").replace("tall", "wide")},
+            "chosen and rejected answer different prompts",
+        ),
         ({"chosen": whole("A."), "rejected": whole(" A. ")}, "chosen and rejected are identical"),
         ({"chosen": whole("A."), "rejected": whole("  ")}, "empty answer"),
         ({"prompt": " ", "chosen": "A.", "rejected": "B."}, "empty prompt"),
         ({"chosen": "no markup", "rejected": "at all"}, "not a dialogue that ends with an assistant turn"),
         ({"prompt": ASKED, "chosen": ASKED, "rejected": ASKED}, "no assistant turn at the end"),
-        ({"prompt": TWO_TURNS[:2], "chosen": "A.", "rejected": "B."}, "the prompt does not end with a user turn"),
+        (
+            {"prompt": TWO_TURNS[:2], "chosen": "A.", "rejected": "B."},
+            "the prompt does not end with a user turn",
+        ),
     ],
 )
 def test_rows_that_say_nothing_are_dropped_and_counted(row: dict, reason: str, tmp_path: Path) -> None:
@@ -116,7 +137,7 @@ def test_a_mark_at_the_start_of_the_file_is_no_part_of_it(tmp_path: Path) -> Non
     assert len(read(str(path)).comparisons) == 2
 
 
-# --- the hub -----------------------------------------------------------------------------------------------------
+# --- the hub ------------------------------------------------------------------------------------------------
 
 COMMIT = "0" * 40
 
@@ -136,7 +157,12 @@ def test_a_hub_data_set_is_loaded_at_its_commit(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(datasets, "load_dataset", load)
     found = read("someone/pairs/harmless-base", COMMIT)
     assert found == read(str(tmp_path / "train.jsonl"))
-    assert asked == {"name": "someone/pairs", "data_dir": "harmless-base", "split": "train", "revision": COMMIT}
+    assert asked == {
+        "name": "someone/pairs",
+        "data_dir": "harmless-base",
+        "split": "train",
+        "revision": COMMIT,
+    }
 
 
 def test_what_the_hub_refuses_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,6 +172,8 @@ def test_what_the_hub_refuses_is_one_line(monkeypatch: pytest.MonkeyPatch) -> No
         raise ConnectionError("no route\nand a long trace")
 
     monkeypatch.setattr(datasets, "load_dataset", load)
-    with pytest.raises(ValueError, match=r"the hub gave no `train` split \(ConnectionError: no route\)") as refused:
+    with pytest.raises(
+        ValueError, match=r"the hub gave no `train` split \(ConnectionError: no route\)"
+    ) as refused:
         read("someone/pairs", COMMIT)
     assert "\n" not in str(refused.value)

@@ -1,7 +1,8 @@
-"""A checkpoint from elsewhere, a local folder or a hub id at a pinned commit, in the form that the other stages expect.
+"""A checkpoint from elsewhere, a local folder or a hub id at a pinned commit, as the other stages expect it.
 
-Only weights in safetensors are read and no code of a checkpoint's own is run. A causal language model stays one, and a
-reward model (a sequence classifier of one label) stays one, so that `rm=pretrained rm.epochs=0` uses it as it is.
+Only weights in safetensors are read, and no code of a checkpoint's own is run. A causal language model stays
+one, and a reward model (a sequence classifier of one label) stays one, so that `rm=pretrained rm.epochs=0`
+uses it as it is.
 """
 
 from __future__ import annotations
@@ -17,14 +18,21 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 VERSION = 1
-FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model", "*.jinja")  # of a hub repository
+FILES = (
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "*.json",
+    "*.txt",
+    "*.model",
+    "*.jinja",
+)  # of a hub repository
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 PAD = "<pad>"
 
 
 def run(config: PretrainedModel, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
-    """Check the checkpoint and save it with its tokenizer in `out/model`; ValueError says why it is refused."""
+    """Check the checkpoint and save it with its tokenizer in `out/model`; ValueError when it is refused."""
     from rlhf_lab import models, text
 
     folder, name = _folder(config), config.path
@@ -52,19 +60,21 @@ def _folder(config: PretrainedModel) -> Path:
     except Exception as error:  # the hub and the network fail in too many ways to list
         first = (str(error).splitlines() or [""])[0]
         raise ValueError(
-            f"{config.path}@{config.revision}: neither a local folder nor a hub repository that could be fetched "
-            f"({type(error).__name__}: {first}): check the name, the commit and the connection"
+            f"{config.path}@{config.revision}: neither a local folder nor a hub repository that could be "
+            f"fetched ({type(error).__name__}: {first}): check the name, the commit and the connection"
         ) from error
 
 
-# --- what is refused ---------------------------------------------------------------------------------------------
+# --- what is refused ----------------------------------------------------------------------------------------
 
 
 def _description(folder: Path, name: str) -> dict[str, Any]:
     """The checkpoint's config.json."""
     path = folder / "config.json"
     if not path.is_file():
-        raise ValueError(f"{name}: found no config.json, expected a whole model: merge an adapter into its base first")
+        raise ValueError(
+            f"{name}: found no config.json, expected a whole model: merge an adapter into its base first"
+        )
     return json.loads(path.read_text())
 
 
@@ -73,15 +83,19 @@ def _refuse_unsafe(folder: Path, name: str) -> None:
     for path in (folder / "config.json", folder / "tokenizer_config.json"):
         if path.is_file() and "auto_map" in json.loads(path.read_text()):
             raise ValueError(
-                f"{name}: {path.name} asks for code of its own (auto_map), which is never run here: use a model whose "
-                "class is in transformers"
+                f"{name}: {path.name} asks for code of its own (auto_map), which is never run here: use a "
+                "model whose class is in transformers"
             )
     if not any(folder.glob("*.safetensors")):
         pickled = sorted(path.name for pattern in PICKLED for path in folder.glob(pattern))
         found = f"only pickled weights ({pickled[0]})" if pickled else "no weights"
-        raise ValueError(f"{name}: found {found}, expected *.safetensors: save with save_pretrained of transformers")
+        raise ValueError(
+            f"{name}: found {found}, expected *.safetensors: save with save_pretrained of transformers"
+        )
     if not any((folder / file).is_file() for file in TOKENIZERS):
-        raise ValueError(f"{name}: found no tokenizer ({', '.join(TOKENIZERS)}): save the model's tokenizer beside it")
+        raise ValueError(
+            f"{name}: found no tokenizer ({', '.join(TOKENIZERS)}): save the model's tokenizer beside it"
+        )
 
 
 def _load(folder: Path, name: str, description: Mapping[str, Any]) -> PreTrainedModel:
@@ -103,54 +117,59 @@ def _load(folder: Path, name: str, description: Mapping[str, Any]) -> PreTrained
     )
     if report["missing_keys"]:
         raise ValueError(
-            f"{name}: the files lack weights of {architecture} (such as {sorted(report['missing_keys'])[0]}): save the "
-            "whole model again"
+            f"{name}: the files lack weights of {architecture} (such as {min(report['missing_keys'])}): save "
+            "the whole model again"
         )
     if kind is AutoModelForSequenceClassification and model.config.num_labels != 1:
         raise ValueError(
-            f"{name}: found a classifier of {model.config.num_labels} labels, expected one label: a reward is one number"
+            f"{name}: found a classifier of {model.config.num_labels} labels, expected one label: a reward "
+            "is one number"
         )
     return model.eval()
 
 
 def _check_fit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, task: Path, name: str) -> None:
     """Refuse a checkpoint that cannot read its tokenizer's tokens or the task's longest sequence."""
-    rows = model.get_input_embeddings().weight.shape[0]
+    rows = _rows(model)
     if len(tokenizer) > rows:
         raise ValueError(
-            f"{name}: the tokenizer has {len(tokenizer)} tokens, the model reads {rows}: they do not belong together"
+            f"{name}: the tokenizer has {len(tokenizer)} tokens, the model reads {rows}: they do not belong "
+            "together"
         )
     if tokenizer.eos_token_id is None:
-        raise ValueError(f"{name}: the tokenizer has no EOS token, so that no answer could end: set eos_token in it")
+        raise ValueError(
+            f"{name}: the tokenizer has no EOS token, so that no answer could end: set eos_token in it"
+        )
     limits = json.loads((task / "task.json").read_text())
-    needed, positions = (
-        limits["prompt_tokens"] + limits["answer_tokens"],
-        getattr(model.config, "max_position_embeddings", None),
-    )
+    needed = limits["prompt_tokens"] + limits["answer_tokens"]
+    positions = getattr(model.config, "max_position_embeddings", None)
     if positions is not None and positions < needed:
         raise ValueError(
             f"{name}: the model reads {positions} tokens, the task needs {needed}: lower task.prompt_tokens"
         )
 
 
-# --- what is changed ---------------------------------------------------------------------------------------------
+# --- what is changed ----------------------------------------------------------------------------------------
 
 
 def _separate_padding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Give padding a token of its own: a classifier reads at the last token that is not padding, which EOS must be."""
-    import torch
-
+    """Give padding a token of its own: a classifier reads at the last token that is not padding: EOS."""
     if tokenizer.pad_token_id != tokenizer.eos_token_id:
         return
     tokenizer.add_special_tokens({"pad_token": PAD})
-    known = model.get_input_embeddings().weight.shape[0]
+    known = _rows(model)
     if len(tokenizer) <= known:
         return
     model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
         if layer is not None:
-            with torch.no_grad():
-                layer.weight[known:] = layer.weight[:known].mean(0)  # an average token, hardly ever sampled
+            weight = layer.get_parameter("weight").data
+            weight[known:] = weight[:known].mean(0)  # an average token, hardly ever sampled
+
+
+def _rows(model: PreTrainedModel) -> int:
+    """How many tokens the model has embeddings for."""
+    return model.get_input_embeddings().get_parameter("weight").shape[0]
 
 
 def _declare_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:

@@ -1,4 +1,4 @@
-"""The task's files from real comparisons: a split by question, and a tokenizer and texts from the training side only."""
+"""The task's files from real comparisons: split by question; tokenizer and texts from training rows only."""
 
 from __future__ import annotations
 
@@ -51,14 +51,12 @@ def write(config: PairFile, out: Path) -> None:
     tokenizer.save_pretrained(out / "tokenizer")
     differs = [_differ_within(pair, tokenizer, config.answer_tokens) for pair in pairs]
     dropped[f"identical in the first {config.answer_tokens} tokens"] += len(pairs) - sum(differs)
-    placed = place(
-        [(pair, side) for pair, side, keep in zip(pairs, splits, differs, strict=True) if keep]
-    )
+    placed = place([(pair, side) for pair, side, keep in zip(pairs, splits, differs, strict=True) if keep])
     _write_tables(placed, out)
     write_json(out / "task.json", _summary(config, placed, tokenizer, dropped))
 
 
-# --- the split ---------------------------------------------------------------------------------------------------
+# --- the split ----------------------------------------------------------------------------------------------
 
 
 def opening(pair: Comparison) -> str:
@@ -92,12 +90,12 @@ def _check_split(splits: list[str], config: PairFile) -> None:
     counts = Counter(splits)
     if min(counts[side] for side in SPLITS) == 0:
         raise ValueError(
-            f"{config.path}: {counts['train']} training and {counts['heldout']} held-out comparisons, expected some "
-            f"of both: change task.heldout_share={config.heldout_share} or give a file with more questions"
+            f"{config.path}: {counts['train']} training and {counts['heldout']} held-out comparisons, "
+            f"expected some of both: change task.heldout_share={config.heldout_share} or give more questions"
         )
 
 
-# --- text and tokens ---------------------------------------------------------------------------------------------
+# --- text and tokens ----------------------------------------------------------------------------------------
 
 
 def document(pair: Comparison) -> str:
@@ -145,7 +143,7 @@ def _differ_within(pair: Comparison, tokenizer: PreTrainedTokenizerFast, limit_t
     return chosen != rejected
 
 
-# --- tables ------------------------------------------------------------------------------------------------------
+# --- tables -------------------------------------------------------------------------------------------------
 
 
 def _write_tables(placed: list[Placed], out: Path) -> None:

@@ -54,8 +54,8 @@ def _file_rows(path: Path) -> Iterator[tuple[str, object]]:
             yield f"line {number}", json.loads(line)
         except json.JSONDecodeError as error:
             raise ValueError(
-                f"{path}, line {number}: not JSON ({error.msg}, column {error.colno}); expected one JSON object a "
-                "line: write the file as JSON lines"
+                f"{path}, line {number}: not JSON ({error.msg}, column {error.colno}); expected one JSON "
+                "object a line: write the file as JSON lines"
             ) from None
     if not found:
         raise ValueError(f"{path}: the file is empty, expected one JSON object a line: give a file with rows")
@@ -66,15 +66,17 @@ def _text(path: Path) -> str:
         raise ValueError(f"{path}: found a folder, expected a file of JSON lines: name the file in it")
     if not path.is_file():
         raise ValueError(
-            f"{path}: found no such file, expected JSON lines (gzip or not): check task.path, or name a hub data set "
-            "and set task.revision to its 40-digit commit"
+            f"{path}: found no such file, expected JSON lines (gzip or not): check task.path, or name a hub "
+            "data set and set task.revision to its 40-digit commit"
         )
     data = path.read_bytes()
     if data.startswith(GZIP):
         try:
             data = gzip.decompress(data)
         except (OSError, EOFError, zlib.error) as error:
-            raise ValueError(f"{path}: the gzip data are damaged ({error}): download the file again") from None
+            raise ValueError(
+                f"{path}: the gzip data are damaged ({error}): download the file again"
+            ) from None
     try:
         return data.decode("utf-8-sig")  # some editors put a mark at the start
     except UnicodeDecodeError as error:
@@ -91,10 +93,12 @@ def _hub_rows(path: str, revision: str | None) -> Iterable[tuple[str, object]]:
     folder = parts[2] if len(parts) == 3 else None
     try:
         rows = load_dataset("/".join(parts[:2]), data_dir=folder, split="train", revision=revision)
-    except Exception as error:  # the hub, the network and the data set's own files fail in too many ways to list
+    except (
+        Exception
+    ) as error:  # the hub, the network and the data set's own files fail in too many ways to list
         first = (str(error).splitlines() or [""])[0]
         raise ValueError(
-            f"{path}@{revision}: the hub gave no `train` split ({type(error).__name__}: {first}): check the name, the "
-            "commit and the connection, or download the file and name it in task.path"
+            f"{path}@{revision}: the hub gave no `train` split ({type(error).__name__}: {first}): check "
+            "the name, the commit and the connection, or download the file and name it in task.path"
         ) from error
     return ((f"row {number}", row) for number, row in enumerate(rows))

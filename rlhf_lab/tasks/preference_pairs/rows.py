@@ -1,8 +1,8 @@
-"""One row of a preference file, in any of the usual formats, as one comparison.
+r"""One row of a preference file, in any of the usual formats, as one comparison.
 
 Three kinds of row are understood; each text may also be a list of chat messages `{role, content}`:
 
-* `chosen`, `rejected`: whole dialogues "\\n\\nHuman: ...\\n\\nAssistant: ..." that differ in the last answer (HH-RLHF)
+* `chosen`, `rejected`: whole dialogues "\n\nHuman: ...\n\nAssistant: ..." that differ in the last answer
 * `prompt`, `chosen`, `rejected`: the answers alone
 * `prompt`, `chosen`, `rejected` with whole dialogues as messages: the dialogues already hold the prompt
 """
@@ -34,7 +34,7 @@ class Unusable(Exception):
 
 
 def comparison(row: object) -> Comparison:
-    """The comparison in `row`; ValueError when the row is of no known format, Unusable when it is but says nothing."""
+    """The comparison in `row`; ValueError when its format is not known, Unusable when it says nothing."""
     if not isinstance(row, Mapping):
         raise ValueError(f"found a {type(row).__name__}, expected an object: {FORMATS}")
     missing = [name for name in ("chosen", "rejected") if row.get(name) is None]
@@ -43,7 +43,9 @@ def comparison(row: object) -> Comparison:
         raise ValueError(f"found no `{missing[0]}` (fields: {fields}), {FORMATS}: rename the fields")
     prompt = row.get("prompt")
     if prompt is None:
-        (messages, chosen), (other, rejected) = (_dialogue(row[side], side) for side in ("chosen", "rejected"))
+        (messages, chosen), (other, rejected) = (
+            _dialogue(row[side], side) for side in ("chosen", "rejected")
+        )
         if messages != other:
             raise Unusable("chosen and rejected answer different prompts")
     else:
@@ -93,7 +95,7 @@ def _dialogue(value: object, name: str) -> tuple[Messages, str]:
 
 
 def _turns(dialogue: str) -> Messages:
-    """The turns of a text that marks them by "Human:" and "Assistant:"; none when its start is not so marked."""
+    """The turns of a text that marks them "Human:" and "Assistant:"; none when its start is not marked."""
     before, *parts = TURN.split(dialogue)
     if before.strip():
         return []
@@ -106,14 +108,20 @@ def _turns(dialogue: str) -> Messages:
 def _messages(value: object, name: str) -> Messages:
     """Chat messages with their contents stripped; ValueError names what is not one."""
     if not isinstance(value, list):
-        raise ValueError(f"found a {type(value).__name__} in `{name}`, expected text or a list of chat messages")
+        raise ValueError(
+            f"found a {type(value).__name__} in `{name}`, expected text or a list of chat messages"
+        )
     return [_message(item, name) for item in value]
 
 
 def _message(item: Any, name: str) -> dict[str, str]:
     if not isinstance(item, Mapping) or not isinstance(item.get("content"), str):
-        raise ValueError(f"found a message without text in `{name}`, expected {{role, content}}: convert the file")
+        raise ValueError(
+            f"found a message without text in `{name}`, expected {{role, content}}: convert the file"
+        )
     if item.get("role") not in KNOWN_ROLES:
         known = ", ".join(KNOWN_ROLES)
-        raise ValueError(f"found the role {item.get('role')!r} in `{name}`, expected one of {known}: rename it")
+        raise ValueError(
+            f"found the role {item.get('role')!r} in `{name}`, expected one of {known}: rename it"
+        )
     return {"role": item["role"], "content": item["content"].strip()}
