@@ -36,13 +36,13 @@ class Samples(NamedTuple):
 
 def draw(logits: torch.Tensor, uniform: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """A token for each row of logits (B, V) from one uniform number (B,), and its log-probability (B,)."""
-    mass = torch.softmax(logits.double(), dim=-1).cumsum(-1)
+    probability = torch.softmax(logits, dim=-1)
+    mass = probability.cumsum(-1, dtype=torch.float64)  # in float32 rare tokens would be lost beside the sum
     total = mass[:, -1:]
-    token = torch.searchsorted(mass, uniform[:, None] * total, right=True).clamp_(max=logits.shape[-1] - 1)
-    logp = logits.gather(1, token).double() - logits.double().logsumexp(-1, keepdim=True)
     if not torch.isfinite(total).all():
         raise FloatingPointError("the policy's logits are not finite: nothing can be sampled from it")
-    return token[:, 0], logp[:, 0].float()
+    token = torch.searchsorted(mass, uniform[:, None] * total, right=True).clamp_(max=logits.shape[-1] - 1)
+    return token[:, 0], probability.gather(1, token)[:, 0].log()
 
 
 def sample(
