@@ -39,12 +39,24 @@ def reward(
     return scores
 
 
-def reward_of_samples(task: Path, folder: Path, samples: pa.Table, runtime: Runtime) -> np.ndarray:
-    """The reward of stored answers (prompt_id, text, token_ids, finished) by the reward model in `folder`, (N,)."""
+def reward_of_samples(
+    task: Path, folder: Path, samples: pa.Table, writer: Path, runtime: Runtime
+) -> np.ndarray:
+    """The reward of stored answers (prompt_id, text, token_ids) by the reward model in `folder`, (N,) float32.
+
+    `writer` holds the tokenizer whose ids the answers are; the reward model may have another.
+    """
     limits = json.loads((task / "task.json").read_text())
     tokenizer = text.load_tokenizer(folder / "model")
     model = load_reward_model(folder / "model", runtime.device)
     messages = read_table(task / "prompts.parquet")["messages"].to_pylist()
     prompts = text.prompts_ids(tokenizer, messages, limits["prompt_tokens"])
     asked = [prompts[i] for i in samples["prompt_id"].to_pylist()]
-    return reward(model, asked, samples["token_ids"].to_pylist(), runtime.score_batch)
+    answers = text.answers_read_by(
+        tokenizer,
+        text.load_tokenizer(writer),
+        samples["text"].to_pylist(),
+        samples["token_ids"].to_pylist(),
+        limits["answer_tokens"],
+    )
+    return reward(model, asked, answers, runtime.score_batch)

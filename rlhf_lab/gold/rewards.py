@@ -12,12 +12,17 @@ from rlhf_lab.config import Runtime
 from rlhf_lab.records import read_table
 
 
-def gold(task: Path, model: Path | None, samples: pa.Table, runtime: Runtime) -> dict[str, np.ndarray]:
-    """Every gold number of `samples` (prompt_id, text, token_ids, finished), each (N,) float32; `gold` comes first."""
+def gold(
+    task: Path, model: Path | None, samples: pa.Table, writer: Path, runtime: Runtime
+) -> dict[str, np.ndarray]:
+    """Every gold number of `samples` (prompt_id, text, token_ids, finished), each (N,) float32; `gold` comes first.
+
+    `writer` holds the tokenizer whose ids the answers are.
+    """
     if model is not None:
         from rlhf_lab.scoring import reward_of_samples
 
-        return {"gold": reward_of_samples(task, model, samples, runtime)}
+        return {"gold": reward_of_samples(task, model, samples, writer, runtime)}
     from rlhf_lab.gold.rubric import score
 
     vocabulary = json.loads((task / "tokenizer" / "tokenizer.json").read_text())["model"]["vocab"]

@@ -55,10 +55,10 @@ def run(config: Labelled, inputs: Mapping[str, Path], out: Path, runtime: Runtim
             "finished": [a[-1] == tokenizer.eos_token_id for a in answers],
         }
     )
-    value = gold(task, inputs.get("gold"), rows, runtime)["gold"].reshape(-1, 2)
+    tokenizer.save_pretrained(out / "tokenizer")  # whose token ids these are
+    value = gold(task, inputs.get("gold"), rows, out / "tokenizer", runtime)["gold"].reshape(-1, 2)
     first = prefers_first(config.labeler, value, rng)
     write_table(out / "pairs.parquet", _table(asked, rows, value, first))
-    tokenizer.save_pretrained(out / "tokenizer")  # whose token ids these are
 
 
 def _draw(prompts: pa.Table, count: int, rng) -> pa.Table:

@@ -82,13 +82,11 @@ def encode(
 
     limits = json.loads((inputs["task"] / "task.json").read_text())
     prompts = text.prompts_ids(tokenizer, pairs["messages"].to_pylist(), limits["prompt_tokens"])
-    same = text.same_tokens(tokenizer, text.load_tokenizer(inputs["pairs"] / "tokenizer"))
+    writer = text.load_tokenizer(inputs["pairs"] / "tokenizer")
 
     def side(name: str) -> list[list[int]]:
-        stored = pairs[f"{name}_ids"].to_pylist()
-        if same and all(stored):
-            return stored
-        return text.answers_ids(tokenizer, pairs[name].to_pylist(), limits["answer_tokens"])
+        answers, written = pairs[name].to_pylist(), pairs[f"{name}_ids"].to_pylist()
+        return text.answers_read_by(tokenizer, writer, answers, written, limits["answer_tokens"])
 
     return {
         f"{name}_ids": [[*p, *a] for p, a in zip(prompts, side(name), strict=True)]

@@ -37,14 +37,15 @@ def run(config: Scorer, inputs: Mapping[str, Path], out: Path, runtime: Runtime)
 def _scores(
     config: Scorer, inputs: Mapping[str, Path], samples: pa.Table, runtime: Runtime
 ) -> dict[str, np.ndarray]:
+    writer = inputs["samples"] / "tokenizer"
     if config.name == "gold":
         from rlhf_lab.gold.rewards import gold
 
-        return gold(inputs["task"], inputs.get("gold"), samples, runtime)
+        return gold(inputs["task"], inputs.get("gold"), samples, writer, runtime)
     if config.name == "proxy":
         from rlhf_lab.scoring import reward_of_samples
 
-        return {"proxy": reward_of_samples(inputs["task"], inputs["proxy"], samples, runtime)}
+        return {"proxy": reward_of_samples(inputs["task"], inputs["proxy"], samples, writer, runtime)}
     return {config.name: _judge(config.name, inputs["task"], samples)}
 
 

@@ -27,7 +27,7 @@ def schedule(steps: int, evaluations: int) -> list[int]:
 
 
 def run(config: PPO, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
-    """Train; leaves `samples.parquet` (every checkpoint), `model/` (the last) and `metrics.jsonl`."""
+    """Train; leaves `samples.parquet` (every checkpoint), `tokenizer/`, `model/` (the last), `metrics.jsonl`."""
     from rlhf_lab import models
     from rlhf_lab.evaluation import concatenated
     from rlhf_lab.records import write_table
@@ -44,6 +44,7 @@ def run(config: PPO, inputs: Mapping[str, Path], out: Path, runtime: Runtime) ->
         evaluate(first)
         trainer.train()
     write_table(out / "samples.parquet", concatenated(evaluations))
+    problem.tokenizer.save_pretrained(out / "tokenizer")
     models.save(detach_critic(problem.policy), problem.tokenizer, out / "model")
 
 
