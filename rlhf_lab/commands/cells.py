@@ -14,16 +14,24 @@ Axes = dict[str, list[str]]  # key as written, with + or package -> its values a
 
 def axes(overrides: Sequence[Override]) -> Axes:
     """Each override's key with all values that it sweeps over, or its one."""
-    found: Axes = {}
-    for override in overrides:
+    return {override.get_key_element(): _values(override) for override in overrides}
+
+
+def only(value: str) -> str:
+    """`value` as a sweep over nothing else."""
+    return f"choice({value})"
+
+
+def _values(override: Override) -> list[str]:
+    written = (override.input_line or "").partition("=")[2]
+    if not override.is_sweep_override():
+        return [written]
+    if not override.is_discrete_sweep():
         key = override.get_key_element()
-        if not override.is_sweep_override():
-            found[key] = [override.get_value_element_as_str()]
-        elif override.is_discrete_sweep():
-            found[key] = [str(value) for value in override.sweep_string_iterator()]
-        else:
-            raise ValueError(f"{override.input_line}: a sweep needs values to go through, such as {key}=0,0.1")
-    return found
+        raise ValueError(f"{override.input_line}: a sweep needs values to go through, such as {key}=0,0.1")
+    values = [str(value) for value in override.sweep_string_iterator()]
+    single = len(values) == 1 and written.startswith("choice(")
+    return [written.removeprefix("choice(").removesuffix(")")] if single else values
 
 
 def narrow(cells: Sequence[Axes], given: Axes) -> list[Axes]:

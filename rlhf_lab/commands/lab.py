@@ -68,6 +68,7 @@ def _as_sweep(arguments: Sequence[str]) -> list[str]:
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
+    from rlhf_lab.commands.cells import only
     from rlhf_lab.commands.mistakes import refuse_surgery
 
     if any(argument.split("=")[0] in COMMANDS for argument in arguments):
@@ -82,7 +83,7 @@ def _as_sweep(arguments: Sequence[str]) -> list[str]:
         deferred = "." in override.key_or_group and not override.key_or_group.startswith(("hydra.", "runtime."))
         if deferred and not override.is_sweep_override():
             key, _, value = argument.partition("=")
-            argument = f"{key}=choice({value})" if value else argument
+            argument = f"{key}={only(value)}" if value else argument
         overrides.append(argument)
     flags = [flag for flag in flags if flag not in ("-m", "--multirun", "-r", "--run")]
     return [*flags, "--multirun", *overrides]

@@ -1,0 +1,114 @@
+"""Which jobs a sweep has; and every option, experiment and sweep composes."""
+
+from pathlib import Path
+
+import pytest
+from composing import experiment
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from rlhf_lab import records
+from rlhf_lab.commands import cells
+from rlhf_lab.commands.compose import REPLICATES
+from rlhf_lab.commands.folders import folder
+from rlhf_lab.pipeline import plan
+
+PARSE = OverridesParser.create().parse_overrides
+
+
+def jobs(given=(), cells_=(), **params):
+    return [" ".join(job) for job in cells.jobs(params, list(cells_), list(given), PARSE)]
+
+
+def test_a_sweep_is_the_product_of_its_params():
+    assert jobs(["rm=3k,25k", "policy.seed=range(2)"]) == [
+        "rm=3k policy.seed=0",
+        "rm=3k policy.seed=1",
+        "rm=25k policy.seed=0",
+        "rm=25k policy.seed=1",
+    ]
+
+
+def test_cells_are_products_of_their_own():
+    found = jobs([], ["rm=3k,25k policy=bon", "rm=3k preferences.pairs=250"], replicate="r0,r1")
+    assert found == [
+        "replicate=r0 rm=3k policy=bon",
+        "replicate=r0 rm=25k policy=bon",
+        "replicate=r1 rm=3k policy=bon",
+        "replicate=r1 rm=25k policy=bon",
+        "replicate=r0 rm=3k preferences.pairs=250",
+        "replicate=r1 rm=3k preferences.pairs=250",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "left"),
+    [
+        (["rm=25k"], ["rm=25k policy=bon", "rm=25k policy=ppo policy.kl_coef=0.1"]),
+        (["policy=bon"], ["rm=3k policy=bon", "rm=25k policy=bon"]),
+        (["policy=ppo", "policy.kl_coef=0"], ["rm=25k policy=ppo policy.kl_coef=0"]),
+        (["rm=3k,25k", "policy=ppo"], ["rm=25k policy=ppo policy.kl_coef=0.1"]),
+        (["rm=100k", "policy=bon"], ["rm=100k policy=bon"]),
+        (["+sweeps=x", "rm=3k"], ["rm=3k policy=bon +sweeps=x"]),
+    ],
+)
+def test_the_command_line_narrows(given, left):
+    assert jobs(given, ["rm=3k,25k policy=bon", "rm=25k policy=ppo policy.kl_coef=0.1"]) == left
+
+
+def test_lists_and_quoted_values_stay_whole():
+    written = ["score.extra=[a:b,c:d]", "runtime.store='a b'"]
+    assert jobs(written) == [" ".join(written)]
+    assert jobs([f"score.extra={cells.only('[a:b,c:d]')}"]) == written[:1]
+
+
+def test_a_range_without_steps_is_refused():
+    with pytest.raises(ValueError, match="a sweep needs values"):
+        jobs(["sft.lr=interval(0,1)"])
+
+
+# --- everything in conf/ -----------------------------------------------------------------------------------------
+
+NEEDED = {  # what an option needs from the user
+    "model=pretrained": ["model.path={file}"],
+    "rm=pretrained": ["rm.model.path={file}"],
+    "task=preference_pairs": ["task.path={file}"],
+}
+OPTIONS = sorted(f"{path.parent.name}={path.stem}" for path in folder("conf").glob("*/*.yaml"))
+SWEEPS = sorted(path.stem for path in folder("sweeps").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_every_option_composes_and_plans(option, tmp_path):
+    file = tmp_path / "file"
+    file.write_text("contents")
+    needed = [override.format(file=file) for override in NEEDED.get(option, ())]
+    assert len(list(plan(experiment(option, *needed)).walk())) >= 9
+
+
+def test_the_enumeration_finds_what_is_there():
+    groups = {option.split("=")[0] for option in OPTIONS}
+    assert groups >= {"task", "model", "labeler", "rm", "policy", "tracker", "runtime"}
+    assert len(OPTIONS) >= 23 and len(SWEEPS) >= 1 and len(REPLICATES) == 30
+
+
+@pytest.mark.parametrize("sweep", SWEEPS)
+def test_every_sweep_plans_and_its_first_lines_say_how_to_run_it(sweep, lab, tmp_path):
+    first = (folder("sweeps") / f"{sweep}.yaml").read_text().splitlines()[0]
+    assert first.startswith(f"# rlhf-lab +sweeps={sweep}")
+    (tmp_path / "file").write_text("contents")
+    path = [f"task.path={tmp_path / 'file'}"] if "task.path=" in first else []
+    answer = lab(f"+sweeps={sweep}", "runtime.plan=true", *path)
+    assert answer.code == 0, answer.err
+    counts = dict(line.split()[:2][::-1] for line in [answer.out.splitlines()[-1].split(",")[0]])
+    assert int(counts["jobs"]) >= 4 and not records.store_root().exists()
+
+
+def test_a_replicate_has_seeds_of_its_own_for_pairs_reward_model_and_policy():
+    config = experiment("replicate=r107")
+    assert (config.preferences.seed, config.rm.seed, config.policy.seed) == (107, 107, 107)
+    assert experiment("replicate=r107", "policy.seed=5").policy.seed == 5
+
+
+def test_options_are_listed_in_the_help_by_size(lab):
+    listed = next(line for line in lab("--help").out.splitlines() if line.startswith("  rm "))
+    assert listed.split(" | ")[0].endswith("1k") and Path(folder("conf") / "rm").is_dir()
