@@ -42,7 +42,7 @@ def reward(
 def reward_of_samples(
     task: Path, folder: Path, samples: pa.Table, writer: Path, runtime: Runtime
 ) -> np.ndarray:
-    """The reward of stored answers (prompt_id, text, token_ids) by the reward model in `folder`, (N,) float32.
+    """The reward of stored answers (prompt_id, text, token_ids) by the model in `folder`, (N,) float32.
 
     `writer` holds the tokenizer whose ids the answers are; the reward model may have another.
     """

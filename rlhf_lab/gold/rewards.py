@@ -15,9 +15,9 @@ from rlhf_lab.records import read_table
 def gold(
     task: Path, model: Path | None, samples: pa.Table, writer: Path, runtime: Runtime
 ) -> dict[str, np.ndarray]:
-    """Every gold number of `samples` (prompt_id, text, token_ids, finished), each (N,) float32; `gold` comes first.
+    """Every gold number of `samples`, each (N,) float32; `gold` comes first.
 
-    `writer` holds the tokenizer whose ids the answers are.
+    `samples` has prompt_id, text, token_ids and finished; `writer` holds the tokenizer whose ids the answers are.
     """
     if model is not None:
         from rlhf_lab.scoring import reward_of_samples

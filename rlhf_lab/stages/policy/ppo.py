@@ -27,7 +27,7 @@ def schedule(steps: int, evaluations: int) -> list[int]:
 
 
 def run(config: PPO, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
-    """Train; leaves `samples.parquet` (every checkpoint), `tokenizer/`, `model/` (the last), `metrics.jsonl`."""
+    """Train; leaves `samples.parquet` (every checkpoint), `tokenizer/`, `model/` and `metrics.jsonl`."""
     from rlhf_lab import models
     from rlhf_lab.evaluation import concatenated
     from rlhf_lab.records import write_table

@@ -1,0 +1,134 @@
+"""The whole pipeline on real comparisons: gold is a model; policy and reward models may be checkpoints."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import checkpoints
+import numpy as np
+import pytest
+from dialogues import rows, save
+
+from rlhf_lab import execution, models, pipeline, scoring, text
+from rlhf_lab.config import (
+    PPO,
+    SFT,
+    BestOfN,
+    Experiment,
+    GoldArgmax,
+    Model,
+    NoTracker,
+    Policy,
+    PreferencePairs,
+    Preferences,
+    PretrainedModel,
+    RewardInit,
+    RewardModel,
+    Runtime,
+    Score,
+    ScratchModel,
+)
+from rlhf_lab.records import read_table
+from rlhf_lab.store import Node, Store
+
+RUNTIME = Runtime("store", False, [], "cpu", 1, 64, 5)
+SMALL = ScratchModel(hidden=16, layers=1, heads=2, intermediate=32, steps=10, batch=8, lr=5e-3, seed=0)
+PROXY = RewardModel(SMALL, RewardInit.lm, epochs=1, batch=16, lr=1e-3, seed=0)
+GOLD = RewardModel(
+    ScratchModel(hidden=24, layers=1, heads=2, intermediate=32, steps=10, batch=8, lr=5e-3, seed=0),
+    RewardInit.lm,
+    epochs=2,
+    batch=16,
+    lr=1e-3,
+    seed=0,
+)
+BON = BestOfN(seed=0, prompts=8, samples=6)
+PROXIMAL = PPO(
+    seed=0, prompts=8, samples=2, steps=4, rollout=16, minibatches=1, passes=2, lr=1e-3, critic_lr=1e-3,
+    warmup=1, beta2=0.95, kl_coef=0.0, clip=0.2, value_clip=0.2, gamma=1.0, gae_lambda=0.95, evaluations=2,
+)  # fmt: skip
+
+
+def experiment(path: Path, policy: Policy, model: Model = SMALL, rm: RewardModel = PROXY) -> Experiment:
+    task = PreferencePairs(
+        seed=0, heldout_share=0.3, prompt_tokens=32, answer_tokens=16, path=str(path), revision=None,
+        vocabulary=400, gold=GOLD,
+    )  # fmt: skip
+    return Experiment(
+        task, model, SFT(10, 8, 1e-3, 0), Preferences(40, 0), GoldArgmax(), rm, policy, Score([]),
+        NoTracker(), RUNTIME,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return Store(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save(tmp_path_factory.mktemp("data") / "pairs.jsonl.gz", rows(120), compress=True)
+
+
+def made(store: Store, wanted: Experiment) -> Mapping[str, Node]:
+    """The nodes of the experiment by what they are, all of them made."""
+    leaf = pipeline.plan(wanted)
+    execution.realise(leaf, store, RUNTIME)
+    assert store.made(leaf)
+    gold, proxy = leaf.inputs["gold"], leaf.inputs["proxy"]
+    return {
+        "task": gold.inputs["task"],
+        "samples": leaf.inputs["samples"],
+        "gold_scores": gold,
+        "proxy_scores": proxy,
+        "gold": gold.inputs["gold"],
+        "proxy": proxy.inputs["proxy"],
+    }
+
+
+@pytest.mark.parametrize("policy", [BON, PROXIMAL])
+def test_the_pipeline_runs_on_human_comparisons(policy: Policy, store: Store, data: Path) -> None:
+    nodes = made(store, experiment(data, policy))
+    samples = read_table(store.path(nodes["samples"]) / "samples.parquet")
+    asked = read_table(store.path(nodes["task"]) / "prompts.parquet").take(
+        samples["prompt_id"].combine_chunks()
+    )
+    assert set(asked["split"].to_pylist()) == {"heldout"}
+    gold = read_table(store.path(nodes["gold_scores"]) / "scores.parquet")["gold"].to_numpy()
+    proxy = read_table(store.path(nodes["proxy_scores"]) / "scores.parquet")["proxy"].to_numpy()
+    assert len(gold) == len(proxy) == len(samples)
+    assert np.isfinite(gold).all() and np.isfinite(proxy).all()
+    assert np.abs(gold - proxy).max() > 0
+
+
+def test_gold_learns_from_people_and_proxies_from_gold(store: Store, data: Path) -> None:
+    nodes = made(store, experiment(data, BON))
+    gold, proxy = nodes["gold"], nodes["proxy"]
+    assert gold.inputs["pairs"].key == nodes["task"].key  # the human choices
+    assert proxy.inputs["pairs"].inputs["gold"].key == gold.key
+    pairs = read_table(store.path(proxy.inputs["pairs"]) / "pairs.parquet")
+    assert (pairs["margin"].to_numpy() >= 0).all()  # gold_argmax: gold prefers every chosen answer
+    judged = json.loads((store.path(gold) / "evaluation.json").read_text())
+    human = read_table(store.path(nodes["task"]) / "comparisons.parquet")
+    assert judged["all"]["n"] == human["split"].to_pylist().count("heldout")
+
+
+@pytest.mark.parametrize("policy", [BON, PROXIMAL])
+def test_policy_and_reward_model_may_be_checkpoints_with_their_own_tokenizers(
+    policy: Policy, store: Store, data: Path, tmp_path: Path
+) -> None:
+    model = PretrainedModel(str(checkpoints.gpt2(tmp_path / "policy")), None)
+    reward = PretrainedModel(str(checkpoints.llama(tmp_path / "reward", classifier=True)), None)
+    rm = RewardModel(reward, RewardInit.lm, epochs=0, batch=16, lr=1e-3, seed=0)
+    nodes = made(store, experiment(data, policy, model, rm))
+    samples = read_table(store.path(nodes["samples"]) / "samples.parquet").to_pylist()[::7]
+    rewards = read_table(store.path(nodes["proxy_scores"]) / "scores.parquet")["proxy"].to_pylist()[::7]
+    prompts = read_table(store.path(nodes["task"]) / "prompts.parquet")["messages"].to_pylist()
+    for folder in (tmp_path / "reward", store.path(nodes["proxy"]) / "model"):  # used as it came
+        tokenizer, scorer = text.load_tokenizer(folder), models.load_reward_model(folder)
+        for row, reward_ in zip(samples, rewards, strict=True):
+            asked = text.prompt_ids(tokenizer, json.loads(prompts[row["prompt_id"]]), 32)
+            ids = text.answer_ids(tokenizer, row["text"], row["finished"])
+            assert scoring.reward(scorer, [asked], [ids], 1)[0] == pytest.approx(reward_, abs=1e-4)
