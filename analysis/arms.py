@@ -7,12 +7,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from analysis.curves import Curves, Initial, best_of_n_curves, checkpoint_curves
+from analysis.curves import Curves, Initial, Normalised, best_of_n_curves, checkpoint_curves
+from analysis.resampling import Resample, original, resamples, weights_of
 from rlhf_lab.records import MissingRuns, Run
 
 BEST_OF_N = "bon"
@@ -20,6 +22,27 @@ TITLES = {BEST_OF_N: "best-of-n", "ppo": "PPO"}
 NO_PART_OF_THE_REWARD = ("policy", "score", "tracker", "runtime")  # sections of the config
 COIN = 0.5  # the share of flipped labels that leaves no information: the drift control
 MAIN, FEW_PAIRS, CONTROL = "main", "few_pairs", "drift_control"
+DRAWS = 300
+SEED = 2022  # of every draw in a figure: the same records give the same numbers
+
+
+class Drawn(NamedTuple):
+    """The bootstrap of an arm: what every replicate's curves are in every draw of questions."""
+
+    resamples: list[Resample]  # the first takes everything once
+    replicates: tuple[Normalised, ...]  # of each replicate, curves (B, K), one row a resample
+
+    def mean(self) -> Normalised:
+        """(B, K) curves: the mean over the replicates that each resample drew."""
+        count = len(self.replicates)
+        taken = np.stack([np.bincount(draw.replicates, minlength=count) / count for draw in self.resamples])
+
+        def over(parts: list[np.ndarray]) -> np.ndarray:
+            return np.einsum("br,rbk->bk", taken, np.stack(parts))
+
+        names = self.replicates[0].values
+        values = {name: over([one.values[name] for one in self.replicates]) for name in names}
+        return Normalised(over([one.kl for one in self.replicates]), values)
 
 
 @dataclass(frozen=True)
@@ -43,6 +66,14 @@ class Arm:
     def questions(self) -> int:
         """How many questions every replicate was evaluated on."""
         return len(self.curves[0].questions)
+
+    @cached_property
+    def drawn(self) -> Drawn:
+        """Its curves once as they are and in `DRAWS` resamples."""
+        count = len(self.curves)
+        draws = [original(count), *resamples(count, np.random.default_rng(SEED), DRAWS)]
+        weights = weights_of(draws, self.questions)
+        return Drawn(draws, tuple(curves.normalised(weights) for curves in self.curves))
 
     def stacked(self, name: str) -> np.ndarray:
         """(R, C, K): a number of every replicate, question and point, for paired tests."""

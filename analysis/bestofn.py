@@ -115,11 +115,14 @@ def kl_tie_aware(select: ArrayLike, n: ArrayLike) -> Floats:
     level, size = _levels(np.sort(scores, axis=1))
     start = np.flatnonzero(np.diff(level, prepend=-1))  # of each level among all answers
     below = start % answers  # answers under the level, of its own prompt
+    pairs, kind = np.unique(below * (answers + 1) + size, return_inverse=True)  # few: most levels are alike
+    under, held = np.divmod(pairs, answers + 1)
     powers = (np.arange(answers + 1) / answers)[:, None] ** ns  # (N + 1, K)
-    won = powers[below + size] - powers[below]  # (levels, K)
+    won = powers[under + held] - powers[under]  # (pairs, K)
     with np.errstate(divide="ignore", invalid="ignore"):
-        terms = np.where(won > 0, won * np.log(won / (size / answers)[:, None]), 0.0)
-    return np.add.reduceat(terms, np.flatnonzero(below == 0), axis=0)
+        terms = np.where(won > 0, won * np.log(won / (held / answers)[:, None]), 0.0)
+    first = np.flatnonzero(below == 0)  # level of each prompt
+    return np.stack([np.add.reduceat(column[kind], first) for column in np.ascontiguousarray(terms.T)], axis=1)
 
 
 def merge_levels(select: ArrayLike, tolerance: float) -> Floats:

@@ -54,14 +54,16 @@ def fit(form: Form, d: ArrayLike, gold: ArrayLike, se: ArrayLike | None = None) 
     """
     x, y = np.asarray(d, dtype=float), np.asarray(gold, dtype=float)
     _check(form, x, y)
-    design = np.stack([x, -x * (x if form == "bon" else np.log(x))], axis=1)  # (K, 2)
-    scale = np.ones_like(y) if se is None else 1 / np.asarray(se, dtype=float)
-    normal = np.linalg.inv((design * scale[:, None] ** 2).T @ design)
-    alpha, beta = (float(value) for value in normal @ (design.T @ (scale**2 * y)))
+    z = -x * (x if form == "bon" else np.log(x))  # gold = alpha x + beta z
+    weight = np.ones_like(y) if se is None else 1 / np.asarray(se, dtype=float) ** 2
+    wx, wz = weight * x, weight * z
+    xx, xz, zz = wx @ x, wx @ z, wz @ z
+    inverse = np.array([[zz, -xz], [-xz, xx]]) / (xx * zz - xz**2)
+    alpha, beta = (float(value) for value in inverse @ (wx @ y, wz @ y))
     residual = y - predict(form, alpha, beta, x)
     spread = 1.0 if se is not None else float(residual @ residual) / max(len(x) - 2, 1)
     rmse = float(np.sqrt(np.mean(residual**2)))
-    return Fit(alpha, beta, np.asarray(spread * normal, np.float64), rmse, *peak(form, alpha, beta))
+    return Fit(alpha, beta, spread * inverse, rmse, *peak(form, alpha, beta))
 
 
 def predict(form: Form, alpha: float, beta: float, d: ArrayLike) -> Floats:

@@ -7,14 +7,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.arms import BEST_OF_N, CONTROL, FEW_PAIRS, MAIN, TITLES, Arm, Study
+from analysis.arms import BEST_OF_N, CONTROL, DRAWS, FEW_PAIRS, MAIN, SEED, TITLES, Arm, Study
 from analysis.claims import Claim, Thresholds, by_ses, exceeds, exceeds_by_ses
 from analysis.curves import Curves
-from analysis.resampling import conditional, percentile_interval, resamples, weights_of, wilson
-from analysis.tables import DRAWS, SEED
+from analysis.resampling import conditional, original, percentile_interval, resamples, wilson
 from analysis.turnover import Turnover, halves, standard_error, turnover
 
 Floats = NDArray[np.float64]
@@ -237,36 +235,34 @@ def size_order(arms: list[Arm]) -> SizeOrder:
     """The rank correlation of parameters and peak gold; draws resample replicates within size, and
     questions.
     """
+    if len({arm.questions for arm in arms}) > 1:
+        raise ValueError("reward-model sizes were evaluated on different questions: no order to speak of")
     rng = np.random.default_rng(SEED)
-    draws = {arm.title: resamples(len(arm.curves), rng, DRAWS) for arm in arms}
-    questions = weights_of(draws[arms[0].title], arms[0].questions)
-    sizes, best, drawn = [], [], []
-    for arm in arms:
-        if arm.questions != arms[0].questions:
-            raise ValueError("reward-model sizes were evaluated on different questions: no order to speak of")
-        taken = np.stack([draw.replicates for draw in draws[arm.title]])  # (B, R)
-        peaks = np.stack(
-            [curves.normalised(questions).values["gold"].max(axis=1) for curves in arm.curves], axis=1
-        )
-        drawn.append(np.take_along_axis(peaks, taken, axis=1))
-        best += [float(curves.normalised().values["gold"].max()) for curves in arm.curves]
-        sizes += [arm.parameters] * len(arm.curves)
-    each = np.concatenate(drawn, axis=1)
-    return SizeOrder(spearman(sizes, best), np.array([spearman(sizes, row) for row in each]))
+    sizes = np.repeat([arm.parameters for arm in arms], [len(arm.curves) for arm in arms])
+    peaks = []
+    for arm in arms:  # every arm draws the same questions, and replicates of its own
+        heights = np.stack([one.values["gold"].max(axis=1) for one in arm.drawn.replicates], axis=1)  # (B, R)
+        taken = [original(len(arm.curves)), *resamples(len(arm.curves), rng, DRAWS)]
+        peaks.append(np.take_along_axis(heights, np.stack([draw.replicates for draw in taken]), axis=1))
+    rho = spearman(sizes, np.concatenate(peaks, axis=1))
+    return SizeOrder(float(rho[0]), rho[1:])
 
 
-def spearman(first: list[float] | Floats, second: list[float] | Floats) -> float:
-    """Correlation of ranks, ties given their mean rank."""
-    one, other = (pd.Series(values).rank().to_numpy() for values in (first, second))
-    return float(np.corrcoef(one, other)[0, 1])
+def spearman(first: Floats, second: Floats) -> Floats:
+    """(B,): correlation of the ranks of `first` (M,) with those of each row of `second` (B, M), ties at their
+    mean rank.
+    """
+    one, other = _ranks(first[None]), _ranks(second)
+    one, other = one - one.mean(axis=1, keepdims=True), other - other.mean(axis=1, keepdims=True)
+    return (one * other).sum(axis=1) / np.sqrt((one**2).sum(axis=1) * (other**2).sum(axis=1))
+
+
+def _ranks(values: Floats) -> Floats:
+    """(B, M): of each row, how many of its values are smaller, ties by half."""
+    mine, others = values[:, :, None], values[:, None, :]
+    return (others < mine).sum(axis=2) + 0.5 * (others == mine).sum(axis=2)
 
 
 def _about(arm: Arm, replicates: int | None = None) -> dict[str, object]:
     count = len(arm.curves) if replicates is None else replicates
     return {"subject": arm.title, "replicates": count, "conditional": conditional(count)}
-
-
-def counted(found: list[Claim]) -> dict[str, int]:
-    """How many claims are met, not met and undecided, those that hold by construction left out."""
-    states = [claim.state for claim in found if not claim.by_construction]
-    return {state: states.count(state) for state in ("met", "not met", "undecided")}

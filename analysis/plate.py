@@ -34,6 +34,7 @@ def write(plate: Plate, name: str, out: Path) -> list[Path]:
     paths = [out / f"{name}{ending}" for ending in (".png", ".pdf", ".csv", ".fits.csv", ".claims.json")]
     png, pdf, csv, fits, claims = paths
     plate.figure.savefig(png, dpi=DPI)
+    plate.figure.set_layout_engine("none")  # laid out once
     plate.figure.savefig(pdf, metadata={"CreationDate": None})  # the same records give the same file
     for table, path in ((plate.table, csv), (plate.fits, fits)):
         named = table.copy()

@@ -9,22 +9,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis import bestofn, fits
-from analysis.arms import BEST_OF_N, Arm, Study
+from analysis.arms import BEST_OF_N, DRAWS, SEED, Arm, Study
 from analysis.curves import Normalised
-from analysis.resampling import (
-    Interval,
-    Resample,
-    conditional,
-    original,
-    percentile_interval,
-    resamples,
-    weights_of,
-)
+from analysis.resampling import Resample, conditional, percentile_interval
 
 Floats = NDArray[np.float64]
 
-DRAWS = 300
-SEED = 2022  # of every bootstrap of a figure: the same records give the same numbers
 BANDED = ("gold", "content", "form", "proxy", "well_formed")
 LEAST_D_RL = 1.0  # nats^0.5: the rl form is not fitted below (2210.10760, footnote 1)
 FEWEST_POINTS = 4  # of a fit of two parameters
@@ -53,35 +43,15 @@ def fits_table(study: Study) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def mean_over_replicates(arm: Arm, draws: list[Resample]) -> Normalised:
-    """(B, K) curves: of each draw, the mean over its replicates, all on the same draw of questions."""
-    weights = weights_of(draws, arm.questions)
-    each = [curves.normalised(weights) for curves in arm.curves]
-    taken = np.stack(
-        [np.bincount(draw.replicates, minlength=len(each)) / len(draw.replicates) for draw in draws]
-    )
-
-    def mean(parts: list[Floats]) -> Floats:
-        return np.einsum("br,rbk->bk", taken, np.stack(parts))
-
-    values = {name: mean([one.values[name] for one in each]) for name in each[0].values}
-    return Normalised(mean([one.kl for one in each]), values)
-
-
 def _mean_rows(arm: Arm) -> pd.DataFrame:
-    best = mean_over_replicates(arm, [original(len(arm.curves))])
-    draws = resamples(len(arm.curves), np.random.default_rng(SEED), DRAWS)
-    drawn = mean_over_replicates(arm, draws)
-    table = _frame(arm, Normalised(best.kl[0], {name: value[0] for name, value in best.values.items()}))
+    drawn = arm.drawn.mean()
+    table = _frame(arm, Normalised(drawn.kl[0], {name: value[0] for name, value in drawn.values.items()}))
     table.insert(4, "curve", "mean")
     table.insert(5, "replicate", "")
-    table["gold_se"] = drawn.values["gold"].std(axis=0, ddof=1)
-    for name, values in [
-        ("kl", drawn.kl),
-        *((name, drawn.values[name]) for name in BANDED if name in drawn.values),
-    ]:
-        lo, hi = np.quantile(values, [0.025, 0.975], axis=0)
-        table[f"{name}_lo"], table[f"{name}_hi"] = lo, hi
+    table["gold_se"] = drawn.values["gold"][1:].std(axis=0, ddof=1)
+    banded = {"kl": drawn.kl} | {name: drawn.values[name] for name in BANDED if name in drawn.values}
+    for name, values in banded.items():
+        table[f"{name}_lo"], table[f"{name}_hi"] = np.quantile(values[1:], [0.025, 0.975], axis=0)
     return table
 
 
@@ -124,12 +94,9 @@ def _fit_rows(arm: Arm, axis: str) -> list[dict[str, Any]]:
             for name in fits.PARAMETERS
         ]
 
-    def curve(resample: Resample) -> tuple[Floats, Floats]:
-        return _points(arm, axis, keep, resample)
-
-    replicates = len(arm.curves)
+    curve = _curve(arm, axis, keep)
     found = {
-        form: fits.bootstrap(form, curve, replicates, np.random.default_rng(SEED), DRAWS)
+        form: fits.bootstrap(form, curve, len(arm.curves), np.random.default_rng(SEED), DRAWS)
         for form in fits.FORMS
     }
     winner = min(found, key=lambda form: found[form].fit.rmse)
@@ -168,44 +135,47 @@ def _fitted_points(arm: Arm, axis: str) -> list[NDArray[np.bool_]]:
     return masks
 
 
-def _points(arm: Arm, axis: str, keep: list[NDArray[np.bool_]], resample: Resample) -> tuple[Floats, Floats]:
-    """The points (d, gold) of every replicate drawn, one after the other."""
-    weights = resample.questions(arm.questions)
-    d, gold = [], []
-    for index in resample.replicates:
-        curves = arm.curves[index]
-        one = curves.normalised(weights)
-        x = np.sqrt(bestofn.kl(curves.points)) if axis == "bound" else one.d
-        d.append(x[keep[index]])
-        gold.append(one.values["gold"][keep[index]])
-    return np.concatenate(d), np.concatenate(gold)
+def _curve(arm: Arm, axis: str, keep: list[NDArray[np.bool_]]) -> fits.Curve:
+    """The points (d, gold) of a resample, replicate after replicate; looked up, as the arm has drawn them
+    all.
+    """
+    rows = {draw.seed: row for row, draw in enumerate(arm.drawn.resamples)}
+    bound = np.sqrt(bestofn.kl(arm.curves[0].points)) if axis == "bound" else None
+    places = [
+        np.sqrt(np.maximum(one.kl, 0)) if bound is None else np.broadcast_to(bound, one.kl.shape)
+        for one in arm.drawn.replicates
+    ]
+    golds = [one.values["gold"] for one in arm.drawn.replicates]
+
+    def curve(resample: Resample) -> tuple[Floats, Floats]:
+        row = rows[resample.seed]
+        d = [places[index][row, keep[index]] for index in resample.replicates]
+        gold = [golds[index][row, keep[index]] for index in resample.replicates]
+        return np.concatenate(d), np.concatenate(gold)
+
+    return curve
 
 
 def _observed_rows(arm: Arm) -> list[dict[str, Any]]:
     """KL and gold of the highest point of the arm's mean curve; at the last point the peak is only known to
     be later.
     """
-    replicates = len(arm.curves)
-    best = mean_over_replicates(arm, [original(replicates)])
-    drawn = mean_over_replicates(arm, resamples(replicates, np.random.default_rng(SEED), DRAWS))
-    place = int(best.values["gold"][0].argmax())
-    last = place == len(arm.curves[0].points) - 1
-    places = drawn.values["gold"].argmax(axis=1)
-    estimates = {
-        "peak_kl": (best.kl[0, place], drawn.kl[np.arange(DRAWS), places]),
-        "peak_height": (best.values["gold"][0, place], drawn.values["gold"].max(axis=1)),
-    }
+    drawn = arm.drawn.mean()
+    gold = drawn.values["gold"]
+    places = gold.argmax(axis=1)
+    peak_kl, height = drawn.kl[np.arange(len(gold)), places], gold.max(axis=1)
+    last = places[0] == gold.shape[1] - 1
     rows = []
-    for name, (estimate, values) in estimates.items():
-        bounds: Interval = percentile_interval(values)
+    for name, values in (("peak_kl", peak_kl), ("peak_height", height)):
+        bounds = percentile_interval(values[1:])
         rows.append(
             _about(arm)
             | {
                 "x": "exact" if arm.method != BEST_OF_N else "tie-aware",
-                "points": best.kl.shape[1],
+                "points": gold.shape[1],
                 "form": "observed",
                 "parameter": name,
-                "estimate": float(estimate),
+                "estimate": float(values[0]),
                 "lo": bounds.lo,
                 "hi": bounds.hi,
                 "rmse": np.nan,

@@ -5,6 +5,7 @@ drawn.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -14,7 +15,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 WIDTH = 7.2  # inches: the text of a two-column paper
 GREY, ORANGE = "0.55", "#d1495b"
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 8,
     "axes.titlesize": 9,
@@ -29,7 +30,6 @@ STYLE = {
     "legend.fontsize": 7,
     "legend.frameon": False,
     "lines.solid_capstyle": "round",
-    "pdf.fonttype": 42,  # text stays text
     "svg.hashsalt": "rlhf_lab",
 }
 ROUND_NATS = (
@@ -64,8 +64,7 @@ LEAST_GAP = 0.075  # between two labels, as a share of the axis
 def panels(count: int, height: float = 3.6) -> tuple[Figure, list[Axes]]:
     """A figure of `count` panels side by side with one y-axis, off screen."""
     matplotlib.use("Agg")
-    for name, value in STYLE.items():
-        matplotlib.rcParams[name] = value
+    matplotlib.rcParams.update(STYLE)
     figure = Figure(figsize=(WIDTH if count > 1 else WIDTH * 0.6, height), layout="constrained")
     axes = figure.subplots(1, count, sharey=True, squeeze=False)[0]
     return figure, list(axes)

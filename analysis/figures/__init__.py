@@ -20,7 +20,9 @@ GROUP = "rlhf_lab.figures"
 class Entry:
     """A figure that there is, not imported yet."""
 
-    summary: str  # the first line of its docstring; where it comes from if that is not known without importing it
+    summary: (
+        str  # the first line of its docstring; where it comes from if that is not known without importing it
+    )
     load: Callable[[], ModuleType]
 
 

@@ -50,14 +50,15 @@ def draw(table: pd.DataFrame, fitted: pd.DataFrame) -> Figure:
     colours = _colours(table)
     for panel, method in zip(axes, methods, strict=True):
         rows = table[table["method"] == method]
-        for (_, arm, label), of_arm in rows.groupby(["rm", "arm", "label"], sort=False):
-            _draw_arm(panel, of_arm, colours[label], arm)
-            if arm != CONTROL:
-                _draw_fit(panel, fitted[(fitted["method"] == method) & (fitted["label"] == label)], of_arm, colours[label])
+        for label in dict.fromkeys(rows["label"]):
+            of_arm = rows[rows["label"] == label]
+            _draw_arm(panel, of_arm, colours[label])
+            if of_arm["arm"].iloc[0] != CONTROL:
+                _draw_fit(panel, fitted[(fitted["method"] == method) & (fitted["label"] == label)], of_arm)
         theme.square_root_nats(panel, rows["kl"].max())
         panel.axhline(0, color="0.8", linewidth=0.6, zorder=0)
-        panel.set_title(TITLES.get(method, method))
-        panel.set_xlabel(X_LABELS.get(method, X_LABELS["ppo"]))
+        panel.text(0.02, 0.97, _title(method), transform=panel.transAxes, va="top", weight="bold")
+        panel.set_xlabel(X_LABELS[BEST_OF_N if method == BEST_OF_N else "ppo"])
         if method == BEST_OF_N:
             _n_axis(panel, rows)
     axes[0].set_ylabel("reward (SDs of gold on the initial policy)")
@@ -65,12 +66,21 @@ def draw(table: pd.DataFrame, fitted: pd.DataFrame) -> Figure:
     return figure
 
 
-def _draw_arm(panel: Axes, rows: pd.DataFrame, colour: ColorType, arm: str) -> None:
+def _title(method: str) -> str:
+    return TITLES.get(method) or method
+
+
+def _draw_arm(panel: Axes, rows: pd.DataFrame, colour: ColorType) -> None:
+    arm = rows["arm"].iloc[0]
     mean = rows[rows["curve"] == "mean"]
     solid = mean[mean["kl_good"]]  # where the estimate of KL is good
     bold = 1.6 if arm != CONTROL else 1.1
     panel.fill_between(mean["kl"], mean["gold_lo"], mean["gold_hi"], color=colour, alpha=0.16, linewidth=0)
-    for columns, style, width in (("gold", "-", bold), ("proxy", (0, (4, 2)), 1.0), ("content", (0, (1, 1.4)), 1.1)):
+    for columns, style, width in (
+        ("gold", "-", bold),
+        ("proxy", (0, (4, 2)), 1.0),
+        ("content", (0, (1, 1.4)), 1.1),
+    ):
         if columns not in mean or mean[columns].isna().all() or (columns == "content" and arm == CONTROL):
             continue
         panel.plot(mean["kl"], mean[columns], linestyle=style, color=colour, linewidth=width * 0.6, alpha=0.5)
@@ -78,14 +88,22 @@ def _draw_arm(panel: Axes, rows: pd.DataFrame, colour: ColorType, arm: str) -> N
     if mean["replicates"].iloc[0] > 1:
         for _, replicate in rows[rows["curve"] == "replicate"].groupby("replicate", sort=False):
             panel.plot(replicate["kl"], replicate["gold"], color=colour, linewidth=0.5, alpha=0.45)
-    peak = mean.loc[mean["gold"].idxmax()]
+    peak = mean.iloc[int(mean["gold"].to_numpy().argmax())]
     last = peak["n_or_step"] == mean["n_or_step"].iloc[-1]  # the peak lies at this KL or later
     if arm != CONTROL:
-        panel.plot(peak["kl"], peak["gold"], marker=">" if last else "o", color=colour, markersize=4,
-                   markeredgecolor="white", markeredgewidth=0.6, zorder=5)
+        panel.plot(
+            peak["kl"],
+            peak["gold"],
+            marker=">" if last else "o",
+            color=colour,
+            markersize=4,
+            markeredgecolor="white",
+            markeredgewidth=0.6,
+            zorder=5,
+        )
 
 
-def _draw_fit(panel: Axes, fitted: pd.DataFrame, rows: pd.DataFrame, colour: ColorType) -> None:
+def _draw_fit(panel: Axes, fitted: pd.DataFrame, rows: pd.DataFrame) -> None:
     """The method's own form over the points it was fitted on."""
     method = rows["method"].iloc[0]
     form: Form = FIT_FORM.get(method, "rl")
@@ -95,13 +113,7 @@ def _draw_fit(panel: Axes, fitted: pd.DataFrame, rows: pd.DataFrame, colour: Col
     mean = rows[(rows["curve"] == "mean") & rows["kl_good"]]
     d = np.linspace(0.05 if form == "bon" else LEAST_D_RL, mean["d"].max(), 200)
     gold = predict(form, chosen["alpha"], chosen["beta"], d)
-    panel.plot(d**2, gold, color=colour, linewidth=0.6, path_effects=_outline())
-
-
-def _outline() -> list:
-    from matplotlib import patheffects
-
-    return [patheffects.Stroke(linewidth=1.6, foreground="white", alpha=0.7), patheffects.Normal()]
+    panel.plot(d**2, gold, color="0.15", linewidth=0.6)
 
 
 def _n_axis(panel: Axes, rows: pd.DataFrame) -> None:
@@ -130,16 +142,22 @@ def _colours(table: pd.DataFrame) -> dict[str, ColorType]:
 def _legend(figure: Figure, table: pd.DataFrame, colours: dict[str, ColorType]) -> None:
     from matplotlib.lines import Line2D
 
-    arms = [Line2D([], [], color=colour, linewidth=2, label=f"RM {label}") for label, colour in colours.items()]
+    arms = [
+        Line2D([], [], color=colour, linewidth=2, label=f"RM {label}") for label, colour in colours.items()
+    ]
     styles = [
         Line2D([], [], color="0.2", linewidth=1.6, label="gold, 95 % band"),
         Line2D([], [], color="0.2", linewidth=1, linestyle=(0, (4, 2)), label="proxy, rescaled"),
     ]
     if "content" in table and table["content"].notna().any():
-        styles.append(Line2D([], [], color="0.2", linewidth=1.1, linestyle=(0, (1, 1.4)), label="gold.content"))
+        styles.append(
+            Line2D([], [], color="0.2", linewidth=1.1, linestyle=(0, (1, 1.4)), label="gold.content")
+        )
     styles += [
         Line2D([], [], color="0.2", linewidth=0.6, label="fit"),
         Line2D([], [], color="0.2", linewidth=0, marker="o", markersize=4, label="gold's peak"),
         Line2D([], [], color="0.2", linewidth=0, marker=">", markersize=4, label="peak at this KL or later"),
     ]
-    figure.legend(handles=[*arms, *styles], loc="outside lower center", ncols=4, handlelength=2.2, columnspacing=1.4)
+    figure.legend(
+        handles=[*arms, *styles], loc="outside lower center", ncols=4, handlelength=2.2, columnspacing=1.4
+    )

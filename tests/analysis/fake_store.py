@@ -1,0 +1,145 @@
+"""A store as a sweep leaves it, written in a moment: a world where it is known what the figure must show.
+
+Gold is content plus form. Every answer has a trait `h` that the proxy likes; content gains a little from it and loses its
+square, so content turns under best-of-n and under a policy that drifts along `h`, sooner against a small reward model.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from rlhf_lab.records import write_table
+
+SIZES = {"1k": 8, "3k": 16, "25k": 32, "100k": 64, "600k": 128}
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """How much to write."""
+
+    name: str = "quickstart"
+    rms: tuple[str, ...] = ("3k", "25k")
+    replicates: int = 2
+    ppo_replicates: int = 2
+    questions: int = 64
+    framings: int = 2
+    answers: int = 64
+    checkpoints: int = 12
+    few_pairs: bool = True
+    control: bool = True
+    parts: bool = True  # gold.content and gold.form
+    status: str = "made"
+
+
+@dataclass(frozen=True)
+class Job:
+    policy: str
+    rm: str
+    seed: int
+    pairs: int = 4000
+    rate: float | None = None
+
+
+def write_store(root: Path, sweep: Sweep, unmade: frozenset[int] = frozenset()) -> None:
+    """Write the sweep's record and every job but those whose number is in `unmade`."""
+    rows = []
+    for number, job in enumerate(jobs(sweep)):
+        key = f"{number:08x}{abs(hash(sweep.name)) % 16**8:08x}"
+        overrides = [f"policy={job.policy}", f"rm={job.rm}", f"rm.seed={job.seed}"]
+        choices = {"policy": job.policy, "rm": job.rm, "labeler": "flip" if job.rate else "gold_argmax"}
+        rows.append({"overrides": overrides, "choices": choices, "key": key, "config": config(job, sweep)})
+        if number not in unmade:
+            _write_run(root, key, job, sweep, np.random.default_rng([number, 7]))
+    record = {"name": sweep.name, "command": f"rlhf-lab +sweeps={sweep.name}", "created": "2026-01-01", "jobs": rows}
+    path = root / "sweeps" / sweep.name / "20260101T000000.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(record))
+
+
+def jobs(sweep: Sweep) -> list[Job]:
+    found = [Job("bon", rm, seed) for rm in sweep.rms for seed in range(sweep.replicates)]
+    found += [Job("ppo", rm, seed) for rm in sweep.rms for seed in range(sweep.ppo_replicates)]
+    if sweep.few_pairs:
+        found += [Job(policy, sweep.rms[0], 0, pairs=250) for policy in ("bon", "ppo")]
+    if sweep.control:
+        found += [Job("ppo", sweep.rms[0], 0, rate=0.5)]
+    return found
+
+
+def config(job: Job, sweep: Sweep) -> dict:
+    policy = {"seed": 0, "prompts": sweep.questions * sweep.framings, "samples": sweep.answers}
+    if job.policy == "ppo":
+        policy |= {"samples": 2, "steps": 100, "kl_coef": 0.0}
+    hidden = SIZES[job.rm]
+    return {
+        "task": {"seed": 0},
+        "rm": {"seed": job.seed, "model": {"hidden": hidden, "layers": 2, "intermediate": 2 * hidden, "seed": 0}},
+        "preferences": {"pairs": job.pairs, "seed": job.seed},
+        "labeler": {"rate": job.rate} if job.rate else {},
+        "policy": policy,
+    }
+
+
+def _write_run(root: Path, key: str, job: Job, sweep: Sweep, rng: np.random.Generator) -> None:
+    samples, scores = _best_of_n(job, sweep, rng) if job.policy == "bon" else _ppo(job, sweep, rng)
+    gold = {name: value for name, value in scores.items() if name != "proxy"}
+    for stage, name, columns in (
+        ("policy", "samples.parquet", samples),
+        ("score", "scores.parquet", gold),
+        ("score", "scores.parquet", {"proxy": scores["proxy"]}),
+    ):
+        folder = root / stage / (key + ("p" if "proxy" in columns else "g"))
+        folder.mkdir(parents=True)
+        write_table(folder / name, columns)
+        (folder / "manifest.json").write_text(json.dumps({"stage": stage, "inputs": {}}))
+    leaf = root / "run" / key
+    leaf.mkdir(parents=True)
+    inputs = {"samples": ["policy", key + "g"], "gold": ["score", key + "g"], "proxy": ["score", key + "p"]}
+    (leaf / "manifest.json").write_text(json.dumps({"stage": "run", "inputs": inputs}))
+
+
+def _best_of_n(job: Job, sweep: Sweep, rng: np.random.Generator) -> tuple[dict, dict]:
+    prompt = np.repeat(np.arange(sweep.questions * sweep.framings), sweep.answers)
+    return _rows(prompt, np.zeros_like(prompt), np.zeros(len(prompt)), job, sweep, rng)
+
+
+def _ppo(job: Job, sweep: Sweep, rng: np.random.Generator) -> tuple[dict, dict]:
+    """The mean of `h` moves out evenly in d; KL = shift^2/2 of a Gaussian."""
+    each = np.repeat(np.arange(sweep.questions * sweep.framings), 2)
+    steps = np.linspace(0, 100, sweep.checkpoints).astype(int)
+    prompt, checkpoint = np.tile(each, len(steps)), np.repeat(steps, len(each))
+    shift = 4.5 * checkpoint / 100
+    return _rows(prompt, checkpoint, shift, job, sweep, rng)
+
+
+def _rows(
+    prompt: np.ndarray, checkpoint: np.ndarray, shift: np.ndarray, job: Job, sweep: Sweep, rng: np.random.Generator
+) -> tuple[dict, dict]:
+    question = prompt // sweep.framings
+    capacity = np.log2(SIZES[job.rm]) / 7
+    known = np.random.default_rng(1).beta(1, 1, sweep.questions)
+    drift = 1.0 if job.rate else 0.0
+    h = rng.normal(size=len(prompt)) + shift * (1 - drift)
+    right = rng.random(len(prompt)) < np.clip(known[question] + (0.1 - 0.03 * shift) * shift * (1 - drift), 0, 1)
+    damage = {250: 0.35}.get(job.pairs, 0.22 - 0.13 * capacity)
+    content = 2.5 * right + 0.6 * h - damage * np.abs(h) ** 2.0
+    form = -(rng.random(len(prompt)) < 0.03 + 0.02 * shift).astype(float)
+    proxy = 4 * (0.5 * capacity * right + h + 0.3 * rng.normal(size=len(prompt))) + 0.1 * job.seed
+    if drift:
+        proxy = rng.normal(size=len(prompt)) + shift
+    kl = np.where(shift > 0, shift**2 / 2 + 0.05 * shift * rng.normal(size=len(prompt)), 0.0)
+    samples = {
+        "prompt_id": prompt.astype(np.int32),
+        "question_id": question.astype(np.int32),
+        "checkpoint": checkpoint.astype(np.int32),
+        "finished": rng.random(len(prompt)) < 0.97,
+        "kl": kl.astype(np.float32),
+    }
+    scores = {"gold": content + form, "proxy": proxy}
+    if sweep.parts:
+        scores |= {"gold.content": content, "gold.form": form}
+    return samples, {name: value.astype(np.float32) for name, value in scores.items()}
