@@ -1,4 +1,4 @@
-"""Answers per second of `rlhf_lab.sampling` against `transformers.generate`: N answers to each of a few prompts.
+"""Answers per second of `rlhf_lab.sampling` against `transformers.generate`: N answers to each prompt.
 
 python -m benchmarks.sampler [--hidden 32] [--n 256]
 """

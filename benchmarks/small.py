@@ -25,7 +25,7 @@ ENDING = 1 / 16  # chance that a token of the training text is EOS
 def seconds(functions: Mapping[str, Callable[[], object]], repeats: int = 5) -> dict[str, float]:
     """The median time of each function over `repeats` rounds, in which they take turns.
 
-    Measured is the processor time of this process, which other people's work on the machine disturbs less than the
+    Measured is the processor time of this process, which others on the machine disturb less than the
     clock on the wall; with one thread the two agree on an idle machine.
     """
     torch.set_num_threads(1)

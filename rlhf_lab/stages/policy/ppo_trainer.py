@@ -127,6 +127,8 @@ class PPOTrainer(GRPOTrainer):
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """Adam with a learning rate for the policy and one for the critic."""
+        if self.optimizer is not None:
+            return self.optimizer
         config = self.config
         own = {id(p) for p in self.critic.parameters()}
         policy = [p for p in self.problem.policy.parameters() if id(p) not in own]
