@@ -52,7 +52,7 @@ def forget(leaf: Node, names: Sequence[str], store: Store) -> None:
 
 
 def realise(leaf: Node, store: Store, runtime: Runtime, announce: Announce = lambda node: None) -> None:
-    """Make `leaf` and what it needs, beside other workers that may do the same; `announce` hears of each stage begun."""
+    """Make `leaf` and what it needs, beside others that may do the same; `announce` hears of each stage."""
     waiting_since = time.monotonic()
     while wanted := missing(leaf, store):
         ready = [node for node in wanted if all(store.made(upstream) for upstream in node.inputs.values())]
@@ -127,7 +127,9 @@ def _git(folder: Path) -> dict[str, Any] | None:
         return None
 
     def ask(*words: str) -> str:
-        return subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.check_output(
+            ["git", *words], cwd=folder, stderr=subprocess.DEVNULL, text=True
+        ).strip()
 
     try:
         return {"commit": ask("rev-parse", "HEAD"), "dirty": bool(ask("status", "--porcelain", "-uno"))}

@@ -1,10 +1,8 @@
 """What was run and the rows it left: the only door between the store and analysis.
 
-    from rlhf_lab import records
-
-    frame = records.load(sweep="quickstart")  # one row per completion, as a pandas DataFrame
-    for run in records.runs("quickstart"):  # or run by run, as pyarrow tables
-        print(run.key, run.status, run.choices["rm"], run.choices["policy"])
+>>> from rlhf_lab import records
+>>> frame = records.load(sweep="quickstart")  # one row per completion, as a pandas DataFrame  # doctest: +SKIP
+>>> runs = records.runs("quickstart")  # or run by run, with rows as pyarrow tables  # doctest: +SKIP
 """
 
 from __future__ import annotations
@@ -151,7 +149,8 @@ def sweep_record(sweep: str, store: str | Path | None = None) -> dict[str, Any]:
     found = sorted((root / "sweeps" / sweep).glob("*.json"))
     if not found:
         known = ", ".join(sweep_names(root)) or "nothing"
-        raise MissingRuns(f"no runs of sweep {sweep!r} in {root} ({known} there); make them: {_command(sweep)}")
+        here = f"no runs of sweep {sweep!r} in {root} ({known} there)"
+        raise MissingRuns(f"{here}; make them: {_command(sweep)}")
     return json.loads(found[-1].read_text())
 
 
@@ -160,15 +159,7 @@ def runs(sweep: str, store: str | Path | None = None) -> list[Run]:
     root, record = store_root(store), sweep_record(sweep, store)
     rows = {row["key"]: row for row in record["jobs"]}
     return [
-        Run(
-            key,
-            sweep,
-            row["choices"],
-            tuple(row["overrides"]),
-            row["config"],
-            _status(root, key),
-            root,
-        )
+        Run(key, sweep, row["choices"], tuple(row["overrides"]), row["config"], _status(root, key), root)
         for key, row in rows.items()
     ]
 
@@ -176,9 +167,9 @@ def runs(sweep: str, store: str | Path | None = None) -> list[Run]:
 def made(sweep: str, store: str | Path | None = None) -> list[Run]:
     """Every run of a sweep; MissingRuns names those that are not made and the command that makes them."""
     found = runs(sweep, store)
-    missing = [f"{run.key[:8]} ({' '.join(run.overrides)}): {run.status}" for run in found if run.status != "made"]
+    missing = [run for run in found if run.status != "made"]
     if missing:
-        shown = "\n  ".join(missing)
+        shown = "\n  ".join(f"{run.key[:8]} ({' '.join(run.overrides)}): {run.status}" for run in missing)
         raise MissingRuns(
             f"{len(missing)} of {len(found)} runs of sweep {sweep!r} are not made:\n  {shown}\n"
             f"make them: {sweep_record(sweep, store)['command']}"

@@ -44,7 +44,8 @@ def canonical(value: Any) -> Any:
         return {str(k): canonical(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [canonical(v) for v in value]
-    raise TypeError(f"cannot key a {type(value).__name__}: use numbers, strings, lists, enums and dataclasses")
+    kind = type(value).__name__
+    raise TypeError(f"cannot key a {kind}: use numbers, strings, lists, enums and dataclasses")
 
 
 def digest(value: Any) -> str:
@@ -56,10 +57,11 @@ def digest(value: Any) -> str:
 def file_digest(path: Path) -> str:
     """The SHA-256 of a file's bytes, or of a folder's relative names and bytes."""
     if path.is_file():
+        found = hashlib.sha256()
         with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else (
-                hashlib.sha256(stream.read()).hexdigest()
-            )
+            while block := stream.read(1 << 20):
+                found.update(block)
+        return found.hexdigest()
     inside = sorted(p for p in path.rglob("*") if p.is_file())
     listing = [(p.relative_to(path).as_posix(), file_digest(p)) for p in inside]
     return hashlib.sha256(json.dumps(listing).encode()).hexdigest()
@@ -73,7 +75,7 @@ class Node:
     version: int
     config: Any
     inputs: Mapping[str, Node] = field(default_factory=dict)
-    contents: Mapping[str, str] = field(default_factory=dict)  # digests that stand for the config's file names
+    contents: Mapping[str, str] = field(default_factory=dict)  # digests for the config's file names
     key: str = ""
 
     def __post_init__(self) -> None:

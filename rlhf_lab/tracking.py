@@ -38,4 +38,4 @@ def mirror(experiment: Experiment, group: str, name: str) -> Iterator[Listener]:
     try:
         yield listener
     finally:
-        run.finish(quiet=True)
+        run.finish()

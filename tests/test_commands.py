@@ -28,7 +28,11 @@ def test_one_run_leaves_its_record(lab, fakes):
     (run,) = records.runs("adhoc")
     assert run.status == "made" and run.choices["rm"] == "25k" and run.config["policy"]["kl_coef"] == 0.05
     status = run.job()
-    assert status["state"] == "made" and status["command"].startswith("rlhf-lab rm=25k") and status["packages"]["torch"]
+    assert (
+        status["state"] == "made"
+        and status["command"].startswith("rlhf-lab rm=25k")
+        and status["packages"]["torch"]
+    )
     assert {"started", "ended", "seconds", "git", "sweep"} <= status.keys()
     assert yaml.safe_load((run.folder / "config.yaml").read_text())["policy"]["kl_coef"] == 0.05
     lines = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
@@ -44,21 +48,28 @@ def test_a_failed_job_does_not_stop_the_others(lab, fakes, monkeypatch):
     answer = lab(*sweep)
     assert answer.code == 1 and statuses() == ["made", "failed", "made"]
     failed = records.runs("adhoc")[1]
-    assert "RuntimeError: ppo was told to fail" in answer.out and str(failed.folder / "traceback.txt") in answer.out
+    assert (
+        "RuntimeError: ppo was told to fail" in answer.out
+        and str(failed.folder / "traceback.txt") in answer.out
+    )
     assert "ppo was told to fail" in (failed.folder / "traceback.txt").read_text()
     assert failed.job()["stage"] == "ppo"
 
     monkeypatch.delenv("FAKE_FAIL")
     before = {path: path.stat().st_mtime_ns for path in artifacts("ppo") + artifacts("reward_model")}
     assert lab(*sweep).code == 0 and statuses() == ["made", "made", "made"]
-    assert all(path.stat().st_mtime_ns == when for path, when in before.items()), "only what is missing is made"
+    assert all(path.stat().st_mtime_ns == when for path, when in before.items()), (
+        "only what is missing is made"
+    )
     assert len(artifacts("ppo")) == 3 and len(artifacts("sft")) == 1
     assert not (failed.folder / "traceback.txt").exists()
 
 
 def test_equal_jobs_run_once_and_best_of_n_shares_its_samples(lab, fakes):
     assert lab("-m", "rm=3k,25k,3k", "policy=bon").code == 0
-    assert len(records.runs("adhoc")) == 2 and len(artifacts("bon")) == 1 and len(artifacts("reward_model")) == 2
+    assert (
+        len(records.runs("adhoc")) == 2 and len(artifacts("bon")) == 1 and len(artifacts("reward_model")) == 2
+    )
 
 
 def test_values_of_one_method_reach_the_jobs_of_a_sweep_over_methods(lab, fakes):
@@ -69,7 +80,9 @@ def test_values_of_one_method_reach_the_jobs_of_a_sweep_over_methods(lab, fakes)
 def test_a_plan_leaves_nothing(lab, fakes):
     answer = lab("-m", "rm=3k,25k", "replicate=r0,r1", "runtime.plan=true")
     assert answer.code == 0 and not records.store_root().exists()
-    stages = [line.split()[0] for line in answer.out.splitlines() if "to make" in line and not line[0].isdigit()]
+    stages = [
+        line.split()[0] for line in answer.out.splitlines() if "to make" in line and not line[0].isdigit()
+    ]
     assert stages.count("task") == 1 and stages.count("reward_model") == 4 and stages.count("bon") == 2
     assert "4 jobs" in answer.out and "?" in answer.out
     assert lab("rm=3k", "replicate=r0").code == 0
@@ -80,7 +93,10 @@ def test_a_plan_leaves_nothing(lab, fakes):
 def test_force_makes_a_stage_and_what_follows_again_once(lab, fakes):
     sweep = ("-m", "rm=3k,25k", "policy=ppo")
     assert lab(*sweep).code == 0
-    times = {stage: [path.stat().st_mtime_ns for path in artifacts(stage)] for stage in ("sft", "reward_model", "score")}
+    times = {
+        stage: [path.stat().st_mtime_ns for path in artifacts(stage)]
+        for stage in ("sft", "reward_model", "score")
+    }
     assert lab(*sweep, "runtime.force=[reward_model]").code == 0
     assert [path.stat().st_mtime_ns for path in artifacts("sft")] == times["sft"]
     for stage in ("reward_model", "score"):
@@ -88,7 +104,9 @@ def test_force_makes_a_stage_and_what_follows_again_once(lab, fakes):
 
 
 def test_a_new_judge_scores_stored_samples_and_nothing_else_runs(lab, fakes):
-    (Path.cwd() / "my_judge.py").write_text("def judge(prompts, answers):\n    return [1.0 for _ in answers]\n")
+    (Path.cwd() / "my_judge.py").write_text(
+        "def judge(prompts, answers):\n    return [1.0 for _ in answers]\n"
+    )
     assert lab("policy=ppo").code == 0
     count = {stage: len(artifacts(stage)) for stage in ("ppo", "reward_model", "score", "run")}
     assert lab("policy=ppo", "score.extra=[my_judge:judge]").code == 0
@@ -140,7 +158,12 @@ def console(tmp_path):
         fixed = {"RLHF_LAB_STORE": str(tmp_path / "store"), "PYTHONPATH": os.pathsep.join(paths)}
         command = [sys.executable, "-m", "rlhf_lab", *arguments]
         return subprocess.run(
-            command, cwd=tmp_path, env={**os.environ, **fixed, **environment}, capture_output=True, text=True, timeout=120
+            command,
+            cwd=tmp_path,
+            env={**os.environ, **fixed, **environment},
+            capture_output=True,
+            text=True,
+            timeout=120,
         )
 
     return call
@@ -155,7 +178,10 @@ def test_two_workers_share_stages_and_one_of_them_may_die(console, tmp_path):
     assert second.returncode == 0, second.stderr
     store = tmp_path / "store"
     assert {run.status for run in records.runs("adhoc", store)} == {"made"}
-    assert len(list(store.glob("sft/*/manifest.json"))) == 1 and len(list(store.glob("ppo/*/manifest.json"))) == 2
+    assert (
+        len(list(store.glob("sft/*/manifest.json"))) == 1
+        and len(list(store.glob("ppo/*/manifest.json"))) == 2
+    )
     assert len((store / "launcher").exists() and list((store / "launcher").iterdir())) == 0
 
 

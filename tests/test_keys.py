@@ -35,7 +35,9 @@ def test_contents_of_files_count_and_their_place_does_not(tmp_path):
         folder.mkdir()
         (folder / "config.json").write_text("{}")
     (folders[2] / "config.json").write_text("{ }")
-    here, elsewhere, edited = (plan(experiment("model=pretrained", f"model.path={folder}")).key for folder in folders)
+    here, elsewhere, edited = (
+        plan(experiment("model=pretrained", f"model.path={folder}")).key for folder in folders
+    )
     assert here == elsewhere != edited
 
 

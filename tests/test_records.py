@@ -43,7 +43,9 @@ def test_load_gives_one_frame_that_says_where_rows_come_from(lab, fakes):
         *("run", "method", "rm", "rm_seed", "policy_seed", "kl_coef", "pairs", "labeler")
     ]
     assert len(frame) == 24 and frame["run"].nunique() == 4
-    assert set(zip(frame["method"], frame["rm"], strict=True)) == {(m, r) for m in ("bon", "ppo") for r in ("3k", "25k")}
+    assert set(zip(frame["method"], frame["rm"], strict=True)) == {
+        (m, r) for m in ("bon", "ppo") for r in ("3k", "25k")
+    }
     assert frame.loc[frame["method"] == "bon", "kl_coef"].isna().all()
 
 
@@ -53,7 +55,9 @@ def test_missing_runs_are_named_with_the_command_that_makes_them(lab, fakes, mon
     monkeypatch.setenv("FAKE_FAIL", "ppo:1")
     assert lab("-m", "policy=ppo", "policy.seed=0,1").code == 1
     assert [run.status for run in records.runs("adhoc")] == ["made", "failed"]
-    with pytest.raises(records.MissingRuns, match=r"(?s)1 of 2 runs.*policy.seed=1\): failed.*rlhf-lab -m policy=ppo"):
+    with pytest.raises(
+        records.MissingRuns, match=r"(?s)1 of 2 runs.*policy.seed=1\): failed.*rlhf-lab -m policy=ppo"
+    ):
         records.load("adhoc")
     assert records.sweep_record("adhoc")["command"] == "rlhf-lab -m policy=ppo policy.seed=0,1"
 

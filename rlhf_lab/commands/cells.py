@@ -37,8 +37,8 @@ def _values(override: Override) -> list[str]:
 def narrow(cells: Sequence[Axes], given: Axes) -> list[Axes]:
     """The cells with `given` applied.
 
-    Where some cells have a value that is given, the others go and these keep only what is given; a key or value that
-    no cell has is put into all of them.
+    Where some cells have a value that is given, the others go and these keep only what is given; a key or
+    value that no cell has is put into all of them.
     """
     for key, values in given.items():
         if any(set(values) & set(cell.get(key, ())) for cell in cells):
@@ -49,8 +49,10 @@ def narrow(cells: Sequence[Axes], given: Axes) -> list[Axes]:
     return list(cells)
 
 
-def jobs(params: Mapping[str, str], cells: Sequence[str], given: Sequence[str], parse: Parse) -> list[list[str]]:
-    """The overrides of every job: for each cell the product of `params`, the cell and what the command line gives."""
+def jobs(
+    params: Mapping[str, str], cells: Sequence[str], given: Sequence[str], parse: Parse
+) -> list[list[str]]:
+    """The overrides of every job: for each cell the product of `params`, the cell and what is `given`."""
     common = axes(parse([f"{key}={value}" for key, value in params.items()]))
     all_cells = [common | axes(parse(shlex.split(cell))) for cell in cells] or [common]
     found: list[list[str]] = []

@@ -14,7 +14,7 @@ rlhf-lab: what happens when a policy is optimised too hard against a learned rew
 
   rlhf-lab rm=25k policy=ppo policy.kl_coef=0.05           one experiment
   rlhf-lab -m rm=3k,25k policy=ppo replicate=r0,r1,r2      a sweep; only what is missing is made
-  rlhf-lab +sweeps=quickstart runtime.plan=true            a named sweep: what it would make (without plan: make it)
+  rlhf-lab +sweeps=quickstart runtime.plan=true            what a named sweep would make
 
 Options (group=option)
 """
@@ -28,7 +28,7 @@ Flags
   --multirun, -m   values with commas are sweeps (implied)
   --cfg job        print the configuration and stop
   --config-dir D   options of your own: D/rm/mine.yaml is rm=mine
-  --shell-completion install=bash   prints what completes keys and options: eval "$(rlhf-lab --shell-completion install=bash)"
+  completion       eval "$(rlhf-lab --shell-completion install=bash)", or install=zsh, install=fish
 
 What was run: rlhf-runs.  Figures: rlhf-figures."""
 
@@ -39,7 +39,8 @@ def help_text(added: Sequence[Path] = ()) -> str:
     found = {path.name: options(path.name, folders) for root in folders for path in root.iterdir()}
     order = [*GROUPS, *sorted(set(found) - set(GROUPS))]
     lines = [f"  {group:<12}{' | '.join(found[group])}" for group in order if found.get(group)]
-    lines += [f"  {'replicate':<12}r0 .. r9 | r100 .. r119   (preferences.seed, rm.seed and policy.seed at once)"]
-    lines += [f"  {'+sweeps':<12}{' | '.join(sorted(path.stem for path in sweeps.glob('*.yaml')))}"]
+    lines.append(
+        f"  {'replicate':<12}r0 .. r9 | r100 .. r119   (preferences.seed, rm.seed, policy.seed at once)"
+    )
+    lines.append(f"  {'+sweeps':<12}{' | '.join(sorted(path.stem for path in sweeps.glob('*.yaml')))}")
     return HEADER + "\n".join(lines) + "\n" + FOOTER
-

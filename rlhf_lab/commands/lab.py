@@ -17,12 +17,13 @@ QUIET = {  # libraries that talk by default, told before they are imported; work
     "DATASETS_VERBOSITY": "error",
     "WANDB_SILENT": "true",
 }
+PARENTS = ("hydra.", "runtime.")  # keys that the parent of the jobs reads too
 HELP = ("--help", "-h")
 COMMANDS = ("--cfg", "-c", "--hydra-help", "--info", "-i", "--shell-completion", "-sc", "--version")
 
 
 def main() -> None:
-    """Run the command line; exit code 0 when everything is made, 1 when something failed, 2 for a user's mistake."""
+    """Run the command line; exit code 0: everything is made, 1: something failed, 2: a user's mistake."""
     if any(argument in HELP for argument in sys.argv[1:]):
         from rlhf_lab.commands.help import help_text
 
@@ -46,7 +47,8 @@ def _run(arguments: Sequence[str]) -> int:
     sweeper.register()
     try:
         sys.argv[1:] = _as_sweep(arguments)
-        hydra.main(config_path=str(compose.folder("conf")), config_name="config", version_base="1.3")(job.run)()
+        conf = str(compose.folder("conf"))
+        hydra.main(config_path=conf, config_name="config", version_base="1.3")(job.run)()
     except sweeper.Incomplete:
         return 1
     except KeyboardInterrupt:
@@ -63,8 +65,9 @@ def _run(arguments: Sequence[str]) -> int:
 def _as_sweep(arguments: Sequence[str]) -> list[str]:
     """The arguments for Hydra: one run is a sweep of one job, so that there is one way through.
 
-    Values go to the jobs only. Hydra would also put those without a comma into the parent's configuration, where
-    `policy.kl_coef=0.1` fails when it is the sweep that chooses the policy; as a sweep over one value they are left out.
+    Values go to the jobs only. Hydra would also put those without a comma into the parent's configuration,
+    where `policy.kl_coef=0.1` fails when it is the sweep that chooses the policy; a sweep over one value it
+    leaves out.
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
@@ -75,13 +78,13 @@ def _as_sweep(arguments: Sequence[str]) -> list[str]:
         return list(arguments)
     parser, flags, overrides = OverridesParser.create(), [], []
     for argument in arguments:
-        if argument.startswith("-") or "=" not in argument and not argument.startswith("~"):
+        if argument.startswith("-") or not ("=" in argument or argument.startswith("~")):
             flags.append(argument)
             continue
         override = parser.parse_override(argument)
         refuse_surgery(override)
-        deferred = "." in override.key_or_group and not override.key_or_group.startswith(("hydra.", "runtime."))
-        if deferred and not override.is_sweep_override():
+        value_of_a_job = "." in override.key_or_group and not override.key_or_group.startswith(PARENTS)
+        if value_of_a_job and not override.is_sweep_override():
             key, _, value = argument.partition("=")
             argument = f"{key}={only(value)}" if value else argument
         overrides.append(argument)

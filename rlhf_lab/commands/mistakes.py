@@ -14,7 +14,6 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from rlhf_lab import config
 
-
 LISTED = 15  # more names than this are not read
 
 
@@ -50,9 +49,9 @@ def keys(schema: type, prefix: str = "") -> Iterator[str]:
         name = prefix + field.name
         yield name
         if not prefix:
-            for option in config.GROUPS.get(field.name, {"": getattr(config, str(field.type), None)}).values():
-                if option is not None:
-                    yield from keys(option, f"{name}.")
+            own = {"": getattr(config, str(field.type))}
+            for option in config.GROUPS.get(field.name, own).values():
+                yield from keys(option, f"{name}.")
 
 
 def explain(error: BaseException) -> str:

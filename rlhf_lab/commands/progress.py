@@ -1,10 +1,11 @@
-"""How far a sweep is, told by its parent from the files of its jobs: a live table on a terminal, else a few lines."""
+"""How far a sweep is, told by its parent from the files of its jobs: a live table, or a few lines."""
 
 from __future__ import annotations
 
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
@@ -71,11 +72,11 @@ class Progress:
 
     def _table(self, seen: Sequence[dict[str, Any]]) -> Table:
         table = Table(box=None, show_header=False, pad_edge=False)
-        counts = {state: sum(s.get("state") == state for s in seen) for state in ("made", "failed", "waiting")}
+        counts = Counter(status.get("state", "made") for status in seen)
         table.add_row("", f"{len(seen)} jobs: " + ", ".join(f"{n} {state}" for state, n in counts.items()))
         for job, status in zip(self._jobs, seen, strict=True):
             if status.get("state") == "running":
-                table.add_row(f"[{job.index + 1}/{len(seen)}]".replace("[", r"\["), f"{label(job, self._jobs)}: {_words(status)}")
+                table.add_row(f"{job.index + 1}/{len(seen)}", f"{label(job, self._jobs)}: {_words(status)}")
         return table
 
     def _lines(self, seen: Sequence[dict[str, Any]]) -> None:

@@ -19,7 +19,7 @@ RECENT = 20  # artifacts of a stage that its expected time is taken from
 
 
 def plan(jobs: Sequence[Job], store: Store) -> None:
-    """Print every distinct stage of the sweep once, with how many jobs share it and what making it would take."""
+    """Print every distinct stage of the sweep once: how many jobs share it, what making it would take."""
     sharing: dict[str, list[Job]] = {}
     nodes: dict[str, Node] = {}
     for job in jobs:
@@ -42,7 +42,8 @@ def plan(jobs: Sequence[Job], store: Store) -> None:
     known = sum(cost for cost in costs if cost is not None)
     unknown = sum(cost is None for cost in costs)
     rest = f", and {unknown} stages of unknown length" if unknown else ""
-    print(f"{len(jobs)} jobs, {len(nodes)} stages, {len(wanted)} to make: {_number(known)} minutes of work{rest}")
+    work = f"{_number(known)} minutes of work{rest}"
+    print(f"{len(jobs)} jobs, {len(nodes)} stages, {len(wanted)} to make: {work}")
 
 
 def outcome(jobs: Sequence[Job], store: Store, error: str | None) -> None:
@@ -58,9 +59,8 @@ def outcome(jobs: Sequence[Job], store: Store, error: str | None) -> None:
         seeds = f"{job.experiment.rm.seed}/{job.experiment.policy.seed}"
         own = "" if len(jobs) == 1 else label(job, jobs)
         took = "" if seconds is None else _number(seconds / 60)
-        table.add_row(
-            str(job.index + 1), job.leaf.key[:8], own, job.choices["policy"], job.choices["rm"], seeds, state, took
-        )
+        method, rm = job.choices["policy"], job.choices["rm"]
+        table.add_row(str(job.index + 1), job.leaf.key[:8], own, method, rm, seeds, state, took)
         if state != "made":
             failed += _failure(job, folder, state, status.get("error"))
     _console().print(table)
@@ -82,7 +82,8 @@ def _forced(jobs: Iterable[Job]) -> set[str]:
     stale: set[str] = set()
     for job in jobs:
         for node in job.leaf.walk():
-            if node.name in job.experiment.runtime.force or any(up.key in stale for up in node.inputs.values()):
+            forced = node.name in job.experiment.runtime.force
+            if forced or any(upstream.key in stale for upstream in node.inputs.values()):
                 stale.add(node.key)
     return stale
 
@@ -95,8 +96,8 @@ def _shared_by(sharers: Sequence[Job], jobs: Sequence[Job]) -> str:
 
 def _minutes(store: Store, stage: str) -> float | None:
     """The median time that the store's recent artifacts of a stage took; None when there are none."""
-    manifests = sorted((store.root / stage).glob(f"*/{MANIFEST}"), key=lambda path: -path.stat().st_mtime)[:RECENT]
-    seconds = [json.loads(path.read_text())["seconds"] for path in manifests]
+    manifests = sorted((store.root / stage).glob(f"*/{MANIFEST}"), key=lambda path: -path.stat().st_mtime)
+    seconds = [json.loads(path.read_text())["seconds"] for path in manifests[:RECENT]]
     return statistics.median(seconds) / 60 if seconds else None
 
 

@@ -1,9 +1,10 @@
-"""The sweep: every job composed, checked and written down before the first one starts; then any Hydra launcher."""
+"""The sweep: every job composed, checked and written down before the first starts; then any Hydra launcher."""
 
 from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -34,8 +35,10 @@ class PlannedSweeperConf:
     """What `hydra.sweeper` takes."""
 
     _target_: str = "hydra_plugins.rlhf_lab.PlannedSweeper"
-    params: dict[str, str] = field(default_factory=dict)  # key -> values, as on the command line
-    cells: list[str] = field(default_factory=list)  # "rm=3k,25k policy=bon": a sweep is the union of their products
+    # key -> values as on the command line; cells such as "rm=3k,25k policy=bon": a sweep is the union of the
+    # products of each cell with the params
+    params: dict[str, str] = field(default_factory=dict)
+    cells: list[str] = field(default_factory=list)
 
 
 class PlannedSweeper(Sweeper):
@@ -97,8 +100,9 @@ class PlannedSweeper(Sweeper):
         with open_dict(cfg):
             del cfg["hydra"]
         experiment = typed(cfg)
-        config = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
-        assert isinstance(config, dict)
+        plain = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
+        assert isinstance(plain, dict)
+        config = {str(key): value for key, value in plain.items()}
         return Job(index, tuple(overrides), choices, config, experiment, pipeline.plan(experiment))
 
     def _launch(self, jobs: Sequence[Job]) -> str | None:
@@ -109,7 +113,7 @@ class PlannedSweeper(Sweeper):
             for result in self._launcher.launch([list(job.overrides) for job in jobs], initial_job_idx=0):
                 _ = result.return_value  # raises what a job could not record itself
         except Exception as error:
-            return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
+            return traceback.format_exception_only(error)[-1].strip().splitlines()[0]
         return None
 
 
@@ -144,7 +148,7 @@ def _offline(jobs: Sequence[Job]) -> None:
 
 
 def _forget(jobs: Sequence[Job], store: Store, runtime: Runtime) -> None:
-    """Discard what `runtime.force` names, once, before any job starts; Mistake for a stage that no job has."""
+    """Discard what `runtime.force` names, once, before any job; Mistake for a stage that no job has."""
     known = {node.name for job in jobs for node in job.leaf.walk()}
     for name in runtime.force:
         if name not in known:
@@ -154,7 +158,7 @@ def _forget(jobs: Sequence[Job], store: Store, runtime: Runtime) -> None:
 
 
 def register() -> None:
-    """Make the sweeper known to Hydra, which takes plugins only from a package called hydra_plugins: an alias of ours."""
+    """Make the sweeper known to Hydra, which takes plugins from a package hydra_plugins only: an alias."""
     sys.modules.setdefault("hydra_plugins.rlhf_lab", sys.modules[__name__])
     Plugins.instance().class_name_to_class[PlannedSweeperConf._target_] = PlannedSweeper
-    ConfigStore.instance().store(group="hydra/sweeper", name="planned", node=PlannedSweeperConf, provider="rlhf_lab")
+    ConfigStore.instance().store(group="hydra/sweeper", name="planned", node=PlannedSweeperConf)

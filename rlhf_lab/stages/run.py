@@ -15,7 +15,9 @@ def run(config: object, inputs: Mapping[str, Path], out: Path, runtime: Runtime)
     import pyarrow.parquet as pq
 
     rows = {
-        name: pq.read_metadata(folder / ("samples.parquet" if name == "samples" else "scores.parquet")).num_rows
+        name: pq.read_metadata(
+            folder / ("samples.parquet" if name == "samples" else "scores.parquet")
+        ).num_rows
         for name, folder in inputs.items()
     }
     if len(set(rows.values())) != 1:

@@ -20,7 +20,9 @@ def install():
     """Replace the `run` of every stage but the leaf."""
     for name in STAGES:
         stage = import_module(f"rlhf_lab.stages.{name}")
-        stage.run = lambda config, inputs, out, runtime, name=name.split(".")[-1]: run(name, config, inputs, out)
+        stage.run = lambda config, inputs, out, runtime, name=name.split(".")[-1]: run(
+            name, config, inputs, out
+        )
 
 
 def run(name, config, inputs, out):
