@@ -52,7 +52,7 @@ def forget(leaf: Node, names: Sequence[str], store: Store) -> None:
 
 
 def realise(leaf: Node, store: Store, runtime: Runtime, announce: Announce = lambda node: None) -> None:
-    """Make `leaf` and what it needs, beside others that may do the same; `announce` hears of each stage."""
+    """Make `leaf` and what it needs, beside others that may do the same; `announce` hears of each."""
     waiting_since = time.monotonic()
     while wanted := missing(leaf, store):
         ready = [node for node in wanted if all(store.made(upstream) for upstream in node.inputs.values())]
@@ -103,7 +103,7 @@ def provenance(runtime: Runtime) -> dict[str, Any]:
 
 @functools.cache
 def world() -> Mapping[str, Any]:
-    """What is the same for every stage of this process: package versions, git commit, digest of the source."""
+    """What is the same for all stages of this process: package versions, commit, digest of the source."""
     package = Path(__file__).parent
     code = sorted(package.rglob("*.py"))
     return {

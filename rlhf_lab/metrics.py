@@ -1,4 +1,4 @@
-"""A stage's numbers as it runs: lines of `metrics.jsonl`, and whoever listens (progress display, job record, tracker)."""
+"""A stage's numbers as it runs: lines of `metrics.jsonl`, and whoever listens (job record, tracker)."""
 
 from __future__ import annotations
 

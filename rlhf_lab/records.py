@@ -1,8 +1,10 @@
 """What was run and the rows it left: the only door between the store and analysis.
 
 >>> from rlhf_lab import records
->>> frame = records.load(sweep="quickstart")  # one row per completion, as a pandas DataFrame  # doctest: +SKIP
->>> runs = records.runs("quickstart")  # or run by run, with rows as pyarrow tables  # doctest: +SKIP
+>>> frame = records.load(sweep="quickstart")  # doctest: +SKIP
+>>> runs = records.runs("quickstart")  # doctest: +SKIP
+
+The first is a DataFrame with one row per completion; the second gives runs whose rows are pyarrow tables.
 """
 
 from __future__ import annotations
@@ -46,7 +48,7 @@ def store_root(store: str | Path | None = None) -> Path:
     return Path(store or os.environ.get("RLHF_LAB_STORE") or "store").expanduser().resolve()
 
 
-# --- one run -----------------------------------------------------------------------------------------------------
+# --- one run ------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ class Run:
         return _required(self._path(*scorer["inputs"]["proxy"]) / "evaluation.json")
 
     def stage_metrics(self, stage: str) -> list[dict[str, Any]]:
-        """The lines that the stage of this name recorded as it ran, nearest to the leaf if there are several."""
+        """The lines that the stage of this name recorded as it ran; of several, the one nearest the leaf."""
         for name, key in self._stages():
             if name == stage:
                 path = self._path(name, key) / "metrics.jsonl"
@@ -102,7 +104,7 @@ class Run:
         raise KeyError(f"run {self.key} has no stage {stage!r}")
 
     def _stages(self) -> Iterator[tuple[str, str]]:
-        """Name and key of every stage below the leaf, nearest first, what gold needs after what the proxy needs."""
+        """Name and key of every stage below the leaf, nearest first, gold's after the proxy's."""
         queue, seen = [("run", self.key)], set()
         while queue:
             name, key = queue.pop(0)
@@ -135,7 +137,7 @@ class Run:
         return _required(self._path(stage, key) / MANIFEST)
 
 
-# --- the runs of a sweep -----------------------------------------------------------------------------------------
+# --- the runs of a sweep ------------------------------------------------------------------------------
 
 
 def sweep_names(store: str | Path | None = None) -> list[str]:
@@ -180,8 +182,9 @@ def made(sweep: str, store: str | Path | None = None) -> list[Run]:
 def load(sweep: str, store: str | Path | None = None, columns: Sequence[str] | None = None) -> pd.DataFrame:
     """One row per completion of every run of a sweep; MissingRuns when some are not made.
 
-    Beside the columns of `Run.rows` (all of them, or those in `columns`) each row says where it comes from: `run`,
-    `method`, `rm`, `rm_seed`, `policy_seed`, `kl_coef` (NaN for a method without one), `pairs`, `labeler`.
+    Beside the columns of `Run.rows` (all of them, or those in `columns`) each row says where it comes from:
+    `run`, `method`, `rm`, `rm_seed`, `policy_seed`, `kl_coef` (NaN for a method without one), `pairs`,
+    `labeler`.
 
         >>> frame = load("quickstart", columns=["gold", "proxy", "kl"])  # doctest: +SKIP
         >>> frame.groupby(["method", "rm"])[["gold", "proxy"]].mean()  # doctest: +SKIP

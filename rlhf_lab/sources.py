@@ -1,4 +1,4 @@
-"""What stands behind the names in a configuration: digests of files, commits of hub repositories, judges' modules."""
+"""What stands behind the names in a configuration: files, hub repositories, modules of judges."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)*")  # owner/name, and for a data set p
 
 @functools.cache
 def _digest(path: Path, state: tuple[tuple[Path, int, int], ...]) -> str:
-    """The digest of `path`, computed once for each `state` of its files: a sweep names the same data in every job."""
+    """The digest of `path`, computed once for each `state` of its files: all jobs name the same data."""
     return file_digest(path)
 
 
@@ -31,7 +31,8 @@ def fingerprint(name: str, revision: str | None) -> str:
     if revision is not None and COMMIT.fullmatch(revision) and HUB_NAME.fullmatch(name):
         return f"{name}@{revision}"
     raise ValueError(
-        f"found no file or folder {name!r}: give an existing path, or a hub id with revision= its 40-digit commit"
+        f"found no file or folder {name!r}: give an existing path, "
+        "or a hub id with revision= its 40-digit commit"
     )
 
 

@@ -1,9 +1,10 @@
 """What has been made, once: folders named by the digest of everything that determines their contents.
 
-`store/<stage>/<key>/` is one artifact. It counts as made when it holds `manifest.json`, and it gets there by one rename
-of a finished folder, so that a killed worker leaves nothing that looks made. A lock per key keeps two workers from doing
-the same work; were it to fail (some network file systems ignore locks), both would make the same thing and the second
-rename would lose, harmlessly: locks save work here, renames keep the truth.
+`store/<stage>/<key>/` is one artifact. It counts as made when it holds `manifest.json`, and it gets there by
+one rename of a finished folder, so that a killed worker leaves nothing that looks made. A lock per key keeps
+two workers from doing the same work; were it to fail (some network file systems ignore locks), both would
+make the same thing and the second rename would lose, harmlessly: locks save work here, renames keep the
+truth.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ MANIFEST = "manifest.json"
 
 
 def canonical(value: Any) -> Any:
-    """`value` as JSON types that serialise the same in every process; TypeError for anything that might not."""
+    """`value` as JSON types that serialise the same in every process; TypeError for what might not."""
     if isinstance(value, Enum):
         return value.value
     if value is None or isinstance(value, (bool, int, str)):
@@ -130,7 +131,7 @@ class Store:
 
     @contextmanager
     def claim(self, node: Node) -> Iterator[bool]:
-        """Whether this process may make `node` now; False when another is at it. The claim dies with its holder."""
+        """Whether this process may make `node` now: no other is at it. A claim dies with its holder."""
         folder = self.root / "locks"
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / f"{node.name}-{node.key}.lock")
@@ -145,7 +146,7 @@ class Store:
             lock.release()
 
     def publish(self, node: Node, make: Callable[[Path], None], provenance: Mapping[str, Any]) -> Path:
-        """Run `make` in a scratch folder and rename it into place with its manifest; returns the final folder."""
+        """The folder of `node`, after `make` has filled a scratch folder that is then renamed into place."""
         final = self.path(node)
         scratch = self.root / "scratch" / f"{node.name}-{node.key}-{uuid.uuid4().hex[:8]}"
         scratch.mkdir(parents=True)

@@ -69,7 +69,7 @@ def test_version_and_inputs_count():
     assert node.key == Node("lab.stage", 1, Config(3)).key
 
 
-# --- every field alone -------------------------------------------------------------------------------------------
+# --- every field alone --------------------------------------------------------------------------------------
 
 CASES = [
     ("policy=bon", "labeler=gold_argmax"),

@@ -66,7 +66,7 @@ def test_a_range_without_steps_is_refused():
         jobs(["sft.lr=interval(0,1)"])
 
 
-# --- everything in conf/ -----------------------------------------------------------------------------------------
+# --- everything in conf/ ------------------------------------------------------------------------------------
 
 NEEDED = {  # what an option needs from the user
     "model=pretrained": ["model.path={file}"],

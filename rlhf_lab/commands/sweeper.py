@@ -1,4 +1,4 @@
-"""The sweep: every job composed, checked and written down before the first starts; then any Hydra launcher."""
+"""The sweep: all jobs composed, checked and written down before the first starts; then a launcher."""
 
 from __future__ import annotations
 

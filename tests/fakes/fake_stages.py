@@ -1,12 +1,14 @@
 """Stages that take milliseconds, for tests of everything around stages: same files, no models.
 
-FAKE_FAIL=ppo:101 raises in the policy stage with that seed, FAKE_KILL kills its process, FAKE_SLEEP slows all stages.
+FAKE_FAIL=ppo:101 raises in the policy stage with that seed, FAKE_KILL kills its process, FAKE_SLEEP slows
+all stages.
 """
 
 import json
 import os
 import signal
 import time
+from functools import partial
 from importlib import import_module
 
 from rlhf_lab.metrics import Metrics
@@ -20,12 +22,10 @@ def install():
     """Replace the `run` of every stage but the leaf."""
     for name in STAGES:
         stage = import_module(f"rlhf_lab.stages.{name}")
-        stage.run = lambda config, inputs, out, runtime, name=name.split(".")[-1]: run(
-            name, config, inputs, out
-        )
+        stage.run = partial(run, name.rpartition(".")[2])
 
 
-def run(name, config, inputs, out):
+def run(name, config, inputs, out, runtime):
     trouble = f"{name}:{getattr(config, 'seed', '')}"
     time.sleep(float(os.environ.get("FAKE_SLEEP", "0")))
     if os.environ.get("FAKE_FAIL") == trouble:
