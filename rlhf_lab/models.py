@@ -44,8 +44,11 @@ def build_language_model(
 
 
 def load_language_model(folder: Path | str, device: str = "cpu") -> PreTrainedModel:
-    """The causal language model in `folder`, in evaluation mode."""
+    """The causal language model in `folder`, in evaluation mode; ValueError when it holds a reward model."""
     model = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
+    saved = (model.config.architectures or [""])[0]
+    if saved.endswith("ForSequenceClassification"):  # its language head would be made up
+        raise ValueError(f"{folder}: found a {saved}, expected a causal language model")
     return model.to(device).eval()
 
 

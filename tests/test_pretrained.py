@@ -181,6 +181,14 @@ def test_a_classifier_of_several_labels_is_refused(tmp_path: Path) -> None:
         stage(checkpoints.llama(tmp_path / "source", classifier=True, labels=3), tmp_path / "out")
 
 
+def test_a_reward_model_is_no_policy(tmp_path: Path) -> None:
+    made = stage(checkpoints.llama(tmp_path / "source", classifier=True), tmp_path / "out")
+    with pytest.raises(
+        ValueError, match="found a LlamaForSequenceClassification, expected a causal language"
+    ):
+        models.load_language_model(made)
+
+
 def test_a_model_too_short_for_the_task_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="the model reads 128 tokens, the task needs 200"):
         stage(checkpoints.gpt2(tmp_path / "source"), tmp_path / "out", positions=200)
