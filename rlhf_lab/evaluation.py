@@ -90,7 +90,7 @@ def answer_rows(
         "family": [family for family in prompts.family for _ in range(samples)],
         "checkpoint": np.full(len(answers), checkpoint, dtype=np.int32),
         "sample": np.tile(np.arange(samples, dtype=np.int32), len(prompts.ids)),
-        "text": [answer_text(tokenizer, ids) for ids in answers],
+        "text": _texts(tokenizer, answers),
         "token_ids": answers,
         "tokens": sampled.lengths.numpy().astype(np.int32),
         "finished": sampled.finished.numpy(),
@@ -99,6 +99,12 @@ def answer_rows(
         "kl": ratios.exact,
         "k1": ratios.k1,
     }
+
+
+def _texts(tokenizer: PreTrainedTokenizerBase, answers: Sequence[list[int]]) -> list[str]:
+    """The text of every answer; the same answer is decoded once."""
+    distinct = {ids: answer_text(tokenizer, ids) for ids in dict.fromkeys(map(tuple, answers))}
+    return [distinct[tuple(ids)] for ids in answers]
 
 
 def concatenated(parts: Sequence[Mapping[str, Any]]) -> Columns:

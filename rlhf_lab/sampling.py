@@ -1,10 +1,10 @@
 """Samples from a language model at temperature 1 over the full vocabulary.
 
-Faster than `transformers.generate` for many short answers: a prompt is read once however many answers it
-gets, finished rows leave the batch, and a draw costs one uniform number (inverse of the cumulative
-distribution) instead of one per token of the vocabulary. Every row has uniforms of its own, fixed before
-the first token: what a row says depends neither on its neighbours nor on whether finished rows are dropped
-(up to rounding in the logits).
+Faster than `transformers.generate` for many short answers: answers that have the same beginning, the prompt
+above all, share one row of the model's batch until they part; finished ones leave it; and a draw costs one
+uniform number (inverse of the cumulative distribution) instead of one per token of the vocabulary. Every
+answer has uniforms of its own, fixed before its first token: what it says does not depend on the others (up
+to rounding in the logits).
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from transformers import DynamicCache, PreTrainedModel
 
 from rlhf_lab.batches import Ids, eos_tokens, left_padded, pad_token
 
-BATCH = 1024  # rows at a time: enough to hide the cost of a call, few enough for the cache of the processor
-KEEP = 0.8  # finished rows are dropped when no more than this share of the batch is still going
+BATCH = 1024  # answers at a time: enough to hide the cost of a call
 
 
 class Samples(NamedTuple):
@@ -34,15 +33,19 @@ class Samples(NamedTuple):
         return [row[:length] for row, length in zip(self.ids.tolist(), self.lengths.tolist(), strict=True)]
 
 
-def draw(logits: torch.Tensor, uniform: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """A token for each row of logits (B, V) from one uniform number (B,), and its log-probability (B,)."""
+def draw(logits: torch.Tensor, at: torch.Tensor, uniform: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """For each row b, from one uniform number (B,), a token of distribution at[b] of `logits` (S, V).
+
+    Returns the tokens (B,) and their log-probabilities (B,) in nats.
+    """
     probability = torch.softmax(logits, dim=-1)
     mass = probability.cumsum(-1, dtype=torch.float64)  # in float32 rare tokens would be lost beside the sum
-    total = mass[:, -1:]
+    total = mass[:, -1]
     if not torch.isfinite(total).all():
         raise FloatingPointError("the policy's logits are not finite: nothing can be sampled from it")
-    token = torch.searchsorted(mass, uniform[:, None] * total, right=True).clamp_(max=logits.shape[-1] - 1)
-    return token[:, 0], probability.gather(1, token)[:, 0].log()
+    token = torch.searchsorted(mass[at], (uniform * total[at])[:, None], right=True)[:, 0]
+    token.clamp_(max=logits.shape[-1] - 1)
+    return token, probability[at, token].log()
 
 
 def sample(
@@ -75,8 +78,8 @@ def sample(
 @torch.inference_mode()
 def _continue(model: PreTrainedModel, prompts: Ids, which: torch.Tensor, uniform: torch.Tensor) -> Samples:
     """One answer to prompt `which[b]` for each b, (B,), each from its own uniforms (B, T)."""
-    device, eos = model.device, torch.tensor(eos_tokens(model), device=model.device)
-    uniform = uniform.to(device)
+    device, vocabulary = model.device, model.config.vocab_size
+    uniform, eos = uniform.to(device), torch.tensor(eos_tokens(model), device=device)
     rows, steps = uniform.shape
     ids = torch.full((rows, steps), pad_token(model), device=device)
     logps, lengths = (
@@ -84,69 +87,58 @@ def _continue(model: PreTrainedModel, prompts: Ids, which: torch.Tensor, uniform
         torch.zeros(rows, dtype=torch.int64, device=device),
     )
     finished = torch.zeros(rows, dtype=torch.bool, device=device)
-    state = _Decoding(model, prompts, which, steps)
-    alive = torch.arange(rows, device=device)  # the rows that are still in the batch
+
+    distinct, at = which.to(device).unique(return_inverse=True)
+    prefixes = _Prefixes(model, [prompts[i] for i in distinct.tolist()], steps)
+    going = torch.arange(rows, device=device)  # rows that have not ended; row going[b] stands at prefix at[b]
     for step in range(steps):
-        token, logp = draw(state.logits, uniform[alive, step])
-        going = ~finished[alive]
-        ids[alive, step] = torch.where(going, token, ids[alive, step])
-        logps[alive, step] = torch.where(going, logp, 0)
-        lengths[alive] += going
-        finished[alive] |= torch.isin(token, eos) & going
-        going = ~finished[alive]
-        left = int(going.sum())
-        if left == 0 or step == steps - 1:
+        token, logp = draw(prefixes.logits, at, uniform[going, step])
+        ids[going, step], logps[going, step] = token, logp
+        lengths[going] = step + 1
+        ended = torch.isin(token, eos)
+        finished[going] = ended
+        going, at, token = going[~ended], at[~ended], token[~ended]
+        if len(going) == 0 or step == steps - 1:
             break
-        if left <= KEEP * len(alive):
-            kept = going.nonzero()[:, 0]
-            state.keep(kept)
-            alive, token = alive[kept], token[kept]
-        state.advance(token)
+        pairs, at = (at * vocabulary + token).unique(return_inverse=True)
+        prefixes.extend(pairs // vocabulary, pairs % vocabulary)
     return Samples(ids, lengths, finished, logps)
 
 
-class _Decoding:
-    """A batch in the middle of its answers: cache, mask, and the logits (B, V) of the next token."""
+class _Prefixes:
+    """Distinct texts that answers have reached: cache, mask, and the logits (S, V) of the next token."""
 
-    def __init__(self, model: PreTrainedModel, prompts: Ids, which: torch.Tensor, steps: int) -> None:
-        distinct, repeat = which.unique(return_inverse=True)
-        prompt, mask = left_padded([prompts[int(i)] for i in distinct], pad_token(model))
+    def __init__(self, model: PreTrainedModel, prompts: Ids, steps: int) -> None:
+        prompt, mask = left_padded(prompts, pad_token(model))
         self.model: Any = model
         self.cache = DynamicCache(config=model.config)
         self.seen = prompt.shape[1]
         self.mask: torch.Tensor | None = None
-        self.offset = torch.zeros(
-            len(prompt), 1, dtype=torch.int64, device=model.device
-        )  # padding on the left
+        self.offset = torch.zeros(len(prompt), 1, dtype=torch.int64, device=model.device)  # left padding
         if mask is not None:
             answers = torch.ones(len(mask), steps, dtype=mask.dtype)
             self.mask = torch.cat([mask, answers], 1).to(model.device)
             self.offset = (self.seen - mask.sum(1, keepdim=True)).to(model.device)
         start = torch.arange(self.seen, device=model.device) - self.offset
         self._forward(prompt.to(model.device), start.clamp(min=0))
-        self.keep(repeat.to(model.device))
 
-    def keep(self, rows: torch.Tensor) -> None:
-        """Go on with these rows only; a row may be named more than once."""
-        self.cache.batch_select_indices(rows)
-        self.logits, self.offset = self.logits[rows], self.offset[rows]
-        self.mask = None if self.mask is None else self.mask[rows]
-
-    def advance(self, token: torch.Tensor) -> None:
-        """Read one more token (B,) in every row."""
+    def extend(self, parents: torch.Tensor, tokens: torch.Tensor) -> None:
+        """The prefixes from now on: those numbered `parents` (S,), each with one more token (S,)."""
+        count = len(self.offset)
+        if len(parents) != count or not torch.equal(parents, torch.arange(count, device=parents.device)):
+            self.cache.batch_select_indices(parents)
+            self.offset = self.offset[parents]
+            self.mask = None if self.mask is None else self.mask[parents]
         self.seen += 1
-        self._forward(token[:, None], self.seen - 1 - self.offset)
+        self._forward(tokens[:, None], self.seen - 1 - self.offset)
 
     def _forward(self, ids: torch.Tensor, positions: torch.Tensor) -> None:
-        self.logits = (
-            self.model(
-                input_ids=ids,
-                attention_mask=None if self.mask is None else self.mask[:, : self.seen],
-                position_ids=positions,
-                past_key_values=self.cache,
-                use_cache=True,
-                logits_to_keep=1,
-            )
-            .logits[:, -1]
-            .float()
+        outputs = self.model(
+            input_ids=ids,
+            attention_mask=None if self.mask is None else self.mask[:, : self.seen],
+            position_ids=positions,
+            past_key_values=self.cache,
+            use_cache=True,
+            logits_to_keep=1,
         )
+        self.logits = outputs.logits[:, -1].float()

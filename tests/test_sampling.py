@@ -68,22 +68,25 @@ def test_frequencies_are_the_models_probabilities() -> None:
     assert stats.chisquare(observed, wanted * observed.sum() / wanted.sum()).pvalue > 1e-3
 
 
-def test_a_row_depends_neither_on_its_neighbours_nor_on_dropping(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("batch", [80, 20, 7, 1])
+def test_an_answer_does_not_depend_on_the_others(batch: int) -> None:
+    """One at a time nothing is shared, padded or dropped."""
     model = tiny.policy()
-    whole = sampling.sample(model, PROMPTS, 20, 8, seeded(), batch=80)
-    monkeypatch.setattr(sampling, "KEEP", 0.0)
-    for batch in (80, 7):
-        other = sampling.sample(model, PROMPTS, 20, 8, seeded(), batch=batch)
-        assert other.tokens() == whole.tokens()
+    together = sampling.sample(model, PROMPTS, 20, 8, seeded(), batch=4 * 20)
+    apart = sampling.sample(model, PROMPTS, 20, 8, seeded(), batch=batch)
+    assert apart.tokens() == together.tokens()
+    assert apart.logps.numpy() == pytest.approx(together.logps.numpy(), abs=1e-4)
+    assert len({tuple(answer[:2]) for answer in together.tokens()}) < 60  # there was something to share
 
 
 def test_draw_inverts_the_cumulative_distribution() -> None:
-    logits = torch.tensor([[0.25, 0.0, 0.75]]).log().expand(4, 3)
-    token, logp = sampling.draw(logits, torch.tensor([0.0, 0.249, 0.25, 0.999], dtype=torch.float64))
-    assert token.tolist() == [0, 0, 2, 2]
-    assert logp.exp().tolist() == pytest.approx([0.25, 0.25, 0.75, 0.75])
+    logits = torch.tensor([[0.25, 0.0, 0.75], [0.0, 1.0, 0.0]]).log()
+    uniform = torch.tensor([0.0, 0.249, 0.25, 0.999, 0.5], dtype=torch.float64)
+    token, logp = sampling.draw(logits, torch.tensor([0, 0, 0, 0, 1]), uniform)
+    assert token.tolist() == [0, 0, 2, 2, 1]
+    assert logp.exp().tolist() == pytest.approx([0.25, 0.25, 0.75, 0.75, 1.0])
 
 
 def test_a_broken_policy_is_named() -> None:
     with pytest.raises(FloatingPointError, match="not finite"):
-        sampling.draw(torch.tensor([[0.0, float("nan")]]), torch.tensor([0.5], dtype=torch.float64))
+        sampling.draw(torch.tensor([[0.0, float("nan")]]), torch.tensor([0]), torch.tensor([0.5]).double())
