@@ -122,7 +122,9 @@ def kl_tie_aware(select: ArrayLike, n: ArrayLike) -> Floats:
     with np.errstate(divide="ignore", invalid="ignore"):
         terms = np.where(won > 0, won * np.log(won / (held / answers)[:, None]), 0.0)
     first = np.flatnonzero(below == 0)  # level of each prompt
-    return np.stack([np.add.reduceat(column[kind], first) for column in np.ascontiguousarray(terms.T)], axis=1)
+    return np.stack(
+        [np.add.reduceat(column[kind], first) for column in np.ascontiguousarray(terms.T)], axis=1
+    )
 
 
 def merge_levels(select: ArrayLike, tolerance: float) -> Floats:

@@ -96,13 +96,18 @@ class Curves:
         return Normalised(weights @ self.kl / total, curves)
 
     def by_question(self, name: str) -> Floats:
-        """(C, K): `name` of each question in normalised units, up to a constant of the run, for paired
-        tests.
+        """(C, K): `name` of each question up to a constant of the run, for paired tests.
+
+        Gold and its parts are in SDs of gold. The proxy is in its own SDs within a prompt, not on gold's
+        scale: that turns it round where a bad reward model's slope is negative.
         """
-        sd, slope = self.scale(np.ones(len(self.questions)))
+        ones = np.ones(len(self.questions))
+        if name == "proxy":
+            return self.values[name] / np.sqrt(_mean(self.initial.proxy_variance, ones))
+        sd, _ = self.scale(ones)
         if name == "well_formed_content":
             return _linearised_ratio(self.values["well_formed_content"], self.values["well_formed"]) / sd
-        return self.values[name] * (slope / sd if name == "proxy" else 1 / sd)
+        return self.values[name] / sd
 
 
 def best_of_n_curves(rows: pa.Table) -> Curves:

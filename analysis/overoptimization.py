@@ -17,11 +17,16 @@ from analysis.turnover import Turnover, halves, standard_error, turnover
 
 Floats = NDArray[np.float64]
 
-GOLD_SDS, PROXY_UNITS = "SDs of gold on the initial policy", "SDs of gold, by the proxy's within-prompt slope"
-TURNS = {  # claim -> (number of the curves, what it is called)
-    "gold_turns": ("gold", "gold"),
-    "content_turns": ("content", "gold.content"),
-    "well_formed_turns": ("well_formed_content", "content of well-formed answers"),
+GOLD_SDS, PROXY_SDS = "SDs of gold on the initial policy", "SDs of the proxy within a prompt, initial policy"
+TURNS = {  # claim -> number of the curves, what it is called, what it is called where gold has no parts, heading
+    "gold_turns": ("gold", "gold", "gold", "gold turns"),
+    "content_turns": ("content", "gold.content", "", "content turns"),
+    "well_formed_turns": (
+        "well_formed_content",
+        "gold.content of well-formed answers",
+        "gold of finished answers",
+        "well-formed turns",
+    ),
 }
 
 
@@ -49,11 +54,10 @@ def split(arm: Arm) -> NDArray[np.bool_]:
 def _turns(arm: Arm, limits: Thresholds) -> list[Claim]:
     end = "the largest n claimed, N/2" if arm.method == BEST_OF_N else "the last checkpoint"
     found = []
-    for name, (number, called) in TURNS.items():
-        if number not in arm.curves[0].values:
+    for name, (number, with_parts, without_parts, topic) in TURNS.items():
+        called = with_parts if "content" in arm.curves[0].values else without_parts
+        if not called:
             continue
-        if number == "well_formed_content" and "content" not in arm.curves[0].values:
-            called = "gold of finished answers"  # gold is a trained model and has no parts
         result = turnover(arm.stacked(number), split(arm))
         sentence = f"{arm.title}: {called} falls from its peak to {end}"
         found.append(
@@ -63,7 +67,7 @@ def _turns(arm: Arm, limits: Thresholds) -> list[Claim]:
                 result.se,
                 limits[name],
                 arm.questions,
-                topic=f"{called} turns",
+                topic=topic,
                 **_about(arm),
                 unit=GOLD_SDS,
             )
@@ -87,7 +91,7 @@ def _proxy(arm: Arm, limits: Thresholds) -> list[Claim]:
             arm.questions,
             topic="proxy rises",
             **_about(arm),
-            unit=PROXY_UNITS,
+            unit=PROXY_SDS,
             by_construction=best_of_n,
         )
     ]
@@ -103,9 +107,9 @@ def _proxy(arm: Arm, limits: Thresholds) -> list[Claim]:
             standard_error(past, half),
             limits["proxy_rises_past_peak"],
             arm.questions,
-            topic="proxy rises past gold's peak",
+            topic="proxy rises past peak",
             **_about(arm),
-            unit=PROXY_UNITS,
+            unit=PROXY_SDS,
         )
     )
     return found

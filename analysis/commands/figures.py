@@ -14,6 +14,8 @@ from analysis.figures import available
 if TYPE_CHECKING:
     from types import ModuleType
 
+    from rich.console import Console
+
     from analysis.claims import Claim
     from rlhf_lab.records import Run
 
@@ -86,46 +88,57 @@ def _missing(runs: Sequence[Run]) -> str:
 
 
 def _say(name: str, claims: Sequence[Claim], paths: Sequence[Path]) -> None:
-    """One row per subject, one column per topic; then the count, and where the files are."""
+    """A table a method, one row per reward model; what is said of all its runs; the count; where the files
+    are.
+    """
     from rich.console import Console
-    from rich.table import Table
 
-    console = Console()
-    topics = list(dict.fromkeys(claim.topic for claim in claims if not claim.by_construction))
-    for group in _groups(claims):
-        columns = [topic for topic in topics if any(claim.topic == topic for claim in group)]
-        table = Table(title=f"{name}: claims", title_justify="left", box=None, pad_edge=False)
-        for heading in ("", *columns):
-            table.add_column(heading, overflow="fold")
-        for subject in dict.fromkeys(claim.subject for claim in group):
-            of = {claim.topic: claim for claim in group if claim.subject == subject}
-            table.add_row(subject, *(_cell(of[topic]) if topic in of else "" for topic in columns))
-        console.print(table)
-    held = [claim for claim in claims if claim.by_construction]
-    counts = {state: sum(c.state == state and not c.by_construction for c in claims) for state in STYLES}
+    console = Console(highlight=False)
+    console.print(f"[bold]{name}[/]")
+    counted = [claim for claim in claims if not claim.by_construction]
+    for title in dict.fromkeys(_title(claim)[0] for claim in counted):
+        _say_method(console, title, [claim for claim in counted if _title(claim)[0] == title])
+    counts = {state: sum(claim.state == state for claim in counted) for state in STYLES}
+    held = len(claims) - len(counted)
     console.print(
         ", ".join(f"{count} {state}" for state, count in counts.items())
-        + (f"; {len(held)} more hold by construction and are not counted" if held else "")
+        + (f"; {held} more hold by construction and are not counted" if held else "")
     )
-    if any(claim.conditional for claim in claims):
+    if any(claim.conditional for claim in counted):
         console.print("* conditional on the replicates: fewer than five")
     console.print(f"{paths[0].parent}: " + " ".join(path.name for path in paths), soft_wrap=True)
 
 
-def _groups(claims: Sequence[Claim]) -> list[list[Claim]]:
-    """Claims that are counted, those about an arm ("method, reward model") apart from those about a whole
-    method.
-    """
-    counted = [claim for claim in claims if not claim.by_construction]
-    sides = ([c for c in counted if ", " in c.subject], [c for c in counted if ", " not in c.subject])
-    return [side for side in sides if side]
+def _title(claim: Claim) -> tuple[str, str]:
+    """What a claim is about: a method, and which reward model ("" for all of the method's runs)."""
+    method, _, label = claim.subject.partition(", ")
+    return method, label
+
+
+def _say_method(console: Console, title: str, claims: Sequence[Claim]) -> None:
+    from rich.table import Table
+
+    single = [claim for claim in claims if _title(claim)[1]]
+    topics = list(dict.fromkeys(claim.topic for claim in single))
+    if topics:
+        table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+        for heading in (title, *topics):
+            table.add_column(heading, vertical="bottom", overflow="fold")
+        for label in dict.fromkeys(_title(claim)[1] for claim in single):
+            of = {claim.topic: claim for claim in single if _title(claim)[1] == label}
+            table.add_row(label, *(_cell(of[topic]) if topic in of else "" for topic in topics))
+        console.print(table)
+    for claim in claims:
+        if not _title(claim)[1]:
+            console.print(f"{claim.claim}: {_cell(claim).replace(chr(10), ' ')}", soft_wrap=True)
+    console.print()
 
 
 def _cell(claim: Claim) -> str:
     style = STYLES[claim.state]
     star = "*" if claim.conditional else ""
     half = (claim.interval.hi - claim.interval.lo) / 2
-    return f"[{style}]{claim.state}[/] {claim.measured:.2f} ± {half:.2f}{star}"
+    return f"[{style}]{claim.state}[/]\n{claim.measured:.2f}±{half:.2f}{star}"
 
 
 def _unknown(name: str, names: list[str]) -> str:

@@ -1,7 +1,8 @@
 """A store as a sweep leaves it, written in a moment: a world where it is known what the figure must show.
 
-Gold is content plus form. Every answer has a trait `h` that the proxy likes; content gains a little from it and loses its
-square, so content turns under best-of-n and under a policy that drifts along `h`, sooner against a small reward model.
+Gold is content plus form. Every answer has a trait `h` that the proxy likes; content gains a little from it
+and loses its square, so content turns under best-of-n and under a policy that drifts along `h`, sooner
+against a small reward model.
 """
 
 from __future__ import annotations
@@ -54,7 +55,12 @@ def write_store(root: Path, sweep: Sweep, unmade: frozenset[int] = frozenset()) 
         rows.append({"overrides": overrides, "choices": choices, "key": key, "config": config(job, sweep)})
         if number not in unmade:
             _write_run(root, key, job, sweep, np.random.default_rng([number, 7]))
-    record = {"name": sweep.name, "command": f"rlhf-lab +sweeps={sweep.name}", "created": "2026-01-01", "jobs": rows}
+    record = {
+        "name": sweep.name,
+        "command": f"rlhf-lab +sweeps={sweep.name}",
+        "created": "2026-01-01",
+        "jobs": rows,
+    }
     path = root / "sweeps" / sweep.name / "20260101T000000.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(record))
@@ -77,7 +83,10 @@ def config(job: Job, sweep: Sweep) -> dict:
     hidden = SIZES[job.rm]
     return {
         "task": {"seed": 0},
-        "rm": {"seed": job.seed, "model": {"hidden": hidden, "layers": 2, "intermediate": 2 * hidden, "seed": 0}},
+        "rm": {
+            "seed": job.seed,
+            "model": {"hidden": hidden, "layers": 2, "intermediate": 2 * hidden, "seed": 0},
+        },
         "preferences": {"pairs": job.pairs, "seed": job.seed},
         "labeler": {"rate": job.rate} if job.rate else {},
         "policy": policy,
@@ -117,14 +126,21 @@ def _ppo(job: Job, sweep: Sweep, rng: np.random.Generator) -> tuple[dict, dict]:
 
 
 def _rows(
-    prompt: np.ndarray, checkpoint: np.ndarray, shift: np.ndarray, job: Job, sweep: Sweep, rng: np.random.Generator
+    prompt: np.ndarray,
+    checkpoint: np.ndarray,
+    shift: np.ndarray,
+    job: Job,
+    sweep: Sweep,
+    rng: np.random.Generator,
 ) -> tuple[dict, dict]:
     question = prompt // sweep.framings
     capacity = np.log2(SIZES[job.rm]) / 7
     known = np.random.default_rng(1).beta(1, 1, sweep.questions)
     drift = 1.0 if job.rate else 0.0
     h = rng.normal(size=len(prompt)) + shift * (1 - drift)
-    right = rng.random(len(prompt)) < np.clip(known[question] + (0.1 - 0.03 * shift) * shift * (1 - drift), 0, 1)
+    right = rng.random(len(prompt)) < np.clip(
+        known[question] + (0.1 - 0.03 * shift) * shift * (1 - drift), 0, 1
+    )
     damage = {250: 0.35}.get(job.pairs, 0.22 - 0.13 * capacity)
     content = 2.5 * right + 0.6 * h - damage * np.abs(h) ** 2.0
     form = -(rng.random(len(prompt)) < 0.03 + 0.02 * shift).astype(float)

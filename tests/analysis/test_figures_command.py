@@ -1,0 +1,146 @@
+import contextlib
+import io
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from fake_store import Sweep, write_store
+
+from analysis.commands.figures import main
+from analysis.figures import available
+
+SMALL = Sweep(questions=40, answers=32, checkpoints=10)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("store")
+    write_store(root, SMALL)
+    return root
+
+
+@pytest.fixture(scope="module")
+def drawn(store: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The folder of the figure, and what the command printed."""
+    out = tmp_path_factory.mktemp("figures")
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        assert main(["quickstart", "--store", str(store), "--out", str(out)]) == 0
+    return out, printed.getvalue()
+
+
+def test_writes_the_five_files(drawn: tuple[Path, str]) -> None:
+    out, _ = drawn
+    names = {"png", "pdf", "csv", "fits.csv", "claims.json"}
+    assert {path.name for path in out.iterdir()} == {f"quickstart.{name}" for name in names}
+    assert (out / "quickstart.png").read_bytes()[:4] == b"\x89PNG"
+    assert (out / "quickstart.pdf").stat().st_size > 5000
+    table, fits = pd.read_csv(out / "quickstart.csv"), pd.read_csv(out / "quickstart.fits.csv")
+    assert (table["figure"] == "quickstart").all() and set(table["method"]) == {"bon", "ppo"}
+    assert {"parameter", "estimate", "lo", "hi", "n", "replicates", "form", "rmse"} <= set(fits)
+
+
+def test_prints_every_claim_as_it_came_out(drawn: tuple[Path, str]) -> None:
+    out, printed = drawn
+    claims = json.loads((out / "quickstart.claims.json").read_text())
+    states = [claim["met"] for claim in claims if not claim["by_construction"]]
+    assert set(states) == {True, False, None}
+    for state, word in ((True, "met"), (False, "not met"), (None, "undecided")):
+        assert f"{states.count(state)} {word}" in printed
+    assert "3 more hold by construction" in printed and "quickstart.claims.json" in printed
+
+
+def test_the_numbers_are_the_same_again(store: Path, drawn: tuple[Path, str], tmp_path: Path) -> None:
+    assert main(["quickstart", "--store", str(store), "--out", str(tmp_path)]) == 0
+    for name in ("quickstart.csv", "quickstart.fits.csv", "quickstart.claims.json"):
+        assert (tmp_path / name).read_bytes() == (drawn[0] / name).read_bytes()
+
+
+def test_a_figure_of_another_sweep(store: Path, tmp_path: Path) -> None:
+    assert main(["gao2022_fig1", "--sweep", "quickstart", "--store", str(store), "--out", str(tmp_path)]) == 0
+    assert (tmp_path / "gao2022_fig1.png").is_file()
+
+
+def test_by_default_what_has_been_run(
+    store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--store", str(store), "--out", str(tmp_path)]) == 0
+    assert {path.name.partition(".")[0] for path in tmp_path.iterdir()} == {"quickstart"}
+    assert "hh_harmless" in capsys.readouterr().err
+
+
+def test_gold_without_parts(tmp_path: Path) -> None:
+    write_store(
+        tmp_path,
+        Sweep(name="hh_harmless", parts=False, few_pairs=False, questions=40, answers=32, framings=1),
+    )
+    assert main(["hh_harmless", "--store", str(tmp_path), "--out", str(tmp_path / "out")]) == 0
+    claims = json.loads((tmp_path / "out" / "hh_harmless.claims.json").read_text())
+    topics = {claim["topic"] for claim in claims}
+    assert any("gold of finished answers" in claim["claim"] for claim in claims)
+    assert "content turns" not in topics and "well-formed turns" in topics
+    assert "content" not in pd.read_csv(tmp_path / "out" / "hh_harmless.csv")
+
+
+def test_missing_runs_are_named_with_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_store(tmp_path, SMALL, unmade=frozenset({1}))
+    assert main(["quickstart", "--store", str(tmp_path), "--out", str(tmp_path / "out")]) == 0
+    error = capsys.readouterr().err
+    assert "without 1 of 11 runs" in error and "policy=bon rm=3k rm.seed=1" in error
+    assert "rlhf-lab +sweeps=quickstart" in error
+
+
+def test_nothing_made_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_store(tmp_path, SMALL, unmade=frozenset(range(11)))
+    assert main(["quickstart", "--store", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert (
+        "best-of-n and PPO" in error
+        and "rlhf-lab +sweeps=quickstart" in error
+        and not (tmp_path / "out").exists()
+    )
+
+
+def test_never_started(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["quickstart"], []):
+        assert main([*arguments, "--store", str(tmp_path)]) == 2
+        assert "rlhf-lab +sweeps=quickstart" in capsys.readouterr().err
+
+
+def test_a_misspelt_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["quikstart"]) == 2
+    assert "did you mean quickstart?" in capsys.readouterr().err
+
+
+def test_a_sweep_that_no_figure_reads(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--sweep", "mine", "--store", str(store)]) == 2
+    assert "name one" in capsys.readouterr().err
+
+
+def test_help_is_quick_and_lists_every_figure() -> None:
+    start = time.perf_counter()
+    command = "import sys; from analysis.commands.figures import main; sys.argv[0]='x'; main(['--help'])"
+    done = subprocess.run([sys.executable, "-X", "importtime", "-c", command], capture_output=True, text=True)
+    assert time.perf_counter() - start < 5  # a loaded machine; what counts is what is not imported:
+    assert not any(name in done.stderr for name in ("numpy", "pandas", "matplotlib", "pyarrow"))
+    assert done.returncode == 0 and all(name in done.stdout for name in available())
+    assert {"gao2022_fig1", "quickstart", "hh_harmless"} <= set(available())
+
+
+def test_figures_of_other_packages(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "visitors.py").write_text(
+        "from analysis.figures.gao2022_fig1 import make\nNAME = 'visitors'\nSWEEPS = ('quickstart',)\n"
+    )
+    folder = tmp_path / "visitors-1.0.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: visitors\nVersion: 1.0\n")
+    (folder / "entry_points.txt").write_text("[rlhf_lab.figures]\nvisitors = visitors\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert "visitors" in available()
+    assert main(["visitors", "--store", str(store), "--out", str(tmp_path / "out")]) == 0
+    assert (tmp_path / "out" / "visitors.csv").is_file()

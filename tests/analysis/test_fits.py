@@ -1,0 +1,153 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from analysis import fits
+from analysis.fits import Form, bootstrap, fit, peak, predict
+from analysis.resampling import Resample
+
+DIGITISED = json.loads((Path(__file__).parents[1] / "data" / "gao2022_fig1_digitised.json").read_text())
+BON_FIG3 = {  # alpha, beta of Figure 3 of 2210.10760 (papers.md, section 2)
+    "3M": (0.490, 0.120),
+    "12M": (0.513, 0.120),
+    "25M": (0.558, 0.115),
+    "42M": (0.548, 0.111),
+    "85M": (0.599, 0.106),
+    "300M": (0.633, 0.0995),
+    "680M": (0.649, 0.098),
+    "1.2B": (0.653, 0.0965),
+    "3B": (0.662, 0.090),
+}
+
+
+def points(method: str, size: str) -> tuple[np.ndarray, np.ndarray]:
+    """The digitised curve where section 1.6 fits it: 0 < KL <= 6 for best-of-n, d > 1 for RL."""
+    d, gold = np.array(DIGITISED[method][size]).T
+    keep = (d > 0) & (d**2 <= 6) if method == "bon" else d > 1
+    return d[keep], gold[keep]
+
+
+@pytest.mark.parametrize("size", BON_FIG3)
+def test_refit_of_the_published_best_of_n_curves(size: str) -> None:
+    found = fit("bon", *points("bon", size))
+    alpha, beta = BON_FIG3[size]
+    assert found.alpha == pytest.approx(alpha, abs=0.006) and found.beta == pytest.approx(beta, abs=0.003)
+    assert found.rmse < 0.011
+
+
+def test_the_wrong_form_fits_the_published_curves_worse() -> None:
+    def ratios(method: Form, wrong: Form) -> list[float]:
+        return [fit(wrong, *points(method, s)).rmse / fit(method, *points(method, s)).rmse for s in BON_FIG3]
+
+    bon, rl = ratios("bon", "rl"), ratios("rl", "bon")
+    assert np.median(bon) >= 2 and min(bon) >= 1.9
+    assert min(rl) >= 2.5
+    assert all(0.011 <= round(fit("rl", *points("rl", size)).rmse, 3) <= 0.022 for size in BON_FIG3)
+
+
+@pytest.mark.parametrize("form", fits.FORMS)
+def test_recovers_its_own_coefficients(form: Form) -> None:
+    d = np.linspace(0.2, 4, 12)
+    found = fit(form, d, predict(form, 0.5, 0.11, d))
+    assert (found.alpha, found.beta, found.rmse) == pytest.approx((0.5, 0.11, 0), abs=1e-12)
+
+
+def test_peaks_by_hand() -> None:
+    assert peak("bon", 0.49, 0.12) == pytest.approx((0.49 / 0.24, 0.49**2 / 0.48))
+    assert peak("rl", 0.384, 0.175) == pytest.approx(
+        (np.exp(0.384 / 0.175 - 1), 0.175 * np.exp(0.384 / 0.175 - 1))
+    )
+    assert peak("rl", 0.384, 0.175)[0] ** 2 == pytest.approx(11, abs=0.5)  # the table of section 2
+
+
+@pytest.mark.parametrize(
+    ("form", "alpha", "beta"), [("bon", 0.5, -0.1), ("bon", -0.5, 0.1), ("rl", 0.5, 0.0)]
+)
+def test_no_interior_peak_is_nan(form: Form, alpha: float, beta: float) -> None:
+    assert np.isnan(peak(form, alpha, beta)).all()
+
+
+def test_weights_count() -> None:
+    d, gold = np.array([1.0, 2.0, 3.0]), np.array([0.4, 0.5, 5.0])
+    weighted = fit("bon", d, gold, se=[0.01, 0.01, 100.0])
+    assert predict("bon", weighted.alpha, weighted.beta, d[:2]) == pytest.approx(gold[:2], abs=1e-4)
+
+
+def test_covariance_is_the_spread_of_refits() -> None:
+    rng = np.random.default_rng(0)
+    d = np.linspace(0.5, 3, 20)
+    refits = [
+        fit("bon", d, predict("bon", 0.5, 0.1, d) + rng.normal(0, 0.05, 20), np.full(20, 0.05))
+        for _ in range(2000)
+    ]
+    spread = np.cov([[one.alpha, one.beta] for one in refits], rowvar=False)
+    assert refits[0].cov == pytest.approx(spread, rel=0.12)
+
+
+@pytest.mark.parametrize(
+    ("form", "d", "message"),
+    [("rl", [0.0, 1, 2], "initial policy"), ("bon", [1.0], "two points"), ("odd", [1.0, 2], "one of")],
+)
+def test_points_that_cannot_be_fitted(form: Form, d: list[float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        fit(form, d, np.ones(len(d)))
+
+
+def world(replicates: int, questions: int, rng: np.random.Generator) -> fits.Curve:
+    """Curves whose level differs by question and whose slope differs by replicate."""
+    d = np.linspace(0.5, 2.5, 8)
+    slopes = 0.6 + 0.05 * rng.normal(size=replicates)
+    noise = 0.3 * rng.normal(size=(questions, 1)) * d
+
+    def curve(resample: Resample) -> tuple[np.ndarray, np.ndarray]:
+        weights = resample.questions(questions)
+        level = weights @ noise / weights.sum()
+        return np.tile(d, len(resample.replicates)), np.concatenate(
+            [predict("bon", slopes[index], 0.1, d) + level for index in resample.replicates]
+        )
+
+    return curve
+
+
+def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
+    hits = 0
+    for seed in range(80):
+        rng = np.random.default_rng(seed)
+        found = bootstrap("bon", world(8, 60, rng), 8, rng, 80)
+        hits += found.intervals["alpha"].lo <= 0.6 <= found.intervals["alpha"].hi
+    assert 0.84 <= hits / 80 <= 0.99
+
+
+def test_few_replicates_are_kept_and_the_result_says_so() -> None:
+    rng = np.random.default_rng(0)
+    few, many = (bootstrap("bon", world(r, 60, rng), r, np.random.default_rng(1), 50) for r in (4, 5))
+    assert few.conditional and not many.conditional
+    seen: list[Resample] = []
+
+    def watched(resample: Resample) -> tuple[np.ndarray, np.ndarray]:
+        seen.append(resample)
+        return np.array([1.0, 2.0, 3.0]), np.array([0.3, 0.5, 0.4])
+
+    bootstrap("bon", watched, 4, rng, 20)
+    assert all(list(resample.replicates) == [0, 1, 2, 3] for resample in seen)
+    bootstrap("bon", watched, 5, rng, 20)
+    assert any(len(set(resample.replicates)) < 5 for resample in seen)
+
+
+def test_a_peak_that_some_draws_lack_has_no_upper_bound() -> None:
+    calls = iter(range(100))
+
+    def curve(_: Resample) -> tuple[np.ndarray, np.ndarray]:
+        d = np.linspace(0.5, 2, 5)
+        return d, predict("bon", 0.5, 0.1 if next(calls) % 3 else -0.1, d)
+
+    found = bootstrap("bon", curve, 1, np.random.default_rng(0), 60)
+    assert found.intervals["peak_d"].hi == float("inf") and found.intervals["peak_d"].lo == pytest.approx(2.5)
+
+
+def test_the_same_generator_gives_the_same_intervals() -> None:
+    curve = world(5, 30, np.random.default_rng(0))
+    first, second = (bootstrap("bon", curve, 5, np.random.default_rng(7), 30).intervals for _ in range(2))
+    assert first == second

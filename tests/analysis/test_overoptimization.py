@@ -1,0 +1,173 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fake_store import Sweep, write_store
+
+from analysis.arms import CONTROL, FEW_PAIRS, MAIN, Study, study
+from analysis.claims import Claim, thresholds
+from analysis.curves import Curves, Initial
+from analysis.overoptimization import claims, loss_at, size_order, spearman
+from analysis.tables import fits_table, points_table
+from rlhf_lab.records import MissingRuns, runs
+
+LIMITS = thresholds("gao2022_fig1")
+
+
+@pytest.fixture(scope="module")
+def read(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    root = tmp_path_factory.mktemp("store")
+    write_store(root, Sweep())
+    return study(runs("quickstart", root))
+
+
+def found(read: Study, subject: str, topic: str) -> Claim:
+    return next(claim for claim in claims(read, LIMITS) if (claim.subject, claim.topic) == (subject, topic))
+
+
+def test_runs_that_differ_in_seeds_only_are_replicates(read: Study) -> None:
+    arms = {(arm.method, arm.label): (arm.kind, len(arm.curves)) for arm in read.arms}
+    assert arms == {
+        ("bon", "3k"): (MAIN, 2),
+        ("bon", "25k"): (MAIN, 2),
+        ("bon", "3k, 250 pairs"): (FEW_PAIRS, 1),
+        ("ppo", "3k"): (MAIN, 2),
+        ("ppo", "25k"): (MAIN, 2),
+        ("ppo", "3k, 250 pairs"): (FEW_PAIRS, 1),
+        ("ppo", "3k, coin-flip labels"): (CONTROL, 1),
+    }
+    assert [arm.label for arm in read.of("bon")] == ["3k", "25k", "3k, 250 pairs"]
+    assert read.of("ppo", MAIN)[0].parameters == 2 * (4 * 16**2 + 3 * 16 * 32)
+
+
+def test_a_policy_is_scaled_by_best_of_n_of_its_own_reward_model(read: Study) -> None:
+    for label in ("3k", "25k", "3k, 250 pairs"):
+        bon, ppo = (next(arm for arm in read.of(method) if arm.label == label) for method in ("bon", "ppo"))
+        for one, other in zip(bon.curves, ppo.curves, strict=True):
+            assert one.scale(np.ones(64)) == pytest.approx(other.scale(np.ones(64)))
+
+
+def test_few_pairs_turn_where_the_plain_reward_model_does_not(read: Study) -> None:
+    assert found(read, "best-of-n, 3k, 250 pairs", "gold turns").met is True
+    assert found(read, "best-of-n, 3k, 250 pairs", "content turns").met is True
+    assert found(read, "best-of-n, 25k", "gold turns").met is False
+
+
+def test_policies_turn_and_lose_more_than_the_drift_control(read: Study) -> None:
+    for topic in ("gold turns", "proxy rises", "proxy rises past peak", "loss beyond drift"):
+        assert found(read, "PPO, 3k", topic).met is True, topic
+    subjects = {claim.subject for claim in claims(read, LIMITS)}
+    assert not any("coin-flip" in subject for subject in subjects)
+
+
+def test_what_holds_by_construction_is_marked(read: Study) -> None:
+    marked = [claim for claim in claims(read, LIMITS) if claim.by_construction]
+    assert {claim.topic for claim in marked} == {"proxy rises"} and len(marked) == 3
+    assert all(claim.subject.startswith("best-of-n") for claim in marked)
+
+
+def test_two_replicates_establish_no_order_of_sizes(read: Study) -> None:
+    claim = found(read, "best-of-n", "size order")
+    assert claim.met is None and claim.conditional and claim.replicates == 2 and claim.measured > 0.8
+
+
+def test_five_replicates_of_three_sizes_do(tmp_path: Path) -> None:
+    sweep = Sweep(rms=("1k", "25k", "600k"), replicates=5, ppo_replicates=1, few_pairs=False, control=False)
+    write_store(tmp_path, replace(sweep, answers=48))
+    read = study(runs("quickstart", tmp_path))
+    claim = found(read, "best-of-n", "size order")
+    assert claim.met is True and not claim.conditional and claim.n == 15
+    assert found(read, "PPO", "size order").met is None
+
+
+def test_shuffled_sizes_have_no_order(read: Study) -> None:
+    arms = read.of("bon", MAIN)
+    swapped = [replace(arm, parameters=-arm.parameters) for arm in arms]
+    assert size_order(swapped).rho == pytest.approx(-size_order(arms).rho)
+
+
+def test_spearman_with_ties_by_hand() -> None:
+    first, second = np.array([1.0, 1, 2, 2]), np.array([[1.0, 2, 3, 4], [4, 3, 2, 1], [1, 3, 2, 4]])
+    # ranks .5 .5 2.5 2.5 against 0 1 2 3: 4 / sqrt(4 * 5)
+    assert spearman(first, second) == pytest.approx([4 / 20**0.5, -4 / 20**0.5, 2 / 20**0.5])
+
+
+def test_loss_at_equal_kl_is_interpolated_in_d() -> None:
+    questions = np.arange(4)
+    gold = np.tile([0.0, 2.0, 1.0, -3.0], (4, 1))
+    start = Initial(questions, np.zeros(4), np.ones(4), np.ones(4), np.ones(4))
+    kl = np.tile([0.0, 1.0, 4.0, 9.0], (4, 1))
+    curves = Curves(questions, np.arange(4), kl, np.ones(4, bool), {"gold": gold, "proxy": gold}, start)
+    half = np.array([True, False, True, False])
+    # d = 2.5 lies half way from 1 to -3
+    assert loss_at(_with_shape(curves), 6.25, half) == pytest.approx(np.full(4, 2.0 - -1.0))
+    assert loss_at(_with_shape(curves), 9.0, half) == pytest.approx(np.full(4, 5.0))
+
+
+def _with_shape(curves: Curves) -> Curves:
+    whole = np.ones_like(curves.kl)
+    return replace(curves, values={**curves.values, "well_formed": whole, "well_formed_content": whole})
+
+
+def test_bands_hold_the_curve_and_replicates_are_there(read: Study) -> None:
+    table = points_table(read)
+    mean = table[table["curve"] == "mean"]
+    assert ((mean["gold_lo"] <= mean["gold"] + 1e-12) & (mean["gold"] <= mean["gold_hi"] + 1e-12)).all()
+    assert mean.groupby(["method", "label"]).ngroups == 7
+    assert table[table["curve"] == "replicate"].groupby(["method", "label", "replicate"]).ngroups == 11
+    bon = table[table["method"] == "bon"]
+    assert (bon["kl"] <= bon["kl_bound"] + 1e-9).all() and bon["n_or_step"].max() == 32
+    assert table.loc[table["method"] == "ppo", "kl_bound"].isna().all()
+
+
+def test_the_band_is_the_bootstrap_s(read: Study) -> None:
+    """One replicate: the band of raw gold is the clustered standard error, up to the noise of the scales."""
+    arm = next(arm for arm in read.of("bon") if arm.kind == FEW_PAIRS)
+    drops = arm.stacked("gold")[0]
+    by_hand = (drops[:, -1] - drops[:, 0]).std(ddof=1) / 8
+    table = points_table(read)
+    last = table[
+        (table["label"] == arm.label) & (table["method"] == "bon") & (table["curve"] == "mean")
+    ].iloc[-1]
+    assert last["gold_se"] == pytest.approx(by_hand, rel=0.2)
+
+
+def test_fits_of_both_forms_on_both_axes(read: Study) -> None:
+    table = fits_table(read)
+    one = table[(table["method"] == "bon") & (table["label"] == "3k, 250 pairs")]
+    assert set(zip(one["x"], one["form"], strict=True)) == {
+        ("tie-aware", "bon"),
+        ("tie-aware", "rl"),
+        ("bound", "bon"),
+        ("bound", "rl"),
+        ("tie-aware", "observed"),
+    }
+    best = one[(one["x"] == "tie-aware") & (one["best_form"] == True)]  # noqa: E712
+    assert set(best["form"]) == {"bon"}
+    beta = best.set_index("parameter").loc["beta"]
+    assert 0 < beta["lo"] < beta["estimate"] < beta["hi"] and beta["n"] == 64
+    assert (table["note"].str.contains("conditional")).all()
+
+
+def test_a_curve_that_ends_at_its_peak_says_at_least(read: Study) -> None:
+    table = fits_table(read)
+    observed = table[(table["form"] == "observed") & (table["parameter"] == "peak_kl")].set_index(
+        ["method", "label"]
+    )
+    assert observed.loc[("bon", "25k"), "note"].startswith("at least this")
+    assert not observed.loc[("bon", "3k, 250 pairs"), "note"].startswith("at least this")
+
+
+def test_a_policy_that_hardly_moves_is_not_fitted(tmp_path: Path) -> None:
+    sweep = Sweep(checkpoints=4, few_pairs=False, control=False, rms=("3k",), replicates=1, ppo_replicates=1)
+    write_store(tmp_path, sweep)
+    table = fits_table(study(runs("quickstart", tmp_path)))
+    ppo = table[(table["method"] == "ppo") & (table["form"] == "rl")]
+    assert ppo["estimate"].isna().all() and ppo["note"].str.contains("fewer than 4 points").all()
+
+
+def test_a_method_without_a_run_is_missing(tmp_path: Path) -> None:
+    write_store(tmp_path, Sweep(), unmade=frozenset(range(4)) | {8})
+    with pytest.raises(MissingRuns, match=r"no run of best-of-n is made \(6 of 11"):
+        study(runs("quickstart", tmp_path))

@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+
+from analysis.resampling import (
+    Resample,
+    cluster_means,
+    mean_and_se,
+    original,
+    paired_difference,
+    percentile_interval,
+    resamples,
+    wilson,
+)
+
+
+def test_a_draw_of_questions_is_the_same_for_every_replicate() -> None:
+    draw = resamples(2, np.random.default_rng(0), 1)[0]
+    assert (draw.questions(50) == draw.questions(50)).all()
+    assert draw.questions(50).sum() == 50 and draw.questions(50).max() > 1
+
+
+def test_the_original_takes_everything_once() -> None:
+    assert (original(3).questions(4) == 1).all() and list(original(3).replicates) == [0, 1, 2]
+
+
+def test_bootstrap_of_a_mean_has_the_clustered_standard_error() -> None:
+    values = np.random.default_rng(0).normal(size=200)
+    draws = resamples(1, np.random.default_rng(1), 2000)
+    means = [draw.questions(200) @ values / 200 for draw in draws]
+    _, se = mean_and_se(values)
+    assert np.std(means) == pytest.approx(float(se), rel=0.06)
+    lo, hi = percentile_interval(means)
+    assert (hi - lo) / 2 == pytest.approx(1.96 * se, rel=0.08)
+
+
+def test_percentiles_of_infinite_draws() -> None:
+    assert percentile_interval([1.0] * 90 + [float("inf")] * 10) == (1.0, float("inf"))
+
+
+def test_pairs_cancel_what_questions_share() -> None:
+    rng = np.random.default_rng(0)
+    level = 10 * rng.normal(size=300)
+    first, second = level + 0.5 + 0.1 * rng.normal(size=300), level + 0.1 * rng.normal(size=300)
+    mean, se = paired_difference(first, second)
+    assert mean == pytest.approx(0.5, abs=0.03) and se == pytest.approx(0.1 * np.sqrt(2 / 300), rel=0.15)
+
+
+def test_one_question_has_no_standard_error() -> None:
+    assert np.isnan(mean_and_se([[1.0, 2.0]])[1]).all()
+
+
+def test_cluster_means_in_ascending_order() -> None:
+    assert cluster_means([[1.0], [5.0], [3.0]], [7, 2, 7]) == pytest.approx(np.array([[5.0], [2.0]]))
+
+
+def test_wilson_by_hand() -> None:
+    assert wilson(0, 200) == pytest.approx((0.0, 0.01885), abs=1e-4)
+    assert wilson(10, 20) == pytest.approx((0.2993, 0.7007), abs=1e-4)
+    assert np.isnan(wilson(0, 0)).all()
+
+
+def test_seed_none_and_a_seed_differ() -> None:
+    assert (Resample(np.arange(1), 3).questions(30) != Resample(np.arange(1), None).questions(30)).any()
