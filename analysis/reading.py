@@ -1,4 +1,4 @@
-"""What a person looks at in one run: how far gold rose and when, and the same prompts' answers along the way."""
+"""What a person looks at in one run: how far gold rose, and the same prompts' answers on the way."""
 
 from __future__ import annotations
 
@@ -58,8 +58,7 @@ def course(run: Run) -> Course:
 def answers(run: Run, prompts: int) -> dict[str, list[Answer]]:
     """Question -> its answer at the start, at gold's peak and at the end, for evenly spread prompts."""
     found = course(run)
-    names = [name for name in ("prompt_id", "checkpoint", "text", "gold", "proxy", "kl")]
-    rows = run.rows(names)
+    rows = run.rows(("prompt_id", "checkpoint", "text", "gold", "proxy", "kl"))
     prompt = rows["prompt_id"].to_numpy()
     known = np.unique(prompt)
     chosen = known[np.linspace(0, len(known) - 1, min(prompts, len(known))).astype(int)]

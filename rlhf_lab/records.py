@@ -90,6 +90,15 @@ class Run:
                 joined = joined.append_column(name, table[name])
         return joined if columns is None else joined.select(list(columns))
 
+    def prompts(self) -> pa.Table:
+        """The task's prompts, to be joined to rows by `prompt_id`."""
+        samples = self._manifest(*self.manifest()["inputs"][SAMPLED])
+        return read_table(self._path(*samples["inputs"]["task"]) / "prompts.parquet")
+
+    def provenance(self) -> dict[str, Any]:
+        """Under what the run's samples were made: package versions, git commit, device, threads, command."""
+        return self._manifest(*self.manifest()["inputs"][SAMPLED])["provenance"]
+
     def proxy_evaluation(self) -> dict[str, Any]:
         """The evaluation of the reward model that the policy was optimised against, on held-out pairs."""
         scorer = self._manifest(*self.manifest()["inputs"]["proxy"])
@@ -158,10 +167,32 @@ def sweep_record(sweep: str, store: str | Path | None = None) -> dict[str, Any]:
 
 def runs(sweep: str, store: str | Path | None = None) -> list[Run]:
     """Every run of the newest record of a sweep, made or not, each once, in the order of the record."""
-    root, record = store_root(store), sweep_record(sweep, store)
+    return _runs(sweep_record(sweep, store), store_root(store))
+
+
+def history(store: str | Path | None = None) -> list[Run]:
+    """Every run of every sweep record, each once under the newest sweep that asked for it, newest first."""
+    root = store_root(store)
+    paths = sorted((root / "sweeps").glob("*/*.json"), key=lambda path: path.name, reverse=True)
+    found: dict[str, Run] = {}
+    for path in paths:
+        for run in _runs(json.loads(path.read_text()), root):
+            found.setdefault(run.key, run)
+    return list(found.values())
+
+
+def _runs(record: Mapping[str, Any], root: Path) -> list[Run]:
     rows = {row["key"]: row for row in record["jobs"]}
     return [
-        Run(key, sweep, row["choices"], tuple(row["overrides"]), row["config"], _status(root, key), root)
+        Run(
+            key,
+            record["sweep"],
+            row["choices"],
+            tuple(row["overrides"]),
+            row["config"],
+            _status(root, key),
+            root,
+        )
         for key, row in rows.items()
     ]
 

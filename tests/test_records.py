@@ -24,7 +24,7 @@ def test_rows_join_samples_with_every_score(lab, fakes):
     assert lab("policy=ppo", "replicate=r2").code == 0
     (run,) = records.runs("adhoc")
     rows = run.rows()
-    assert {"text", "kl", "gold", "gold.content", "proxy"} <= set(rows.column_names) and rows.num_rows == 6
+    assert {"text", "kl", "gold", "gold.content", "proxy"} <= set(rows.column_names) and rows.num_rows == 12
     assert rows["text"].to_pylist()[0] == "answer 0 seed 2"
     assert run.rows(["proxy", "kl"]).column_names == ["proxy", "kl"]
     assert run.rows(["gold"])["gold"].to_pylist() == rows["gold"].to_pylist()
@@ -42,7 +42,7 @@ def test_load_gives_one_frame_that_says_where_rows_come_from(lab, fakes):
     assert list(frame.columns[:8]) == [
         *("run", "method", "rm", "rm_seed", "policy_seed", "kl_coef", "pairs", "labeler")
     ]
-    assert len(frame) == 24 and frame["run"].nunique() == 4
+    assert len(frame) == 48 and frame["run"].nunique() == 4
     assert set(zip(frame["method"], frame["rm"], strict=True)) == {
         (m, r) for m in ("bon", "ppo") for r in ("3k", "25k")
     }
@@ -68,7 +68,7 @@ def test_the_newest_record_counts_and_the_store_may_move(lab, fakes, tmp_path):
     assert run.choices["rm"] == "25k"
     (tmp_path / "store").rename(tmp_path / "moved")
     (moved,) = records.runs("adhoc", tmp_path / "moved")
-    assert moved.rows().num_rows == 6 and records.sweep_names(tmp_path / "moved") == ["adhoc"]
+    assert moved.rows().num_rows == 12 and records.sweep_names(tmp_path / "moved") == ["adhoc"]
 
 
 def test_a_table_of_scores_with_other_rows_is_refused(lab, fakes):
@@ -76,5 +76,5 @@ def test_a_table_of_scores_with_other_rows_is_refused(lab, fakes):
     (run,) = records.runs("adhoc")
     scores = run.root.joinpath(*run.manifest()["inputs"]["proxy"]) / "scores.parquet"
     records.write_table(scores, {"proxy": [1.0]})
-    with pytest.raises(ValueError, match="1 scores for 6 samples"):
+    with pytest.raises(ValueError, match="1 scores for 12 samples"):
         run.rows()

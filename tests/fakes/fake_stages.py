@@ -14,7 +14,8 @@ from importlib import import_module
 from rlhf_lab.metrics import Metrics
 from rlhf_lab.records import read_table, write_table
 
-ROWS = 6
+PROMPTS, ANSWERS = 3, 4
+ROWS = PROMPTS * ANSWERS
 STAGES = ("task", "base", "sft", "preferences", "reward_model", "policy.bon", "policy.ppo", "score")
 
 
@@ -38,6 +39,8 @@ def run(name, config, inputs, out, runtime):
     (out / "made_by").write_text(str(os.getpid()))
     if name in ("bon", "ppo"):
         samples(name, config, out)
+    if name == "task":
+        prompts(out)
     if name == "score":
         scores(config, inputs["samples"], out)
     if name == "reward_model":
@@ -47,14 +50,19 @@ def run(name, config, inputs, out, runtime):
 def samples(name, config, out):
     index = list(range(ROWS))
     columns = {
-        "prompt_id": [i // 2 for i in index],
-        "question_id": [i // 2 for i in index],
+        "prompt_id": [i // ANSWERS for i in index],
+        "question_id": [i // ANSWERS for i in index],
         "checkpoint": [0 if name == "bon" else i % 2 * 10 for i in index],
-        "sample": [i % 2 for i in index],
+        "sample": [i % ANSWERS for i in index],
         "text": [f"answer {i} seed {config.seed}" for i in index],
         "kl": [0.1 * i for i in index],
     }
     write_table(out / "samples.parquet", columns)
+
+
+def prompts(out):
+    messages = [json.dumps([{"role": "user", "content": f"question {i}?"}]) for i in range(PROMPTS)]
+    write_table(out / "prompts.parquet", {"prompt_id": list(range(PROMPTS)), "messages": messages})
 
 
 def scores(config, samples, out):

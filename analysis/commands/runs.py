@@ -1,0 +1,181 @@
+"""The command `rlhf-runs`: what has been run, what failed and why, and what one run's answers read like."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from rlhf_lab.records import Run
+
+EXAMPLES = """examples:
+  rlhf-runs                        everything that has been run
+  rlhf-runs --sweep quickstart     one sweep
+  rlhf-runs show 3f2a              one run: how it was made, and five prompts' answers at SFT, peak and end
+"""
+MISUSED = 2
+PROMPTS = 5  # shown of one run
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print what was asked for; 2 when there is nothing of it."""
+    options = _parser().parse_args(argv)
+    from rlhf_lab.records import MissingRuns, history, runs
+
+    try:
+        found = runs(options.sweep, options.store) if options.sweep else history(options.store)
+    except MissingRuns as missing:
+        return _fail(str(missing))
+    if not found:
+        return _fail("nothing has been run here yet; start with: rlhf-lab +sweeps=quickstart")
+    if options.command == "show":
+        return _show(options.key, found)
+    _list(found)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="rlhf-runs",
+        description="What has been run with rlhf-lab.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--sweep", help="only the newest record of this sweep")
+    parser.add_argument("--store", help="folder of everything made (RLHF_LAB_STORE, ./store)")
+    commands = parser.add_subparsers(dest="command", metavar="show KEY")
+    show = commands.add_parser("show", help="one run")
+    show.add_argument("key", help="the run's key, or its first digits")
+    return parser
+
+
+def _fail(message: str) -> int:
+    sys.stderr.write(f"rlhf-runs: {message}\n")
+    return MISUSED
+
+
+# --- the table ----------------------------------------------------------------------------------------------
+
+
+def _list(found: Sequence[Run]) -> None:
+    """Print one line per run, and under them why those that failed did."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table("run", "state", "sweep", "method", "rm", box=box.SIMPLE_HEAD)
+    for title in ("pairs", "KL coef.", "rm seed", "seed", "gold, SFT", "best", "at KL", "minutes"):
+        table.add_column(title, justify="right")
+    failed = []
+    for run in found:
+        job = run.job()
+        table.add_row(*_row(run, job))
+        if run.status == "failed":
+            failed.append(f"{run.key[:8]} failed: {job.get('error', '?')} (the rest: {_trace(run)})")
+    _console().print(table)
+    sys.stdout.write("".join(f"{line}\n" for line in failed))
+
+
+def _row(run: Run, job: Mapping[str, Any]) -> list[str]:
+    from rlhf_lab.records import origin
+
+    of = origin(run)
+    seconds = job.get("seconds")
+    return [
+        run.key[:8],
+        run.status,
+        run.sweep,
+        str(of["method"]),
+        str(of["rm"]),
+        str(of["pairs"]),
+        "" if of["kl_coef"] != of["kl_coef"] else f"{of['kl_coef']:g}",
+        str(of["rm_seed"]),
+        str(of["policy_seed"]),
+        *_best(run),
+        "" if seconds is None else f"{seconds / 60:.1f}",
+    ]
+
+
+def _best(run: Run) -> tuple[str, str, str]:
+    """Gold at the start, at its highest, and the KL there; a highest last point is only a bound."""
+    if run.status != "made":
+        return "", "", ""
+    from analysis.reading import course
+
+    found = course(run)
+    bound = ">=" if found.peak == len(found.points) - 1 else ""
+    return f"{found.gold[0]:.3f}", f"{found.gold[found.peak]:.3f}", f"{bound}{found.kl[found.peak]:.2f}"
+
+
+def _trace(run: Run) -> Path:
+    trace = run.folder / "traceback.txt"
+    return trace if trace.is_file() else run.folder / "log.txt"
+
+
+# --- one run ------------------------------------------------------------------------------------------------
+
+
+def _show(key: str, found: Sequence[Run]) -> int:
+    """Print how a run was made and what its answers read like."""
+    matching = [run for run in found if run.key.startswith(key)]
+    if len(matching) != 1:
+        problem = "is the start of several runs" if matching else "is not a run"
+        return _fail(f"{key!r} {problem}; rlhf-runs lists them")
+    run = matching[0]
+    _print_making(run)
+    if run.status != "made":
+        sys.stdout.write(f"{run.status}: {run.job().get('error', 'no answers yet')} ({_trace(run)})\n")
+        return 0
+    _print_answers(run)
+    return 0
+
+
+def _print_making(run: Run) -> None:
+    config = run.folder / "config.yaml"
+    if config.is_file():
+        sys.stdout.write(config.read_text())
+    job = run.job()
+    made = run.provenance() if run.status == "made" else job
+    git = made.get("git")
+    packages = ", ".join(f"{name} {version}" for name, version in made.get("packages", {}).items() if version)
+    commit = f"{git['commit']}{' with uncommitted changes' if git['dirty'] else ''}" if git else "no checkout"
+    facts = {
+        "run": run.key,
+        "state": run.status,
+        "sweep": run.sweep,
+        "overrides": " ".join(run.overrides),
+        "command": job.get("command") or made.get("command", "?"),
+        "git commit": commit,
+        "versions": f"python {made.get('python', '?')}, {packages}",
+    }
+    sys.stdout.write("\n" + "".join(f"{name:<12}{value}\n" for name, value in facts.items()))
+
+
+def _print_answers(run: Run) -> None:
+    from rich.markup import escape
+
+    from analysis.reading import answers
+
+    console = _console()
+    for question, along in answers(run, PROMPTS).items():
+        console.print(f"\n[bold]{escape(question)}[/bold]")
+        for answer in along:
+            scores = f"gold {answer.gold:+.2f}  proxy {answer.proxy:+.2f}  KL {answer.kl:.1f}"
+            console.print(f"  [dim]{answer.when:<24}{scores}[/dim]")
+            console.print(f"    {escape(answer.text)}")
+
+
+def _console() -> Console:
+    """The terminal, or something wide enough that a file or pipe gets whole lines."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(width=160, highlight=False)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

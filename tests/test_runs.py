@@ -1,0 +1,74 @@
+"""`rlhf-runs`: what was run, why some of it failed, and what its answers read like."""
+
+import subprocess
+import sys
+
+import pytest
+
+from analysis.commands.runs import main
+from analysis.reading import answers, course
+from rlhf_lab import records
+
+
+def test_the_list_names_every_run_and_why_some_failed(lab, fakes, monkeypatch, capsys):
+    monkeypatch.setenv("FAKE_FAIL", "ppo:1")
+    assert lab("-m", "policy=ppo", "policy.kl_coef=0.05", "replicate=r0,r1").code == 1
+    assert lab("policy=bon", "rm=25k").code == 0
+    assert main([]) == 0
+    out = capsys.readouterr().out
+    lines = {
+        run.key: next(line for line in out.splitlines() if run.key[:8] in line) for run in records.history()
+    }
+    made, failed, bon = ("ppo", "made"), ("ppo", "failed"), ("bon", "made")
+    for run in records.history():
+        kind = (run.choices["policy"], run.status)
+        assert kind in (made, failed, bon) and all(word in lines[run.key].split() for word in kind)
+    assert len(lines) == 3 and "0.05" in out and "25k" in out
+    assert "failed: RuntimeError: ppo was told to fail (the rest: " in out and "traceback.txt)" in out
+    assert main(["--sweep", "quickstart"]) == 2
+    assert "rlhf-lab +sweeps=quickstart" in capsys.readouterr().err
+
+
+def test_one_run_shows_how_it_was_made_and_the_same_prompts_answers(lab, fakes, capsys):
+    assert lab("policy=bon").code == 0
+    (run,) = records.runs("adhoc")
+    assert main(["show", run.key[:6]]) == 0
+    out = capsys.readouterr().out
+    assert "command     rlhf-lab policy=bon" in out and "git commit" in out and "torch 2." in out
+    assert (
+        "preferences:" in out and out.count("question") == 3 and "n 1 (SFT)" in out and "(gold's peak)" in out
+    )
+    assert main(["show", "zzz"]) == 2 and "is not a run" in capsys.readouterr().err
+
+
+def test_nothing_run_yet_says_how_to_start(tmp_path, capsys):
+    assert main(["--store", str(tmp_path)]) == 2
+    assert (
+        capsys.readouterr().err
+        == "rlhf-runs: nothing has been run here yet; start with: rlhf-lab +sweeps=quickstart\n"
+    )
+
+
+def test_the_course_of_a_run(lab, fakes):
+    assert lab("-m", "policy=bon,ppo").code == 0
+    best, trained = (course(run) for run in records.runs("adhoc"))
+    assert best.points.tolist() == [1, 2] and best.kl[0] == 0
+    # gold and proxy are 0..11, four answers to each prompt: a mean of 5.5; the best of two of 0..3 is 14/6
+    assert best.gold.tolist() == pytest.approx([5.5, 4 + 14 / 6])
+    assert trained.points.tolist() == [0, 10] and trained.gold.tolist() == [5.0, 6.0] and trained.peak == 1
+
+
+def test_best_of_n_shows_the_answer_that_the_proxy_would_choose(lab, fakes):
+    assert lab("policy=bon").code == 0
+    (run,) = records.runs("adhoc")
+    shown = answers(run, prompts=2)
+    assert list(shown) == ["question 0?", "question 2?"]
+    assert [answer.text for answer in shown["question 2?"]] == ["answer 8 seed 0", "answer 9 seed 0"]
+
+
+def test_listing_needs_neither_torch_nor_hydra(tmp_path):
+    code = "import sys; from analysis.commands.runs import main; main(['--store', '.']); print(*sys.modules)"
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
+    ).stdout
+    assert not {"torch", "hydra", "trl", "pandas"} & set(out.split())
