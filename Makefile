@@ -1,0 +1,52 @@
+# make quickstart: from an empty machine to the first figure; make test: the fast tests. Needs Python >= 3.10 only.
+PYTHON ?= python3
+SHELL := /bin/bash
+BIN := .venv/bin
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: quickstart install install-dev test test-all lint nulls bench clean
+
+quickstart: install
+	$(BIN)/rlhf-lab +sweeps=quickstart
+	$(BIN)/rlhf-figures quickstart
+	@echo
+	@echo "the figure, its numbers, fits and claims: figures/    everything made: store/"
+	@echo "what was run: $(BIN)/rlhf-runs    one run's answers: $(BIN)/rlhf-runs show KEY"
+
+install: .venv/installed
+install-dev: .venv/installed-dev
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "rlhf_lab needs Python >= 3.10: make PYTHON=...")'
+	$(PYTHON) -m venv .venv
+
+.venv/installed: pyproject.toml | .venv/bin/python
+	@echo "installing into .venv (minutes the first time)"
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e .
+	@touch $@
+
+.venv/installed-dev: pyproject.toml | .venv/bin/python
+	@echo "installing into .venv (minutes the first time)"
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
+	@touch $@ .venv/installed
+
+test: install-dev
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+test-all: install-dev
+	$(BIN)/python -m pytest -n 2
+
+lint: install-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+nulls: install
+	$(BIN)/python -m analysis.nulls
+
+bench: install-dev
+	@for file in $$(grep -l __main__ benchmarks/*.py); do \
+	  echo "== $$file"; $(BIN)/python -m benchmarks.$$(basename $$file .py) || exit 1; done
+
+clean:
+	rm -rf dist build .pytest_cache .ruff_cache .hypothesis
