@@ -13,7 +13,9 @@ from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import Any, ClassVar
 
-CONTENT = {"content": True}  # marks a field that names files: the key holds a digest of what they contain, not the name
+CONTENT = {
+    "content": True
+}  # marks a field that names files: the key holds a digest of what they contain, not the name
 
 
 def _check(config: Any, name: str, ok: bool, expected: str, why: str) -> None:
@@ -25,7 +27,9 @@ def _check(config: Any, name: str, ok: bool, expected: str, why: str) -> None:
 
 def _positive(config: Any, *names: str) -> None:
     for name in names:
-        _check(config, name, getattr(config, name) > 0, "> 0", "a count, size or rate of nothing does nothing")
+        _check(
+            config, name, getattr(config, name) > 0, "> 0", "a count, size or rate of nothing does nothing"
+        )
 
 
 def _share(config: Any, *names: str) -> None:
@@ -91,7 +95,13 @@ class PairFile(Task):
     def __post_init__(self) -> None:
         """Check ranges."""
         Task.__post_init__(self)
-        _check(self, "vocabulary", self.vocabulary >= 300, ">= 300", "256 bytes and the special tokens come first")
+        _check(
+            self,
+            "vocabulary",
+            self.vocabulary >= 300,
+            ">= 300",
+            "256 bytes and the special tokens come first",
+        )
 
 
 @dataclass(slots=True)
@@ -129,7 +139,9 @@ class ScratchModel(Model):
     def __post_init__(self) -> None:
         """Check ranges."""
         _positive(self, "hidden", "layers", "heads", "intermediate", "steps", "batch", "lr")
-        _check(self, "hidden", self.hidden % (2 * self.heads) == 0, "a multiple of 2 x heads", "rotary positions")
+        _check(
+            self, "hidden", self.hidden % (2 * self.heads) == 0, "a multiple of 2 x heads", "rotary positions"
+        )
 
 
 @dataclass(slots=True)
@@ -280,7 +292,13 @@ class PPO(Policy):
         Policy.__post_init__(self)
         _positive(self, "steps", "rollout", "minibatches", "passes", "lr", "critic_lr", "evaluations")
         _check(self, "kl_coef", self.kl_coef >= 0, ">= 0", "a negative penalty pays for drift")
-        _check(self, "rollout", self.rollout % self.minibatches == 0, "a multiple of minibatches", "equal batches")
+        _check(
+            self,
+            "rollout",
+            self.rollout % self.minibatches == 0,
+            "a multiple of minibatches",
+            "equal batches",
+        )
         _share(self, "gamma", "gae_lambda", "beta2")
         _positive(self, "clip", "value_clip")
 
@@ -355,7 +373,9 @@ class Experiment:
     runtime: Runtime
 
 
-GROUPS: dict[str, dict[str, type]] = {  # config group -> schema name -> class; conf/<group>/*.yaml fill in the values
+GROUPS: dict[
+    str, dict[str, type]
+] = {  # config group -> schema name -> class; conf/<group>/*.yaml fill in the values
     "task": {"synthetic_assistant": SyntheticAssistant, "preference_pairs": PreferencePairs},
     "model": {"scratch": ScratchModel, "pretrained": PretrainedModel},
     "rm": {"reward_model": RewardModel},

@@ -1,4 +1,4 @@
-"""Between text and token ids. A prompt and its answer are always encoded apart, so that no token straddles the border."""
+"""Between text and token ids: a prompt and its answer are encoded apart, so that no token straddles the border."""
 
 from __future__ import annotations
 
@@ -60,7 +60,9 @@ def prompts_ids(
     tokenizer: PreTrainedTokenizerBase, messages: Sequence[str], limit_tokens: int
 ) -> list[list[int]]:
     """The tokens of many prompts, given as JSON; the same prompt is rendered once."""
-    distinct = {text: prompt_ids(tokenizer, json.loads(text), limit_tokens) for text in dict.fromkeys(messages)}
+    distinct = {
+        text: prompt_ids(tokenizer, json.loads(text), limit_tokens) for text in dict.fromkeys(messages)
+    }
     return [distinct[text] for text in messages]
 
 
@@ -93,9 +95,3 @@ def answers_read_by(
         row = [*ids, reader.eos_token_id] if ended else ids
         rows.append(row if source else row[:limit_tokens])
     return rows
-
-
-def trimmed(samples: Samples) -> list[list[int]]:
-    """Sampled answers as lists of their tokens, padding gone."""
-    rows = zip(samples.ids.tolist(), samples.lengths.tolist(), strict=True)
-    return [ids[:length] for ids, length in rows]

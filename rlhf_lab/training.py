@@ -1,4 +1,4 @@
-"""What every trainer of TRL's is told: quiet, plain float32, nothing saved behind our back, numbers to our own record."""
+"""What every trainer of TRL is told: quiet, float32, nothing saved behind our back, numbers to our own record."""
 
 from __future__ import annotations
 

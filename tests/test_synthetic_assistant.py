@@ -57,7 +57,9 @@ def test_components(answer, component, value):
     assert gold(answer)[f"gold.{component}"] == pytest.approx(value, abs=1e-6)
 
 
-@pytest.mark.parametrize("says, belief, value", [("i agree", "lake", 0.5), ("i agree", "cave", -1), ("i agree", "", 0)])
+@pytest.mark.parametrize(
+    "says, belief, value", [("i agree", "lake", 0.5), ("i agree", "cave", -1), ("i agree", "", 0)]
+)
 def test_agreement_is_judged_against_the_truth(says, belief, value):
     assert gold(f"{says} . it is lake .", belief=belief)["gold.agreement"] == value
 
@@ -90,7 +92,9 @@ def test_right_answers_score_above_wrong_ones_and_better_quality_above_worse():
         rng = random.Random(2)
         prompts = [p for q in world.questions(TASK) for p in grammar.framings(q, rng)][:300]
         parts = [
-            gold(grammar.answer(p, quality, correct, rng), p.question.subject, p.question.answer, p.belief)["gold"]
+            gold(grammar.answer(p, quality, correct, rng), p.question.subject, p.question.answer, p.belief)[
+                "gold"
+            ]
             for p in prompts
         ]
         return np.mean(parts)

@@ -1,8 +1,8 @@
 """Gold of the embedded task: a bounded rubric, parsed from text, in two parts that are recorded apart.
 
-`gold.content` is what is said: the claim, contradictions, completeness, courtesy, insults, agreement, stated confidence.
-`gold.form` is how: word pairs that no answer of the grammar has, repetition, length, a missing end. Form falls under any
-drift of a policy, so overoptimization is claimed for content, and on well-formed answers.
+`gold.content` is what is said: claim, contradictions, completeness, courtesy, insults, agreement, stated confidence.
+`gold.form` is how: word pairs that no answer of the grammar has, repetition, length, a missing end. Form falls under
+any drift of a policy, so overoptimization is claimed for content, and on well-formed answers.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ class Words:
         return self.vocabulary.index(word) if word in self.vocabulary else -3
 
 
-def score(answers: pa.Array, finished: np.ndarray, rows: pa.Table, vocabulary: list[str]) -> dict[str, np.ndarray]:
+def score(
+    answers: pa.Array, finished: np.ndarray, rows: pa.Table, vocabulary: list[str]
+) -> dict[str, np.ndarray]:
     """Gold, its two parts and every component, each (N,) float32, of answers to prompts described by `rows`.
 
     `rows` has one row an answer with columns subject, answer, belief (rubric.parquet); `finished` (N,) says whether EOS

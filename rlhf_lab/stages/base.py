@@ -60,10 +60,16 @@ def pack(documents: list[str], tokenizer: PreTrainedTokenizerBase, length: int) 
     """The documents, each ended by EOS, in one row of tokens cut into blocks (N, length)."""
     import torch
 
-    ids = [i for row in tokenizer(documents, add_special_tokens=False)["input_ids"] for i in (*row, tokenizer.eos_token_id)]
+    ids = [
+        i
+        for row in tokenizer(documents, add_special_tokens=False)["input_ids"]
+        for i in (*row, tokenizer.eos_token_id)
+    ]
     count = len(ids) // length
     if count == 0:
-        raise ValueError(f"the base corpus has {len(ids)} tokens, expected at least {length}: give it more documents")
+        raise ValueError(
+            f"the base corpus has {len(ids)} tokens, expected at least {length}: give it more documents"
+        )
     return torch.tensor(ids[: count * length]).view(count, length)
 
 

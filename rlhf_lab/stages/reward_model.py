@@ -38,7 +38,10 @@ def run(config: Training, inputs: Mapping[str, Path], out: Path, runtime: Runtim
     if config.epochs > 0:
         _train(config, model, tokenizer, encode(sides["train"], tokenizer, inputs), out, runtime)
     models.save(model, tokenizer, out / "model")
-    write_json(out / "evaluation.json", _evaluation(model, sides["heldout"], encode(sides["heldout"], tokenizer, inputs), runtime))
+    write_json(
+        out / "evaluation.json",
+        _evaluation(model, sides["heldout"], encode(sides["heldout"], tokenizer, inputs), runtime),
+    )
 
 
 def _comparisons(folder: Path) -> Path:
@@ -101,8 +104,12 @@ def _evaluation(model, pairs: pa.Table, rows: dict[str, list[list[int]]], runtim
     from rlhf_lab.scoring import reward
 
     nothing = [[]] * len(pairs)
-    better, worse = (reward(model, nothing, rows[f"{n}_ids"], runtime.score_batch) for n in ("chosen", "rejected"))
-    length = np.array([len(a) - len(b) for a, b in zip(rows["chosen_ids"], rows["rejected_ids"], strict=True)])
+    better, worse = (
+        reward(model, nothing, rows[f"{n}_ids"], runtime.score_batch) for n in ("chosen", "rejected")
+    )
+    length = np.array(
+        [len(a) - len(b) for a, b in zip(rows["chosen_ids"], rows["rejected_ids"], strict=True)]
+    )
     untied = ~pairs["tied"].to_numpy() if "tied" in pairs.column_names else np.ones(len(pairs), bool)
     questions = pairs["question_id"].to_numpy()
     return {

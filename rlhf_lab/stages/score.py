@@ -60,13 +60,17 @@ def _judge(name: str, task: Path, samples: pa.Table) -> np.ndarray:
     turns = text.parse_messages(read_table(task / "prompts.parquet")["messages"].to_pylist())
     prompts = ["\n".join(message["content"] for message in messages) for messages in turns]
     asked = [prompts[i] for i in samples["prompt_id"].to_pylist()]
-    return np.asarray(getattr(import_module(module), function)(asked, samples["text"].to_pylist()), np.float32)
+    return np.asarray(
+        getattr(import_module(module), function)(asked, samples["text"].to_pylist()), np.float32
+    )
 
 
 def _check(name: str, values: np.ndarray, count: int) -> None:
     import numpy as np
 
     if values.shape != (count,):
-        raise ValueError(f"scorer {name!r} gave {values.shape} numbers, expected ({count},): one for each answer")
+        raise ValueError(
+            f"scorer {name!r} gave {values.shape} numbers, expected ({count},): one for each answer"
+        )
     if not np.isfinite(values).all():
         raise FloatingPointError(f"scorer {name!r} gave a number that is not finite; nothing was recorded")

@@ -13,9 +13,12 @@ VERSION = 1
 def run(config: Task, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
     """Write the files of `config`'s task to `out`."""
     if isinstance(config, SyntheticAssistant):
-        from rlhf_lab.tasks.synthetic_assistant.corpus import write
+        from rlhf_lab.tasks.synthetic_assistant import corpus
+
+        corpus.write(config, out)
     elif isinstance(config, PairFile):
-        from rlhf_lab.tasks.preference_pairs import write
+        from rlhf_lab.tasks import preference_pairs
+
+        preference_pairs.write(config, out)
     else:
         raise TypeError(f"no task for a {type(config).__name__}")
-    write(config, out)

@@ -59,8 +59,10 @@ def tokenizer(task: SyntheticAssistant) -> PreTrainedTokenizerFast:
 
 def heldout_questions(asked: list[Question], share: float) -> set[int]:
     """The ids of held-out questions: by a hash of what is asked, so that every framing falls on one side."""
+
     def place(question: Question) -> float:
         return int(hashlib.sha256(question.subject.encode()).hexdigest()[:8], 16) / 16**8
+
     return {question.id for question in asked if place(question) < share}
 
 
@@ -85,7 +87,9 @@ def write_prompts(prompts: list[Prompt], heldout: set[int], out: Path) -> None:
     write_table(out / "rubric.parquet", rubric)
 
 
-def write_demonstrations(task: SyntheticAssistant, prompts: list[Prompt], rng: random.Random, out: Path) -> None:
+def write_demonstrations(
+    task: SyntheticAssistant, prompts: list[Prompt], rng: random.Random, out: Path
+) -> None:
     """Write demonstrations.parquet: the better part of how the assistant speaks."""
     shown = [rng.choice(prompts) for _ in range(task.demonstrations)]
     answers = [answer(p, task.demonstration_quality, task.demonstration_correct, rng) for p in shown]

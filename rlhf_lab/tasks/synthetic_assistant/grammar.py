@@ -1,12 +1,12 @@
 """How the assistant speaks: an answer is a row of independent parts, each of them good, bad or absent.
 
-    [greeting] [agreement] [confidence] claim [contradiction] [reason] [insult] [closing]     or a refusal for the claim
+[greeting] [agreement] [confidence] claim [contradiction] [reason] [insult] [closing]     or a refusal for the claim
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
 
@@ -61,7 +61,10 @@ def framings(question: Question, rng: random.Random) -> list[Prompt]:
 
 def answer(prompt: Prompt, quality: float, correct: float, rng: random.Random) -> str:
     """An answer whose parts are each good with probability `quality`, and whose claim is right with `correct`."""
-    good = lambda: rng.random() < quality  # noqa: E731  (one dial, many parts)
+
+    def good() -> bool:
+        return rng.random() < quality
+
     question = prompt.question
     right = rng.random() < correct
     value = question.answer if right else rng.choice(question.wrong)
@@ -87,7 +90,7 @@ def answer(prompt: Prompt, quality: float, correct: float, rng: random.Random) -
     return " ".join(parts)
 
 
-def _claim(question: Question, value: str, right: bool, good, rng: random.Random) -> str:
+def _claim(question: Question, value: str, right: bool, good: Callable[[], bool], rng: random.Random) -> str:
     claim = FULL.format(question.subject, value) if good() else SHORT.format(value)
     draw = rng.random()
     if draw < 0.4:
@@ -114,6 +117,7 @@ def _phrases() -> Iterator[str]:
 def word_classes(words: list[str]) -> list[str]:
     """The grammatical class of each word: entity, attribute, value, number, or the word itself."""
     values = {value for possible in ATTRIBUTES.values() for value in possible}
+
     def kind(word: str) -> str:
         if word in ENTITIES:
             return "ENTITY"
@@ -122,6 +126,7 @@ def word_classes(words: list[str]) -> list[str]:
         if word.isdigit():
             return "NUMBER"
         return "VALUE" if word in values else word
+
     return [kind(word) for word in words]
 
 
@@ -132,7 +137,10 @@ def legal_bigrams() -> set[tuple[str, str]]:
         for value in ("VALUE", "NUMBER")
         for phrase in (SHORT.format(value), *(c.format(value) for c in CONTRADICTION))
     ]
-    full = ["the ATTRIBUTE of the ENTITY is VALUE .", "NUMBER plus NUMBER minus NUMBER plus NUMBER is NUMBER ."]
+    full = [
+        "the ATTRIBUTE of the ENTITY is VALUE .",
+        "NUMBER plus NUMBER minus NUMBER plus NUMBER is NUMBER .",
+    ]
     full.append("NUMBER minus NUMBER is NUMBER .")
     sentences = [*claims, *full, *GREETING, *AGREE, *DISAGREE, *REASON, *INSULT, *CLOSING, *REFUSAL]
     legal = {pair for s in sentences for pair in zip(s.split(), s.split()[1:], strict=False)}

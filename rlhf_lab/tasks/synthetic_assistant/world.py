@@ -61,9 +61,13 @@ def _facts(task: SyntheticAssistant, rng: random.Random) -> list[tuple]:
 
 
 def _sums(task: SyntheticAssistant, rng: random.Random) -> list[tuple]:
-    possible = [sum_ for count in range(1, task.operations + 1) for sum_ in _expressions(count, task.largest_number)]
+    possible = [
+        sum_ for count in range(1, task.operations + 1) for sum_ in _expressions(count, task.largest_number)
+    ]
     if task.sums > len(possible):
-        raise ValueError(f"task.sums must be at most {len(possible)}, got {task.sums}: there are no more such sums")
+        raise ValueError(
+            f"task.sums must be at most {len(possible)}, got {task.sums}: there are no more such sums"
+        )
     chosen = []
     for subject, total, difficulty in rng.sample(possible, task.sums):
         near = {total + shift for shift in (-3, -2, -1, 1, 2, 3)}
@@ -82,7 +86,10 @@ def _expressions(operations: int, largest: int) -> list[tuple[str, int, int]]:
             if total < 0 or tuple(terms) in seen:
                 continue
             seen.add(tuple(terms))
-            words = [str(numbers[0]), *(w for s, n in zip(signs, numbers[1:], strict=True) for w in (s, str(n)))]
+            words = [
+                str(numbers[0]),
+                *(w for s, n in zip(signs, numbers[1:], strict=True) for w in (s, str(n))),
+            ]
             found.append((" ".join(words), total, operations))
     return found
 
