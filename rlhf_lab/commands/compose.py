@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-from importlib.metadata import entry_points
-from pathlib import Path
-
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
@@ -13,11 +9,10 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 
 from rlhf_lab import config
+from rlhf_lab.commands import plugins
 from rlhf_lab.commands.folders import folder
 
-PLUGINS = "rlhf_lab"  # group of entry points
 REPLICATES = (*range(10), *range(100, 120))
-PLUGIN_FOLDERS: list[Path] = []  # folders of YAML options, filled by `load_plugins`
 
 
 class PluginFolders(SearchPathPlugin):
@@ -25,13 +20,13 @@ class PluginFolders(SearchPathPlugin):
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         """Append every plugin's folder."""
-        for path in PLUGIN_FOLDERS:
-            search_path.append(PLUGINS, f"file://{path}")
+        for path in plugins.load():
+            search_path.append(plugins.GROUP, f"file://{path}")
 
 
 def register() -> None:
     """Tell Hydra all that `rlhf-lab` composes from."""
-    load_plugins()
+    plugins.load()
     Plugins.instance().register(PluginFolders)
     store = ConfigStore.instance()
     store.store(name="experiment_schema", node=config.Experiment)
@@ -43,16 +38,3 @@ def register() -> None:
     for number in REPLICATES:
         seeds = {part: {"seed": number} for part in ("preferences", "rm", "policy")}
         store.store(group="replicate", name=f"r{number}", node=seeds, package="_global_")
-
-
-def load_plugins() -> None:
-    """Call every entry point of the group; one that returns a folder of YAML options adds it."""
-    PLUGIN_FOLDERS.clear()
-    for entry in entry_points(group=PLUGINS):
-        try:
-            added = entry.load()()
-        except Exception as error:
-            warnings.warn(f"plugin {entry.name} ({entry.value}) does not load: {error}", stacklevel=2)
-            continue
-        if added is not None:
-            PLUGIN_FOLDERS.append(Path(added))

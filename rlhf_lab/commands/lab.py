@@ -25,9 +25,10 @@ COMMANDS = ("--cfg", "-c", "--hydra-help", "--info", "-i", "--shell-completion",
 def main() -> None:
     """Run the command line; exit code 0: everything is made, 1: something failed, 2: a user's mistake."""
     if any(argument in HELP for argument in sys.argv[1:]):
+        from rlhf_lab.commands import plugins
         from rlhf_lab.commands.help import help_text
 
-        print(help_text())
+        print(help_text(plugins.load()))
         return
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
