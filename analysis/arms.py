@@ -84,9 +84,7 @@ class Arm:
 class Study:
     """Everything that a figure shows of one sweep."""
 
-    sweep: str
     arms: tuple[Arm, ...]  # in order of method, size, kind
-    missing: tuple[Run, ...]
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -101,7 +99,6 @@ class Study:
 def study(runs: Sequence[Run]) -> Study:
     """Read the runs that are made; MissingRuns when a method of the sweep has none."""
     made = [run for run in runs if run.status == "made"]
-    missing = tuple(run for run in runs if run.status != "made")
     empty = {_method(run) for run in runs} - {_method(run) for run in made}
     if empty or not runs:
         names = " and ".join(TITLES.get(method, method) for method in sorted(empty)) or "anything"
@@ -114,7 +111,7 @@ def study(runs: Sequence[Run]) -> Study:
         if _method(run) == BEST_OF_N:
             initial[_reward(run)] = curves.initial
         read.append((run, curves))
-    return Study(runs[0].sweep, _arms(read, most_pairs), missing)
+    return Study(_arms(read, most_pairs))
 
 
 def _arms(read: Sequence[tuple[Run, Curves]], most_pairs: int) -> tuple[Arm, ...]:
@@ -165,7 +162,11 @@ def _rows(run: Run, more: list[str]) -> pa.Table:
     try:
         return run.rows([*needed, "gold.content", "gold.form"])
     except KeyError:  # gold is a trained model
+        pass
+    try:
         return run.rows(needed)
+    except KeyError as missing:
+        raise ValueError(missing.args[0]) from None
 
 
 def _method(run: Run) -> str:

@@ -12,13 +12,20 @@ from numpy.typing import NDArray
 from analysis.arms import BEST_OF_N, CONTROL, DRAWS, FEW_PAIRS, MAIN, SEED, TITLES, Arm, Study
 from analysis.claims import Claim, Thresholds, by_ses, exceeds, exceeds_by_ses
 from analysis.curves import Curves
-from analysis.resampling import conditional, original, percentile_interval, resamples, wilson
+from analysis.resampling import (
+    conditional,
+    original,
+    paired_difference,
+    percentile_interval,
+    resamples,
+    wilson,
+)
 from analysis.turnover import Turnover, halves, standard_error, turnover
 
 Floats = NDArray[np.float64]
 
 GOLD_SDS, PROXY_SDS = "SDs of gold on the initial policy", "SDs of the proxy within a prompt, initial policy"
-TURNS = {  # claim -> number of the curves, what it is called, what it is called where gold has no parts, heading
+TURNS = {  # claim -> number of the curves, its name, its name where gold has no parts, heading
     "gold_turns": ("gold", "gold", "gold", "gold turns"),
     "content_turns": ("content", "gold.content", "", "content turns"),
     "well_formed_turns": (
@@ -163,8 +170,8 @@ def _difference_se(first: Floats, second: Floats) -> float:
     """SE of mean(first) - mean(second), (R, C) and (R', C), paired by question; over replicates where there
     are five.
     """
-    by_question = first.mean(axis=0) - second.mean(axis=0)
-    variance = by_question.var(ddof=1) / len(by_question)
+    _, se = paired_difference(first.mean(axis=0), second.mean(axis=0))
+    variance = se**2
     for values in (first, second):
         if not conditional(len(values)):
             variance += values.mean(axis=1).var(ddof=1) / len(values)

@@ -46,8 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             drawn += _draw(name, figures[name].load(), options)
         except MissingRuns as missing:
             skipped.append(f"{name}: {missing}")
-        except (ValueError, KeyError) as error:
-            code = _fail(f"{name}: {error.args[0] if error.args else error}", BROKEN)
+        except ValueError as error:
+            code = _fail(f"{name}: {error}", BROKEN)
     if options.sweep and not (options.names or drawn or skipped or code):
         return _fail(f"no figure reads sweep {options.sweep!r} of itself; name one before --sweep", MISUSED)
     if skipped:
@@ -67,7 +67,10 @@ def _draw(name: str, figure: ModuleType, options: argparse.Namespace) -> bool:
         sweeps = (options.sweep,)
     runs = [run for sweep in sweeps for run in records.runs(sweep, options.store)]
     missing = [run for run in runs if run.status != "made"]
-    commands = "; ".join(records.sweep_record(sweep, options.store)["command"] for sweep in sweeps)
+    commands = "; ".join(
+        records.sweep_record(sweep, options.store)["command"] or f"rlhf-lab +sweeps={sweep}"
+        for sweep in sweeps
+    )
     try:
         plate = figure.make(runs)
     except records.MissingRuns as error:

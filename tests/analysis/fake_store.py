@@ -55,12 +55,8 @@ def write_store(root: Path, sweep: Sweep, unmade: frozenset[int] = frozenset()) 
         rows.append({"overrides": overrides, "choices": choices, "key": key, "config": config(job, sweep)})
         if number not in unmade:
             _write_run(root, key, job, sweep, np.random.default_rng([number, 7]))
-    record = {
-        "name": sweep.name,
-        "command": f"rlhf-lab +sweeps={sweep.name}",
-        "created": "2026-01-01",
-        "jobs": rows,
-    }
+    command = f"rlhf-lab +sweeps={sweep.name}"
+    record = {"sweep": sweep.name, "command": command, "time": "2026-01-01T00:00:00+00:00", "jobs": rows}
     path = root / "sweeps" / sweep.name / "20260101T000000.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(record))

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -12,6 +13,7 @@ from fake_store import Sweep, write_store
 
 from analysis.commands.figures import main
 from analysis.figures import available
+from rlhf_lab.records import read_table, write_table
 
 SMALL = Sweep(questions=40, answers=32, checkpoints=10)
 
@@ -144,3 +146,11 @@ def test_figures_of_other_packages(
     assert "visitors" in available()
     assert main(["visitors", "--store", str(store), "--out", str(tmp_path / "out")]) == 0
     assert (tmp_path / "out" / "visitors.csv").is_file()
+
+
+def test_records_without_a_score_say_which(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_store(tmp_path, replace(SMALL, few_pairs=False, control=False, replicates=1, ppo_replicates=1))
+    table = next(tmp_path.glob("score/*p/scores.parquet"))
+    write_table(table, {"judge": read_table(table)["proxy"]})
+    assert main(["quickstart", "--store", str(tmp_path), "--out", str(tmp_path / "out")]) == 1
+    assert "has no column 'proxy'" in capsys.readouterr().err
