@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -202,3 +203,32 @@ def test_cfg_shows_the_job(lab):
     answer = lab("--cfg", "job", "policy=ppo", "replicate=r3")
     shown = yaml.safe_load(answer.out)
     assert [shown[part]["seed"] for part in ("preferences", "rm", "policy")] == [3, 3, 3]
+
+
+def test_options_of_ones_own(lab, fakes, tmp_path):
+    (tmp_path / "mine" / "rm").mkdir(parents=True)
+    (tmp_path / "mine" / "rm" / "small.yaml").write_text("defaults:\n  - 3k\n  - _self_\nepochs: 7\n")
+    assert lab("--config-dir", str(tmp_path / "mine"), "rm=small").code == 0
+    (run,) = records.runs("adhoc")
+    assert run.choices["rm"] == "small" and run.config["rm"]["epochs"] == 7
+
+
+def test_wandb_mirrors_every_line_and_is_told_its_mode(lab, fakes, monkeypatch):
+    calls, lines = [], []
+
+    class Run:
+        log = staticmethod(lines.append)
+        finish = staticmethod(lambda: calls.append("finish"))
+
+    def init(**settings):
+        calls.append(settings)
+        return Run
+
+    wandb = SimpleNamespace(init=init, Settings=dict)
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    assert lab("policy=ppo", "tracker=wandb", "tracker.tags=[one]").code == 0
+    settings, end = calls
+    assert settings["mode"] == "offline" and settings["group"] == "adhoc" and settings["tags"] == ["one"]
+    assert settings["config"]["policy"]["class"] == "PPO" and end == "finish"
+    assert {"step", "loss"} == {key.split("/")[1] for line in lines for key in line}
+    assert {"ppo", "sft"} <= {key.split("/")[0] for line in lines for key in line}
