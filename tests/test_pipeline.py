@@ -1,0 +1,113 @@
+"""The embedded task from end to end, too small to mean anything: who sees what, and what is made again when."""
+
+import json
+import sys
+
+import numpy as np
+import pyarrow.compute as pc
+import pytest
+from composing import experiment
+
+from rlhf_lab import execution, pipeline
+from rlhf_lab.records import read_table
+from rlhf_lab.store import Store
+
+PPO = ["policy=ppo", "policy.steps=4", "policy.rollout=16", "policy.evaluations=2"]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return Store(tmp_path_factory.mktemp("store"))
+
+
+def made(store, *overrides):
+    """The typed experiment and its leaf, which has been made."""
+    wanted = experiment("experiment=tiny", *overrides)
+    leaf = pipeline.plan(wanted)
+    execution.realise(leaf, store, wanted.runtime)
+    return wanted, leaf
+
+
+def table(store, node, name):
+    return read_table(store.path(node) / f"{name}.parquet")
+
+
+def test_held_out_questions_are_in_no_training_pair_and_only_they_are_sampled(store):
+    for overrides in ([], PPO):
+        _, leaf = made(store, *overrides)
+        proxy = leaf.inputs["proxy"].inputs["proxy"]
+        prompts = table(store, proxy.inputs["task"], "prompts")
+        heldout = set(prompts.filter(pc.equal(prompts["split"], "heldout"))["question_id"].to_pylist())
+        trained = set(prompts.filter(pc.equal(prompts["split"], "train"))["question_id"].to_pylist())
+        assert heldout and trained and not heldout & trained
+        pairs = table(store, proxy.inputs["pairs"], "pairs")
+        train = pairs.filter(pc.equal(pairs["split"], "train"))
+        assert set(train["question_id"].to_pylist()) <= trained and len(train) == 64
+        assert set(table(store, leaf.inputs["samples"], "samples")["question_id"].to_pylist()) <= heldout
+
+
+def test_a_pair_is_labelled_by_gold_and_its_margin_says_by_how_much(store):
+    _, leaf = made(store)
+    pairs = table(store, leaf.inputs["proxy"].inputs["proxy"].inputs["pairs"], "pairs")
+    margin = pairs["margin"].to_numpy()
+    assert (margin >= 0).all() and (margin > 0).any()
+    assert (pairs["tied"].to_numpy() == (margin == 0)).all()
+    assert all(pairs["chosen_ids"].to_pylist()) and 0.2 < np.mean(pairs["first"].to_numpy()) < 0.8
+
+
+def test_the_policies_say_the_same_when_gold_cannot_be_asked(store, tmp_path, monkeypatch):
+    for overrides in ([], PPO):
+        wanted, leaf = made(store, *overrides)
+        samples = leaf.inputs["samples"]
+        for name in ("rlhf_lab.gold.rewards", "rlhf_lab.gold.rubric"):
+            monkeypatch.setitem(sys.modules, name, None)  # importing it raises
+        out = tmp_path / samples.name
+        out.mkdir()
+        inputs = {name: store.path(node) for name, node in samples.inputs.items()}
+        sys.modules[samples.stage].run(samples.config, inputs, out, wanted.runtime)
+        assert (out / "samples.parquet").read_bytes() == (
+            store.path(samples) / "samples.parquet"
+        ).read_bytes()
+        monkeypatch.undo()
+
+
+def test_a_judge_adds_one_score_and_nothing_else_runs(store, tmp_path, monkeypatch):
+    (tmp_path / "length_judge.py").write_text(
+        "def words(prompts, answers):\n    return [len(a.split()) for a in answers]\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    _, plain = made(store)
+    before = {node.key for node in plain.walk()}
+    wanted = experiment("experiment=tiny", "score.extra=[length_judge:words]")
+    leaf = pipeline.plan(wanted)
+    new = execution.missing(leaf, store)
+    assert [node.name for node in new] == ["score", "run"] and not {node.key for node in new} & before
+    execution.realise(leaf, store, wanted.runtime)
+    judged = table(store, leaf.inputs["length_judge:words"], "scores")["length_judge:words"].to_pylist()
+    answers = table(store, leaf.inputs["samples"], "samples")["text"].to_pylist()
+    assert judged == [len(answer.split()) for answer in answers]
+    (tmp_path / "length_judge.py").write_text(
+        "def words(prompts, answers):\n    return [0 for a in answers]\n"
+    )
+    assert pipeline.plan(wanted).key != leaf.key  # another judge under the same name
+
+
+@pytest.mark.parametrize(
+    "returns, error", [("[1.0]", "one for each answer"), ("[float('nan')] * len(a)", "not finite")]
+)
+def test_a_judge_that_answers_nonsense_is_refused(store, tmp_path, monkeypatch, returns, error):
+    name = f"judge_{abs(hash(returns))}"
+    (tmp_path / f"{name}.py").write_text(f"def f(p, a):\n    return {returns}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises((ValueError, FloatingPointError), match=error):
+        made(store, f"score.extra=[{name}:f]")
+
+
+def test_the_reward_model_reports_accuracy_beside_content_blind_baselines(store):
+    _, leaf = made(store)
+    found = json.loads((store.path(leaf.inputs["proxy"].inputs["proxy"]) / "evaluation.json").read_text())
+    assert found["parameters"] == 1056
+    assert found["untied"]["n"] <= found["all"]["n"]
+    assert found["all"]["accuracy"]["se"] > 0 and found["all"]["log_loss"] > 0
+    assert set(found["baselines"]) == {"length", "position"}
+    assert found["baselines"]["position"]["mean"] == pytest.approx(0.5, abs=0.1)
