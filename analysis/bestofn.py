@@ -8,12 +8,13 @@ The estimator is the average of `value` over all subsets of n of the N answers, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import gammaln
 
 from analysis.resampling import cluster_means, mean_and_se
 
@@ -200,9 +201,15 @@ def _weights(answers: int, ns: Ints) -> Floats:
     """
     lowest = int(answers * np.exp(-DROPPED_LOG_MASS / ns.min())) + 1
     ranks = np.arange(lowest, answers + 1)[:, None]  # i, from 1
-    log_factorial = gammaln(np.arange(answers + 1) + 1.0)
+    log_factorial = _log_factorials(answers)
     spare = ranks - ns  # negative where fewer than n answers rank as low
     logs = log_factorial[ranks - 1] - log_factorial[np.maximum(spare, 0)]
     logs = np.where(spare >= 0, logs, -np.inf)
     weights = np.exp(logs - logs[-1])
     return weights / weights.sum(axis=0)
+
+
+@lru_cache(maxsize=8)
+def _log_factorials(largest: int) -> Floats:
+    """(largest + 1,): log k! for k from 0."""
+    return np.array([math.lgamma(k + 1) for k in range(largest + 1)])

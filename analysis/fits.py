@@ -48,22 +48,34 @@ class Bootstrap:
     conditional: bool  # on the replicates at hand: there are fewer than five
 
 
+class _Solved(NamedTuple):
+    """Least-squares coefficients of B sets of points, each (B,)."""
+
+    alpha: Floats
+    beta: Floats
+    inverse: Floats  # (2, 2, B) of the normal equations
+
+
 def fit(form: Form, d: ArrayLike, gold: ArrayLike, se: ArrayLike | None = None) -> Fit:
-    """Least squares of gold on d over all points given, weighted by 1/se^2 if `se` is; `d`, `gold`, `se` are
-    (K,).
-    """
+    """Least squares of gold on d over all points given, weighted by 1/se^2 if `se` is; each (K,)."""
     x, y = np.asarray(d, dtype=float), np.asarray(gold, dtype=float)
     _check(form, x, y)
-    z = -x * (x if form == "bon" else np.log(x))  # gold = alpha x + beta z
     weight = np.ones_like(y) if se is None else 1 / np.asarray(se, dtype=float) ** 2
-    wx, wz = weight * x, weight * z
-    xx, xz, zz = wx @ x, wx @ z, wz @ z
-    inverse = np.array([[zz, -xz], [-xz, xx]]) / (xx * zz - xz**2)
-    alpha, beta = (float(value) for value in inverse @ (wx @ y, wz @ y))
+    solved = _solve(form, x, y, weight, np.zeros(1, dtype=np.int64))
+    alpha, beta = float(solved.alpha[0]), float(solved.beta[0])
     residual = y - predict(form, alpha, beta, x)
     spread = 1.0 if se is not None else float(residual @ residual) / max(len(x) - 2, 1)
     rmse = float(np.sqrt(np.mean(residual**2)))
-    return Fit(alpha, beta, spread * inverse, rmse, *peak(form, alpha, beta))
+    return Fit(alpha, beta, spread * solved.inverse[:, :, 0], rmse, *peak(form, alpha, beta))
+
+
+def _solve(form: Form, d: Floats, gold: Floats, weight: Floats, starts: NDArray[np.int64]) -> _Solved:
+    """Coefficients of each set of points; the sets lie one after the other and begin at `starts` (B,)."""
+    z = -d * (d if form == "bon" else np.log(d))  # gold = alpha d + beta z
+    sums = np.stack([d * d, d * z, z * z, d * gold, z * gold]) * weight
+    dd, dz, zz, dy, zy = np.add.reduceat(sums, starts, axis=1)
+    inverse = np.array([[zz, -dz], [-dz, dd]]) / (dd * zz - dz**2)
+    return _Solved(inverse[0, 0] * dy + inverse[0, 1] * zy, inverse[1, 0] * dy + inverse[1, 1] * zy, inverse)
 
 
 def predict(form: Form, alpha: float, beta: float, d: ArrayLike) -> Floats:
@@ -92,19 +104,23 @@ def bootstrap(form: Form, curve: Curve, replicates: int, rng: np.random.Generato
     `curve` computes a resample's points from the ground up: normalisation, rescaling, KL and d.
     """
     best = fit(form, *curve(original(replicates)))
-    draws = [fit(form, *curve(resample)) for resample in resamples(replicates, rng, n)]
-    intervals = {name: percentile_interval([_orderable(draw, name) for draw in draws]) for name in PARAMETERS}
+    drawn = [curve(resample) for resample in resamples(replicates, rng, n)]
+    d, gold = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
+    _check(form, d, gold)
+    starts = np.cumsum([0, *(len(points) for points, _ in drawn[:-1])])
+    solved = _solve(form, d, gold, np.ones_like(d), starts)
+    peaks = [_rankable_peak(form, float(a), float(b)) for a, b in zip(solved.alpha, solved.beta, strict=True)]
+    draws = (solved.alpha, solved.beta, *zip(*peaks, strict=True))
+    intervals = {name: percentile_interval(values) for name, values in zip(PARAMETERS, draws, strict=True)}
     return Bootstrap(best, intervals, n, replicates, conditional(replicates))
 
 
-def _orderable(draw: Fit, name: str) -> float:
-    """A parameter as a number to rank: a peak that is missing lies at 0 if the form only falls, else beyond
-    any d.
-    """
-    value = float(getattr(draw, name))
-    if not np.isnan(value):
-        return value
-    return 0.0 if draw.alpha <= 0 else float("inf")
+def _rankable_peak(form: Form, alpha: float, beta: float) -> tuple[float, float]:
+    """The peak; where there is none, 0 for a form that only falls and inf for one that rises beyond any d."""
+    found = peak(form, alpha, beta)
+    if not np.isnan(found[0]):
+        return found
+    return (0.0, 0.0) if alpha <= 0 else (float("inf"), float("inf"))
 
 
 def _check(form: Form, d: Floats, gold: Floats) -> None:
