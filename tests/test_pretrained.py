@@ -183,9 +183,7 @@ def test_a_classifier_of_several_labels_is_refused(tmp_path: Path) -> None:
 
 def test_a_reward_model_is_no_policy(tmp_path: Path) -> None:
     made = stage(checkpoints.llama(tmp_path / "source", classifier=True), tmp_path / "out")
-    with pytest.raises(
-        ValueError, match="found a LlamaForSequenceClassification, expected a causal"
-    ):
+    with pytest.raises(ValueError, match="found a LlamaForSequenceClassification, expected a causal"):
         models.load_language_model(made)
 
 
