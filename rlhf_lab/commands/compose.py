@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
@@ -15,6 +18,17 @@ from rlhf_lab.commands.folders import folder
 REPLICATES = (*range(10), *range(100, 120))
 
 
+@dataclass
+class PlannedSweeperConf:
+    """What `hydra.sweeper` takes."""
+
+    _target_: str = "hydra_plugins.rlhf_lab.PlannedSweeper"
+    # key -> values as on the command line; cells such as "rm=3k,25k policy=bon": a sweep is the union of the
+    # products of each cell with the params
+    params: dict[str, str] = field(default_factory=dict)
+    cells: list[str] = field(default_factory=list)
+
+
 class PluginFolders(SearchPathPlugin):
     """Adds the folders of YAML options that plugins bring."""
 
@@ -24,17 +38,19 @@ class PluginFolders(SearchPathPlugin):
             search_path.append(plugins.GROUP, f"file://{path}")
 
 
-def register() -> None:
-    """Tell Hydra all that `rlhf-lab` composes from."""
+def register(sweeps: Collection[str] | None = None) -> None:
+    """Tell Hydra all that `rlhf-lab` composes from; of the sweeps, only those in `sweeps` are read if given."""
     plugins.load()
     Plugins.instance().register(PluginFolders)
     store = ConfigStore.instance()
     store.store(name="experiment_schema", node=config.Experiment)
+    store.store(group="hydra/sweeper", name="planned", node=PlannedSweeperConf)
     for group, schemas in config.GROUPS.items():
         for name, schema in schemas.items():
             store.store(group=f"schema/{group}", name=name, node=schema)
     for path in sorted(folder("sweeps").glob("*.yaml")):
-        store.store(group="sweeps", name=path.stem, node=OmegaConf.load(path), package="_global_")
+        node = OmegaConf.load(path) if sweeps is None or path.stem in sweeps else {}
+        store.store(group="sweeps", name=path.stem, node=node, package="_global_")
     for number in REPLICATES:
         seeds = {part: {"seed": number} for part in ("preferences", "rm", "policy")}
         store.store(group="replicate", name=f"r{number}", node=seeds, package="_global_")

@@ -6,6 +6,10 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 QUIET = {  # libraries that talk by default, told before they are imported; workers inherit it
     "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -19,7 +23,7 @@ QUIET = {  # libraries that talk by default, told before they are imported; work
 }
 PARENTS = ("hydra.", "runtime.")  # keys that the parent of the jobs reads too
 HELP = ("--help", "-h")
-COMMANDS = ("--cfg", "-c", "--hydra-help", "--info", "-i", "--shell-completion", "-sc", "--version")
+QUESTIONS = ("--cfg", "-c", "--hydra-help", "--info", "-i", "--shell-completion", "-sc", "--version")
 
 
 def main() -> None:
@@ -42,15 +46,22 @@ def main() -> None:
 def _run(arguments: Sequence[str]) -> int:
     import hydra
 
-    from rlhf_lab.commands import compose, job, mistakes, sweeper
+    from rlhf_lab.commands import compose, mistakes
 
-    compose.register()
-    sweeper.register()
+    compose.register(
+        [argument.partition("=")[2] for argument in arguments if argument.startswith("+sweeps=")]
+    )
     try:
-        sys.argv[1:] = _as_sweep(arguments)
+        if any(argument.split("=")[0] in QUESTIONS for argument in arguments):
+            task = _no_job  # without what running needs, an answer takes half the time
+        else:
+            from rlhf_lab.commands import job, sweeper
+
+            sweeper.register()
+            sys.argv[1:], task = _as_sweep(arguments), job.run
         conf = str(compose.folder("conf"))
-        hydra.main(config_path=conf, config_name="config", version_base="1.3")(job.run)()
-    except sweeper.Incomplete:
+        hydra.main(config_path=conf, config_name="config", version_base="1.3")(task)()
+    except mistakes.Incomplete:
         return 1
     except KeyboardInterrupt:
         print("interrupted; the same command goes on where it stopped", file=sys.stderr)
@@ -61,6 +72,10 @@ def _run(arguments: Sequence[str]) -> int:
         print(f"rlhf-lab: {mistakes.explain(error)}", file=sys.stderr)
         return 2
     return 0
+
+
+def _no_job(cfg: DictConfig) -> None:
+    """What Hydra runs when it is asked a question: it does not."""
 
 
 def _as_sweep(arguments: Sequence[str]) -> list[str]:
@@ -75,8 +90,6 @@ def _as_sweep(arguments: Sequence[str]) -> list[str]:
     from rlhf_lab.commands.cells import only
     from rlhf_lab.commands.mistakes import refuse_surgery
 
-    if any(argument.split("=")[0] in COMMANDS for argument in arguments):
-        return list(arguments)
     parser, flags, overrides = OverridesParser.create(), [], []
     for argument in arguments:
         if argument.startswith("-") or not ("=" in argument or argument.startswith("~")):

@@ -17,6 +17,10 @@ from rlhf_lab import config
 LISTED = 15  # more names than this are not read
 
 
+class Incomplete(Exception):
+    """Some jobs of the sweep are not made; the table that was printed says which."""
+
+
 class Mistake(ValueError):
     """Something that the user can mend; its text is one line."""
 

@@ -6,11 +6,9 @@ import os
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
-from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
@@ -19,26 +17,12 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from rlhf_lab import execution, pipeline
 from rlhf_lab.commands import cells
+from rlhf_lab.commands.compose import PlannedSweeperConf
 from rlhf_lab.commands.job import COMMAND, sweep_name, typed
-from rlhf_lab.commands.mistakes import Mistake, explain, is_mistake
+from rlhf_lab.commands.mistakes import Incomplete, Mistake, explain, is_mistake
 from rlhf_lab.commands.planned import Job
 from rlhf_lab.config import Runtime
 from rlhf_lab.store import Store, write_json
-
-
-class Incomplete(Exception):
-    """Some jobs of the sweep are not made; the table that was printed says which."""
-
-
-@dataclass
-class PlannedSweeperConf:
-    """What `hydra.sweeper` takes."""
-
-    _target_: str = "hydra_plugins.rlhf_lab.PlannedSweeper"
-    # key -> values as on the command line; cells such as "rm=3k,25k policy=bon": a sweep is the union of the
-    # products of each cell with the params
-    params: dict[str, str] = field(default_factory=dict)
-    cells: list[str] = field(default_factory=list)
 
 
 class PlannedSweeper(Sweeper):
@@ -161,4 +145,3 @@ def register() -> None:
     """Make the sweeper known to Hydra, which takes plugins from a package hydra_plugins only: an alias."""
     sys.modules.setdefault("hydra_plugins.rlhf_lab", sys.modules[__name__])
     Plugins.instance().class_name_to_class[PlannedSweeperConf._target_] = PlannedSweeper
-    ConfigStore.instance().store(group="hydra/sweeper", name="planned", node=PlannedSweeperConf)
