@@ -166,7 +166,7 @@ def _print_answers(run: Run) -> None:
         for answer in along:
             scores = f"gold {answer.gold:+.2f}  proxy {answer.proxy:+.2f}  KL {answer.kl:.1f}"
             console.print(f"  [dim]{answer.when:<24}{scores}[/dim]")
-            console.print(f"    {escape(answer.text)}")
+            console.print(f"    {escape(answer.text) or '[dim](nothing)[/dim]'}")
 
 
 def _console() -> Console:
