@@ -172,7 +172,7 @@ def console(tmp_path):
 
 def test_two_workers_share_stages_and_one_of_them_may_die(console, tmp_path):
     sweep = ("-m", "policy=ppo", "replicate=r0,r1", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
-    first = console(*sweep, FAKE_KILL="ppo:1", FAKE_SLEEP="0.3")
+    first = console(*sweep, FAKE_KILL="ppo:1", FAKE_SLEEP="0.1")
     assert first.returncode == 1 and "its worker process died" in first.stdout, first.stdout + first.stderr
     assert "Traceback" not in first.stderr
     second = console(*sweep)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from composing import experiment
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 
 from rlhf_lab import records
 from rlhf_lab.commands import cells
@@ -92,15 +93,21 @@ def test_the_enumeration_finds_what_is_there():
 
 
 @pytest.mark.parametrize("sweep", SWEEPS)
-def test_every_sweep_plans_and_its_first_lines_say_how_to_run_it(sweep, lab, tmp_path):
-    first = (folder("sweeps") / f"{sweep}.yaml").read_text().splitlines()[0]
-    assert first.startswith(f"# rlhf-lab +sweeps={sweep}")
+def test_every_sweep_has_jobs_and_those_of_one_replicate_plan(sweep, lab, tmp_path):
+    path = folder("sweeps") / f"{sweep}.yaml"
+    first = path.read_text().splitlines()[0]
+    assert first.startswith(f"# rlhf-lab +sweeps={sweep}"), "the first line is the command"
+    sweeper = OmegaConf.load(path).hydra.sweeper
+    all_jobs = jobs([], sweeper.get("cells", []), **sweeper.get("params", {}))
+    assert len(all_jobs) == len(set(all_jobs)) >= 4
+    one = next(word for word in all_jobs[0].split() if word.startswith("replicate="))
+
     (tmp_path / "file").write_text("contents")
-    path = [f"task.path={tmp_path / 'file'}"] if "task.path=" in first else []
-    answer = lab(f"+sweeps={sweep}", "runtime.plan=true", *path)
+    needed = [f"task.path={tmp_path / 'file'}"] if "task.path=" in first else []
+    answer = lab(f"+sweeps={sweep}", "runtime.plan=true", one, *needed)
     assert answer.code == 0, answer.err
-    counts = dict(line.split()[:2][::-1] for line in [answer.out.splitlines()[-1].split(",")[0]])
-    assert int(counts["jobs"]) >= 4 and not records.store_root().exists()
+    planned = int(answer.out.splitlines()[-1].split()[0])
+    assert planned == sum(one in job.split() for job in all_jobs) and not records.store_root().exists()
 
 
 def test_a_replicate_has_seeds_of_its_own_for_pairs_reward_model_and_policy():
