@@ -44,7 +44,7 @@ def reward_of_samples(
 ) -> np.ndarray:
     """The reward of stored answers (prompt_id, text, token_ids) by the model in `folder`, (N,) float32.
 
-    `writer` holds the tokenizer whose ids the answers are; the reward model may have another. An answer that was sampled
+    `writer` holds the tokenizer whose ids the answers are; the reward model may have another. An answer sampled
     several times is scored once: less work, and equal answers tie exactly.
     """
     limits = json.loads((task / "task.json").read_text())

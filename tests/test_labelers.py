@@ -36,5 +36,5 @@ def test_labels_depend_on_the_generator_only():
 
 
 def test_an_unknown_labeler_is_named():
-    with pytest.raises(TypeError, match="prefers_first.register"):
+    with pytest.raises(TypeError, match=r"prefers_first\.register"):
         labels(Labeler())

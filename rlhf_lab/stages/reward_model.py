@@ -23,7 +23,7 @@ def run(config: Training, inputs: Mapping[str, Path], out: Path, runtime: Runtim
     import pyarrow.compute as pc
     import torch
 
-    from rlhf_lab import models, text
+    from rlhf_lab import accuracy, models, text
     from rlhf_lab.records import read_table
     from rlhf_lab.store import write_json
 
@@ -35,12 +35,16 @@ def run(config: Training, inputs: Mapping[str, Path], out: Path, runtime: Runtim
         model = models.randomise(model, config.seed).to(runtime.device)
     pairs = read_table(_comparisons(inputs["pairs"]))
     sides = {split: pairs.filter(pc.equal(pairs["split"], split)) for split in ("train", "heldout")}
+    rows = {split: encode(side, tokenizer, inputs) for split, side in sides.items()}
     if config.epochs > 0:
-        _train(config, model, tokenizer, encode(sides["train"], tokenizer, inputs), out, runtime)
+        _train(config, model, tokenizer, rows["train"], out, runtime)
     models.save(model, tokenizer, out / "model")
+    longer = accuracy.longer_wins(rows["train"])
+    margin = accuracy.margins(model, rows["heldout"], runtime.score_batch)
+    found = {"parameters": models.non_embedding_parameters(model)}
     write_json(
         out / "evaluation.json",
-        _evaluation(model, sides["heldout"], encode(sides["heldout"], tokenizer, inputs), runtime),
+        found | accuracy.evaluation(margin, sides["heldout"], rows["heldout"], longer),
     )
 
 
@@ -94,55 +98,4 @@ def encode(
     return {
         f"{name}_ids": [[*p, *a] for p, a in zip(prompts, side(name), strict=True)]
         for name in ("chosen", "rejected")
-    }
-
-
-def _evaluation(model, pairs: pa.Table, rows: dict[str, list[list[int]]], runtime: Runtime) -> dict:
-    import numpy as np
-
-    from rlhf_lab.models import non_embedding_parameters
-    from rlhf_lab.scoring import reward
-
-    nothing = [[]] * len(pairs)
-    better, worse = (
-        reward(model, nothing, rows[f"{n}_ids"], runtime.score_batch) for n in ("chosen", "rejected")
-    )
-    length = np.array(
-        [len(a) - len(b) for a, b in zip(rows["chosen_ids"], rows["rejected_ids"], strict=True)]
-    )
-    untied = ~pairs["tied"].to_numpy() if "tied" in pairs.column_names else np.ones(len(pairs), bool)
-    questions = pairs["question_id"].to_numpy()
-    return {
-        "parameters": non_embedding_parameters(model),
-        "all": _summary(better - worse, questions),
-        "untied": _summary((better - worse)[untied], questions[untied]),
-        "baselines": {
-            "length": _summary(length[untied].astype(float), questions[untied])["accuracy"],
-            "position": _summary(_first_listed(pairs)[untied], questions[untied])["accuracy"],
-        },
-    }
-
-
-def _first_listed(pairs: pa.Table):
-    """+1 where the chosen answer was listed first, -1 elsewhere; human files always list it first."""
-    import numpy as np
-
-    first = pairs["first"].to_numpy() if "first" in pairs.column_names else np.ones(len(pairs), bool)
-    return np.where(first, 1.0, -1.0)
-
-
-def _summary(margin, questions) -> dict:
-    """Accuracy (ties count half) with a question-clustered standard error, and log-loss in nats."""
-    import numpy as np
-
-    right = (margin > 0) + 0.5 * (margin == 0)
-    _, cluster = np.unique(questions, return_inverse=True)
-    clusters = cluster.max() + 1
-    residual = np.bincount(cluster, right - right.mean(), clusters)
-    error = np.sqrt((residual**2).sum() * clusters / (clusters - 1)) / len(right)
-    return {
-        "n": len(margin),
-        "questions": int(clusters),
-        "accuracy": {"mean": float(right.mean()), "se": float(error)},
-        "log_loss": float(np.logaddexp(0, -margin).mean()),
     }
