@@ -72,9 +72,7 @@ def panels(count: int, height: float = 3.6) -> tuple[Figure, list[Axes]]:
 
 def sizes(count: int) -> list[tuple[float, float, float, float]]:
     """`count` colours of viridis, dark to light, short of the yellow that paper swallows."""
-    return [
-        tuple(colour) for colour in matplotlib.colormaps["viridis"](np.linspace(0.0, 0.8, max(count, 1)))
-    ]
+    return [tuple(colour) for colour in matplotlib.colormaps["viridis"](np.linspace(0.0, 0.8, max(count, 1)))]
 
 
 def square_root_nats(axes: Axes, largest: float) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rlhf_lab.pipeline import Labelled
 
 VERSION = 1
-HELDOUT_PAIRS = 2000  # on held-out questions; no model trains on them
+HELDOUT_PAIRS = 1000  # on held-out questions; no model trains on them
 
 
 def run(config: Labelled, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
