@@ -34,22 +34,6 @@ ROLLOUT, PASSES = 128, 2
 LR = 1e-7
 
 
-class Clock(TrainerCallback):
-    """Processor time per optimiser step, the first rollout left out."""
-
-    def __init__(self) -> None:
-        self.times: list[float] = []
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Note the time."""
-        self.times.append(time.process_time())
-
-    def per_step(self) -> float:
-        """Seconds."""
-        counted = self.times[PASSES - 1 :]
-        return (counted[-1] - counted[0]) / (len(counted) - 1)
-
-
 class Parts:
     """Time spent in functions, by name."""
 
@@ -67,6 +51,26 @@ class Parts:
                 self.spent[part] += time.process_time() - start
 
         return call
+
+
+class Clock(TrainerCallback):
+    """Processor time per optimiser step and per part of it, from the end of the first rollout on."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.times: list[float] = []
+        self.parts = parts
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Note the time."""
+        self.times.append(time.process_time())
+        if len(self.times) == PASSES:
+            self.parts.spent.clear()
+
+    def milliseconds(self) -> dict[str, float]:
+        """Of a step, by part; "step" is all of it."""
+        counted = self.times[PASSES - 1 :]
+        spent = {**self.parts.spent, "step": counted[-1] - counted[0]}
+        return {part: 1000 * seconds / (len(counted) - 1) for part, seconds in spent.items()}
 
 
 def ours(policy: PreTrainedModel, rm: PreTrainedModel, steps: int, out: Path, parts: Parts) -> Trainer:
@@ -94,9 +98,7 @@ def ours(policy: PreTrainedModel, rm: PreTrainedModel, steps: int, out: Path, pa
     )
     args = ppo_trainer.arguments(config, out, "cpu")
     trainer: Any = ppo_trainer.PPOTrainer(problem, config, args, lambda step, numbers: None)
-    trainer._generate_and_score_completions = parts.timed(
-        "rollout and scores", trainer._generate_and_score_completions
-    )
+    trainer._generate_and_score_completions = parts.timed("rollout", trainer._generate_and_score_completions)
     trainer.training_step = parts.timed("training_step", trainer.training_step)
     trainer._clip_grad_norm = parts.timed("optimiser", trainer._clip_grad_norm)
     optimizer = trainer.create_optimizer()
@@ -141,13 +143,25 @@ def bare(policy: PreTrainedModel, rm: PreTrainedModel, steps: int, out: Path) ->
     )
 
 
-def clocked(trainer: Trainer) -> float:
-    """Seconds per step of a training run."""
-    clock = Clock()
+def clocked(trainer: Trainer, parts: Parts) -> dict[str, float]:
+    """Milliseconds of a training step, by part."""
+    clock = Clock(parts)
     trainer.add_callback(clock)
     trainer.remove_callback(PrinterCallback)
     trainer.train()
-    return clock.per_step()
+    return clock.milliseconds()
+
+
+def shares(rounds: list[dict[str, float]]) -> dict[str, float]:
+    """What a step consists of: medians over rounds, nested parts taken apart."""
+    spent = {part: median(times[part] for times in rounds) for part in rounds[0]}
+    named = {
+        "sampling": spent["sampling"],
+        "rewards, values, reference": spent["rollout"] - spent["sampling"],
+        "losses and gradients": spent["training_step"] - spent["rollout"],
+        "clipping and Adam": spent["optimiser"],
+    }
+    return named | {"rest: the Trainer's loop": spent["step"] - sum(named.values())}
 
 
 def main() -> None:
@@ -164,22 +178,14 @@ def main() -> None:
     ppo_trainer.sample = parts.timed("sampling", ppo_trainer.sample)
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(ROUNDS):
-            mine.append(clocked(ours(copy.deepcopy(policy), rm, args.steps, Path(folder), parts)))
-            theirs.append(clocked(bare(copy.deepcopy(policy), rm, args.steps, Path(folder))))
-    spent = {part: 1000 * seconds / ROUNDS / args.steps for part, seconds in parts.spent.items()}
-    scores = spent["rollout and scores"]
-    shares = {
-        "sampling": spent["sampling"],
-        "rewards, values, reference": scores - spent["sampling"],
-        "losses and gradients": spent["training_step"] - scores,
-        "clipping and Adam": spent["optimiser"],
-    }
-    total, grpo = 1000 * median(mine), 1000 * median(theirs)
-    shares["rest: the Trainer's loop"] = total - sum(shares.values())
+            mine.append(clocked(ours(copy.deepcopy(policy), rm, args.steps, Path(folder), parts), parts))
+            theirs.append(clocked(bare(copy.deepcopy(policy), rm, args.steps, Path(folder)), parts))
+    named = shares(mine)
+    total, grpo = sum(named.values()), median(times["step"] for times in theirs)
     print(
         f"width {args.hidden}, rollout {ROLLOUT}, {PASSES} passes, up to {small.ANSWER_TOKENS} tokens; ms a step"
     )
-    for name, value in shares.items():
+    for name, value in named.items():
         print(f"  {name:28} {value:7.1f}  {value / total:5.0%}")
     print(f"{'PPO':30} {total:7.1f}")
     print(f"{'bare GRPOTrainer, beta > 0':30} {grpo:7.1f}")
