@@ -1,0 +1,45 @@
+"""The figure in the README: it says what the committed runs said, and a new run says the same (slow)."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).parent.parent
+COMMITTED = ROOT / "docs" / "figures"
+
+
+def claims(folder):
+    """(subject, topic) or sentence -> met."""
+    found = json.loads((folder / "quickstart.claims.json").read_text())
+    assert len(found) > 10
+    return {(c["claim"], c["subject"], c["topic"]): c["met"] for c in found}
+
+
+def test_the_committed_claims_follow_from_their_numbers_and_are_not_of_one_kind():
+    found = json.loads((COMMITTED / "quickstart.claims.json").read_text())
+    assert {c["met"] for c in found if not c["by_construction"]} >= {True}
+    for claim in found:
+        assert claim["n"] > 0 and claim["replicates"] > 0
+        assert claim["interval"][0] <= claim["measured"] <= claim["interval"][1]
+    table = pd.read_csv(COMMITTED / "quickstart.csv")
+    assert {"bon", "ppo"} == set(table["method"]) and (table["kl"] >= 0).all()
+
+
+@pytest.mark.slow
+def test_a_new_run_of_the_quickstart_makes_the_same_claims(tmp_path):
+    """Minutes: the whole sweep from an empty store."""
+    environment = {**os.environ, "RLHF_LAB_STORE": str(tmp_path / "store"), "OMP_NUM_THREADS": "1"}
+    for command in (
+        ["rlhf-lab", "+sweeps=quickstart"],
+        ["rlhf-figures", "quickstart", "--out", str(tmp_path)],
+    ):
+        command[0] = str(Path(sys.executable).parent / command[0])
+        subprocess.run(command, cwd=tmp_path, env=environment, check=True, timeout=1800)
+    old, new = (pd.read_csv(folder / "quickstart.csv") for folder in (COMMITTED, tmp_path))
+    pd.testing.assert_frame_equal(old[["method", "label", "curve"]], new[["method", "label", "curve"]])
+    assert claims(tmp_path) == claims(COMMITTED)
