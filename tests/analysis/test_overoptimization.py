@@ -143,7 +143,7 @@ def test_fits_of_both_forms_on_both_axes(read: Study) -> None:
         ("bound", "rl"),
         ("tie-aware", "observed"),
     }
-    best = one[(one["x"] == "tie-aware") & (one["best_form"] == True)]  # noqa: E712
+    best = one[(one["x"] == "tie-aware") & one["best_form"].eq(True)]
     assert set(best["form"]) == {"bon"}
     beta = best.set_index("parameter").loc["beta"]
     assert 0 < beta["lo"] < beta["estimate"] < beta["hi"] and beta["n"] == 64
