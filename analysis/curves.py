@@ -171,12 +171,14 @@ class _Answers:
 
     @staticmethod
     def of(rows: pa.Table) -> _Answers:
+        """The scores of one run's rows."""
         prompt, question = rows["prompt_id"].to_numpy(), rows["question_id"].to_numpy()
         order = np.lexsort((prompt, question))
         values = {name: column[order] for name, column in _scores(rows).items()}
         return _Answers(order, prompt[order], question[order], values)
 
     def where(self, chosen: NDArray[np.bool_]) -> _Answers:
+        """Those answers only."""
         values = {name: value[chosen] for name, value in self.values.items()}
         return _Answers(self.order[chosen], self.prompt[chosen], self.question[chosen], values)
 
