@@ -33,8 +33,10 @@ def write(plate: Plate, name: str, out: Path) -> list[Path]:
     out.mkdir(parents=True, exist_ok=True)
     paths = [out / f"{name}{ending}" for ending in (".png", ".pdf", ".csv", ".fits.csv", ".claims.json")]
     png, pdf, csv, fits, claims = paths
+    if (layout := plate.figure.get_layout_engine()) is not None:
+        layout.execute(plate.figure)
+        plate.figure.set_layout_engine("none")  # laid out once, not at every drawing
     plate.figure.savefig(png, dpi=DPI)
-    plate.figure.set_layout_engine("none")  # laid out once
     plate.figure.savefig(pdf, metadata={"CreationDate": None})  # the same records give the same file
     for table, path in ((plate.table, csv), (plate.fits, fits)):
         named = table.copy()
