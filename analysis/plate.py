@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,7 @@ class Plate:
     fits: pd.DataFrame  # parameter, estimate, lo, hi, n, replicates, form, rmse, ...; may be empty
     claims: list[Claim]
     figure: Figure
+    notes: list[str] = field(default_factory=list)  # what a reader must know beside the claims; printed
 
 
 def write(plate: Plate, name: str, out: Path) -> list[Path]:

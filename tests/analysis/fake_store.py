@@ -32,7 +32,7 @@ class Sweep:
     checkpoints: int = 12
     few_pairs: bool = True
     control: bool = True
-    parts: bool = True  # gold.content and gold.form
+    parts: bool = True  # gold.content and gold.form; otherwise gold is a model, judged on 400 choices
     status: str = "made"
 
 
@@ -78,7 +78,7 @@ def config(job: Job, sweep: Sweep) -> dict:
         policy |= {"samples": 2, "steps": 100, "kl_coef": 0.0}
     hidden = SIZES[job.rm]
     return {
-        "task": {"seed": 0},
+        "task": {"seed": 0} if sweep.parts else {"seed": 0, "gold": {"seed": 0}},
         "rm": {
             "seed": job.seed,
             "model": {"hidden": hidden, "layers": 2, "intermediate": 2 * hidden, "seed": 0},
@@ -92,6 +92,7 @@ def config(job: Job, sweep: Sweep) -> dict:
 def _write_run(root: Path, key: str, job: Job, sweep: Sweep, rng: np.random.Generator) -> None:
     samples, scores = _best_of_n(job, sweep, rng) if job.policy == "bon" else _ppo(job, sweep, rng)
     gold = {name: value for name, value in scores.items() if name != "proxy"}
+    judge = {} if sweep.parts else {"gold": _gold_model(root)}
     for stage, name, columns in (
         ("policy", "samples.parquet", samples),
         ("score", "scores.parquet", gold),
@@ -100,11 +101,22 @@ def _write_run(root: Path, key: str, job: Job, sweep: Sweep, rng: np.random.Gene
         folder = root / stage / (key + ("p" if "proxy" in columns else "g"))
         folder.mkdir(parents=True)
         write_table(folder / name, columns)
-        (folder / "manifest.json").write_text(json.dumps({"stage": stage, "inputs": {}}))
+        inputs = judge if "gold" in columns else {}
+        (folder / "manifest.json").write_text(json.dumps({"stage": stage, "inputs": inputs}))
     leaf = root / "run" / key
     leaf.mkdir(parents=True)
     inputs = {"samples": ["policy", key + "g"], "gold": ["score", key + "g"], "proxy": ["score", key + "p"]}
     (leaf / "manifest.json").write_text(json.dumps({"stage": "run", "inputs": inputs}))
+
+
+def _gold_model(root: Path) -> list[str]:
+    """Stage and key of a gold that agrees with 60 % of people's choices, where the longer answer wins 55 %."""
+    folder = root / "reward_model" / "gold"
+    folder.mkdir(parents=True, exist_ok=True)
+    share = {"untied": {"n": 400, "accuracy": {"mean": 0.6, "se": 0.02}}}
+    baselines = {"length": {"mean": 0.55, "se": 0.03}}
+    (folder / "evaluation.json").write_text(json.dumps(share | {"baselines": baselines}))
+    return ["reward_model", "gold"]
 
 
 def _best_of_n(job: Job, sweep: Sweep, rng: np.random.Generator) -> tuple[dict, dict]:
