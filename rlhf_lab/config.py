@@ -13,28 +13,10 @@ from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import Any, ClassVar
 
-CONTENT = {
-    "content": True
-}  # marks a field that names files: the key holds a digest of what they contain, not the name
+from rlhf_lab import ranges
 
-
-def _check(config: Any, name: str, ok: bool, expected: str, why: str) -> None:
-    if not ok:
-        raise ValueError(
-            f"{type(config).__name__}.{name} must be {expected}, got {getattr(config, name)!r}: {why}"
-        )
-
-
-def _positive(config: Any, *names: str) -> None:
-    for name in names:
-        _check(
-            config, name, getattr(config, name) > 0, "> 0", "a count, size or rate of nothing does nothing"
-        )
-
-
-def _share(config: Any, *names: str) -> None:
-    for name in names:
-        _check(config, name, 0 <= getattr(config, name) <= 1, "in [0, 1]", "it is a share")
+# marks a field that names files: the key holds a digest of what they contain, not the name
+CONTENT = {"content": True}
 
 
 # --- task --------------------------------------------------------------------------------------------------------
@@ -53,8 +35,10 @@ class Task:
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        _share(self, "heldout_share")
-        _positive(self, "prompt_tokens", "answer_tokens")
+        ranges.seed(self)
+        some = 0 < self.heldout_share < 1
+        ranges.check(self, "heldout_share", some, "between 0 and 1", "both sides of the split need questions")
+        ranges.positive(self, "prompt_tokens", "answer_tokens")
 
 
 @dataclass(slots=True)
@@ -77,9 +61,9 @@ class SyntheticAssistant(Task):
     def __post_init__(self) -> None:
         """Check ranges."""
         Task.__post_init__(self)
-        _positive(self, "entities", "attributes", "sums", "operations", "largest_number")
-        _positive(self, "base_documents", "demonstrations")
-        _share(self, "fact_share", "demonstration_quality", "demonstration_correct")
+        ranges.positive(self, "entities", "attributes", "sums", "operations", "largest_number")
+        ranges.positive(self, "base_documents", "demonstrations")
+        ranges.share(self, "fact_share", "demonstration_quality", "demonstration_correct")
 
 
 @dataclass(slots=True)
@@ -95,13 +79,8 @@ class PairFile(Task):
     def __post_init__(self) -> None:
         """Check ranges."""
         Task.__post_init__(self)
-        _check(
-            self,
-            "vocabulary",
-            self.vocabulary >= 300,
-            ">= 300",
-            "256 bytes and the special tokens come first",
-        )
+        enough = self.vocabulary >= 300
+        ranges.check(self, "vocabulary", enough, ">= 300", "256 bytes and the special tokens come first")
 
 
 @dataclass(slots=True)
@@ -138,10 +117,10 @@ class ScratchModel(Model):
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        _positive(self, "hidden", "layers", "heads", "intermediate", "steps", "batch", "lr")
-        _check(
-            self, "hidden", self.hidden % (2 * self.heads) == 0, "a multiple of 2 x heads", "rotary positions"
-        )
+        ranges.seed(self)
+        ranges.positive(self, "hidden", "layers", "heads", "intermediate", "steps", "batch", "lr")
+        whole = self.hidden % (2 * self.heads) == 0
+        ranges.check(self, "hidden", whole, "a multiple of 2 x heads", "rotary positions")
 
 
 @dataclass(slots=True)
@@ -165,7 +144,8 @@ class SFT:
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        _positive(self, "steps", "batch", "lr")
+        ranges.seed(self)
+        ranges.positive(self, "steps", "batch", "lr")
 
 
 class RewardInit(Enum):
@@ -188,8 +168,9 @@ class RewardModel:
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        _positive(self, "batch", "lr")
-        _check(self, "epochs", self.epochs >= 0, ">= 0", "0 uses the checkpoint as it is")
+        ranges.seed(self)
+        ranges.positive(self, "batch", "lr")
+        ranges.check(self, "epochs", self.epochs >= 0, ">= 0", "0 uses the checkpoint as it is")
 
 
 # --- preferences -------------------------------------------------------------------------------------------------
@@ -204,12 +185,15 @@ class Preferences:
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        _positive(self, "pairs")
+        ranges.seed(self)
+        ranges.positive(self, "pairs")
 
 
 @dataclass(slots=True)
 class Labeler:
     """Who says which answer of a pair is better."""
+
+    TASKS: ClassVar[tuple[type, ...]] = (Task,)  # those whose gold it can make use of
 
 
 @dataclass(slots=True)
@@ -225,7 +209,7 @@ class Boltzmann(Labeler):
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        _positive(self, "temperature")
+        ranges.positive(self, "temperature")
 
 
 @dataclass(slots=True)
@@ -236,7 +220,7 @@ class Flip(Labeler):
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        _share(self, "rate")
+        ranges.share(self, "rate")
 
 
 # --- policies ----------------------------------------------------------------------------------------------------
@@ -255,7 +239,8 @@ class Policy:
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        _positive(self, "prompts", "samples")
+        ranges.seed(self)
+        ranges.positive(self, "prompts", "samples")
 
 
 @dataclass(slots=True)
@@ -264,6 +249,11 @@ class BestOfN(Policy):
 
     STAGE: ClassVar[str] = "rlhf_lab.stages.policy.bon"
     NEEDS_REWARD_MODEL: ClassVar[bool] = False  # the samples do not depend on it, only their scores
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        Policy.__post_init__(self)
+        ranges.check(self, "samples", self.samples >= 2, ">= 2", "the curve goes up to n = samples / 2")
 
 
 @dataclass(slots=True)
@@ -290,17 +280,15 @@ class PPO(Policy):
     def __post_init__(self) -> None:
         """Check ranges."""
         Policy.__post_init__(self)
-        _positive(self, "steps", "rollout", "minibatches", "passes", "lr", "critic_lr", "evaluations")
-        _check(self, "kl_coef", self.kl_coef >= 0, ">= 0", "a negative penalty pays for drift")
-        _check(
-            self,
-            "rollout",
-            self.rollout % self.minibatches == 0,
-            "a multiple of minibatches",
-            "equal batches",
-        )
-        _share(self, "gamma", "gae_lambda", "beta2")
-        _positive(self, "clip", "value_clip")
+        ranges.positive(self, "steps", "rollout", "minibatches", "passes", "lr", "critic_lr", "evaluations")
+        penalty = 0 <= self.kl_coef < float("inf")
+        ranges.check(self, "kl_coef", penalty, ">= 0 and finite", "a negative penalty pays for drift")
+        equal = self.rollout % self.minibatches == 0
+        ranges.check(self, "rollout", equal, "a multiple of minibatches", "equal batches")
+        ranges.check(self, "warmup", self.warmup >= 0, ">= 0", "it is a count")
+        ranges.check(self, "beta2", 0 <= self.beta2 < 1, "in [0, 1)", "Adam divides by 1 - beta2")
+        ranges.share(self, "gamma", "gae_lambda")
+        ranges.positive(self, "clip", "value_clip")
 
 
 # --- the rest ----------------------------------------------------------------------------------------------------
@@ -354,7 +342,7 @@ class Runtime:
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        _positive(self, "threads", "score_batch", "log_every")
+        ranges.positive(self, "threads", "score_batch", "log_every")
 
 
 @dataclass(slots=True)
@@ -371,6 +359,16 @@ class Experiment:
     score: Score
     tracker: Tracker
     runtime: Runtime
+
+    def __post_init__(self) -> None:
+        """Check what holds between parts."""
+        kinds = self.labeler.TASKS
+        if not isinstance(self.task, kinds):
+            named = " or ".join(kind.__name__ for kind in kinds)
+            labeler, task = type(self.labeler).__name__, type(self.task).__name__
+            raise ValueError(
+                f"the labeler {labeler} labels {named}, the task is {task}: choose another of them"
+            )
 
 
 GROUPS: dict[

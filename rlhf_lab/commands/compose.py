@@ -12,7 +12,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 
 from rlhf_lab import config
-from rlhf_lab.commands import plugins
+from rlhf_lab.commands import foreign, plugins
 from rlhf_lab.commands.folders import folder
 
 REPLICATES = (*range(10), *range(100, 120))
@@ -42,6 +42,7 @@ def register(sweeps: Collection[str] | None = None) -> None:
     """Tell Hydra all that `rlhf-lab` composes from; of the sweeps, only those in `sweeps` are read if given."""
     plugins.load()
     Plugins.instance().register(PluginFolders)
+    foreign.register()
     store = ConfigStore.instance()
     store.store(name="experiment_schema", node=config.Experiment)
     store.store(group="hydra/sweeper", name="planned", node=PlannedSweeperConf)

@@ -46,7 +46,7 @@ def main() -> None:
 def _run(arguments: Sequence[str]) -> int:
     import hydra
 
-    from rlhf_lab.commands import compose, mistakes
+    from rlhf_lab.commands import compose, flags, mistakes
 
     compose.register(
         [argument.partition("=")[2] for argument in arguments if argument.startswith("+sweeps=")]
@@ -59,6 +59,7 @@ def _run(arguments: Sequence[str]) -> int:
 
             sweeper.register()
             sys.argv[1:], task = _as_sweep(arguments), job.run
+        flags.check(sys.argv[1:])
         conf = str(compose.folder("conf"))
         hydra.main(config_path=conf, config_name="config", version_base="1.3")(task)()
     except mistakes.Incomplete:

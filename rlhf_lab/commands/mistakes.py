@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 
 from hydra.core.override_parser.types import Override
@@ -15,6 +15,8 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from rlhf_lab import config
 
 LISTED = 15  # more names than this are not read
+PYTHON = re.compile(r"_target_|^\W*hydra[./](callbacks|job_logging|hydra_logging)")  # what Hydra would import
+OPTION = re.compile(r"\w[\w.+-]*")
 
 
 class Incomplete(Exception):
@@ -37,6 +39,12 @@ def nearest(name: str, names: Iterable[str]) -> str:
 def refuse_surgery(override: Override) -> None:
     """Refuse + and ~: they would add or remove a key of the schema, which no stage would see."""
     key = override.key_or_group
+    if not isinstance(key, str):
+        raise Mistake(f"{override.input_line}: expected key=value or group=option")
+    if PYTHON.search(override.input_line or ""):
+        raise Mistake(f"{override.input_line}: names Python to run, which no key can")
+    if key == "sweeps" and override.is_sweep_override():
+        raise Mistake(f"{override.input_line}: one sweep at a time: give each a command of its own")
     if key.startswith("hydra") or (override.is_add() and key == "sweeps"):
         return
     if override.is_delete():
@@ -45,6 +53,14 @@ def refuse_surgery(override: Override) -> None:
         known = [*keys(config.Experiment), "experiment", "replicate"]
         hint = f": write {key}=..." if key in known else nearest(key, [*known, "+sweeps"])
         raise Mistake(f"{override.input_line}: + is for +sweeps=NAME only{hint}")
+
+
+def refuse_paths(choices: Mapping[str, str]) -> None:
+    """Refuse options that are paths rather than names; a sweep's is the name of its folder in the store."""
+    for group, option in choices.items():
+        parts = [option] if group == "sweeps" else option.split("/")
+        if not all(OPTION.fullmatch(part) for part in parts):
+            raise Mistake(f"{group}={option}: an option is a name (letters, digits, _ . + -), not a path")
 
 
 def keys(schema: type, prefix: str = "") -> Iterator[str]:
@@ -61,9 +77,11 @@ def keys(schema: type, prefix: str = "") -> Iterator[str]:
 def explain(error: BaseException) -> str:
     """The one line for an error that came up while composing."""
     chain = [error]
-    while (cause := chain[-1].__cause__) is not None:
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
         chain.append(cause)
     for found in chain:
+        if isinstance(found, Mistake):
+            return str(found)
         if isinstance(found, MissingConfigException):
             return _option(found)
         if isinstance(found, (ConfigAttributeError, ConfigKeyError)):

@@ -16,10 +16,10 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from rlhf_lab import execution, pipeline
-from rlhf_lab.commands import cells
+from rlhf_lab.commands import cells, foreign
 from rlhf_lab.commands.compose import PlannedSweeperConf
 from rlhf_lab.commands.job import COMMAND, sweep_name, typed
-from rlhf_lab.commands.mistakes import Incomplete, Mistake, explain, is_mistake
+from rlhf_lab.commands.mistakes import Incomplete, Mistake, explain, is_mistake, refuse_paths
 from rlhf_lab.commands.planned import Job
 from rlhf_lab.config import Runtime
 from rlhf_lab.store import Store, write_json
@@ -81,6 +81,8 @@ class PlannedSweeper(Sweeper):
     def _job(self, index: int, overrides: list[str]) -> Job:
         cfg = self._loader.load_sweep_config(self._config, overrides)
         choices = {key: str(value) for key, value in cfg.hydra.runtime.choices.items() if _ours(key, value)}
+        refuse_paths(choices)
+        foreign.refuse(OmegaConf.to_container(cfg.hydra, resolve=False), "hydra")
         with open_dict(cfg):
             del cfg["hydra"]
         experiment = typed(cfg)

@@ -1,0 +1,34 @@
+"""Range checks of the schema's fields: ValueError says what a value must be, what it is, and why."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+SEEDS = 2**32  # numpy's legacy generator, which transformers seeds too, takes no larger ones
+
+
+def check(config: Any, name: str, ok: bool, expected: str, why: str) -> None:
+    """Refuse the field `name` of `config` unless `ok`."""
+    if not ok:
+        raise ValueError(
+            f"{type(config).__name__}.{name} must be {expected}, got {getattr(config, name)!r}: {why}"
+        )
+
+
+def positive(config: Any, *names: str) -> None:
+    """Refuse fields that are not above zero and finite."""
+    for name in names:
+        check(config, name, getattr(config, name) > 0, "> 0", "a count, size or rate of nothing does nothing")
+        check(config, name, math.isfinite(getattr(config, name)), "finite", "it enters arithmetic")
+
+
+def share(config: Any, *names: str) -> None:
+    """Refuse fields that are no share."""
+    for name in names:
+        check(config, name, 0 <= getattr(config, name) <= 1, "in [0, 1]", "it is a share")
+
+
+def seed(config: Any) -> None:
+    """Refuse a seed that some random generator does not take."""
+    check(config, "seed", 0 <= config.seed < SEEDS, "in 0 .. 2^32 - 1", "random generators take no other")
