@@ -342,6 +342,10 @@ class Runtime:
 
     def __post_init__(self) -> None:
         """Check ranges."""
+        named = bool(self.store.strip())
+        ranges.check(
+            self, "store", named, "the name of a folder", "nothing would say what lies in it is a store"
+        )
         ranges.positive(self, "threads", "score_batch", "log_every")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from rlhf_lab.store import file_digest
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
+DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)*")  # owner/name, and for a data set perhaps a folder inside it
 
 
@@ -36,13 +38,28 @@ def fingerprint(name: str, revision: str | None) -> str:
     )
 
 
+def offline() -> bool:
+    """Whether the user keeps the Hugging Face libraries off the network."""
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+
+
+def here(name: str, revision: str | None) -> bool:
+    """Whether `name` can be looked at without the network: a local path, or a hub id while offline."""
+    return revision is None or Path(name).expanduser().exists() or offline()
+
+
 def module_digest(function: str) -> str:
-    """The digest of the source of a judge "module:function"; ValueError when there is no such module."""
+    """The digest of the source of a judge "module:function"; ValueError when there is no such function."""
     module, _, name = function.partition(":")
+    if not (DOTTED.fullmatch(module) and name.isidentifier()):
+        raise ValueError(f"found no judge {function!r}: expected module:function, such as my_module:judge")
     try:
-        spec = find_spec(module) if module and name else None
+        spec = find_spec(module)
     except ModuleNotFoundError:  # of the package that would hold it
         spec = None
-    if spec is None or spec.origin is None:
-        raise ValueError(f"found no judge {function!r}: expected module:function with an importable module")
-    return file_digest(Path(spec.origin))
+    if spec is None or spec.origin is None or not Path(spec.origin).is_file():
+        raise ValueError(f"found no judge {function!r}: {module} is no module with a file of its own here")
+    source = Path(spec.origin)
+    if source.suffix == ".py" and not re.search(rf"\b{name}\b", source.read_text(errors="replace")):
+        raise ValueError(f"found no judge {function!r}: {source} speaks of no {name}")
+    return file_digest(source)

@@ -25,6 +25,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from rlhf_lab import redaction
+
 MANIFEST = "manifest.json"
 
 
@@ -184,10 +186,10 @@ def _files(folder: Path) -> list[Path]:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON so that a reader sees the old file or the new one, never a part; NaN is refused."""
+    """Write JSON so that a reader sees the old file or the new one, never a part; NaN is refused, secrets hidden."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    partial.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n")
+    partial.write_text(json.dumps(redaction.hide(value), indent=1, allow_nan=False) + "\n")
     os.replace(partial, path)
 
 

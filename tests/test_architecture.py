@@ -15,7 +15,8 @@ FLOORS = [  # the first pattern that a module's name starts with says its floor
     ("rlhf_lab.pipeline", 3),
     ("rlhf_lab.execution", 3),
     ("rlhf_lab.stages", 2),
-    *((f"rlhf_lab.{name}", 0) for name in ("config", "store", "sources", "records", "metrics", "tracking")),
+    *((f"rlhf_lab.{name}", 0) for name in ("ranges", "config", "store", "redaction", "sources")),
+    *((f"rlhf_lab.{name}", 0) for name in ("records", "metrics", "tracking")),
     ("analysis", 5),
     ("rlhf_lab", 1),
 ]

@@ -113,7 +113,7 @@ def alternatives(field, value, folder):
     if isinstance(value, (int, float)):
         return [value + 1, value * 2, value / 2, value + 0.25]
     if isinstance(value, list):
-        return [["os:path"]]
+        return [["json:dumps"]]
     return [str(folder / "other")] if field.metadata.get("content") else ["f" * 40]
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from dialogues import marked, rows, save
 
-from rlhf_lab.tasks.preference_pairs import Comparison, read
+from rlhf_lab.tasks.preference_pairs.reader import read
+from rlhf_lab.tasks.preference_pairs.rows import Comparison
 
 ASKED = [{"role": "user", "content": "How tall is it?"}]
 PAIR = Comparison(ASKED, "Two metres.", "Who knows.")

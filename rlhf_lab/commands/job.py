@@ -18,7 +18,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from rlhf_lab import execution, metrics, pipeline, tracking
+from rlhf_lab import execution, metrics, pipeline, redaction, tracking
 from rlhf_lab.commands.mistakes import missing_values
 from rlhf_lab.config import Experiment
 from rlhf_lab.store import Node, Store, write_json
@@ -48,7 +48,7 @@ def run(cfg: DictConfig) -> str:
             with _listening(status, experiment):
                 execution.realise(leaf, store, experiment.runtime, status.stage)
         except BaseException as error:
-            (status.folder / "traceback.txt").write_text(traceback.format_exc())
+            (status.folder / "traceback.txt").write_text(redaction.hide(traceback.format_exc()))
             logging.getLogger(__name__).exception("failed")
             status.end("failed", error=traceback.format_exception_only(error)[-1].strip())
             if isinstance(error, Exception):
@@ -79,7 +79,7 @@ class Status:
         """Start afresh: configuration, versions, command, time."""
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "traceback.txt").unlink(missing_ok=True)
-        (self.folder / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True))
+        (self.folder / "config.yaml").write_text(redaction.hide(OmegaConf.to_yaml(cfg, resolve=True)))
         self._now |= {
             "state": "running",
             "sweep": sweep_name(HydraConfig.get().runtime.choices),
@@ -139,11 +139,19 @@ def _listening(status: Status, experiment: Experiment) -> Iterator[None]:
             metrics.LISTENERS.remove(listener)
 
 
+class _Discreet(logging.Formatter):
+    """Log lines, tracebacks among them, without secrets."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The whole of what is written for `record`."""
+        return redaction.hide(super().format(record))
+
+
 @contextmanager
 def _logged(path: Path) -> Iterator[None]:
     """Send log messages and warnings of this process to `path`, not to the terminal."""
     handler = logging.FileHandler(path)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(_Discreet("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     level = root.level
     root.addHandler(handler)

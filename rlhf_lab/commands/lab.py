@@ -55,8 +55,10 @@ def _run(arguments: Sequence[str]) -> int:
         if any(argument.split("=")[0] in QUESTIONS for argument in arguments):
             task = _no_job  # without what running needs, an answer takes half the time
         else:
-            from rlhf_lab.commands import job, sweeper
+            from rlhf_lab.commands import job, sweeper, versions
 
+            if (line := versions.outside()) is not None:
+                print(f"rlhf-lab: {line}", file=sys.stderr)
             sweeper.register()
             sys.argv[1:], task = _as_sweep(arguments), job.run
         flags.check(sys.argv[1:])
@@ -89,7 +91,7 @@ def _as_sweep(arguments: Sequence[str]) -> list[str]:
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     from rlhf_lab.commands.cells import only
-    from rlhf_lab.commands.mistakes import refuse_surgery
+    from rlhf_lab.commands.mistakes import Mistake, refuse_surgery
 
     parser, flags, overrides = OverridesParser.create(), [], []
     for argument in arguments:
@@ -101,6 +103,8 @@ def _as_sweep(arguments: Sequence[str]) -> list[str]:
         value_of_a_job = "." in override.key_or_group and not override.key_or_group.startswith(PARENTS)
         if value_of_a_job and not override.is_sweep_override():
             key, _, value = argument.partition("=")
+            if value == "null":
+                raise Mistake(f"{argument}: null is no value here: leave the key out")
             argument = f"{key}={only(value)}" if value else argument
         overrides.append(argument)
     flags = [flag for flag in flags if flag not in ("-m", "--multirun", "-r", "--run")]

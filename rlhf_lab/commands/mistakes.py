@@ -16,6 +16,17 @@ from rlhf_lab import config
 
 LISTED = 15  # more names than this are not read
 PYTHON = re.compile(r"_target_|^\W*hydra[./](callbacks|job_logging|hydra_logging)")  # what Hydra would import
+NEIGHBOURS = 8  # keys listed beside the one that is missing
+WRONG_TYPE = re.compile(
+    r"Value '(?P<value>.*)' (of type .* could not be converted to (?P<kind>\w+)|is not a valid (?P<type>\w+) )"
+)
+NOT_A_PART = re.compile(r"Invalid type assigned: .* is not a subclass of \w+. value: (?P<value>.*)")
+KINDS = {
+    "Float": "a number",
+    "Integer": "a whole number",
+    "Boolean": "true or false",
+    "bool": "true or false",
+}
 OPTION = re.compile(r"\w[\w.+-]*")
 
 
@@ -39,7 +50,7 @@ def nearest(name: str, names: Iterable[str]) -> str:
 def refuse_surgery(override: Override) -> None:
     """Refuse + and ~: they would add or remove a key of the schema, which no stage would see."""
     key = override.key_or_group
-    if not isinstance(key, str):
+    if not key:
         raise Mistake(f"{override.input_line}: expected key=value or group=option")
     if PYTHON.search(override.input_line or ""):
         raise Mistake(f"{override.input_line}: names Python to run, which no key can")
@@ -87,7 +98,8 @@ def explain(error: BaseException) -> str:
         if isinstance(found, (ConfigAttributeError, ConfigKeyError)):
             return _key(found, chain)
         if isinstance(found, OverrideParseException):
-            return _first_line(found)
+            written = _written(found.override)
+            return f"{written}: cannot be read: expected key=value, a value with , ( ) = or ~ in quotes"
     inner = next((e for e in chain if isinstance(e, OmegaConfBaseException)), None)
     if inner is not None:
         where = f"{inner.full_key}: " if inner.full_key else ""
@@ -105,6 +117,12 @@ def missing_values(cfg: DictConfig) -> None:
     missing = sorted(OmegaConf.missing_keys(cfg))
     if missing:
         raise Mistake(f"{missing[0]} needs a value: give {missing[0]}=...")
+
+
+def _written(override: str | None) -> str:
+    """An override as the user wrote it, without what rlhf-lab puts around a value."""
+    key, _, value = (override or "").partition("=choice(")
+    return f"{key}={value.removesuffix(')')}" if value else key
 
 
 def _option(error: MissingConfigException) -> str:
@@ -129,17 +147,20 @@ def _key(error: OmegaConfBaseException, chain: list[BaseException]) -> str:
         if any(field.name == name for field in fields(schema))
     )
     if having:
-        present = f"; it has {', '.join(siblings)}" if siblings else ""
+        present = f"; it has {', '.join(siblings)}" if 0 < len(siblings) <= NEIGHBOURS else ""
         return f"no key {full!r} here: {parent}={'|'.join(having)} has one{present}"
     return f"no key {full!r}{nearest(name, siblings)}"
 
 
 def _plain(error: OmegaConfBaseException) -> str:
     text = _first_line(error)
-    if isinstance(error, ValidationError) and "could not be converted to" in text:
-        value, kind = re.findall(r"'([^']*)'", text)[0], text.rsplit(" ", 1)[-1]
-        kinds = {"Float": "a number", "Integer": "a whole number", "Boolean": "true or false"}
-        return f"expected {kinds.get(kind, kind)}, got {value!r}"
+    if not isinstance(error, ValidationError):
+        return text
+    if found := WRONG_TYPE.match(text):
+        value, kind = found["value"], found["kind"] or found["type"]
+        return f"expected {KINDS.get(kind, kind)}, got {value!r}"
+    if found := NOT_A_PART.match(text):
+        return f"expected keys of its own ({error.full_key}.KEY=...), got {found['value']!r}"
     return text
 
 

@@ -16,7 +16,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from rlhf_lab import execution, pipeline
-from rlhf_lab.commands import cells, foreign
+from rlhf_lab.commands import cells, checks, foreign
 from rlhf_lab.commands.compose import PlannedSweeperConf
 from rlhf_lab.commands.job import COMMAND, sweep_name, typed
 from rlhf_lab.commands.mistakes import Incomplete, Mistake, explain, is_mistake, refuse_paths
@@ -50,6 +50,7 @@ class PlannedSweeper(Sweeper):
             show.plan(jobs, store)
             return
         _offline(jobs)
+        checks.check(jobs, str(self._config.hydra.runtime.choices["hydra/launcher"]), store)
         _forget(jobs, store, runtime)
         record(jobs, store)
         with Progress(jobs, store) as progress:

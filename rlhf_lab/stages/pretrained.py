@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rlhf_lab import pretrained_files, sources
 from rlhf_lab.config import PretrainedModel, Runtime
 
 if TYPE_CHECKING:
@@ -26,9 +27,20 @@ FILES = (
     "*.model",
     "*.jinja",
 )  # of a hub repository
-PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
-TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 PAD = "<pad>"
+
+
+def check(config: PretrainedModel, inputs: Mapping[str, Any]) -> None:
+    """ValueError when the checkpoint's files say that it would be refused, or it is out of reach."""
+    folder = pretrained_files.local(config)
+    if folder is None:
+        if sources.offline():
+            _folder(config)  # from the hub's cache, or not at all
+        return
+    pretrained_files.check(folder, config.path)
+    description = pretrained_files.describe(folder, config.path)
+    needed = inputs["task"].prompt_tokens + inputs["task"].answer_tokens
+    _check_length(pretrained_files.longest(description), needed, config.path)
 
 
 def run(config: PretrainedModel, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
@@ -36,10 +48,9 @@ def run(config: PretrainedModel, inputs: Mapping[str, Path], out: Path, runtime:
     from rlhf_lab import models, text
 
     folder, name = _folder(config), config.path
-    description = _description(folder, name)
-    _refuse_unsafe(folder, name)
+    pretrained_files.check(folder, name)
     tokenizer = text.load_tokenizer(folder)
-    model = _load(folder, name, description)
+    model = _load(folder, name)
     _check_fit(model, tokenizer, inputs["task"], name)
     _separate_padding(model, tokenizer)
     _declare_tokens(model, tokenizer)
@@ -48,11 +59,9 @@ def run(config: PretrainedModel, inputs: Mapping[str, Path], out: Path, runtime:
 
 def _folder(config: PretrainedModel) -> Path:
     """Where the checkpoint's files are; those of a hub repository are fetched."""
-    local = Path(config.path).expanduser()
-    if local.is_dir():
+    local = pretrained_files.local(config)
+    if local is not None:
         return local
-    if local.exists():
-        raise ValueError(f"{config.path}: found a file, expected a folder with a checkpoint: name its folder")
     from huggingface_hub import snapshot_download
 
     try:
@@ -68,50 +77,15 @@ def _folder(config: PretrainedModel) -> Path:
 # --- what is refused ----------------------------------------------------------------------------------------
 
 
-def _description(folder: Path, name: str) -> dict[str, Any]:
-    """The checkpoint's config.json."""
-    path = folder / "config.json"
-    if not path.is_file():
-        raise ValueError(
-            f"{name}: found no config.json, expected a whole model: merge an adapter into its base first"
-        )
-    return json.loads(path.read_text())
-
-
-def _refuse_unsafe(folder: Path, name: str) -> None:
-    """Refuse what would run a checkpoint's own code, and what lacks weights or a tokenizer."""
-    for path in (folder / "config.json", folder / "tokenizer_config.json"):
-        if path.is_file() and "auto_map" in json.loads(path.read_text()):
-            raise ValueError(
-                f"{name}: {path.name} asks for code of its own (auto_map), which is never run here: use a "
-                "model whose class is in transformers"
-            )
-    if not any(folder.glob("*.safetensors")):
-        pickled = sorted(path.name for pattern in PICKLED for path in folder.glob(pattern))
-        found = f"only pickled weights ({pickled[0]})" if pickled else "no weights"
-        raise ValueError(
-            f"{name}: found {found}, expected *.safetensors: save with save_pretrained of transformers"
-        )
-    if not any((folder / file).is_file() for file in TOKENIZERS):
-        raise ValueError(
-            f"{name}: found no tokenizer ({', '.join(TOKENIZERS)}): save the model's tokenizer beside it"
-        )
-
-
-def _load(folder: Path, name: str, description: Mapping[str, Any]) -> PreTrainedModel:
+def _load(folder: Path, name: str) -> PreTrainedModel:
     """The model, in its own class; weights that are not in the files are refused, never made up."""
     import torch
     from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
-    architecture = (description.get("architectures") or ["of an unknown class"])[0]
-    if architecture.endswith(("ForCausalLM", "LMHeadModel")):
-        kind: Any = AutoModelForCausalLM
-    elif architecture.endswith("ForSequenceClassification"):
-        kind = AutoModelForSequenceClassification
-    else:
-        raise ValueError(
-            f"{name}: found a model {architecture}, expected a causal language model or a sequence classifier"
-        )
+    description = pretrained_files.describe(folder, name)
+    architecture = pretrained_files.architecture(description)
+    classifier = pretrained_files.is_classifier(description)
+    kind: Any = AutoModelForSequenceClassification if classifier else AutoModelForCausalLM
     model, report = kind.from_pretrained(
         folder, use_safetensors=True, trust_remote_code=False, dtype=torch.float32, output_loading_info=True
     )
@@ -120,7 +94,7 @@ def _load(folder: Path, name: str, description: Mapping[str, Any]) -> PreTrained
             f"{name}: the files lack weights of {architecture} (such as {min(report['missing_keys'])}): save "
             "the whole model again"
         )
-    if kind is AutoModelForSequenceClassification and model.config.num_labels != 1:
+    if classifier and model.config.num_labels != 1:
         raise ValueError(
             f"{name}: found a classifier of {model.config.num_labels} labels, expected one label: a reward "
             "is one number"
@@ -142,7 +116,11 @@ def _check_fit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, task:
         )
     limits = json.loads((task / "task.json").read_text())
     needed = limits["prompt_tokens"] + limits["answer_tokens"]
-    positions = getattr(model.config, "max_position_embeddings", None)
+    _check_length(getattr(model.config, "max_position_embeddings", None), needed, name)
+
+
+def _check_length(positions: int | None, needed: int, name: str) -> None:
+    """Refuse a model that reads fewer tokens than the task's longest sequence has."""
     if positions is not None and positions < needed:
         raise ValueError(
             f"{name}: the model reads {positions} tokens, the task needs {needed}: lower task.prompt_tokens"

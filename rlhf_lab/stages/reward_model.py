@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from rlhf_lab.config import RewardInit, Runtime
+from rlhf_lab import pretrained_files
+from rlhf_lab.config import PretrainedModel, RewardInit, Runtime
 from rlhf_lab.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -16,6 +17,21 @@ if TYPE_CHECKING:
     from rlhf_lab.pipeline import Training
 
 VERSION = 1
+
+
+def check(config: Training, inputs: Mapping[str, Any]) -> None:
+    """ValueError when a model that is not trained has no head: its rewards would be those of random weights."""
+    trunk = inputs["trunk"]
+    if config.epochs > 0:
+        return
+    folder = pretrained_files.local(trunk) if isinstance(trunk, PretrainedModel) else None
+    described = pretrained_files.describe(folder, trunk.path) if folder is not None else None
+    if described is not None and not pretrained_files.is_classifier(described):
+        found = pretrained_files.architecture(described)
+        raise ValueError(
+            f"{trunk.path}: found a {found} for a reward model of 0 epochs, expected a sequence classifier: "
+            "give one, or train a head with rm.epochs=1"
+        )
 
 
 def run(config: Training, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:

@@ -4,11 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from rlhf_lab.config import SFT, Runtime
+from rlhf_lab import pretrained_files
+from rlhf_lab.config import SFT, PretrainedModel, Runtime
 from rlhf_lab.metrics import Metrics
 
 VERSION = 1
+
+
+def check(config: SFT, inputs: Mapping[str, Any]) -> None:
+    """ValueError when the base model is a checkpoint of a reward model."""
+    base = inputs["base"]
+    folder = pretrained_files.local(base) if isinstance(base, PretrainedModel) else None
+    if folder is not None:
+        description = pretrained_files.describe(folder, base.path)
+        if pretrained_files.is_classifier(description):
+            found = pretrained_files.architecture(description)
+            raise ValueError(f"{base.path}: found a {found}, expected a causal language model as the policy")
 
 
 def run(config: SFT, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from pathlib import Path
@@ -15,17 +14,23 @@ from transformers import PreTrainedTokenizerFast
 from rlhf_lab.config import PairFile
 from rlhf_lab.records import write_table
 from rlhf_lab.store import write_json
-from rlhf_lab.tasks.preference_pairs.reader import read
 from rlhf_lab.tasks.preference_pairs.rows import Comparison
+from rlhf_lab.tasks.preference_pairs.usable import (
+    CONTROL,
+    EOS,
+    PAD,
+    SPLITS,
+    Sided,
+    check_split,
+    opening,
+    usable,
+)
 
-PAD, EOS = "<pad>", "<eos>"
-CONTROL = (PAD, EOS, "<system>", "<user>", "<assistant>")  # text that holds one could speak in another's name
 CHAT_TEMPLATE = (
     "{% for m in messages %}{{ '<' + m['role'] + '>' + m['content'] }}"
     "{% if m['role'] == 'assistant' %}{{ '<eos>' }}{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<assistant>' }}{% endif %}"
 )
-SPLITS = ("train", "heldout")
 
 
 class Placed(NamedTuple):
@@ -39,39 +44,33 @@ class Placed(NamedTuple):
 
 def write(config: PairFile, out: Path) -> None:
     """Write every file of the task to `out`."""
-    found = read(config.path, config.revision)
-    dropped = Counter(found.dropped)
-    pairs = [pair for pair in found.comparisons if not _speaks_control(pair)]
-    dropped["an answer or prompt holds a control token"] += len(found.comparisons) - len(pairs)
-    splits = [split(pair, config.seed, config.heldout_share) for pair in pairs]
-    _check_split(splits, config)
-
-    learned = [pair for pair, side in zip(pairs, splits, strict=True) if side == "train"]
-    tokenizer = train_tokenizer([document(pair) for pair in learned], config.vocabulary)
-    tokenizer.save_pretrained(out / "tokenizer")
-    differs = [_differ_within(pair, tokenizer, config.answer_tokens) for pair in pairs]
-    dropped[f"identical in the first {config.answer_tokens} tokens"] += len(pairs) - sum(differs)
-    placed = place([(pair, side) for pair, side, keep in zip(pairs, splits, differs, strict=True) if keep])
+    chosen = select(config)
+    chosen.tokenizer.save_pretrained(out / "tokenizer")
+    placed = place(chosen.pairs)
     _write_tables(placed, out)
-    write_json(out / "task.json", _summary(config, placed, tokenizer, dropped))
+    write_json(out / "task.json", _summary(config, placed, chosen.tokenizer, chosen.dropped))
 
 
-# --- the split ----------------------------------------------------------------------------------------------
+class Selected(NamedTuple):
+    """The comparisons of the task, what was dropped, and the tokenizer that says which differ."""
+
+    pairs: list[Sided]
+    dropped: Counter[str]
+    tokenizer: PreTrainedTokenizerFast
 
 
-def opening(pair: Comparison) -> str:
-    """What the user says first, case and spacing aside: dialogues that share it are one question."""
-    first = next(m["content"] for m in pair.messages if m["role"] == "user" and m["content"])
-    return " ".join(first.lower().split())
+def select(config: PairFile) -> Selected:
+    """The usable comparisons that differ within the limit; ValueError when they leave a side empty."""
+    pairs, dropped = usable(config)
+    learned = [document(pair) for pair, side in pairs if side == "train"]
+    tokenizer = train_tokenizer(learned, config.vocabulary)
+    kept = [(pair, side) for pair, side in pairs if _differ_within(pair, tokenizer, config.answer_tokens)]
+    dropped[f"identical in the first {config.answer_tokens} tokens"] += len(pairs) - len(kept)
+    check_split(kept, dropped, config)
+    return Selected(kept, dropped, tokenizer)
 
 
-def split(pair: Comparison, seed: int, heldout_share: float) -> str:
-    """The side of a comparison: by a hash of its question, so that all that open alike fall on one side."""
-    digest = hashlib.sha256(f"{seed}:{opening(pair)}".encode()).hexdigest()
-    return "heldout" if int(digest[:8], 16) / 16**8 < heldout_share else "train"
-
-
-def place(pairs: list[tuple[Comparison, str]]) -> list[Placed]:
+def place(pairs: list[Sided]) -> list[Placed]:
     """Number questions and prompts in order of appearance."""
     questions: dict[str, int] = {}
     prompts: dict[str, int] = {}
@@ -84,15 +83,6 @@ def place(pairs: list[tuple[Comparison, str]]) -> list[Placed]:
         )
         for pair, side in pairs
     ]
-
-
-def _check_split(splits: list[str], config: PairFile) -> None:
-    counts = Counter(splits)
-    if min(counts[side] for side in SPLITS) == 0:
-        raise ValueError(
-            f"{config.path}: {counts['train']} training and {counts['heldout']} held-out comparisons, "
-            f"expected some of both: change task.heldout_share={config.heldout_share} or give more questions"
-        )
 
 
 # --- text and tokens ----------------------------------------------------------------------------------------
@@ -128,11 +118,6 @@ def train_tokenizer(documents: list[str], vocabulary: int) -> PreTrainedTokenize
         chat_template=CHAT_TEMPLATE,
         clean_up_tokenization_spaces=False,
     )
-
-
-def _speaks_control(pair: Comparison) -> bool:
-    texts = [*(message["content"] for message in pair.messages), pair.chosen, pair.rejected]
-    return any(token in text for token in CONTROL for text in texts)
 
 
 def _differ_within(pair: Comparison, tokenizer: PreTrainedTokenizerFast, limit_tokens: int) -> bool:
