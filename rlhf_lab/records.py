@@ -9,6 +9,7 @@ The first is a DataFrame with one row per completion; the second gives runs whos
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -155,17 +156,19 @@ class Run:
 
 def sweep_names(store: str | Path | None = None) -> list[str]:
     """The names of all sweeps with a record."""
-    return sorted(folder.name for folder in (store_root(store) / "sweeps").glob("*") if folder.is_dir())
+    return sorted({path.parent.name for path in (store_root(store) / "sweeps").glob("*/*.json")})
 
 
 def sweep_record(sweep: str, store: str | Path | None = None) -> dict[str, Any]:
     """The newest record of the sweep of this name; MissingRuns when it was never started."""
     root = store_root(store)
+    known = sweep_names(root)
+    if sweep not in known:  # a path is no name
+        here = f"no runs of sweep {sweep!r} in {root}"
+        if close := difflib.get_close_matches(sweep, known, n=1):
+            raise MissingRuns(f"{here}: did you mean {close[0]}?")
+        raise MissingRuns(f"{here} ({', '.join(known) or 'nothing'} there); make them: {_command(sweep)}")
     found = sorted((root / "sweeps" / sweep).glob("*.json"))
-    if not found:
-        known = ", ".join(sweep_names(root)) or "nothing"
-        here = f"no runs of sweep {sweep!r} in {root} ({known} there)"
-        raise MissingRuns(f"{here}; make them: {_command(sweep)}")
     return json.loads(found[-1].read_text())
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from rlhf_lab import redaction
 from rlhf_lab.config import Experiment, Wandb
 from rlhf_lab.metrics import Listener
 from rlhf_lab.store import canonical
@@ -24,11 +25,11 @@ def mirror(experiment: Experiment, group: str, name: str) -> Iterator[Listener]:
         mode=tracker.mode.value,
         project=tracker.project,
         entity=tracker.entity,
-        tags=tracker.tags,
+        tags=redaction.hide(tracker.tags),
         group=group,
         name=name,
-        config=canonical(experiment),
-        settings=wandb.Settings(silent=True, console="off"),
+        config=redaction.hide(canonical(experiment)),
+        settings=wandb.Settings(silent=True, console="off", x_disable_meta=True),  # meta holds the command
     )
 
     def listener(message: dict[str, Any]) -> None:

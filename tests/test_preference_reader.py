@@ -1,8 +1,7 @@
-"""Every format that is read, every row that is dropped, and every file that is refused."""
+"""Every format that is read, and every row that is dropped; tests/test_bad_input.py has the files that are refused."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -94,42 +93,6 @@ def test_rows_that_say_nothing_are_dropped_and_counted(row: dict, reason: str, t
     assert read(str(save(tmp_path / "f", [row, good, row]))) == ([PAIR], {reason: 2})
     with pytest.raises(ValueError, match=rf"no usable comparison is left \(1 x {reason}\)"):
         read(str(save(tmp_path / "g", [row])))
-
-
-@pytest.mark.parametrize(
-    ("data", "message"),
-    [
-        (b"", "the file is empty"),
-        (b"\n\n", "the file is empty"),
-        (b'{"chosen": 1', r"line 1: not JSON \("),
-        (json.dumps(rows(1)[0]).encode() + b"\n\n[1, 2", r"line 3: not JSON \("),
-        (b'{"chosen": "\xff"}', "byte 12 is not UTF-8"),
-        (b"\x1f\x8b broken", "gzip data are damaged"),
-        (b"[1, 2]", "line 1: found a list, expected an object"),
-        (b'{"question": "a", "answer": "b"}', r"line 1: found no `chosen` \(fields: question, answer\)"),
-        (b'{"chosen": "a"}', r"line 1: found no `rejected` \(fields: chosen\)"),
-        (b'{"chosen": 3, "rejected": "b"}', "line 1: found a int in `chosen`, expected text or a list"),
-        (b'{"chosen": ["a"], "rejected": "b"}', "line 1: found a message without text in `chosen`"),
-        (
-            b'{"chosen": [{"role": "bot", "content": "a"}], "rejected": "b"}',
-            "line 1: found the role 'bot' in `chosen`, expected one of system, user, assistant",
-        ),
-    ],
-)
-def test_a_bad_file_is_refused_in_one_line(data: bytes, message: str, tmp_path: Path) -> None:
-    path = tmp_path / "pairs.jsonl"
-    path.write_bytes(data)
-    with pytest.raises(ValueError, match=message) as refused:
-        read(str(path))
-    assert "\n" not in str(refused.value)
-    assert str(path) in str(refused.value)
-
-
-def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"found no such file, expected JSON lines \(gzip or not\)"):
-        read(str(tmp_path / "nothing"))
-    with pytest.raises(ValueError, match="found a folder, expected a file of JSON lines"):
-        read(str(tmp_path))
 
 
 def test_a_mark_at_the_start_of_the_file_is_no_part_of_it(tmp_path: Path) -> None:

@@ -115,20 +115,23 @@ def test_what_the_hub_refuses_is_one_line(tmp_path: Path, monkeypatch: pytest.Mo
         stage("someone/model", tmp_path / "out", "f" * 40)
 
 
-# --- what is refused ----------------------------------------------------------------------------------------
+def test_a_hub_repository_is_looked_at_once_it_is_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import huggingface_hub
+
+    source = checkpoints.llama(tmp_path / "source")
+    (source / "model.safetensors").rename(source / "pytorch_model.bin")
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda name, **options: str(source))
+    with pytest.raises(ValueError, match="someone/model: found only pickled weights"):
+        stage("someone/model", tmp_path / "out", "f" * 40)
+
+
+# --- what is refused when it is loaded; the files of a checkpoint: tests/test_bad_input.py --------------------
 
 
 def edit(path: Path, **changes: object) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
-
-
-def pickle_only(folder: Path) -> None:
-    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-
-
-def drop_tokenizer(folder: Path) -> None:
-    for path in folder.glob("tokenizer*"):
-        path.unlink()
 
 
 def drop_head(folder: Path) -> None:
@@ -139,28 +142,9 @@ def drop_head(folder: Path) -> None:
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
 
 
-CODE = {"AutoModelForCausalLM": "modeling_own.OwnModel"}
-
-
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda f: (f / "config.json").unlink(), "found no config.json, expected a whole model"),
-        (lambda f: (f / "model.safetensors").unlink(), r"found no weights, expected \*.safetensors"),
-        (pickle_only, r"found only pickled weights \(pytorch_model.bin\), expected \*.safetensors"),
-        (drop_tokenizer, "found no tokenizer"),
-        (
-            lambda f: edit(f / "config.json", auto_map=CODE),
-            r"config.json asks for code of its own \(auto_map\)",
-        ),
-        (
-            lambda f: edit(f / "tokenizer_config.json", auto_map=CODE),
-            "tokenizer_config.json asks for code of its own",
-        ),
-        (
-            lambda f: edit(f / "config.json", architectures=["T5ForConditionalGeneration"]),
-            "expected a causal language model",
-        ),
         (drop_head, r"the files lack weights of LlamaForCausalLM \(such as lm_head.weight\)"),
         (lambda f: edit(f / "tokenizer_config.json", eos_token=None), "the tokenizer has no EOS token"),
     ],
@@ -199,12 +183,6 @@ def test_a_tokenizer_larger_than_the_model_is_refused(tmp_path: Path) -> None:
         (source / path.name).write_bytes(path.read_bytes())
     with pytest.raises(ValueError, match="the tokenizer has 310 tokens, the model reads 300"):
         stage(source, tmp_path / "out")
-
-
-def test_a_file_is_no_checkpoint(tmp_path: Path) -> None:
-    (tmp_path / "weights.safetensors").write_bytes(b"")
-    with pytest.raises(ValueError, match="found a file, expected a folder"):
-        stage(tmp_path / "weights.safetensors", tmp_path / "out")
 
 
 # --- two tokenizers -----------------------------------------------------------------------------------------

@@ -38,7 +38,6 @@ def test_one_run_shows_how_it_was_made_and_the_same_prompts_answers(lab, fakes, 
     assert (
         "preferences:" in out and out.count("question") == 3 and "n 1 (SFT)" in out and "(gold's peak)" in out
     )
-    assert main(["show", "zzz"]) == 2 and "is not a run" in capsys.readouterr().err
 
 
 def test_nothing_run_yet_says_how_to_start(tmp_path, capsys):

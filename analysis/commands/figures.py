@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from analysis.commands.parsing import MISUSED, Parser, near
 from analysis.figures import available
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ EXAMPLES = """examples:
   rlhf-figures quickstart                       one figure
   rlhf-figures gao2022_fig1 --sweep quickstart  a figure of another sweep's runs
 """
-MISUSED, BROKEN = 2, 1  # exit codes
+BROKEN = 1  # exit code
 SHOWN = 6  # missing runs named in a warning
 STYLES = {"met": "green", "not met": "red", "undecided": "yellow"}
 
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     figures = available()
     unknown = [name for name in options.names if name not in figures]
     if unknown:
-        return _fail(_unknown(unknown[0], list(figures)), MISUSED)
+        return _fail(f"no figure is called {unknown[0]!r}; {near(unknown[0], figures)}", MISUSED)
     from rlhf_lab.records import MissingRuns
 
     drawn, skipped, code = 0, [], 0
@@ -148,12 +148,6 @@ def _cell(claim: Claim) -> str:
     return f"[{style}]{claim.state}[/]\n{claim.measured:.2f}±{half:.2f}{star}"
 
 
-def _unknown(name: str, names: list[str]) -> str:
-    near = difflib.get_close_matches(name, names, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}"
-    return f"no figure is called {name!r}; {hint}"
-
-
 def _fail(message: str, code: int) -> int:
     sys.stderr.write(f"rlhf-figures: {message}\n")
     return code
@@ -161,7 +155,7 @@ def _fail(message: str, code: int) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     figures = "\n".join(f"  {name:<14} {entry.summary}" for name, entry in available().items())
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="rlhf-figures",
         description="Draw figures from stored records: NAME.png, .pdf, .csv, .fits.csv, .claims.json.",
         epilog=f"figures:\n{figures}\n\n{EXAMPLES}",

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from analysis.commands.parsing import MISUSED, Parser
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -18,7 +20,6 @@ EXAMPLES = """examples:
   rlhf-runs --sweep quickstart     one sweep
   rlhf-runs show 3f2a              one run: how it was made, and five prompts' answers at SFT, peak and end
 """
-MISUSED = 2
 PROMPTS = 5  # shown of one run
 
 
@@ -40,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="rlhf-runs",
         description="What has been run with rlhf-lab.",
         epilog=EXAMPLES,

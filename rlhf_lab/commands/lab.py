@@ -89,16 +89,20 @@ def _as_sweep(arguments: Sequence[str]) -> list[str]:
     leaves out.
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
 
     from rlhf_lab.commands.cells import only
-    from rlhf_lab.commands.mistakes import Mistake, refuse_surgery
+    from rlhf_lab.commands.mistakes import Mistake, refuse_surgery, unreadable
 
     parser, flags, overrides = OverridesParser.create(), [], []
     for argument in arguments:
         if argument.startswith("-") or not ("=" in argument or argument.startswith("~")):
             flags.append(argument)
             continue
-        override = parser.parse_override(argument)
+        try:
+            override = parser.parse_override(argument)
+        except HydraException as error:
+            raise unreadable(argument) from error
         refuse_surgery(override)
         value_of_a_job = "." in override.key_or_group and not override.key_or_group.startswith(PARENTS)
         if value_of_a_job and not override.is_sweep_override():

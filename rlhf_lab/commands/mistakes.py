@@ -56,6 +56,8 @@ def refuse_surgery(override: Override) -> None:
         raise Mistake(f"{override.input_line}: names Python to run, which no key can")
     if key == "sweeps" and override.is_sweep_override():
         raise Mistake(f"{override.input_line}: one sweep at a time: give each a command of its own")
+    if "." not in key and isinstance(option := override.value(), str):
+        refuse_paths({key: option})
     if key.startswith("hydra") or (override.is_add() and key == "sweeps"):
         return
     if override.is_delete():
@@ -86,7 +88,16 @@ def keys(schema: type, prefix: str = "") -> Iterator[str]:
 
 
 def explain(error: BaseException) -> str:
-    """The one line for an error that came up while composing."""
+    """The one line for an error that came up while composing, safe for a terminal."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in _explain(error))
+
+
+def unreadable(written: str) -> Mistake:
+    """What to say of an override that Hydra's grammar has no reading for."""
+    return Mistake(f"{written}: cannot be read: expected key=value, a value with , ( ) = or ~ in quotes")
+
+
+def _explain(error: BaseException) -> str:
     chain = [error]
     while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
         chain.append(cause)
@@ -98,8 +109,7 @@ def explain(error: BaseException) -> str:
         if isinstance(found, (ConfigAttributeError, ConfigKeyError)):
             return _key(found, chain)
         if isinstance(found, OverrideParseException):
-            written = _written(found.override)
-            return f"{written}: cannot be read: expected key=value, a value with , ( ) = or ~ in quotes"
+            return str(unreadable(_written(found.override)))
     inner = next((e for e in chain if isinstance(e, OmegaConfBaseException)), None)
     if inner is not None:
         where = f"{inner.full_key}: " if inner.full_key else ""

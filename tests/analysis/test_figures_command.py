@@ -120,11 +120,6 @@ def test_never_started(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
         assert "rlhf-lab +sweeps=quickstart" in capsys.readouterr().err
 
 
-def test_a_misspelt_name(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["quikstart"]) == 2
-    assert "did you mean quickstart?" in capsys.readouterr().err
-
-
 def test_a_sweep_that_no_figure_reads(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--sweep", "mine", "--store", str(store)]) == 2
     assert "name one" in capsys.readouterr().err

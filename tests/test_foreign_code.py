@@ -1,0 +1,158 @@
+"""No pickle is loaded, no code of a checkpoint's own is run, no secret is written down."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import checkpoints
+import pytest
+from test_pretrained import stage
+
+from rlhf_lab import redaction, store
+
+TESTS = Path(__file__).parent
+FILES = [path for package in ("rlhf_lab", "analysis") for path in (TESTS.parent / package).rglob("*.py")]
+LOADERS = {  # calls that run what they read, and the only way in which each may be written
+    "torch.load": "weights_only=True",
+    "yaml.load": None,
+    "yaml.unsafe_load": None,
+    "yaml.full_load": None,
+    "joblib.load": None,
+    "eval": None,
+    "exec": None,
+    "os.system": None,
+}
+
+
+def unsafe(source: str) -> list[str]:
+    """What a module does that could run code which it reads."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            names = [alias.name for alias in node.names] + [getattr(node, "module", None) or ""]
+            found += [
+                name for name in names if name.split(".")[0] in ("pickle", "cloudpickle", "dill", "shelve")
+            ]
+        if isinstance(node, ast.Call):
+            name, options = ast.unparse(node.func), [ast.unparse(word) for word in node.keywords]
+            if name in LOADERS and LOADERS[name] not in options:
+                found.append(name)
+            trusting = ("trust_remote_code=True", "allow_pickle=True", "shell=True", "weights_only=False")
+            found += [option for option in options if option in trusting]
+            if (
+                name.endswith(".from_pretrained")
+                and "Model" in name
+                and "use_safetensors=True" not in options
+            ):
+                found.append(f"{name} without use_safetensors=True")
+    return found
+
+
+def test_nothing_that_is_read_is_run() -> None:
+    assert len(FILES) > 60
+    assert {path.name: bad for path in FILES if (bad := unsafe(path.read_text()))} == {}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import pickle",
+        "from cloudpickle import loads",
+        "torch.load(path)",
+        "yaml.load(text, yaml.Loader)",
+        "AutoModel.from_pretrained(folder)",
+        "kind.from_pretrained(folder, trust_remote_code=True)",
+        "np.load(path, allow_pickle=True)",
+        "exec(text)",
+    ],
+)
+def test_the_search_can_find_it(source: str) -> None:
+    assert unsafe(source)
+
+
+class Bomb:
+    """Its pickle makes a file when it is loaded."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple:
+        return Path.touch, (self.path,)
+
+
+def test_pickles_and_code_beside_the_weights_are_not_touched(tmp_path: Path) -> None:
+    source, fired = checkpoints.llama(tmp_path / "source"), tmp_path / "fired"
+    for name in ("pytorch_model.bin", "training_args.bin", "optimizer.pt", "tokenizer.pkl"):
+        (source / name).write_bytes(pickle.dumps(Bomb(fired)))
+    code = f"open({str(fired)!r}, 'w').close()\n"
+    for name in ("modeling_llama.py", "tokenization_own.py", "sitecustomize.py"):
+        (source / name).write_text(code)
+    made = stage(source, tmp_path / "out")
+    assert not fired.exists()
+    assert {path.suffix for path in made.iterdir()} <= {".json", ".safetensors", ".jinja"}
+    pickle.loads((source / "optimizer.pt").read_bytes())
+    assert fired.exists(), "the trap works"
+
+
+# --- secrets ------------------------------------------------------------------------------------------------
+
+SECRETS = {
+    "WANDB_API_KEY": "0123456789abcdef0123456789abcdef01234567",
+    "HF_TOKEN": "hf_planted_planted_planted",
+    "MY_SERVICE_PASSWORD": "correct-horse-battery",
+}
+LEAK = """
+import logging, os
+import fake_stages
+from rlhf_lab.stages import score
+
+def leak(config, inputs, out, runtime):
+    logging.getLogger("a.library").info("asked with %s", os.environ["HF_TOKEN"])
+    if os.environ.get("FAKE_FAIL"):
+        raise RuntimeError(f"401 for {os.environ['WANDB_API_KEY']}\\nand {os.environ['MY_SERVICE_PASSWORD']}")
+    fake_stages.run("score", config, inputs, out, runtime)
+
+fake_stages.install()
+score.run = leak
+"""
+
+
+@pytest.mark.parametrize("trouble", ["", "score"])
+def test_no_secret_is_written_down(trouble: str, tmp_path: Path) -> None:
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(LEAK)
+    paths = [tmp_path / "site", TESTS / "fakes", TESTS.parent]
+    environment = {**os.environ, **SECRETS, "FAKE_FAIL": trouble, "RLHF_LAB_STORE": str(tmp_path / "store")}
+    environment["PYTHONPATH"] = os.pathsep.join(map(str, paths))
+    words = ["tracker=wandb", "policy=ppo", f"tracker.tags=[{SECRETS['MY_SERVICE_PASSWORD']}]"]
+    done = subprocess.run(
+        [sys.executable, "-m", "rlhf_lab", *words],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
+    assert done.returncode == (1 if trouble else 0), done.stderr
+    assert list(tmp_path.glob("wandb/offline-run-*/*.wandb"))
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    ours = [path for path in written if tmp_path / "store" in path.parents]
+    assert any("a.library: asked with [secret]" in p.read_text() for p in ours if p.name == "log.txt")
+    for name, secret in SECRETS.items():
+        held = [path for path in written if secret.encode() in path.read_bytes()]
+        assert not held, f"{name} in {held}"
+        assert secret not in done.stdout + done.stderr
+
+
+def test_what_is_hidden_and_what_is_not(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DEPLOY_KEY", 'a"quoted\\secret')
+    monkeypatch.setenv("SSH_KEY", "/home/somebody/.ssh/id")
+    monkeypatch.setenv("SHORT_TOKEN", "word")
+    monkeypatch.setenv("KEYBOARD_LAYOUT", "a-long-value-of-no-interest")
+    text = 'a"quoted\\secret /home/somebody/.ssh/id word a-long-value-of-no-interest'
+    hidden = "[secret] /home/somebody/.ssh/id word a-long-value-of-no-interest"
+    assert redaction.hide({"a": [text, 1, None]}) == {"a": [hidden, 1, None]}
+    store.write_json(tmp_path / "record.json", {"command": text})
+    assert json.loads((tmp_path / "record.json").read_text()) == {"command": hidden}
