@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +27,8 @@ from rlhf_lab.tasks.preference_pairs.usable import (
     usable,
 )
 
+log = logging.getLogger(__name__)
+
 CHAT_TEMPLATE = (
     "{% for m in messages %}{{ '<' + m['role'] + '>' + m['content'] }}"
     "{% if m['role'] == 'assistant' %}{{ '<eos>' }}{% endif %}{% endfor %}"
@@ -48,6 +51,9 @@ def write(config: PairFile, out: Path) -> None:
     chosen.tokenizer.save_pretrained(out / "tokenizer")
     placed = place(chosen.pairs)
     _write_tables(placed, out)
+    for reason, count in chosen.dropped.items():
+        if count:
+            log.info("%s: %d rows dropped: %s", config.path, count, reason)
     write_json(out / "task.json", _summary(config, placed, chosen.tokenizer, chosen.dropped))
 
 
