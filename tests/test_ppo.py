@@ -22,7 +22,7 @@ from rlhf_lab.records import read_table, write_table
 from rlhf_lab.stages.policy import ppo
 from rlhf_lab.stages.policy.ppo_trainer import PPOTrainer, Problem, arguments, detach_critic, group_size
 
-RUNTIME = Runtime(store="", plan=False, force=[], device="cpu", threads=1, score_batch=64, log_every=1)
+RUNTIME = Runtime(store="store", plan=False, force=[], device="cpu", threads=1, score_batch=64, log_every=1)
 
 
 def settings(**changes: Any) -> PPO:

@@ -15,7 +15,7 @@ from rlhf_lab.commands.planned import Job
 from rlhf_lab.execution import missing
 from rlhf_lab.store import Node, Store
 
-LOCAL = ("basic", "joblib")  # launchers whose workers are on this machine
+LOCAL = ("basic", "joblib", "submitit_local")  # launchers whose workers are on this machine
 
 
 def check(jobs: Sequence[Job], launcher: str, store: Store) -> None:
