@@ -1,4 +1,4 @@
-"""Range checks of the schema's fields: ValueError says what a value must be, what it is, and why."""
+"""Range checks of the schema's fields: OutOfRange says what a value must be, what it is, and why."""
 
 from __future__ import annotations
 
@@ -8,12 +8,19 @@ from typing import Any
 SEEDS = 2**32  # numpy's legacy generator, which transformers seeds too, takes no larger ones
 
 
+class OutOfRange(ValueError):
+    """A field's value that its class refuses."""
+
+    def __init__(self, config: Any, name: str, expected: str, why: str) -> None:
+        self.config, self.name = config, name
+        self.problem = f"must be {expected}, got {getattr(config, name)!r}: {why}"
+        super().__init__(f"{type(config).__name__}.{name} {self.problem}")
+
+
 def check(config: Any, name: str, ok: bool, expected: str, why: str) -> None:
     """Refuse the field `name` of `config` unless `ok`."""
     if not ok:
-        raise ValueError(
-            f"{type(config).__name__}.{name} must be {expected}, got {getattr(config, name)!r}: {why}"
-        )
+        raise OutOfRange(config, name, expected, why)
 
 
 def positive(config: Any, *names: str) -> None:

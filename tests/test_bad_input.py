@@ -138,19 +138,20 @@ VALUES = {
     "option for a part": Case("rlhf-lab rm.model=25k", r"rm.model: expected keys of its own \(rm.model.KEY"),
     "word of no enum": Case("rlhf-lab rm.init=lmm", r"rm.init: Invalid value 'lmm', expected one of \[lm, scratch"),
     "too large a share": Case(
-        "rlhf-lab labeler=flip labeler.rate=1.5", r"Flip.rate must be in \[0, 1\], got 1.5: it is a share"
+        "rlhf-lab labeler=flip labeler.rate=1.5", r"labeler.rate must be in \[0, 1\], got 1.5: it is a share"
     ),
-    "all held out": Case("rlhf-lab task.heldout_share=1", "must be between 0 and 1, got 1.0: both sides"),
-    "negative count": Case("rlhf-lab sft.steps=-3", "SFT.steps must be > 0, got -3"),
-    "negative seed": Case("rlhf-lab policy.seed=-1", r"BestOfN.seed must be in 0 .. 2\^32 - 1, got -1"),
+    "all held out": Case("rlhf-lab task.heldout_share=1", "task.heldout_share must be between 0 and 1, got 1.0: both"),
+    "negative count": Case("rlhf-lab sft.steps=-3", "sft.steps must be > 0, got -3"),
+    "negative seed": Case("rlhf-lab policy.seed=-1", r"policy.seed must be in 0 .. 2\^32 - 1, got -1"),
     "negative penalty": Case("rlhf-lab policy=ppo policy.kl_coef=-1", "pays for drift"),
-    "infinite rate": Case("rlhf-lab sft.lr=inf", "SFT.lr must be finite, got inf"),
-    "no number": Case("rlhf-lab policy=ppo policy.kl_coef=nan", "must be >= 0 and finite, got nan"),
+    "infinite rate": Case("rlhf-lab sft.lr=inf", "sft.lr must be finite, got inf"),
+    "no number": Case("rlhf-lab policy=ppo policy.kl_coef=nan", "policy.kl_coef must be >= 0 and finite, got nan"),
     "unequal batches": Case(
-        "rlhf-lab policy=ppo policy.minibatches=3", "PPO.rollout must be a multiple of minibatches, got 128"
+        "rlhf-lab policy=ppo policy.minibatches=3", "policy.rollout must be a multiple of minibatches, got 128"
     ),
-    "odd heads": Case("rlhf-lab model.hidden=10", "must be a multiple of 2 x heads, got 10"),
-    "no name for the store": Case("rlhf-lab runtime.store=", "Runtime.store must be the name of a folder"),
+    "odd heads of a reward model": Case("rlhf-lab rm.model.hidden=10", "rm.model.hidden must be a multiple of"),
+    "odd heads": Case("rlhf-lab model.hidden=10", " model.hidden must be a multiple of 2 x heads, got 10"),
+    "no name for the store": Case("rlhf-lab runtime.store=", "runtime.store must be the name of a folder"),
     "more facts than names": Case("rlhf-lab task.entities=500", "must be at most 40 and 10, got 500 and 6"),
     "more sums than there are": Case("rlhf-lab task.sums=9999", "task.sums must be at most"),
     "missing path of a model": Case("rlhf-lab model=pretrained", "model.path needs a value: give model.path="),

@@ -19,8 +19,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from rlhf_lab import execution, metrics, pipeline, redaction, tracking
-from rlhf_lab.commands.mistakes import missing_values
+from rlhf_lab.commands.mistakes import missing_values, out_of_range
 from rlhf_lab.config import Experiment
+from rlhf_lab.ranges import OutOfRange
 from rlhf_lab.store import Node, Store, write_json
 
 COMMAND = "RLHF_LAB_COMMAND"  # environment: what the user typed, for workers to record
@@ -30,7 +31,10 @@ REFRESH_SECONDS = 0.5  # between two writes of status.json
 def typed(cfg: DictConfig) -> Experiment:
     """The composed configuration as plain dataclasses; ValueError for a value out of range."""
     missing_values(cfg)
-    experiment = OmegaConf.to_object(cfg)
+    try:
+        experiment = OmegaConf.to_object(cfg)
+    except OutOfRange as error:
+        raise out_of_range(cfg, error) from error
     assert isinstance(experiment, Experiment)
     return experiment
 

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 
 from rlhf_lab import config
+from rlhf_lab.ranges import OutOfRange
 
 LISTED = 15  # more names than this are not read
 PYTHON = re.compile(r"_target_|^\W*hydra[./](callbacks|job_logging|hydra_logging)")  # what Hydra would import
@@ -133,6 +134,23 @@ def _written(override: str | None) -> str:
     """An override as the user wrote it, without what rlhf-lab puts around a value."""
     key, _, value = (override or "").partition("=choice(")
     return f"{key}={value.removesuffix(')')}" if value else key
+
+
+def out_of_range(cfg: DictConfig, error: OutOfRange) -> Mistake:
+    """The error with the key of `cfg` that a user would write in place of the name of a class."""
+    value = repr(getattr(error.config, error.name))
+    for key, part in _parts(cfg):
+        if OmegaConf.get_type(part) is type(error.config) and repr(part[error.name]) == value:
+            return Mistake(f"{key}.{error.name} {error.problem}")
+    return Mistake(str(error))
+
+
+def _parts(cfg: DictConfig, prefix: str = "") -> Iterator[tuple[str, DictConfig]]:
+    """The dotted key of every part of a configuration, and the part."""
+    for key, part in cfg.items():
+        if isinstance(part, DictConfig):
+            yield f"{prefix}{key}", part
+            yield from _parts(part, f"{prefix}{key}.")
 
 
 def _option(error: MissingConfigException) -> str:
