@@ -1,0 +1,37 @@
+"""Which devices are taken for there, and when anybody looks."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from rlhf_lab import devices
+from rlhf_lab.commands import checks
+from rlhf_lab.commands.mistakes import Mistake
+from rlhf_lab.store import Store
+
+
+@pytest.fixture
+def two(monkeypatch):
+    """A machine with two GPUs."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+
+
+@pytest.mark.parametrize("name", ["cpu", "cuda", "cuda:0", "cuda:1"])
+def test_a_device_that_is_there(two, name):
+    devices.check(name)
+
+
+@pytest.mark.parametrize("name", ["cuda:2", "cuda:", "gpu", "meta", ""])
+def test_a_device_that_is_not_there(two, name):
+    with pytest.raises(ValueError, match="only cpu, cuda, cuda:0, cuda:1"):
+        devices.check(name)
+
+
+def test_devices_of_other_machines_are_theirs_to_find(monkeypatch, tmp_path):
+    monkeypatch.setattr(checks, "_wanted", lambda job, store: [])
+    job = SimpleNamespace(experiment=SimpleNamespace(runtime=SimpleNamespace(device="cuda:77")), overrides=())
+    checks.check([job], "submitit_slurm", Store(tmp_path))
+    with pytest.raises(Mistake, match="finds no such device"):
+        checks.check([job], "joblib", Store(tmp_path))
