@@ -210,7 +210,7 @@ DATA = {
     ),
     "every pair over the limit": Case(
         f"{PAIRS} task.answer_tokens=4",
-        r"0 training and 0 held-out comparisons, .*\(dropped: 60 x identical in the first 4 tokens\)",
+        "pairs: all 60 pairs are identical within task.answer_tokens=4: raise it",
         pairs(*(pair("long " * 9 + "yes", "long " * 9 + "no", n) for n in range(60))),
     ),
     "control tokens": Case(PAIRS, "60 x an answer or prompt holds a control token", pairs(
@@ -319,6 +319,11 @@ FOREIGN = {
         f"{MINE} +sweeps=own", "names Python to run",
         file("mine/sweeps/own.yaml", "# @package _global_\nhydra: {sweeper: {params: "
              "{+hydra.job_logging.handlers.x.class: own.Handler}}}\n"),
+    ),
+    "class of a logger in the jobs of a sweep": Case(
+        f"{MINE} +sweeps=own", r"hydra: job_logging.handlers.x.class names Python to run \(own.Handler\)",
+        file("mine/sweeps/own.yaml", "# @package _global_\nhydra: {sweeper: {params: "
+             "{+hydra.job_logging.handlers: '{x: {class: own.Handler}}'}}}\n"),
     ),
     "search path that imports": Case(
         f"{MINE} --config-name own", r"hydra.searchpath.0 names Python to run \(pkg://own\)",

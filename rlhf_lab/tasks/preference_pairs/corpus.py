@@ -72,6 +72,9 @@ def select(config: PairFile) -> Selected:
     tokenizer = train_tokenizer(learned, config.vocabulary)
     kept = [(pair, side) for pair, side in pairs if _differ_within(pair, tokenizer, config.answer_tokens)]
     dropped[f"identical in the first {config.answer_tokens} tokens"] += len(pairs) - len(kept)
+    if not kept:
+        limit = f"task.answer_tokens={config.answer_tokens}"
+        raise ValueError(f"{config.path}: all {len(pairs)} pairs are identical within {limit}: raise it")
     check_split(kept, dropped, config)
     return Selected(kept, dropped, tokenizer)
 
