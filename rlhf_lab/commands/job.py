@@ -162,5 +162,5 @@ def _quiet() -> None:
     """Once per process: warnings go to the log, those about the future nowhere."""
     warnings.filterwarnings("ignore", category=FutureWarning)
     logging.captureWarnings(True)
-    for noisy in ("httpx", "filelock", "datasets"):
+    for noisy in ("httpx", "datasets"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -22,7 +22,7 @@ from rlhf_lab.commands.job import COMMAND, sweep_name, typed
 from rlhf_lab.commands.mistakes import Incomplete, Mistake, explain, is_mistake
 from rlhf_lab.commands.planned import Job
 from rlhf_lab.config import Runtime
-from rlhf_lab.store import Store, write_json
+from rlhf_lab.store import Store, inside, write_json
 
 
 class PlannedSweeper(Sweeper):
@@ -51,6 +51,7 @@ class PlannedSweeper(Sweeper):
             return
         _offline(jobs)
         _forget(jobs, store, runtime)
+        _mend(jobs, store)
         record(jobs, store)
         with Progress(jobs, store) as progress:
             error = self._launch([job for job in jobs if not store.made(job.leaf)])
@@ -112,11 +113,12 @@ def record(jobs: Sequence[Job], store: Store) -> None:
             "choices": job.choices,
             "config": job.config,
             "key": job.leaf.key,
+            "stages": [[node.name, node.key] for node in job.leaf.walk()],  # what pruning keeps
         }
         for job in jobs
     ]
     made = {"sweep": name, "command": os.environ.get(COMMAND, ""), "time": now.isoformat(), "jobs": rows}
-    write_json(store.root / "sweeps" / name / f"{now:%Y-%m-%dT%H-%M-%S-%f}Z.json", made)
+    write_json(inside(store.root, "sweeps", name) / f"{now:%Y-%m-%dT%H-%M-%S-%f}Z.json", made)
 
 
 def _ours(key: Any, value: Any) -> bool:
@@ -139,6 +141,13 @@ def _forget(jobs: Sequence[Job], store: Store, runtime: Runtime) -> None:
             raise Mistake(f"runtime.force: no stage {name!r}; there are {', '.join(sorted(known))}")
     for job in jobs:
         execution.forget(job.leaf, runtime.force, store)
+
+
+def _mend(jobs: Sequence[Job], store: Store) -> None:
+    """Say which samples and scores are damaged, and see that they are made again."""
+    for why in dict.fromkeys(execution.mend(job.leaf, store) for job in jobs):
+        if why:
+            print(f"{why}: it is made again", flush=True)
 
 
 def register() -> None:
