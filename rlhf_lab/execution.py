@@ -61,7 +61,7 @@ def mend(leaf: Node, store: Store) -> str | None:
     """
     if not store.made(leaf):
         return None
-    damaged = _damage({"leaf": leaf}, store) or _damage(leaf.inputs, store)
+    damaged = _damage({"leaf": leaf, **leaf.inputs}, store)
     if damaged is None:
         return None
     for node in (leaf, *leaf.inputs.values()):

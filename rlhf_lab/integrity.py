@@ -29,7 +29,7 @@ def check(folder: Path, names: Collection[str] | None = None) -> dict[str, Any]:
     With `names` only those files are read whole, and of the others the size is compared; Damaged says what
     is wrong.
     """
-    manifest = _manifest(folder)
+    manifest = manifest_of(folder)
     listed: Mapping[str, Sequence[Any]] = manifest["files"]
     found = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file()}
     found.pop(MANIFEST, None)
@@ -57,11 +57,22 @@ def check_together(folders: Collection[Path], names: Collection[str] | None = No
                 raise Damaged(folder, f"was made from another {stage}/{key} than the one there now")
 
 
-def _manifest(folder: Path) -> dict[str, Any]:
+def manifest_of(folder: Path) -> dict[str, Any]:
+    """The manifest in `folder`, once it is found to be unedited and to belong there."""
+    path = folder / MANIFEST
     try:
-        found = json.loads((folder / MANIFEST).read_bytes())
+        state = path.stat()
+        return _manifest(path, state.st_mtime_ns, state.st_size, state.st_ino)
     except FileNotFoundError:
         raise Damaged(folder, "has no manifest") from None
+
+
+@functools.cache
+def _manifest(path: Path, mtime_ns: int, size: int, inode: int) -> dict[str, Any]:
+    """A manifest, read once for each state of it."""
+    folder = path.parent
+    try:
+        found = json.loads(path.read_bytes())
     except ValueError:
         raise Damaged(folder, "has a manifest that is not JSON") from None
     if not isinstance(found, dict) or "seal" not in found:

@@ -68,7 +68,9 @@ def test_of_four_workers_one_builds_and_three_say_for_whom_they_wait(store, work
     for worker in started:
         worker.join(30)
     assert [worker.exitcode for worker in started] == [0] * 4 and built(store) == ["slow"]
-    waiting = [text for text in logs(store) if f"waiting for test_store {slow.key}, which process {pid}" in text]
+    waiting = [
+        text for text in logs(store) if f"waiting for test_store {slow.key}, which process {pid}" in text
+    ]
     assert len(waiting) == 3 and not list((store.root / "locks").iterdir())
 
 
@@ -196,5 +198,3 @@ def test_many_processes_never_hold_one_lease_at_once(tmp_path):
     for worker in workers:
         worker.join(60)
     assert [worker.exitcode for worker in workers] == [0] * 4
-
-

@@ -30,8 +30,8 @@ STYLES = {"met": "green", "not met": "red", "undecided": "yellow"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Draw what was asked for; 0 if every figure was made, 2 if runs or a name are missing, 1 if records are
-    wrong.
+    """Draw what was asked for; 0 if every figure was made, 2 if runs or a name are missing or claims refused,
+    1 if records are wrong.
     """
     options = _parser().parse_args(argv)
     figures = available()
@@ -43,7 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     drawn, skipped, code = 0, [], 0
     for name in options.names or figures:
         try:
-            drawn += _draw(name, figures[name].load(), options)
+            refused = _draw(name, figures[name].load(), options)
+            drawn += refused is not None
+            code = MISUSED if refused and not code else code
         except MissingRuns as missing:
             skipped.append(f"{name}: {missing}")
         except ValueError as error:
@@ -55,15 +57,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     return MISUSED if skipped and (options.names or not drawn) else code
 
 
-def _draw(name: str, figure: ModuleType, options: argparse.Namespace) -> bool:
-    """Make and write one figure and say what it shows; False when --sweep leaves it out."""
+def _draw(name: str, figure: ModuleType, options: argparse.Namespace) -> bool | None:
+    """Make and write one figure, say what it shows, and whether its claims are refused; None when --sweep
+    leaves it out.
+    """
+    from analysis.mixture import mixture
     from analysis.plate import write
     from rlhf_lab import records
 
     sweeps = figure.SWEEPS
     if options.sweep:
         if not options.names and options.sweep not in sweeps:
-            return False
+            return None
         sweeps = (options.sweep,)
     runs = [run for sweep in sweeps for run in records.runs(sweep, options.store)]
     missing = [run for run in runs if run.status != "made"]
@@ -75,14 +80,21 @@ def _draw(name: str, figure: ModuleType, options: argparse.Namespace) -> bool:
         plate = figure.make(runs)
     except records.MissingRuns as error:
         raise records.MissingRuns(f"{error}; {_missing(missing)}; make them: {commands}") from None
-    paths = write(plate, name, Path(options.out))
-    _say(name, plate.claims, paths)
+    unlike = mixture(runs)
+    paths = write(plate, name, Path(options.out), claimed=unlike is None)
+    if unlike:
+        sys.stderr.write(
+            f"{name}: drawn, but nothing is claimed: its runs were made unlike each other: {unlike}; "
+            f"make them alike with runtime.force=[STAGE]: {commands}\n"
+        )
+    else:
+        _say(name, plate.claims, paths)
     if missing:
         sys.stderr.write(
             f"{name}: drawn without {len(missing)} of {len(runs)} runs: {_missing(missing)}\n"
             f"make them: {commands}\n"
         )
-    return True
+    return unlike is not None
 
 
 def _missing(runs: Sequence[Run]) -> str:

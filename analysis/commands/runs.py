@@ -17,25 +17,38 @@ EXAMPLES = """examples:
   rlhf-runs                        everything that has been run
   rlhf-runs --sweep quickstart     one sweep
   rlhf-runs show 3f2a              one run: how it was made, and five prompts' answers at SFT, peak and end
+  rlhf-runs verify                 read everything that was made, and name what is damaged
+  rlhf-runs prune                  what no sweep record needs, and its size; prune --yes removes it
 """
 MISUSED = 2
 PROMPTS = 5  # shown of one run
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print what was asked for; 2 when there is nothing of it."""
+    """Do what was asked for; 1 when the store is damaged, 2 when there is nothing to do it with."""
     options = _parser().parse_args(argv)
-    from rlhf_lab.records import MissingRuns, history, runs
-
     try:
-        found = runs(options.sweep, options.store) if options.sweep else history(options.store)
-    except MissingRuns as missing:
-        return _fail(str(missing))
+        return _answer(options)
+    except (ValueError, OSError) as error:
+        return _fail(str(error))
+
+
+def _answer(options: argparse.Namespace) -> int:
+    from analysis.commands import upkeep
+    from rlhf_lab.records import history, runs, store_root
+
+    root = store_root(options.store)
+    if options.command == "verify":
+        return upkeep.verify(root)
+    if options.command == "prune":
+        return upkeep.prune(root, options.newest, options.yes)
+    found = runs(options.sweep, root) if options.sweep else history(root)
     if not found:
         return _fail("nothing has been run here yet; start with: rlhf-lab +sweeps=quickstart")
     if options.command == "show":
         return _show(options.key, found)
     _list(found)
+    sys.stdout.write(f"{upkeep.size_of(root)}\n")
     return 0
 
 
@@ -48,9 +61,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--sweep", help="only the newest record of this sweep")
     parser.add_argument("--store", help="folder of everything made (RLHF_LAB_STORE, ./store)")
-    commands = parser.add_subparsers(dest="command", metavar="show KEY")
+    commands = parser.add_subparsers(dest="command", metavar="show KEY | verify | prune")
     show = commands.add_parser("show", help="one run")
     show.add_argument("key", help="the run's key, or its first digits")
+    commands.add_parser("verify", help="whether everything made is as it was made")
+    prune = commands.add_parser("prune", help="what no sweep record needs")
+    prune.add_argument(
+        "--newest", action="store_true", help="keep only what each sweep's newest record needs"
+    )
+    prune.add_argument("--yes", action="store_true", help="remove it")
     return parser
 
 

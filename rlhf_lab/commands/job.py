@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from rlhf_lab import execution, metrics, pipeline, tracking
 from rlhf_lab.commands.mistakes import missing_values
+from rlhf_lab.commands.obstacles import obstacle
 from rlhf_lab.config import Experiment
 from rlhf_lab.store import Node, Store, write_json
 
@@ -50,7 +51,7 @@ def run(cfg: DictConfig) -> str:
         except BaseException as error:
             (status.folder / "traceback.txt").write_text(traceback.format_exc())
             logging.getLogger(__name__).exception("failed")
-            status.end("failed", error=traceback.format_exception_only(error)[-1].strip())
+            status.end("failed", error=obstacle(error) or traceback.format_exception_only(error)[-1].strip())
             if isinstance(error, Exception):
                 return "failed"
             raise
@@ -159,7 +160,8 @@ def _logged(path: Path) -> Iterator[None]:
 
 @functools.cache
 def _quiet() -> None:
-    """Once per process: warnings go to the log, those about the future nowhere."""
+    """Once per process: warnings go to the log, those about the future nowhere; a full disk is told once."""
+    logging.raiseExceptions = False  # of a line that could not be logged
     warnings.filterwarnings("ignore", category=FutureWarning)
     logging.captureWarnings(True)
     for noisy in ("httpx", "datasets"):

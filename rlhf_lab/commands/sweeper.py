@@ -20,6 +20,7 @@ from rlhf_lab.commands import cells
 from rlhf_lab.commands.compose import PlannedSweeperConf
 from rlhf_lab.commands.job import COMMAND, sweep_name, typed
 from rlhf_lab.commands.mistakes import Incomplete, Mistake, explain, is_mistake
+from rlhf_lab.commands.obstacles import obstacle
 from rlhf_lab.commands.planned import Job
 from rlhf_lab.config import Runtime
 from rlhf_lab.store import Store, inside, write_json
@@ -98,7 +99,7 @@ class PlannedSweeper(Sweeper):
             for result in self._launcher.launch([list(job.overrides) for job in jobs], initial_job_idx=0):
                 _ = result.return_value  # raises what a job could not record itself
         except Exception as error:
-            return traceback.format_exception_only(error)[-1].strip().splitlines()[0]
+            return obstacle(error) or traceback.format_exception_only(error)[-1].strip().splitlines()[0]
         return None
 
 
