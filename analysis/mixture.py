@@ -18,7 +18,8 @@ def mixture(runs: Sequence[Run]) -> str | None:
     """One line that says which stages of the made runs were made unlike each other, and how; None if none."""
     values: dict[tuple[str, str, str], dict[str, list[str]]] = {}  # role, stage, what -> value -> runs' keys
     for run in (run for run in runs if run.status == "made"):
-        for role, manifest in run.made_by().items():
+        computed = {role: made for role, made in run.made_by().items() if role}  # the leaf computes nothing
+        for role, manifest in computed.items():
             for what, value in _facts(manifest).items():
                 stage = str(manifest["stage"]).rpartition(".")[2]
                 values.setdefault((role, stage, what), {}).setdefault(value, []).append(run.key[:8])
@@ -37,9 +38,6 @@ def _facts(manifest: dict[str, Any]) -> dict[str, str]:
 
 
 def _some(keys: Sequence[str]) -> str:
-    named = ", ".join(keys[:NAMED])
-    return (
-        f"{len(keys)} runs: {named}{', ...' if len(keys) > NAMED else ''}"
-        if len(keys) > 1
-        else f"run {named}"
-    )
+    if len(keys) == 1:
+        return f"run {keys[0]}"
+    return f"{len(keys)} runs: {', '.join(keys[:NAMED])}{', ...' if len(keys) > NAMED else ''}"

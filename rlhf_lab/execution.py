@@ -66,7 +66,9 @@ def mend(leaf: Node, store: Store) -> str | None:
         return None
     for node in (leaf, *leaf.inputs.values()):
         if node is leaf or store.path(node) == damaged.folder:
-            store.discard(node)
+            with store.claim(node) as lease:
+                if lease:  # else another worker makes it again already
+                    store.discard(node)
     return str(damaged)
 
 

@@ -205,12 +205,16 @@ def contents(manifest: Mapping[str, Any]) -> str:
     return digest(manifest["files"])
 
 
+def plain(name: str) -> str:
+    """`name`, if it can name a folder of the store; ValueError if it cannot, as it might lead out of it."""
+    if not isinstance(name, str) or not PLAIN_NAME.fullmatch(name):
+        raise ValueError(f"{name!r} cannot name a folder of the store: use letters, digits and . _ + = -")
+    return name
+
+
 def inside(root: Path, *names: str) -> Path:
-    """The path of `names` below `root`; ValueError for a name that is none, which might lead out of it."""
-    for name in names:
-        if not isinstance(name, str) or not PLAIN_NAME.fullmatch(name):
-            raise ValueError(f"{name!r} cannot name a folder of the store: use letters, digits and . _ + = -")
-    return root.joinpath(*names)
+    """The path of `names` below `root`; ValueError for a name that is none."""
+    return root.joinpath(*(plain(name) for name in names))
 
 
 # --- JSON ---------------------------------------------------------------------------------------------------

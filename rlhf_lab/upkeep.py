@@ -51,7 +51,7 @@ def verify(root: Path) -> Iterator[str]:
         try:
             integrity.check_together([path for path in inputs if path in manifests])
         except integrity.Damaged as damaged:
-            yield f"{damaged}, and {folder.parent.name}/{folder.name} of both"
+            yield f"{damaged} (both are inputs of {folder.parent.name}/{folder.name})"
     for path in _foreign(root):
         yield f"{path.relative_to(root)} is nothing that was made here"
     for path in sorted((root / "sweeps").glob("*/*.json")):

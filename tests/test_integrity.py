@@ -151,3 +151,12 @@ def test_a_stage_or_key_that_leads_out_is_refused(store, name):
         store.path(replace(node("one"), stage=f"stages.{name.lstrip('.')}x/.."))
     assert all(PLAIN_NAME.fullmatch(fine) for fine in ("quickstart", "gao2022_fig1", "müde", "a.b+c=d"))
     assert not Path(store.root).exists()
+
+
+def test_a_sweep_that_leads_out_of_the_store_is_refused(lab, fakes, tmp_path):
+    (tmp_path / "mine" / "sweeps").mkdir(parents=True)
+    (tmp_path / "mine" / "out.yaml").write_text("# @package _global_\nhydra:\n  sweeper:\n    params: {}\n")
+    for name in ("../out", "/etc/passwd", "../../x", "'a b'"):
+        answer = lab("--config-dir", str(tmp_path / "mine"), f"+sweeps={name}")
+        assert answer.code == 2 and answer.err.count("\n") == 1, answer.err
+    assert {path.name for path in tmp_path.iterdir()} == {"mine"}

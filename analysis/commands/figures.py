@@ -50,6 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             skipped.append(f"{name}: {missing}")
         except ValueError as error:
             code = _fail(f"{name}: {error}", BROKEN)
+        except OSError as error:  # the folder of the figures cannot be written
+            code = _fail(f"{name}: {error}", MISUSED)
     if options.sweep and not (options.names or drawn or skipped or code):
         return _fail(f"no figure reads sweep {options.sweep!r} of itself; name one before --sweep", MISUSED)
     if skipped:

@@ -86,20 +86,27 @@ def _list(found: Sequence[Run]) -> None:
     from rich import box
     from rich.table import Table
 
+    from rlhf_lab.records import DamagedRuns, MissingRuns
+
     table = Table("run", "state", "sweep", "method", "rm", box=box.SIMPLE_HEAD)
     for title in ("pairs", "KL coef.", "rm seed", "seed", "gold, SFT", "best", "at KL", "minutes"):
         table.add_column(title, justify="right")
     failed = []
     for run in found:
         job = run.job()
-        table.add_row(*_row(run, job))
+        try:
+            best = _best(run)
+        except (DamagedRuns, MissingRuns) as damaged:
+            best = ("damaged", "", "")
+            failed.append(str(damaged))
+        table.add_row(*_row(run, job, best))
         if run.status == "failed":
             failed.append(f"{run.key[:8]} failed: {job.get('error', '?')} (the rest: {_trace(run)})")
     _console().print(table)
     sys.stdout.write("".join(f"{line}\n" for line in failed))
 
 
-def _row(run: Run, job: Mapping[str, Any]) -> list[str]:
+def _row(run: Run, job: Mapping[str, Any], best: Sequence[str]) -> list[str]:
     from rlhf_lab.records import origin
 
     of = origin(run)
@@ -114,7 +121,7 @@ def _row(run: Run, job: Mapping[str, Any]) -> list[str]:
         "" if of["kl_coef"] != of["kl_coef"] else f"{of['kl_coef']:g}",
         str(of["rm_seed"]),
         str(of["policy_seed"]),
-        *_best(run),
+        *best,
         "" if seconds is None else f"{seconds / 60:.1f}",
     ]
 

@@ -22,7 +22,7 @@ from rlhf_lab import execution, metrics, pipeline, tracking
 from rlhf_lab.commands.mistakes import missing_values
 from rlhf_lab.commands.obstacles import obstacle
 from rlhf_lab.config import Experiment
-from rlhf_lab.store import Node, Store, write_json
+from rlhf_lab.store import Node, Store, plain, write_json
 
 COMMAND = "RLHF_LAB_COMMAND"  # environment: what the user typed, for workers to record
 REFRESH_SECONDS = 0.5  # between two writes of status.json
@@ -118,8 +118,8 @@ class Status:
 
 
 def sweep_name(choices: Mapping[str, Any]) -> str:
-    """The name of the sweep that these choices belong to."""
-    return str(choices.get("sweeps") or "adhoc")
+    """The name of the sweep that these choices belong to; ValueError if no folder can have it."""
+    return plain(str(choices.get("sweeps") or "adhoc"))
 
 
 @contextmanager

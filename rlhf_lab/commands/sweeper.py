@@ -23,7 +23,7 @@ from rlhf_lab.commands.mistakes import Incomplete, Mistake, explain, is_mistake
 from rlhf_lab.commands.obstacles import obstacle
 from rlhf_lab.commands.planned import Job
 from rlhf_lab.config import Runtime
-from rlhf_lab.store import Store, inside, write_json
+from rlhf_lab.store import Store, write_json
 
 
 class PlannedSweeper(Sweeper):
@@ -83,6 +83,7 @@ class PlannedSweeper(Sweeper):
     def _job(self, index: int, overrides: list[str]) -> Job:
         cfg = self._loader.load_sweep_config(self._config, overrides)
         choices = {key: str(value) for key, value in cfg.hydra.runtime.choices.items() if _ours(key, value)}
+        sweep_name(choices)  # refused now rather than when the record is written
         with open_dict(cfg):
             del cfg["hydra"]
         experiment = typed(cfg)
@@ -119,7 +120,7 @@ def record(jobs: Sequence[Job], store: Store) -> None:
         for job in jobs
     ]
     made = {"sweep": name, "command": os.environ.get(COMMAND, ""), "time": now.isoformat(), "jobs": rows}
-    write_json(inside(store.root, "sweeps", name) / f"{now:%Y-%m-%dT%H-%M-%S-%f}Z.json", made)
+    write_json(store.root / "sweeps" / name / f"{now:%Y-%m-%dT%H-%M-%S-%f}Z.json", made)
 
 
 def _ours(key: Any, value: Any) -> bool:
