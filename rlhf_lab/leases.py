@@ -2,10 +2,10 @@
 
 Of the file system, which several machines may share, no more is relied on than this: creating a file that
 must not exist succeeds for one only (O_EXCL), a rename is atomic, and a new time of change is seen by others
-within EXPIRE_SECONDS less RENEW_SECONDS. No flock. A holder on this machine is dead when its process is; one
-elsewhere, or one that is stopped, when it has not renewed its lease for EXPIRE_SECONDS by the file system's
-own clock. Should two believe that they hold one lease, work is done twice and nothing else happens: what is
-made is published by rename.
+within EXPIRE_SECONDS less RENEW_SECONDS. No flock. A holder on this machine is dead when its process is, and
+alive while that runs, though the machine may have slept; one elsewhere, or one that is stopped, when it has
+not renewed its lease for EXPIRE_SECONDS by the file system's own clock. Should two believe that they hold one
+lease, work is done twice and nothing else happens: what is made is published by rename.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 RENEW_SECONDS = 5.0
 EXPIRE_SECONDS = 30.0
 PROCESSES = Path("/proc")
+GONE, STOPPED, UNKNOWN = "ZX", "T", "?"  # states of a process; a zombie waits only to be reaped
 
 
 class Superseded(RuntimeError):
@@ -40,7 +41,7 @@ class Holder:
     machine: str
     host: str  # for people
     pid: int
-    born: str  # when the process began: pids come round again
+    born: str  # when the process began
     token: str  # one a lease
 
     def __str__(self) -> str:
@@ -71,15 +72,18 @@ class Lease:
             self._path.unlink(missing_ok=True)
 
     def _renew(self) -> None:
-        while not self._released.wait(RENEW_SECONDS) and self.held():
+        while not self._released.wait(RENEW_SECONDS):
             with contextlib.suppress(OSError):  # a moment without the file system is no reason to give up
+                if not self.held():
+                    return
                 os.utime(self._path)
 
 
 def take(path: Path) -> Lease | None:
     """The lease at `path`; None while another has it. That of a holder who is gone is taken over."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    me = Holder(_machine(), socket.gethostname(), os.getpid(), _born(os.getpid()) or "", uuid.uuid4().hex)
+    _, born = _process(os.getpid())
+    me = Holder(_machine(), socket.gethostname(), os.getpid(), born, uuid.uuid4().hex)
     if _create(path, me) or (_put_aside(path) and _create(path, me)):
         return Lease(path, me)
     return None
@@ -91,14 +95,18 @@ def holder(path: Path) -> Holder | None:
         found = Holder(**json.loads(path.read_text()))
     except (FileNotFoundError, ValueError, TypeError):
         return None
-    return found if isinstance(found.pid, int) and found.pid > 0 else None
+    return found if isinstance(found.pid, int) and 0 < found.pid < 2**31 else None
 
 
 def over(path: Path) -> str | None:
     """Why the lease at `path` no longer counts, in words; None while it does, or when there is none."""
     found = holder(path)
-    if found and found.machine == _machine() and _gone(found):
-        return "its process is gone"
+    if found and found.machine == _machine():
+        state, born = _process(found.pid)
+        if state in GONE or (state != UNKNOWN and born != found.born):  # process ids come round again
+            return "its process is gone"
+        if state not in (STOPPED, UNKNOWN):
+            return None
     try:
         silent = _now(path.parent) - path.stat().st_mtime
     except FileNotFoundError:
@@ -164,20 +172,16 @@ def _machine() -> str:
     return " ".join(known)
 
 
-def _gone(found: Holder) -> bool:
+def _process(pid: int) -> tuple[str, str]:
+    """The state of a process (a letter, as in `ps`) and when it began; UNKNOWN where that is not told."""
     try:
-        os.kill(found.pid, 0)
+        os.kill(pid, 0)
     except ProcessLookupError:
-        return True
+        return "X", ""
     except PermissionError:  # of another user, and alive
         pass
-    return _born(found.pid) not in (None, found.born)
-
-
-def _born(pid: int) -> str | None:
-    """When a process began, "dead" for one that only waits to be reaped; None where that is not told."""
     try:
         state, *rest = (PROCESSES / str(pid) / "stat").read_text().rpartition(")")[2].split()
     except (OSError, ValueError):
-        return None
-    return "dead" if state in "ZX" else rest[18]
+        return UNKNOWN, ""
+    return state, rest[18]

@@ -116,7 +116,7 @@ def test_a_builder_stopped_beyond_its_lease_drops_its_work_when_it_goes_on(store
 
 def write_lease(path, age=0.0, **changes):
     me = {"machine": leases._machine(), "host": "here", "pid": os.getpid(), "token": "t"}
-    me["born"] = leases._born(os.getpid())
+    _, me["born"] = leases._process(os.getpid())
     path.write_text(json.dumps(me | changes))
     os.utime(path, (time.time() - age, time.time() - age))
 
@@ -125,11 +125,12 @@ def write_lease(path, age=0.0, **changes):
     ("changes", "age", "why"),
     [
         ({}, 0, None),
-        ({}, 40, "no sign of life for 40 s"),  # alive, but stopped
+        ({}, 40, None),  # the machine slept
         ({"pid": 2**22 + 1}, 0, "its process is gone"),
         ({"born": "long ago"}, 0, "its process is gone"),  # its number has come round
         ({"machine": "elsewhere", "pid": 2**22 + 1}, 20, None),
         ({"machine": "elsewhere"}, 40, "no sign of life for 40 s"),
+        ({"pid": 2**80}, 40, "no sign of life for 40 s"),  # no process at all
     ],
 )
 def test_when_a_lease_is_over(tmp_path, changes, age, why):
@@ -142,6 +143,14 @@ def test_when_a_lease_is_over(tmp_path, changes, age, why):
     if lease:
         lease.release()
         assert not list(tmp_path.iterdir())
+
+
+def test_where_processes_are_not_told_silence_decides(tmp_path, monkeypatch):
+    monkeypatch.setattr(leases, "PROCESSES", tmp_path / "nothing")
+    path = tmp_path / "one.lease"
+    for age, over in ((0, False), (40, True)):
+        write_lease(path, age)
+        assert (leases.over(path) is not None) == over
 
 
 @given(said=st.binary(max_size=60), age=st.sampled_from([0, 40]))
