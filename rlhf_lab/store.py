@@ -27,7 +27,14 @@ from rlhf_lab import leases
 from rlhf_lab.leases import Lease
 
 MANIFEST = "manifest.json"
-WORK = ("runs", "sweeps", "locks", "scratch", "launcher")  # folders of the store that hold no artifacts
+WORK = (
+    "runs",
+    "sweeps",
+    "locks",
+    "scratch",
+    "checkpoints",
+    "launcher",
+)  # folders of the store that hold no artifacts
 PLAIN_NAME = re.compile(r"\w[\w.+=-]{0,199}")  # what a folder of the store may be called
 
 

@@ -14,7 +14,7 @@ from rlhf_lab import integrity, leases
 from rlhf_lab.store import MANIFEST, WORK
 
 KEY = re.compile(r"[0-9a-f]{20}")
-SCRATCH_NAME = re.compile(r"(\w+)-([0-9a-f]{20})(-.*)?")  # stage, key, and of which attempt
+OF_STAGE = re.compile(r"(\w+)-([0-9a-f]{20})(-.*)?")  # stage and key that a folder of work in progress is for
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,8 @@ def prunable(root: Path, newest: bool = False) -> list[Prunable]:
             found.append((folder, "half removed"))
     jobs = [path for path in _inside(root / "runs") if _is_artifact(path)]
     found += [(path, "no sweep record has this run") for path in jobs if path.name not in runs]
-    found += [(path, why) for path in _inside(root / "scratch") if (why := _leftover(path, root, needed))]
+    for name in ("scratch", "checkpoints"):
+        found += [(path, why) for path in _inside(root / name) if (why := _leftover(path, root, needed))]
     found += [(path, why) for path in _inside(root / "locks") if (why := leases.over(path))]
     return [Prunable(path, size(path), why) for path, why in found]
 
@@ -115,15 +116,17 @@ def _records(root: Path, newest: bool) -> tuple[list[Path], list[Path]]:
 
 
 def _leftover(path: Path, root: Path, needed: set[tuple[str, str]]) -> str | None:
-    """Why nobody will go on with a scratch folder; None for work under way, or kept for the next attempt."""
-    name = SCRATCH_NAME.fullmatch(path.name)
+    """Why nobody will go on with a folder of work in progress; None for what is under way, and for the
+    checkpoint of a stage that a record needs and that is not made.
+    """
+    name = OF_STAGE.fullmatch(path.name)
     if not name:
         return "left by an unknown process"
-    stage, key, attempt = name.groups()
+    stage, key = name[1], name[2]
     lease = root / "locks" / f"{stage}-{key}.lease"
-    if lease.exists() and not leases.over(lease):
-        return None
-    if attempt is None and (stage, key) in needed and not (root / stage / key / MANIFEST).is_file():
+    under_way = lease.exists() and not leases.over(lease)
+    awaited = (stage, key) in needed and not (root / stage / key / MANIFEST).is_file()
+    if under_way or (awaited and path.parent.name == "checkpoints"):
         return None
     return "left by a worker that died"
 

@@ -125,25 +125,37 @@ def test_leftovers_of_the_dead_go_and_work_under_way_stays(root, capsys):
     )
     (sft,) = (path.name for path in root.glob("sft/*"))
     nobody, building = "0" * 20, "1" * 20
-    for name in (f"ppo-{ppo}", f"ppo-{ppo}-12ab", f"sft-{sft}", f"ppo-{nobody}", f"ppo-{building}", "odd"):
-        (root / "scratch" / name).mkdir(parents=True)
-        (root / "scratch" / name / "half").write_text("12345")
+    for kind in ("scratch", "checkpoints"):
+        for name in (
+            f"ppo-{ppo}-12ab",
+            f"sft-{sft}-12ab",
+            f"ppo-{nobody}-12ab",
+            f"ppo-{building}-12ab",
+            "odd",
+        ):
+            (root / kind / name).mkdir(parents=True)
+            (root / kind / name / "half").write_text("12345")
     write_lease(root / "locks" / f"ppo-{building}.lease")
     write_lease(root / "locks" / f"ppo-{nobody}.lease", pid=2**22 + 1)
     (root / "locks" / ".sft.lease.12ab34cd").touch()
     os.utime(root / "locks" / ".sft.lease.12ab34cd", (time.time() - 60,) * 2)
     assert main(["prune"]) == 0
+    dead, unknown = "left by a worker that died", "left by an unknown process"
     assert listed(capsys) == {
-        f"scratch/ppo-{ppo}-12ab": "left by a worker that died",
-        f"scratch/sft-{sft}": "left by a worker that died",
-        f"scratch/ppo-{nobody}": "left by a worker that died",
-        "scratch/odd": "left by an unknown process",
+        f"scratch/ppo-{ppo}-12ab": dead,
+        f"scratch/sft-{sft}-12ab": dead,
+        f"scratch/ppo-{nobody}-12ab": dead,
+        "scratch/odd": unknown,
+        f"checkpoints/sft-{sft}-12ab": dead,
+        f"checkpoints/ppo-{nobody}-12ab": dead,
+        "checkpoints/odd": unknown,
         f"locks/ppo-{nobody}.lease": "its process is gone",
         "locks/.sft.lease.12ab34cd": "it gave no sign of life for 60 s",
     }
     assert main(["prune", "--yes"]) == 0
-    left = sorted(path.name for path in (root / "scratch").iterdir())
-    assert left == sorted([f"ppo-{ppo}", f"ppo-{building}"])
+    assert [path.name for path in (root / "scratch").iterdir()] == [f"ppo-{building}-12ab"]
+    kept = {path.name for path in (root / "checkpoints").iterdir()}
+    assert kept == {f"ppo-{ppo}-12ab", f"ppo-{building}-12ab"}, "a killed run goes on from its checkpoint"
     assert [path.name for path in (root / "locks").iterdir()] == [f"ppo-{building}.lease"]
 
 
