@@ -62,10 +62,15 @@ def verify(root: Path) -> Iterator[str]:
 
 
 def prunable(root: Path, newest: bool = False) -> list[Prunable]:
-    """What no sweep record needs, or with `newest` no sweep's newest record; ValueError if one is unreadable.
+    """What no sweep record needs, or with `newest` no sweep's newest record; ValueError if one is unreadable,
+    or if with `newest` something is being made, perhaps for an older record.
 
     A figure reads the newest record of its sweep, so what it needs is never among these.
     """
+    if newest and (busy := [path for path in _inside(root / "locks") if not leases.over(path)]):
+        raise ValueError(
+            f"{leases.holder(busy[0])} is making {busy[0].stem}: prune --newest when nothing runs"
+        )
     records, dropped = _records(root, newest)
     needed = {stage for path in records for stage in wanted(path)}
     runs = {key for stage, key in needed if stage == "run"}

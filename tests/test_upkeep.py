@@ -52,11 +52,11 @@ def test_a_whole_store_verifies_and_is_used_wherever_it_lies(root, lab, tmp_path
     assert [path.stat().st_mtime_ns for path in sorted(moved.rglob("manifest.json"))] == times
 
 
-def test_verify_names_all_that_is_wrong(root, capsys):
+def test_verify_names_all_that_is_wrong(root, lab, capsys):
     (sft,) = root.glob("sft/*")
     (sft / "made_by").write_text("somebody else")
     (rm, other) = sorted(root.glob("reward_model/*"))
-    (rm / "manifest.json").unlink()
+    (rm / "manifest.json").write_text("{")
     (other / "foreign.bin").touch()
     (root / "notes.txt").write_text("mine")
     (record,) = root.glob("sweeps/adhoc/*.json")
@@ -65,13 +65,14 @@ def test_verify_names_all_that_is_wrong(root, capsys):
     out = capsys.readouterr().out
     for line in (
         f"sft/{sft.name} has 13 bytes, where",
-        f"reward_model/{rm.name} has no manifest",
+        f"reward_model/{rm.name} has a manifest that is not JSON",
         f"reward_model/{other.name} holds foreign.bin",
         "notes.txt is nothing that was made here",
         f"sweep record adhoc/{record.name} cannot be read",
         ": 5 damaged or foreign",
     ):
         assert line in out, line
+    assert lab("policy=ppo", "runtime.plan=true").code == 0, "a plan takes no times from damaged ones"
 
 
 def test_prune_shows_first_and_keeps_all_that_a_record_needs_also_of_runs_that_failed(root, lab, capsys):
@@ -102,6 +103,13 @@ def test_prune_newest_drops_what_older_records_of_a_sweep_needed(root, lab, caps
     assert "replaced by a newer record of its sweep" in capsys.readouterr().out
     assert len(list(root.glob("sweeps/*/*.json"))) == 1 and not list(root.glob("ppo/*"))
     assert records.runs("adhoc")[0].rows().equals(rows), "a figure finds all that it needs"
+
+
+def test_prune_newest_waits_until_nothing_runs(root, capsys):
+    write_lease(root / "locks" / f"ppo-{'1' * 20}.lease")
+    before = everything(root)
+    assert main(["prune", "--newest", "--yes"]) == 2 and everything(root) == before
+    assert f"process {os.getpid()} on here is making ppo-111" in capsys.readouterr().err
 
 
 def test_prune_refuses_while_a_record_cannot_be_read(root, capsys):

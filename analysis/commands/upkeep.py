@@ -25,7 +25,9 @@ def verify(root: Path) -> int:
     state = f"{len(found)} damaged or foreign" if found else "all as it was made"
     sys.stdout.write(f"{size_of(root)}: {state}\n")
     if found:
-        sys.stdout.write("what a sweep needs of it is made again by running the sweep again\n")
+        sys.stdout.write(
+            "run its sweep again to make samples and scores again; other stages are when needed\n"
+        )
     return DAMAGED if found else 0
 
 
