@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from analysis.resampling import cluster_means, mean_and_se
@@ -49,12 +50,13 @@ def question_curves(
     """(C, K): expected best-of-n `value` of each question, its prompts averaged, questions in ascending
     order.
     """
-    chosen, scored = _scores(select), _scores(value)
-    if chosen.shape != scored.shape:
+    ranking, scored = rank(select), _scores(value)
+    if ranking.order.shape != scored.shape:
         raise ValueError(
-            f"select {chosen.shape} and value {scored.shape} must have one shape: they score the same answers"
+            f"select {ranking.order.shape} and value {scored.shape} must have one shape: they score the same "
+            "answers"
         )
-    curves = ranked_curves(tie_averaged(rank(chosen), scored), n)
+    curves = ranked_curves(tie_averaged(ranking, scored), n)
     return curves if cluster is None else cluster_means(curves, np.asarray(cluster))
 
 
@@ -62,14 +64,22 @@ class Ranking(NamedTuple):
     """The order of N answers to each of Q prompts by one score, and which of them tie."""
 
     order: Ints  # (Q, N) answers, lowest score first
-    level: Ints  # (Q * N,) number of the level of each ranked answer, prompt after prompt
+    start: Ints  # (levels,) where each level begins among the Q * N ranked answers, prompt after prompt
     size: Ints  # (levels,) answers in each
 
 
-def rank(select: Floats) -> Ranking:
-    """The ranking of `select` (Q, N)."""
-    order = np.argsort(select, axis=1, kind="stable")
-    return Ranking(order, *_levels(np.take_along_axis(select, order, axis=1)))
+def rank(select: ArrayLike, tolerance: float = 0.0) -> Ranking:
+    """The ranking of `select` (Q, N); scores no further than `tolerance` from the next one below tie with it.
+
+    The same answer scored in two batches differs in the last digits, which must not break a tie.
+    """
+    scores = _scores(select)
+    order = np.argsort(scores, axis=1)  # in whatever order within a level, whose answers are averaged
+    ranked = np.take_along_axis(scores, order, axis=1)
+    opens = np.ones(ranked.shape, dtype=bool)
+    np.greater(np.diff(ranked, axis=1), tolerance, out=opens[:, 1:])
+    start = np.flatnonzero(opens)
+    return Ranking(order, start, np.diff(start, append=opens.size))
 
 
 def tie_averaged(ranking: Ranking, value: Floats) -> Floats:
@@ -77,9 +87,10 @@ def tie_averaged(ranking: Ranking, value: Floats) -> Floats:
 
     A tie is broken at random, so each of the tied ranks expects the mean of the tied values.
     """
-    ranked = np.take_along_axis(value, ranking.order, axis=1)
-    means = np.bincount(ranking.level, weights=ranked.ravel()) / ranking.size
-    return means[ranking.level].reshape(value.shape)
+    ranked = np.take_along_axis(value, ranking.order, axis=1).ravel()
+    if len(ranking.size) < len(ranked):
+        ranked = np.repeat(np.add.reduceat(ranked, ranking.start) / ranking.size, ranking.size)
+    return ranked.reshape(value.shape)
 
 
 def ranked_curves(ranked: Floats, n: ArrayLike) -> Floats:
@@ -105,18 +116,21 @@ def kl(n: ArrayLike) -> Floats:
 
 def kl_tie_aware(select: ArrayLike, n: ArrayLike) -> Floats:
     """(Q, K) KL in nats of best-of-n from the distribution of each prompt's levels of `select` (Q, N) or
-    (N,).
+    (N,): `ranking_kl` of scores that tie where they are equal.
+    """
+    return ranking_kl(rank(select), n)
+
+
+def ranking_kl(ranking: Ranking, n: ArrayLike) -> Floats:
+    """(Q, K) KL in nats of best-of-n from the distribution of each prompt's levels.
 
     A level with mass q_j and cumulative mass F_j wins with p_j = F_j^n - F_(j-1)^n, and KL = sum p_j log(p_j
     / q_j). It takes the N answers for the whole distribution: good for n <= N/4.
     """
-    scores = _scores(select)
-    answers = scores.shape[1]
+    answers = ranking.order.shape[1]
     ns = _whole(n, answers)
-    level, size = _levels(np.sort(scores, axis=1))
-    start = np.flatnonzero(np.diff(level, prepend=-1))  # of each level among all answers
-    below = start % answers  # answers under the level, of its own prompt
-    pairs, kind = np.unique(below * (answers + 1) + size, return_inverse=True)  # few: most levels are alike
+    below = ranking.start % answers  # answers under the level, of its own prompt
+    kind, pairs = pd.factorize(below * (answers + 1) + ranking.size)  # few: most levels are alike
     under, held = np.divmod(pairs, answers + 1)
     powers = (np.arange(answers + 1) / answers)[:, None] ** ns  # (N + 1, K)
     won = powers[under + held] - powers[under]  # (pairs, K)
@@ -126,22 +140,6 @@ def kl_tie_aware(select: ArrayLike, n: ArrayLike) -> Floats:
     return np.stack(
         [np.add.reduceat(column[kind], first) for column in np.ascontiguousarray(terms.T)], axis=1
     )
-
-
-def merge_levels(select: ArrayLike, tolerance: float) -> Floats:
-    """(Q, N): `select` with scores no further than `tolerance` from the next one below set to the lowest of
-    them.
-
-    The same answer scored in two batches differs in the last digits, which must not break a tie.
-    """
-    scores = _scores(select)
-    order = np.argsort(scores, axis=1, kind="stable")
-    ranked = np.take_along_axis(scores, order, axis=1)
-    opens = np.diff(ranked, axis=1, prepend=-np.inf) > tolerance
-    lowest = np.maximum.accumulate(np.where(opens, np.arange(scores.shape[1]), 0), axis=1)
-    merged = np.empty_like(scores)
-    np.put_along_axis(merged, order, np.take_along_axis(ranked, lowest, axis=1), axis=1)
-    return merged
 
 
 def grid(answers: int, points: int = 25) -> Ints:
@@ -169,16 +167,6 @@ def _whole(n: ArrayLike, answers: int) -> Ints:
             f"n must be whole numbers in 1..{answers}, the answers there are to each prompt, got {n}"
         )
     return ns.astype(np.int64)
-
-
-def _levels(ranked: Floats) -> tuple[Ints, Ints]:
-    """Number of the level of each sorted answer (Q * N,), prompt after prompt, and answers in each level
-    (levels,).
-    """
-    opens = np.ones(ranked.shape, dtype=bool)
-    opens[:, 1:] = ranked[:, 1:] > ranked[:, :-1]
-    level = np.cumsum(opens.ravel()) - 1
-    return level, np.bincount(level)
 
 
 def _blocks(ns: Ints) -> Iterator[slice]:

@@ -115,18 +115,16 @@ def best_of_n_curves(rows: pa.Table) -> Curves:
     table = _Answers.of(rows)
     count = table.answers("best-of-n")
     proxy = table.matrix("proxy", count)
-    proxy = bestofn.merge_levels(proxy, SAME_SCORE * float(proxy.std()))
     points = bestofn.grid(count)
-    cluster = table.question[::count]
-    ranking = bestofn.rank(proxy)
+    ranking = bestofn.rank(proxy, SAME_SCORE * float(proxy.std()))
+
+    ranked = [bestofn.tie_averaged(ranking, table.matrix(name, count)) for name in table.values]
+    by_prompt = np.split(bestofn.ranked_curves(np.concatenate(ranked), points), len(ranked))
     curves = {
-        name: cluster_means(
-            bestofn.ranked_curves(bestofn.tie_averaged(ranking, table.matrix(name, count)), points), cluster
-        )
-        for name in table.values
+        name: cluster_means(curve, table.cluster) for name, curve in zip(table.values, by_prompt, strict=True)
     }
-    kl = cluster_means(bestofn.kl_tie_aware(proxy, points), cluster)
-    return Curves(np.unique(cluster), points, kl, points <= count // 4, curves, table.initial(count))
+    kl = cluster_means(bestofn.ranking_kl(ranking, points), table.cluster)
+    return Curves(np.unique(table.cluster), points, kl, points <= count // 4, curves, table.initial(count))
 
 
 def checkpoint_curves(rows: pa.Table, initial: Initial | None = None) -> Curves:
@@ -134,63 +132,58 @@ def checkpoint_curves(rows: pa.Table, initial: Initial | None = None) -> Curves:
     model.
     """
     table = _Answers.of(rows)
-    steps = rows["checkpoint"].to_numpy()[table.order]
-    points = np.unique(steps)
+    points = np.unique(table.checkpoint)
     if points[0] != 0:
         raise ValueError(f"a curve starts at the initial policy, checkpoint 0; the first is {points[0]}")
-    parts = [table.where(steps == step) for step in points]
-    questions = np.unique(parts[0].question)
-    for step, part in zip(points, parts, strict=True):
-        if not np.array_equal(np.unique(part.question), questions):
-            raise ValueError(f"checkpoint {step} was not evaluated on the questions of checkpoint 0")
-    curves = {
-        name: np.stack([part.question_means(part.values[name]) for part in parts], axis=1)
-        for name in table.values
-    }
-    exact = np.asarray(rows["kl"].to_numpy()[table.order], dtype=float)
-    kl = np.stack(
-        [
-            cluster_means(cluster_means(exact[steps == s], p.prompt), p.prompt_question)
-            for s, p in zip(points, parts, strict=True)
-        ],
-        axis=1,
-    )
+    cluster = table.cluster.reshape(len(points), -1) if len(table.starts) % len(points) == 0 else None
+    if cluster is None or (cluster != cluster[0]).any():
+        raise ValueError("the checkpoints were not all evaluated on the prompts of checkpoint 0")
+
+    def curve(values: Floats) -> Floats:
+        """(C, K): the mean over prompts of the mean over answers."""
+        return cluster_means(table.prompt_means(values).reshape(len(points), -1).T, cluster[0])
+
+    curves = {name: curve(values) for name, values in table.values.items()}
+    kl = curves.pop("kl")
+    questions = np.unique(cluster[0])
     if initial is None:
-        initial = parts[0].initial(parts[0].answers("checkpoint 0"))
+        start = table.first_checkpoint()
+        initial = start.initial(start.answers("checkpoint 0"))
     return Curves(questions, points, kl, np.ones(len(points), dtype=bool), curves, initial.at(questions))
 
 
 @dataclass(frozen=True)
 class _Answers:
-    """Scores of answers in order of prompt."""
+    """Scores of answers in order of checkpoint, question and prompt."""
 
-    order: Ints  # rows of the table they came from
-    prompt: Ints  # (A,)
-    question: Ints  # (A,)
+    starts: Ints  # (S,) where the answers to each prompt at each checkpoint begin
+    checkpoint: Ints  # (S,)
+    cluster: Ints  # (S,) the prompt's question
     values: dict[str, Floats]  # name -> (A,)
 
     @staticmethod
     def of(rows: pa.Table) -> _Answers:
-        """The scores of one run's rows."""
-        prompt, question = rows["prompt_id"].to_numpy(), rows["question_id"].to_numpy()
-        order = np.lexsort((prompt, question))
+        """The scores of one run's rows; a table without checkpoints is all of one."""
+        prompt, question = (rows[name].to_numpy().astype(np.int64) for name in ("prompt_id", "question_id"))
+        several = "checkpoint" in rows.column_names
+        checkpoint = rows["checkpoint"].to_numpy() if several else np.zeros_like(prompt)
+        place = (checkpoint * (question.max() + 1) + question) * (prompt.max() + 1) + prompt
+        in_order = (np.diff(place) >= 0).all()  # as stages leave them
+        order = slice(None) if in_order else np.argsort(place, kind="stable")
+        starts = np.flatnonzero(np.diff(place[order], prepend=-1))
         values = {name: column[order] for name, column in _scores(rows).items()}
-        return _Answers(order, prompt[order], question[order], values)
+        return _Answers(starts, checkpoint[order][starts], question[order][starts], values)
 
-    def where(self, chosen: NDArray[np.bool_]) -> _Answers:
-        """Those answers only."""
-        values = {name: value[chosen] for name, value in self.values.items()}
-        return _Answers(self.order[chosen], self.prompt[chosen], self.question[chosen], values)
-
-    @property
-    def prompt_question(self) -> Ints:
-        """The question of each prompt, prompts in ascending order."""
-        _, first = np.unique(self.prompt, return_index=True)
-        return self.question[first]
+    def first_checkpoint(self) -> _Answers:
+        """The answers of the first checkpoint alone."""
+        prompts = int((self.checkpoint == self.checkpoint[0]).sum())
+        end = None if prompts == len(self.starts) else self.starts[prompts]
+        values = {name: value[:end] for name, value in self.values.items()}
+        return _Answers(self.starts[:prompts], self.checkpoint[:prompts], self.cluster[:prompts], values)
 
     def answers(self, what: str) -> int:
         """How many answers each prompt has."""
-        counts = np.unique(self.prompt, return_counts=True)[1]
+        counts = np.diff(self.starts, append=len(self.values["gold"]))
         if (counts != counts[0]).any():
             raise ValueError(
                 f"{what} has {counts.min()} to {counts.max()} answers a prompt, not the same for all"
@@ -200,24 +193,26 @@ class _Answers:
     def matrix(self, name: str, count: int) -> Floats:
         return self.values[name].reshape(-1, count)
 
-    def question_means(self, values: Floats) -> Floats:
-        """(C,): the mean over prompts of the mean over answers."""
-        return cluster_means(cluster_means(values, self.prompt), self.prompt_question)
+    def prompt_means(self, values: Floats) -> Floats:
+        """(S,): the mean over the answers to each prompt at each checkpoint."""
+        return np.add.reduceat(values, self.starts) / np.diff(self.starts, append=len(values))
 
     def initial(self, count: int) -> Initial:
         """Scales from these answers, `count` to each prompt, when they are the initial policy's."""
         gold, proxy = self.matrix("gold", count), self.matrix("proxy", count)
-        cluster = self.question[::count]
         spread = proxy - proxy.mean(axis=1, keepdims=True)
         joint = ((gold - gold.mean(axis=1, keepdims=True)) * spread).sum(axis=1)
         free = count - 1 if count > 1 else np.nan  # one answer has no spread
         columns = (gold.mean(axis=1), (gold**2).mean(axis=1), joint / free, (spread**2).sum(axis=1) / free)
-        return Initial(np.unique(cluster), *(cluster_means(column, cluster) for column in columns))
+        return Initial(np.unique(self.cluster), *(cluster_means(column, self.cluster) for column in columns))
 
 
 def _scores(rows: pa.Table) -> dict[str, Floats]:
-    """Gold, proxy, the parts gold has, and content of well-formed answers (gold where it has no parts)."""
-    found = {name: rows[name].to_numpy().astype(float) for name in ("gold", "proxy")}
+    """Gold, proxy, KL if it was asked for, the parts gold has, and content of well-formed answers (gold where it
+    has no parts).
+    """
+    plain = ("gold", "proxy", "kl") if "kl" in rows.column_names else ("gold", "proxy")
+    found = {name: rows[name].to_numpy().astype(float) for name in plain}
     for part in ("content", "form"):
         if f"gold.{part}" in rows.column_names:
             found[part] = rows[f"gold.{part}"].to_numpy().astype(float)

@@ -4,7 +4,7 @@ both.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -35,6 +35,14 @@ class Fit(NamedTuple):
     rmse: float  # gold SDs, of the unweighted residuals
     peak_d: float  # nats^0.5
     peak_height: float  # gold SDs
+
+
+class Shared(NamedTuple):
+    """A least-squares fit of one form to several curves that have one alpha and a beta each."""
+
+    alpha: float
+    betas: Floats  # (S,)
+    rmse: float  # gold SDs, over the points of all curves
 
 
 @dataclass(frozen=True)
@@ -69,9 +77,28 @@ def fit(form: Form, d: ArrayLike, gold: ArrayLike, se: ArrayLike | None = None) 
     return Fit(alpha, beta, spread * solved.inverse[:, :, 0], rmse, *peak(form, alpha, beta))
 
 
+def fit_shared(form: Form, curves: Sequence[tuple[ArrayLike, ArrayLike]]) -> Shared:
+    """One alpha for all of `curves` (d, gold), a beta for each: what 2210.10760 finds of RL (section 3.2)."""
+    points = [(np.asarray(d, dtype=float), np.asarray(gold, dtype=float)) for d, gold in curves]
+    for d, gold in points:
+        _check(form, d, gold)
+    d, gold = (np.concatenate(parts) for parts in zip(*points, strict=True))
+    own = np.repeat(np.eye(len(points)), [len(x) for x, _ in points], axis=0)  # (points, S)
+    columns = np.column_stack([d, own * _beta_column(form, d)[:, None]])
+    solution = np.linalg.lstsq(columns, gold)[0].astype(float)
+    residual = gold - columns @ solution
+    rmse = float(np.sqrt(residual @ residual / len(gold)))
+    return Shared(float(solution[0]), solution[1:], rmse)
+
+
+def _beta_column(form: Form, d: Floats) -> Floats:
+    """What beta multiplies: z in gold = alpha d + beta z."""
+    return -d * (d if form == "bon" else np.log(d))
+
+
 def _solve(form: Form, d: Floats, gold: Floats, weight: Floats, starts: NDArray[np.int64]) -> _Solved:
     """Coefficients of each set of points; the sets lie one after the other and begin at `starts` (B,)."""
-    z = -d * (d if form == "bon" else np.log(d))  # gold = alpha d + beta z
+    z = _beta_column(form, d)
     sums = np.stack([d * d, d * z, z * z, d * gold, z * gold]) * weight
     dd, dz, zz, dy, zy = np.add.reduceat(sums, starts, axis=1)
     inverse = np.array([[zz, -dz], [-dz, dd]]) / (dd * zz - dz**2)

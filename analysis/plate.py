@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,7 @@ class Plate:
     fits: pd.DataFrame  # parameter, estimate, lo, hi, n, replicates, form, rmse, ...; may be empty
     claims: list[Claim]
     figure: Figure
+    notes: list[str] = field(default_factory=list)  # what a reader must know beside the claims; printed
 
 
 def write(plate: Plate, name: str, out: Path, claimed: bool = True) -> list[Path]:
@@ -35,8 +36,10 @@ def write(plate: Plate, name: str, out: Path, claimed: bool = True) -> list[Path
     out.mkdir(parents=True, exist_ok=True)
     paths = [out / f"{name}{ending}" for ending in (".png", ".pdf", ".csv", ".fits.csv", ".claims.json")]
     png, pdf, csv, fits, claims = paths
+    if (layout := plate.figure.get_layout_engine()) is not None:
+        layout.execute(plate.figure)
+        plate.figure.set_layout_engine("none")  # laid out once, not at every drawing
     plate.figure.savefig(png, dpi=DPI)
-    plate.figure.set_layout_engine("none")  # laid out once
     plate.figure.savefig(pdf, metadata={"CreationDate": None})  # the same records give the same file
     for table, path in ((plate.table, csv), (plate.fits, fits)):
         named = table.copy()

@@ -106,10 +106,14 @@ class Run:
         """Under what the run's samples were made: package versions, git commit, device, threads, command."""
         return self._manifest(*self.manifest()["inputs"][SAMPLED])["provenance"]
 
-    def proxy_evaluation(self) -> dict[str, Any]:
-        """The evaluation of the reward model that the policy was optimised against, on held-out pairs."""
-        scorer = self._manifest(*self.manifest()["inputs"]["proxy"])
-        return json.loads(self._file("evaluation.json", *scorer["inputs"]["proxy"]).read_text())
+    def evaluation(self, scorer: str) -> dict[str, Any]:
+        """Of the reward model behind a scorer, its evaluation on held-out pairs: `proxy` against the labeler's
+        choices, `gold` against people's; KeyError where no reward model is behind it.
+        """
+        inputs = self._manifest(*self.manifest()["inputs"][scorer])["inputs"]
+        if scorer not in inputs:
+            raise KeyError(f"run {self.key}: no reward model is behind {scorer}")
+        return json.loads(self._file("evaluation.json", *inputs[scorer]).read_text())
 
     def stage_metrics(self, stage: str) -> list[dict[str, Any]]:
         """The lines that the stage of this name recorded as it ran; of several, the one nearest the leaf."""

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"```(?:python|yaml)\n# (\S+)\n(.*?)```", re.DOTALL)
-ENTRIES = "[rlhf_lab]\nmy_lab = my_lab:register\n[rlhf_lab.figures]\ncolder = my_lab.colder\n"
+ENTRIES = "[rlhf_lab]\nmy_lab = my_lab:register\n[rlhf_lab.figures]\ncolder = my_lab.colder_figure\n"
 
 
 @pytest.fixture
@@ -41,6 +41,7 @@ def package(tmp_path):
 def test_the_page_on_extending_does_what_it_says(package, tmp_path):
     package("rlhf_lab", "experiment=tiny", "policy=colder", "labeler=lazy", "labeler.threshold=1")
     package("analysis.commands.figures", "colder")
+    assert len(list((tmp_path / "store" / "colder").iterdir())) == 1
     out = tmp_path / "figures"
     assert {path.name for path in out.iterdir()} >= {"colder.png", "colder.pdf", "colder.csv"}
     lines = (out / "colder.csv").read_text().splitlines()

@@ -33,7 +33,9 @@ def test_rows_join_samples_with_every_score(lab, fakes):
     assert run.rows(["gold"])["gold"].to_pylist() == rows["gold"].to_pylist()
     with pytest.raises(KeyError, match="no column 'golden'"):
         run.rows(["golden"])
-    assert run.proxy_evaluation() == {"accuracy": 0.7, "seed": 2}
+    assert run.evaluation("proxy") == {"accuracy": 0.7, "seed": 2}
+    with pytest.raises(KeyError, match="no reward model is behind gold"):
+        run.evaluation("gold")
     assert [line["step"] for line in run.stage_metrics("ppo")] == [1, 2, 3]
     with pytest.raises(KeyError, match="no stage 'dpo'"):
         run.stage_metrics("dpo")
@@ -111,7 +113,7 @@ def test_files_beside_the_rows_are_checked_too(lab, fakes):
     for path in run.root.glob("ppo/*/metrics.jsonl"):
         path.write_text(path.read_text() + "{}")
     with pytest.raises(records.DamagedRuns, match=r"other contents .* in evaluation.json"):
-        run.proxy_evaluation()
+        run.evaluation("proxy")
     with pytest.raises(records.DamagedRuns, match=r"bytes, where .* in metrics.jsonl"):
         run.stage_metrics("ppo")
 

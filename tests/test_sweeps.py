@@ -49,6 +49,7 @@ def test_cells_are_products_of_their_own():
         (["policy=ppo", "policy.kl_coef=0"], ["rm=25k policy=ppo policy.kl_coef=0"]),
         (["rm=3k,25k", "policy=ppo"], ["rm=25k policy=ppo policy.kl_coef=0.1"]),
         (["rm=100k", "policy=bon"], ["rm=100k policy=bon"]),
+        (["rm=3k,100k", "policy=bon"], ["rm=3k policy=bon", "rm=100k policy=bon"]),
         (["+sweeps=x", "rm=3k"], ["rm=3k policy=bon +sweeps=x"]),
     ],
 )

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from analysis.claims import Claim
+    from analysis.plate import Plate
     from rlhf_lab.records import Run
 
 EXAMPLES = """examples:
@@ -90,7 +91,7 @@ def _draw(name: str, figure: ModuleType, options: argparse.Namespace) -> bool | 
             f"make them alike with runtime.force=[STAGE]: {commands}\n"
         )
     else:
-        _say(name, plate.claims, paths)
+        _say(name, plate, paths)
     if missing:
         sys.stderr.write(
             f"{name}: drawn without {len(missing)} of {len(runs)} runs: {_missing(missing)}\n"
@@ -104,12 +105,13 @@ def _missing(runs: Sequence[Run]) -> str:
     return ", ".join(named) + (f", and {len(runs) - SHOWN} more" if len(runs) > SHOWN else "")
 
 
-def _say(name: str, claims: Sequence[Claim], paths: Sequence[Path]) -> None:
-    """A table a method, one row per reward model; what is said of all its runs; the count; where the files
-    are.
+def _say(name: str, plate: Plate, paths: Sequence[Path]) -> None:
+    """A table a method, one row per reward model; what is said of all its runs; the count; notes; where the
+    files are.
     """
     from rich.console import Console
 
+    claims = plate.claims
     console = Console(highlight=False)
     console.print(f"[bold]{name}[/]")
     counted = [claim for claim in claims if not claim.by_construction]
@@ -123,6 +125,8 @@ def _say(name: str, claims: Sequence[Claim], paths: Sequence[Path]) -> None:
     )
     if any(claim.conditional for claim in counted):
         console.print("* conditional on the replicates: fewer than five")
+    for note in plate.notes:
+        console.print(note, soft_wrap=True)
     console.print(f"{paths[0].parent}: " + " ".join(path.name for path in paths), soft_wrap=True)
 
 

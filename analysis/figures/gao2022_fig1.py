@@ -12,9 +12,10 @@ from analysis import overoptimization
 from analysis.arms import BEST_OF_N, CONTROL, FEW_PAIRS, MAIN, TITLES, study
 from analysis.bestofn import kl
 from analysis.claims import thresholds
+from analysis.fit_tables import LEAST_D_RL, fits_table
 from analysis.fits import Form, predict
 from analysis.plate import Plate
-from analysis.tables import LEAST_D_RL, fits_table, points_table
+from analysis.tables import points_table
 from rlhf_lab.records import Run
 
 if TYPE_CHECKING:

@@ -37,15 +37,13 @@ def _values(override: Override) -> list[str]:
 def narrow(cells: Sequence[Axes], given: Axes) -> list[Axes]:
     """The cells with `given` applied.
 
-    Where some cells have a value that is given, the others go and these keep only what is given; a key or
-    value that no cell has is put into all of them.
+    Where some cells have a value that is given, each keeps only what is given of its own, and goes if nothing
+    is; a key or value that no cell has is put into all of them.
     """
     for key, values in given.items():
-        if any(set(values) & set(cell.get(key, ())) for cell in cells):
-            common = [(cell, [v for v in values if v in cell.get(key, values)]) for cell in cells]
-            cells = [{**cell, key: kept} for cell, kept in common if kept]
-        else:
-            cells = [{**cell, key: values} for cell in cells]
+        known = {value for cell in cells for value in cell.get(key, ())}
+        kept = [[v for v in values if v in cell.get(key, values) or v not in known] for cell in cells]
+        cells = [{**cell, key: some} for cell, some in zip(cells, kept, strict=True) if some]
     return list(cells)
 
 

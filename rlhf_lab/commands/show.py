@@ -11,7 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from rlhf_lab.commands.planned import Job, common, label
+from rlhf_lab.commands.planned import Job, label, telling
 from rlhf_lab.execution import missing
 from rlhf_lab.integrity import Damaged, manifest_of
 from rlhf_lab.store import MANIFEST, Node, Store, read_json
@@ -37,7 +37,8 @@ def plan(jobs: Sequence[Job], store: Store) -> None:
         state = "to make" if key in wanted else "made" if store.made(node) else "not needed"
         cost = _number(minutes[node.name]) if key in wanted else ""
         name = f"{node.name} {getattr(node.config, 'name', '')}".strip()
-        table.add_row(name, key[:8], _shared_by(sharing[key], jobs), str(len(sharing[key])), state, cost)
+        shared_by = "all" if len(sharing[key]) == len(jobs) else telling(sharing[key], jobs)
+        table.add_row(name, key[:8], shared_by, str(len(sharing[key])), state, cost)
     _console().print(table)
     costs = [minutes[nodes[key].name] for key in wanted]
     known = sum(cost for cost in costs if cost is not None)
@@ -87,12 +88,6 @@ def _forced(jobs: Iterable[Job]) -> set[str]:
             if forced or any(upstream.key in stale for upstream in node.inputs.values()):
                 stale.add(node.key)
     return stale
-
-
-def _shared_by(sharers: Sequence[Job], jobs: Sequence[Job]) -> str:
-    if len(sharers) == len(jobs):
-        return "all"
-    return " ".join(text for text in sharers[0].overrides if text in common(sharers) - common(jobs))
 
 
 def _minutes(store: Store, stage: str) -> float | None:

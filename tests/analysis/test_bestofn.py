@@ -4,7 +4,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from analysis.bestofn import expected_best_of_n, grid, kl, kl_tie_aware, merge_levels, question_curves
+from analysis.bestofn import expected_best_of_n, grid, kl, kl_tie_aware, question_curves, rank, tie_averaged
 
 
 def enumerated(select: np.ndarray, value: np.ndarray, n: int) -> float:
@@ -116,10 +116,10 @@ def test_kl_without_ties_is_the_bound_up_to_a_quarter_of_the_answers() -> None:
 
 def test_scores_that_differ_by_rounding_are_one_level() -> None:
     select = np.array([[2.0, 1.0, 1.0 + 1e-7, 2.0 - 1e-7, 3.0]])
-    assert merge_levels(select, 1e-6) == pytest.approx(
-        np.array([[2.0 - 1e-7, 1.0, 1.0, 2.0 - 1e-7, 3.0]]), abs=0
-    )
-    assert len(np.unique(merge_levels(select, 0.0))) == 5
+    assert rank(select, 1e-6).size.tolist() == [2, 2, 1]
+    assert rank(select).size.tolist() == [1] * 5
+    value = np.array([[10.0, 1.0, 3.0, 20.0, 7.0]])
+    assert tie_averaged(rank(select, 1e-6), value) == pytest.approx(np.array([[2.0, 2.0, 15.0, 15.0, 7.0]]))
 
 
 def test_the_grid_holds_a_quarter_and_a_half_of_the_answers() -> None:

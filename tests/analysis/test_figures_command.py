@@ -77,7 +77,7 @@ def test_by_default_what_has_been_run(
     assert "hh_harmless" in capsys.readouterr().err
 
 
-def test_gold_without_parts(tmp_path: Path) -> None:
+def test_gold_without_parts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_store(
         tmp_path,
         Sweep(name="hh_harmless", parts=False, few_pairs=False, questions=40, answers=32, framings=1),
@@ -88,6 +88,14 @@ def test_gold_without_parts(tmp_path: Path) -> None:
     assert any("gold of finished answers" in claim["claim"] for claim in claims)
     assert "content turns" not in topics and "well-formed turns" in topics
     assert "content" not in pd.read_csv(tmp_path / "out" / "hh_harmless.csv")
+    words = "(n = 400, chance .5): gold 0.600 [0.561, 0.639]; length alone 0.550 [0.491, 0.609]"
+    assert words in capsys.readouterr().out and not any("people" in claim["claim"] for claim in claims)
+    fits = pd.read_csv(tmp_path / "out" / "hh_harmless.fits.csv").set_index("method")
+    assert fits.loc["gold", ["parameter", "estimate", "n"]].tolist() == ["share", 0.6, 400]
+
+
+def test_the_figure_of_real_data_on_a_rubric_s_runs(store: Path, tmp_path: Path) -> None:
+    assert main(["hh_harmless", "--sweep", "quickstart", "--store", str(store), "--out", str(tmp_path)]) == 0
 
 
 def test_missing_runs_are_named_with_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -47,6 +47,23 @@ def test_the_wrong_form_fits_the_published_curves_worse() -> None:
     assert all(0.011 <= round(fit("rl", *points("rl", size)).rmse, 3) <= 0.022 for size in BON_FIG3)
 
 
+def test_one_alpha_for_the_published_rl_curves() -> None:
+    """beta_RL with a shared alpha: the table of papers.md, section 2; alpha and RMSE below it."""
+    found = fits.fit_shared("rl", [points("rl", size) for size in BON_FIG3])
+    assert found.alpha == pytest.approx(0.384, abs=0.003) and found.rmse == pytest.approx(0.026, abs=0.001)
+    table = [0.171, 0.162, 0.150, 0.147, 0.140, 0.128, 0.122, 0.1245, 0.120]
+    assert found.betas == pytest.approx(table, abs=0.002)
+
+
+@pytest.mark.parametrize("form", fits.FORMS)
+def test_one_alpha_recovers_its_own_coefficients(form: Form) -> None:
+    d = np.linspace(1.1, 4, 12)
+    found = fits.fit_shared(
+        form, [(d[:n], predict(form, 0.4, beta, d[:n])) for n, beta in ((12, 0.1), (7, 0.3))]
+    )
+    assert (found.alpha, *found.betas, found.rmse) == pytest.approx((0.4, 0.1, 0.3, 0), abs=1e-12)
+
+
 @pytest.mark.parametrize("form", fits.FORMS)
 def test_recovers_its_own_coefficients(form: Form) -> None:
     d = np.linspace(0.2, 4, 12)

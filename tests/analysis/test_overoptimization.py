@@ -8,8 +8,9 @@ from fake_store import Sweep, write_store
 from analysis.arms import CONTROL, FEW_PAIRS, MAIN, Study, study
 from analysis.claims import Claim, thresholds
 from analysis.curves import Curves, Initial
+from analysis.fit_tables import fits_table
 from analysis.overoptimization import claims, loss_at, size_order, spearman
-from analysis.tables import fits_table, points_table
+from analysis.tables import points_table
 from rlhf_lab.records import MissingRuns, runs
 
 LIMITS = thresholds("gao2022_fig1")
@@ -148,6 +149,17 @@ def test_fits_of_both_forms_on_both_axes(read: Study) -> None:
     beta = best.set_index("parameter").loc["beta"]
     assert 0 < beta["lo"] < beta["estimate"] < beta["hi"] and beta["n"] == 64
     assert (table["note"].str.contains("conditional")).all()
+
+
+def test_one_alpha_for_all_sizes_costs_what_the_note_says(read: Study) -> None:
+    """The world's damage falls with capacity: so does beta, under one alpha."""
+    table = fits_table(read)
+    shared = table[table["form"] == "rl, one alpha"]
+    assert list(shared["label"]) == ["all sizes", "3k", "25k"] and set(shared["method"]) == {"ppo"}
+    small, large = shared.iloc[1], shared.iloc[2]
+    assert small["lo"] > large["estimate"] and small["estimate"] > large["hi"]
+    apart = float(shared["note"].iloc[0].split("rmse ")[1].split(";")[0])
+    assert apart <= shared["rmse"].iloc[0] < 2 * apart
 
 
 def test_a_curve_that_ends_at_its_peak_says_at_least(read: Study) -> None:

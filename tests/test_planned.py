@@ -1,0 +1,34 @@
+"""The words for a job in progress lines and tables."""
+
+from rlhf_lab.commands.planned import Job, label, telling
+
+PPO = ("policy=ppo", "policy.steps=60")
+
+
+def job(index, *overrides):
+    return Job(index, ("replicate=r0", *overrides), {"policy": "ppo", "rm": "3k"}, {}, None, None)
+
+
+JOBS = [
+    job(0, "policy=bon", "rm=3k"),
+    job(1, *PPO, "rm=3k"),
+    job(2, *PPO, "rm=25k"),
+    job(3, *PPO, "rm=25k", "preferences.pairs=100"),
+]
+
+
+def test_a_label_leaves_out_what_all_share_and_what_an_option_brings():
+    assert [label(one, JOBS) for one in JOBS] == [
+        "policy=bon rm=3k",
+        "policy=ppo rm=3k",
+        "policy=ppo rm=25k",
+        "policy=ppo rm=25k preferences.pairs=100",
+    ]
+
+
+def test_the_only_job_is_called_by_its_method_and_reward_model():
+    assert label(JOBS[1], [JOBS[1]]) == "policy=ppo rm=3k"
+
+
+def test_what_several_jobs_share():
+    assert telling(JOBS[2:], JOBS) == "policy=ppo rm=25k"
