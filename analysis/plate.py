@@ -29,8 +29,10 @@ class Plate:
     notes: list[str] = field(default_factory=list)  # what a reader must know beside the claims; printed
 
 
-def write(plate: Plate, name: str, out: Path) -> list[Path]:
-    """Write NAME.png, .pdf, .csv, .fits.csv and .claims.json into `out`."""
+def write(plate: Plate, name: str, out: Path, claimed: bool = True) -> list[Path]:
+    """Write NAME.png, .pdf, .csv, .fits.csv and .claims.json into `out`; the claims of an earlier drawing go
+    where nothing is `claimed`.
+    """
     out.mkdir(parents=True, exist_ok=True)
     paths = [out / f"{name}{ending}" for ending in (".png", ".pdf", ".csv", ".fits.csv", ".claims.json")]
     png, pdf, csv, fits, claims = paths
@@ -43,5 +45,8 @@ def write(plate: Plate, name: str, out: Path) -> list[Path]:
         named = table.copy()
         named.insert(0, "figure", name)
         named.to_csv(path, index=False, float_format=DIGITS)
+    if not claimed:
+        claims.unlink(missing_ok=True)
+        return paths[:-1]
     claims.write_text(json.dumps([claim.as_json() for claim in plate.claims], indent=1) + "\n")
     return paths

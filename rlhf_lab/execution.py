@@ -15,7 +15,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from rlhf_lab import integrity
 from rlhf_lab.config import Runtime
+from rlhf_lab.integrity import Damaged
+from rlhf_lab.leases import Superseded
 from rlhf_lab.store import Node, Store, digest, file_digest
 
 log = logging.getLogger(__name__)
@@ -51,6 +54,24 @@ def forget(leaf: Node, names: Sequence[str], store: Store) -> None:
             store.discard(node)
 
 
+def mend(leaf: Node, store: Store) -> str | None:
+    """Discard a made `leaf` whose samples or scores are gone or damaged, with those, and say why.
+
+    It is what figures read, so that running a sweep again heals it. Other stages are checked before use.
+    """
+    if not store.made(leaf):
+        return None
+    damaged = _damage({"leaf": leaf, **leaf.inputs}, store)
+    if damaged is None:
+        return None
+    for node in (leaf, *leaf.inputs.values()):
+        if node is leaf or store.path(node) == damaged.folder:
+            with store.claim(node) as lease:
+                if lease:  # else another worker makes it again already
+                    store.discard(node)
+    return str(damaged)
+
+
 def realise(leaf: Node, store: Store, runtime: Runtime, announce: Announce = lambda node: None) -> None:
     """Make `leaf` and what it needs, beside others that may do the same; `announce` hears of each."""
     waiting_since = time.monotonic()
@@ -61,15 +82,18 @@ def realise(leaf: Node, store: Store, runtime: Runtime, announce: Announce = lam
             continue
         if time.monotonic() - waiting_since > PATIENCE_SECONDS:
             waiting_since = float("inf")  # say it once
-            log.info("waiting for %s, which another worker is making", ", ".join(node.name for node in ready))
+            for node in ready:
+                log.info("waiting for %s %s, which %s is making", node.name, node.key, store.maker(node))
             announce(None)
         time.sleep(POLL_SECONDS * random.uniform(0.5, 1.5))
 
 
 def _make(node: Node, store: Store, runtime: Runtime, announce: Announce) -> bool:
-    """Whether this worker made `node`; False when another one is at it, or was first."""
-    with store.claim(node) as mine:
-        if not mine or store.made(node):
+    """Whether this worker made `node`; False when another one is at it, or was first, or an input must be
+    made again.
+    """
+    with store.claim(node) as lease:
+        if not lease or store.made(node) or not _usable(node.inputs, store):
             return False
         announce(node)
         log.info("%s %s: begun", node.name, node.key)
@@ -77,11 +101,39 @@ def _make(node: Node, store: Store, runtime: Runtime, announce: Announce) -> boo
         _use_threads(runtime.threads)
         stage = import_module(node.stage)
         inputs = {name: store.path(upstream) for name, upstream in node.inputs.items()}
-        store.publish(
-            node, lambda out: stage.run(node.config, inputs, out, runtime), provenance=provenance(runtime)
-        )
+
+        def make(out: Path) -> None:
+            stage.run(node.config, inputs, out, runtime)
+            lease.confirm()  # nothing is published by one that was stopped so long that another took over
+
+        try:
+            store.publish(node, make, provenance=provenance(runtime))
+        except Superseded as late:
+            log.warning("%s; what was made here is dropped", late)
+            return False
         log.info("%s %s: made in %.1f s", node.name, node.key, time.monotonic() - started)
         return True
+
+
+def _usable(inputs: Mapping[str, Node], store: Store) -> bool:
+    """Whether all inputs are what was made; one that is not is named and discarded, to be made again."""
+    damaged = _damage(inputs, store)
+    if damaged is None:
+        return True
+    bad = next(node for node in inputs.values() if store.path(node) == damaged.folder)
+    with store.claim(bad) as lease:
+        if lease and str(_damage(inputs, store)) == str(damaged):  # nobody made it again meanwhile
+            log.warning("%s: it is made again", damaged)
+            store.discard(bad)
+    return False
+
+
+def _damage(nodes: Mapping[str, Node], store: Store) -> Damaged | None:
+    try:
+        integrity.check_together([store.path(node) for node in nodes.values()])
+    except Damaged as damaged:
+        return damaged
+    return None
 
 
 def _use_threads(threads: int) -> None:

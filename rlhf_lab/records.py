@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rlhf_lab.store import MANIFEST, read_json
+from rlhf_lab import integrity
+from rlhf_lab.store import MANIFEST, inside, read_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,6 +32,10 @@ SAMPLED = "samples"  # the leaf's input that holds completions; its other inputs
 
 class MissingRuns(ValueError):
     """Records that were asked for and are not there; the message ends with the command that makes them."""
+
+
+class DamagedRuns(ValueError):
+    """Records that are not what was made; the message ends with the command that makes them again."""
 
 
 def write_table(path: Path, columns: Mapping[str, Any]) -> None:
@@ -67,7 +72,7 @@ class Run:
     @property
     def folder(self) -> Path:
         """The job's own folder: config.yaml, status.json, metrics.jsonl, log.txt, traceback.txt."""
-        return self.root / "runs" / self.key
+        return inside(self.root, "runs", self.key)
 
     def job(self) -> dict[str, Any]:
         """What the job recorded of itself (status.json); empty when it has not started."""
@@ -80,8 +85,10 @@ class Run:
     def rows(self, columns: Sequence[str] | None = None) -> pa.Table:
         """One row per completion in the order of samples.parquet: the completion and every score of it.
 
-        Only the files and columns that are asked for are read; KeyError names a column that is nowhere.
+        Only the files and columns that are asked for are read; KeyError names a column that is nowhere,
+        DamagedRuns a file that is not what was made.
         """
+        self._check()
         tables = [read_table(path, wanted) for path, wanted in self._sources(columns)]
         joined = tables[0]
         for table in tables[1:]:
@@ -94,7 +101,7 @@ class Run:
     def prompts(self) -> pa.Table:
         """The task's prompts, to be joined to rows by `prompt_id`."""
         samples = self._manifest(*self.manifest()["inputs"][SAMPLED])
-        return read_table(self._path(*samples["inputs"]["task"]) / "prompts.parquet")
+        return read_table(self._file("prompts.parquet", *samples["inputs"]["task"]))
 
     def provenance(self) -> dict[str, Any]:
         """Under what the run's samples were made: package versions, git commit, device, threads, command."""
@@ -107,15 +114,28 @@ class Run:
         inputs = self._manifest(*self.manifest()["inputs"][scorer])["inputs"]
         if scorer not in inputs:
             raise KeyError(f"run {self.key}: no reward model is behind {scorer}")
-        return _required(self._path(*inputs[scorer]) / "evaluation.json")
+        return json.loads(self._file("evaluation.json", *inputs[scorer]).read_text())
 
     def stage_metrics(self, stage: str) -> list[dict[str, Any]]:
         """The lines that the stage of this name recorded as it ran; of several, the one nearest the leaf."""
         for name, key in self._stages():
             if name == stage:
-                path = self._path(name, key) / "metrics.jsonl"
-                return [json.loads(line) for line in path.read_text().splitlines()]
+                lines = self._file("metrics.jsonl", name, key).read_text().splitlines()
+                return [json.loads(line) for line in lines]
         raise KeyError(f"run {self.key} has no stage {stage!r}")
+
+    def made_by(self) -> dict[str, dict[str, Any]]:
+        """Role -> manifest of every stage that is still there: samples/sft is the model that was sampled."""
+        found, queue = {}, [("", "run", self.key)]
+        while queue:
+            role, stage, key = queue.pop()
+            try:
+                found[role] = self._manifest(stage, key)
+            except (MissingRuns, DamagedRuns):  # no row is read from it
+                continue
+            upstream = found[role]["inputs"].items()
+            queue += [(f"{role}/{name}".lstrip("/"), *of) for name, of in upstream]
+        return found
 
     def _stages(self) -> Iterator[tuple[str, str]]:
         """Name and key of every stage below the leaf, nearest first, gold's after the proxy's."""
@@ -144,11 +164,49 @@ class Run:
         wanted = {path: [name for name in names if name in columns] for path, names in found.items()}
         return [(path, names) for path, names in wanted.items() if names]
 
-    def _path(self, stage: str, key: str) -> Path:
-        return self.root / stage / key
+    def _check(self) -> None:
+        """Raise DamagedRuns unless samples and scores are those that were made, and of each other."""
+        together = [("run", self.key), *self.manifest()["inputs"].values()]
+        for one in together:
+            self._manifest(*one)
+        try:
+            integrity.check_together([self._path(*one) for one in together], names=(SAMPLES, SCORES))
+        except integrity.Damaged as damaged:
+            raise self._damaged(damaged) from None
+
+    def _file(self, name: str, stage: str, key: str) -> Path:
+        """A file of an artifact, once it is found to be what was made."""
+        self._manifest(stage, key)
+        try:
+            listed = integrity.check(self._path(stage, key), names=(name,))["files"]
+        except integrity.Damaged as damaged:
+            raise self._damaged(damaged) from None
+        if name not in listed:
+            raise KeyError(f"{stage}/{key} has no {name}")
+        return self._path(stage, key) / name
 
     def _manifest(self, stage: str, key: str) -> dict[str, Any]:
-        return _required(self._path(stage, key) / MANIFEST)
+        folder = self._path(stage, key)
+        if not (folder / MANIFEST).is_file():
+            raise MissingRuns(f"{folder} is not there; make it: {self._again(stage, key)}")
+        try:
+            return integrity.manifest_of(folder)
+        except integrity.Damaged as damaged:
+            raise self._damaged(damaged) from None
+
+    def _path(self, stage: str, key: str) -> Path:
+        return inside(self.root, stage, key)
+
+    def _damaged(self, damaged: integrity.Damaged) -> DamagedRuns:
+        folder = damaged.folder
+        again = self._again(folder.parent.name, folder.name)
+        return DamagedRuns(f"run {self.key[:8]}: {damaged}; make it again: {again}")
+
+    def _again(self, stage: str, key: str) -> str:
+        """The command that makes an artifact again; below samples and scores only what is told is."""
+        command = sweep_record(self.sweep, self.root)["command"] or _command(self.sweep)
+        read = stage == "run" or [stage, key] in self.manifest()["inputs"].values()
+        return command if read else f"{command} 'runtime.force=[{stage}]'"
 
 
 # --- the runs of a sweep ------------------------------------------------------------------------------
@@ -168,8 +226,8 @@ def sweep_record(sweep: str, store: str | Path | None = None) -> dict[str, Any]:
         if close := difflib.get_close_matches(sweep, known, n=1):
             raise MissingRuns(f"{here}: did you mean {close[0]}?")
         raise MissingRuns(f"{here} ({', '.join(known) or 'nothing'} there); make them: {_command(sweep)}")
-    found = sorted((root / "sweeps" / sweep).glob("*.json"))
-    return json.loads(found[-1].read_text())
+    found = sorted(inside(root / "sweeps", sweep).glob("*.json"))
+    return _record(found[-1])
 
 
 def runs(sweep: str, store: str | Path | None = None) -> list[Run]:
@@ -183,7 +241,7 @@ def history(store: str | Path | None = None) -> list[Run]:
     paths = sorted((root / "sweeps").glob("*/*.json"), key=lambda path: path.name, reverse=True)
     found: dict[str, Run] = {}
     for path in paths:
-        for run in _runs(json.loads(path.read_text()), root):
+        for run in _runs(_record(path), root):
             found.setdefault(run.key, run)
     return list(found.values())
 
@@ -253,15 +311,15 @@ def origin(run: Run) -> dict[str, Any]:
     }
 
 
-def _required(path: Path) -> dict[str, Any]:
-    found = read_json(path)
-    if found is None:
-        raise MissingRuns(f"{path} is not there; run the sweep's command again to make it")
-    return found
+def _record(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except ValueError:
+        raise DamagedRuns(f"sweep record {path} is not JSON; remove it, and run its sweep again") from None
 
 
 def _status(root: Path, key: str) -> str:
-    if (root / "run" / key / MANIFEST).is_file():
+    if (inside(root, "run", key) / MANIFEST).is_file():
         return "made"
     state = (read_json(root / "runs" / key / "status.json") or {}).get("state")
     return state if state in ("failed", "running") else "missing"

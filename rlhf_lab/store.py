@@ -1,10 +1,9 @@
 """What has been made, once: folders named by the digest of everything that determines their contents.
 
 `store/<stage>/<key>/` is one artifact. It counts as made when it holds `manifest.json`, and it gets there by
-one rename of a finished folder, so that a killed worker leaves nothing that looks made. A lock per key keeps
-two workers from doing the same work; were it to fail (some network file systems ignore locks), both would
-make the same thing and the second rename would lose, harmlessly: locks save work here, renames keep the
-truth.
+one rename of a finished folder, so that a killed worker leaves nothing that looks made. A lease per key
+(`rlhf_lab.leases`) keeps two workers from doing the same work: leases save work here, renames keep the truth.
+The manifest lists every file with its size and SHA-256, and `rlhf_lab.integrity` checks them before use.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
 import time
 import uuid
@@ -23,11 +23,19 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-from rlhf_lab import redaction
+from rlhf_lab import leases, redaction
+from rlhf_lab.leases import Lease
 
 MANIFEST = "manifest.json"
+WORK = (
+    "runs",
+    "sweeps",
+    "locks",
+    "scratch",
+    "checkpoints",
+    "launcher",
+)  # folders of the store that hold no artifacts
+PLAIN_NAME = re.compile(r"\w[\w.+=-]{0,199}")  # what a folder of the store may be called
 
 
 def canonical(value: Any) -> Any:
@@ -121,7 +129,7 @@ class Store:
 
     def path(self, node: Node) -> Path:
         """Where `node` is, or will be."""
-        return self.root / node.name / node.key
+        return inside(self.root, node.name, node.key)
 
     def made(self, node: Node) -> bool:
         """Whether `node` is there, whole."""
@@ -132,20 +140,21 @@ class Store:
         return json.loads((self.path(node) / MANIFEST).read_text())
 
     @contextmanager
-    def claim(self, node: Node) -> Iterator[bool]:
-        """Whether this process may make `node` now: no other is at it. A claim dies with its holder."""
-        folder = self.root / "locks"
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / f"{node.name}-{node.key}.lock")
+    def claim(self, node: Node) -> Iterator[Lease | None]:
+        """The right to make `node` now; None while another has it. It ends with its holder, however that ends."""
+        lease = leases.take(self._lease(node))
         try:
-            lock.acquire(blocking=False)
-        except Timeout:
-            yield False
-            return
-        try:
-            yield True
+            yield lease
         finally:
-            lock.release()
+            if lease:
+                lease.release()
+
+    def maker(self, node: Node) -> str:
+        """Who is making `node`, in words."""
+        return str(leases.holder(self._lease(node)) or "another worker")
+
+    def _lease(self, node: Node) -> Path:
+        return inside(self.root, "locks", f"{node.name}-{node.key}.lease")
 
     def publish(self, node: Node, make: Callable[[Path], None], provenance: Mapping[str, Any]) -> Path:
         """The folder of `node`, after `make` has filled a scratch folder that is then renamed into place."""
@@ -162,12 +171,13 @@ class Store:
                 "config": canonical(node.config),
                 "contents": dict(node.contents),
                 "inputs": {name: [upstream.name, upstream.key] for name, upstream in node.inputs.items()},
-                "files": {p.relative_to(scratch).as_posix(): p.stat().st_size for p in _files(scratch)},
+                "made_from": {name: contents(self.manifest(up)) for name, up in node.inputs.items()},
+                "files": listing(scratch),
                 "made": time.time(),
                 "seconds": time.time() - started,
                 "provenance": dict(provenance),
             }
-            write_json(scratch / MANIFEST, manifest)
+            write_json(scratch / MANIFEST, sealed(redaction.hide(manifest)))
             final.parent.mkdir(parents=True, exist_ok=True)
             self.discard(node)
             os.replace(scratch, final)
@@ -181,16 +191,52 @@ class Store:
         shutil.rmtree(self.path(node), ignore_errors=True)
 
 
-def _files(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.rglob("*") if p.is_file())
+# --- manifests and names ------------------------------------------------------------------------------------
+
+
+def listing(folder: Path) -> dict[str, list[Any]]:
+    """Name -> [size, SHA-256] of every file in `folder` but its manifest."""
+    found = sorted(p for p in folder.rglob("*") if p.is_file() and p != folder / MANIFEST)
+    return {p.relative_to(folder).as_posix(): [p.stat().st_size, file_digest(p)] for p in found}
+
+
+def sealed(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The manifest with the digest of all that it says, so that it cannot be edited unnoticed."""
+    said = {name: value for name, value in manifest.items() if name != "seal"}
+    text = json.dumps(said, sort_keys=True, separators=(",", ":"))
+    return said | {"seal": hashlib.sha256(text.encode()).hexdigest()}
+
+
+def contents(manifest: Mapping[str, Any]) -> str:
+    """The digest of an artifact's files: the same for the same bytes, whenever and wherever made."""
+    return digest(manifest["files"])
+
+
+def plain(name: str) -> str:
+    """`name`, if it can name a folder of the store; ValueError if it cannot, as it might lead out of it."""
+    if not isinstance(name, str) or not PLAIN_NAME.fullmatch(name):
+        raise ValueError(f"{name!r} cannot name a folder of the store: use letters, digits and . _ + = -")
+    return name
+
+
+def inside(root: Path, *names: str) -> Path:
+    """The path of `names` below `root`; ValueError for a name that is none."""
+    return root.joinpath(*(plain(name) for name in names))
+
+
+# --- JSON ---------------------------------------------------------------------------------------------------
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON so that a reader sees the old file or the new one, never a part; NaN is refused, secrets hidden."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    partial.write_text(json.dumps(redaction.hide(value), indent=1, allow_nan=False) + "\n")
-    os.replace(partial, path)
+    text = json.dumps(redaction.hide(value), indent=1, allow_nan=False) + "\n"
+    try:
+        partial.write_text(text)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

@@ -1,9 +1,12 @@
 """Records say what was run and give its rows back, whole and in order."""
 
+import json
+
 import numpy as np
 import pytest
 
 from rlhf_lab import records
+from rlhf_lab.store import MANIFEST, listing, sealed, write_json
 
 
 def test_tables_come_back_as_they_were_written(tmp_path):
@@ -73,10 +76,49 @@ def test_the_newest_record_counts_and_the_store_may_move(lab, fakes, tmp_path):
     assert moved.rows().num_rows == 12 and records.sweep_names(tmp_path / "moved") == ["adhoc"]
 
 
-def test_a_table_of_scores_with_other_rows_is_refused(lab, fakes):
+def test_a_damaged_table_is_never_read_and_the_command_heals_it(lab, fakes):
+    assert lab("-m", "policy=bon", "rm=3k,25k").code == 0
+    run, other = records.runs("adhoc")
+    samples = run.root.joinpath(*run.manifest()["inputs"]["samples"]) / "samples.parquet"
+    before = samples.read_bytes()
+    samples.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
+    for one in (run, other):
+        with pytest.raises(
+            records.DamagedRuns, match=rf"run {one.key[:8]}: bon/.* samples.parquet; .* rlhf-lab -m"
+        ):
+            one.rows()
+    again = lab("-m", "policy=bon", "rm=3k,25k")
+    assert again.code == 0 and "bon/" in again.out and "it is made again" in again.out
+    assert run.rows().num_rows == other.rows().num_rows == 12
+
+
+def test_scores_of_other_samples_are_refused_and_made_again(lab, fakes):
     assert lab("policy=bon").code == 0
     (run,) = records.runs("adhoc")
-    scores = run.root.joinpath(*run.manifest()["inputs"]["proxy"]) / "scores.parquet"
-    records.write_table(scores, {"proxy": [1.0]})
-    with pytest.raises(ValueError, match="1 scores for 12 samples"):
+    samples = run.root.joinpath(*run.manifest()["inputs"]["samples"])
+    manifest = json.loads((samples / MANIFEST).read_text())
+    records.write_table(samples / records.SAMPLES, {"prompt_id": [0], "text": ["another"]})
+    write_json(samples / MANIFEST, sealed(manifest | {"files": listing(samples)}))
+    with pytest.raises(records.DamagedRuns, match=r"was made from another bon/.* rlhf-lab policy=bon"):
         run.rows()
+    assert lab("policy=bon").code == 0
+    assert run.rows(["text", "gold"]).num_rows == 1, "scored as the samples are now"
+
+
+def test_files_beside_the_rows_are_checked_too(lab, fakes):
+    assert lab("policy=ppo").code == 0
+    (run,) = records.runs("adhoc")
+    for path in run.root.glob("reward_model/*/evaluation.json"):
+        path.write_text(path.read_text().replace("0.7", "0.8"))
+    for path in run.root.glob("ppo/*/metrics.jsonl"):
+        path.write_text(path.read_text() + "{}")
+    with pytest.raises(records.DamagedRuns, match=r"other contents .* in evaluation.json"):
+        run.evaluation("proxy")
+    with pytest.raises(records.DamagedRuns, match=r"bytes, where .* in metrics.jsonl"):
+        run.stage_metrics("ppo")
+
+
+@pytest.mark.parametrize("name", ["../store", "/etc", "..", "", "a/b", "a\0b", "\udcff"])
+def test_a_sweep_is_never_looked_for_outside_the_store(lab, fakes, name):
+    with pytest.raises(records.MissingRuns, match="no runs of sweep"):
+        records.runs(name)

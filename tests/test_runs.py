@@ -40,6 +40,21 @@ def test_one_run_shows_how_it_was_made_and_the_same_prompts_answers(lab, fakes, 
     )
 
 
+def test_a_damaged_run_is_listed_with_the_command_that_heals_it(lab, fakes, capsys):
+    assert lab("-m", "policy=bon,ppo").code == 0
+    best, trained = records.runs("adhoc")
+    samples = best.root.joinpath(*best.manifest()["inputs"]["samples"])
+    (samples / records.SAMPLES).write_text("short")
+    assert main([]) == 0
+    out = capsys.readouterr().out
+    assert (
+        f"run {best.key[:8]}: bon/{samples.name} has 5 bytes" in out
+        and "again: rlhf-lab -m policy=bon" in out
+    )
+    assert out.count(trained.key[:8]) == 1
+    assert main(["show", best.key]) == 2 and "has 5 bytes" in capsys.readouterr().err
+
+
 def test_nothing_run_yet_says_how_to_start(tmp_path, capsys):
     assert main(["--store", str(tmp_path)]) == 2
     assert (

@@ -31,8 +31,8 @@ STYLES = {"met": "green", "not met": "red", "undecided": "yellow"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Draw what was asked for; 0 if every figure was made, 2 if runs or a name are missing, 1 if records are
-    wrong.
+    """Draw what was asked for; 0 if every figure was made, 2 if runs or a name are missing or claims refused,
+    1 if records are wrong.
     """
     options = _parser().parse_args(argv)
     figures = available()
@@ -44,11 +44,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     drawn, skipped, code = 0, [], 0
     for name in options.names or figures:
         try:
-            drawn += _draw(name, figures[name].load(), options)
+            refused = _draw(name, figures[name].load(), options)
+            drawn += refused is not None
+            code = MISUSED if refused and not code else code
         except MissingRuns as missing:
             skipped.append(f"{name}: {missing}")
         except ValueError as error:
             code = _fail(f"{name}: {error}", BROKEN)
+        except OSError as error:  # the folder of the figures cannot be written
+            code = _fail(f"{name}: {error}", MISUSED)
     if options.sweep and not (options.names or drawn or skipped or code):
         return _fail(f"no figure reads sweep {options.sweep!r} of itself; name one before --sweep", MISUSED)
     if skipped:
@@ -56,15 +60,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     return MISUSED if skipped and (options.names or not drawn) else code
 
 
-def _draw(name: str, figure: ModuleType, options: argparse.Namespace) -> bool:
-    """Make and write one figure and say what it shows; False when --sweep leaves it out."""
+def _draw(name: str, figure: ModuleType, options: argparse.Namespace) -> bool | None:
+    """Make and write one figure, say what it shows, and whether its claims are refused; None when --sweep
+    leaves it out.
+    """
+    from analysis.mixture import mixture, sources
     from analysis.plate import write
     from rlhf_lab import records
 
     sweeps = figure.SWEEPS
     if options.sweep:
         if not options.names and options.sweep not in sweeps:
-            return False
+            return None
         sweeps = (options.sweep,)
     runs = [run for sweep in sweeps for run in records.runs(sweep, options.store)]
     missing = [run for run in runs if run.status != "made"]
@@ -76,14 +83,23 @@ def _draw(name: str, figure: ModuleType, options: argparse.Namespace) -> bool:
         plate = figure.make(runs)
     except records.MissingRuns as error:
         raise records.MissingRuns(f"{error}; {_missing(missing)}; make them: {commands}") from None
-    paths = write(plate, name, Path(options.out))
-    _say(name, plate, paths)
+    unlike = mixture(runs)
+    paths = write(plate, name, Path(options.out), claimed=unlike is None)
+    if unlike:
+        sys.stderr.write(
+            f"{name}: drawn, but nothing is claimed: its runs were made unlike each other: {unlike}; "
+            f"make them alike with runtime.force=[STAGE]: {commands}\n"
+        )
+    else:
+        _say(name, plate, paths)
+        if told := sources(runs):
+            sys.stderr.write(f"{name}: its runs are of one VERSION, but not of one source: {told}\n")
     if missing:
         sys.stderr.write(
             f"{name}: drawn without {len(missing)} of {len(runs)} runs: {_missing(missing)}\n"
             f"make them: {commands}\n"
         )
-    return True
+    return unlike is not None
 
 
 def _missing(runs: Sequence[Run]) -> str:

@@ -19,24 +19,37 @@ EXAMPLES = """examples:
   rlhf-runs                        everything that has been run
   rlhf-runs --sweep quickstart     one sweep
   rlhf-runs show 3f2a              one run: how it was made, and five prompts' answers at SFT, peak and end
+  rlhf-runs verify                 read everything that was made, and name what is damaged
+  rlhf-runs prune                  what no sweep record needs, and its size; prune --yes removes it
 """
 PROMPTS = 5  # shown of one run
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print what was asked for; 2 when there is nothing of it."""
+    """Do what was asked for; 1 when the store is damaged, 2 when there is nothing to do it with."""
     options = _parser().parse_args(argv)
-    from rlhf_lab.records import MissingRuns, history, runs
-
     try:
-        found = runs(options.sweep, options.store) if options.sweep else history(options.store)
-    except MissingRuns as missing:
-        return _fail(str(missing))
+        return _answer(options)
+    except (ValueError, OSError) as error:
+        return _fail(str(error))
+
+
+def _answer(options: argparse.Namespace) -> int:
+    from analysis.commands import upkeep
+    from rlhf_lab.records import history, runs, store_root
+
+    root = store_root(options.store)
+    if options.command == "verify":
+        return upkeep.verify(root)
+    if options.command == "prune":
+        return upkeep.prune(root, options.newest, options.yes)
+    found = runs(options.sweep, root) if options.sweep else history(root)
     if not found:
         return _fail("nothing has been run here yet; start with: rlhf-lab +sweeps=quickstart")
     if options.command == "show":
         return _show(options.key, found)
     _list(found)
+    sys.stdout.write(f"{upkeep.size_of(root)}\n")
     return 0
 
 
@@ -49,9 +62,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--sweep", help="only the newest record of this sweep")
     parser.add_argument("--store", help="folder of everything made (RLHF_LAB_STORE, ./store)")
-    commands = parser.add_subparsers(dest="command", metavar="show KEY")
+    commands = parser.add_subparsers(dest="command", metavar="show KEY | verify | prune")
     show = commands.add_parser("show", help="one run")
     show.add_argument("key", help="the run's key, or its first digits")
+    commands.add_parser("verify", help="whether everything made is as it was made")
+    prune = commands.add_parser("prune", help="what no sweep record needs")
+    prune.add_argument(
+        "--newest", action="store_true", help="keep only what each sweep's newest record needs"
+    )
+    prune.add_argument("--yes", action="store_true", help="remove it")
     return parser
 
 
@@ -68,20 +87,27 @@ def _list(found: Sequence[Run]) -> None:
     from rich import box
     from rich.table import Table
 
+    from rlhf_lab.records import DamagedRuns, MissingRuns
+
     table = Table("run", "state", "sweep", "method", "rm", box=box.SIMPLE_HEAD)
     for title in ("pairs", "KL coef.", "rm seed", "seed", "gold, SFT", "best", "at KL", "minutes"):
         table.add_column(title, justify="right")
     failed = []
     for run in found:
         job = run.job()
-        table.add_row(*_row(run, job))
+        try:
+            best = _best(run)
+        except (DamagedRuns, MissingRuns) as damaged:
+            best = ("damaged", "", "")
+            failed.append(str(damaged))
+        table.add_row(*_row(run, job, best))
         if run.status == "failed":
             failed.append(f"{run.key[:8]} failed: {job.get('error', '?')} (the rest: {_trace(run)})")
     _console().print(table)
     sys.stdout.write("".join(f"{line}\n" for line in failed))
 
 
-def _row(run: Run, job: Mapping[str, Any]) -> list[str]:
+def _row(run: Run, job: Mapping[str, Any], best: Sequence[str]) -> list[str]:
     from rlhf_lab.records import origin
 
     of = origin(run)
@@ -96,7 +122,7 @@ def _row(run: Run, job: Mapping[str, Any]) -> list[str]:
         "" if of["kl_coef"] != of["kl_coef"] else f"{of['kl_coef']:g}",
         str(of["rm_seed"]),
         str(of["policy_seed"]),
-        *_best(run),
+        *best,
         "" if seconds is None else f"{seconds / 60:.1f}",
     ]
 

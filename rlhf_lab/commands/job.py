@@ -20,9 +20,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from rlhf_lab import execution, metrics, pipeline, redaction, tracking
 from rlhf_lab.commands.mistakes import missing_values, out_of_range
+from rlhf_lab.commands.obstacles import obstacle
 from rlhf_lab.config import Experiment
 from rlhf_lab.ranges import OutOfRange
-from rlhf_lab.store import Node, Store, write_json
+from rlhf_lab.store import Node, Store, plain, write_json
 
 COMMAND = "RLHF_LAB_COMMAND"  # environment: what the user typed, for workers to record
 REFRESH_SECONDS = 0.5  # between two writes of status.json
@@ -54,7 +55,7 @@ def run(cfg: DictConfig) -> str:
         except BaseException as error:
             (status.folder / "traceback.txt").write_text(redaction.hide(traceback.format_exc()))
             logging.getLogger(__name__).exception("failed")
-            status.end("failed", error=traceback.format_exception_only(error)[-1].strip())
+            status.end("failed", error=obstacle(error) or traceback.format_exception_only(error)[-1].strip())
             if isinstance(error, Exception):
                 return "failed"
             raise
@@ -121,8 +122,8 @@ class Status:
 
 
 def sweep_name(choices: Mapping[str, Any]) -> str:
-    """The name of the sweep that these choices belong to."""
-    return str(choices.get("sweeps") or "adhoc")
+    """The name of the sweep that these choices belong to; ValueError if no folder can have it."""
+    return plain(str(choices.get("sweeps") or "adhoc"))
 
 
 @contextmanager
@@ -171,8 +172,9 @@ def _logged(path: Path) -> Iterator[None]:
 
 @functools.cache
 def _quiet() -> None:
-    """Once per process: warnings go to the log, those about the future nowhere."""
+    """Once per process: warnings go to the log, those about the future nowhere; a full disk is told once."""
+    logging.raiseExceptions = False  # of a line that could not be logged
     warnings.filterwarnings("ignore", category=FutureWarning)
     logging.captureWarnings(True)
-    for noisy in ("httpx", "filelock", "datasets"):
+    for noisy in ("httpx", "datasets"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

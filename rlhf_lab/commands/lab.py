@@ -47,6 +47,7 @@ def _run(arguments: Sequence[str]) -> int:
     import hydra
 
     from rlhf_lab.commands import compose, flags, mistakes
+    from rlhf_lab.commands.obstacles import obstacle
 
     compose.register(
         [argument.partition("=")[2] for argument in arguments if argument.startswith("+sweeps=")]
@@ -70,9 +71,10 @@ def _run(arguments: Sequence[str]) -> int:
         print("interrupted; the same command goes on where it stopped", file=sys.stderr)
         return 130
     except Exception as error:
-        if not mistakes.is_mistake(error):
+        line = mistakes.explain(error) if mistakes.is_mistake(error) else obstacle(error)
+        if line is None:
             raise
-        print(f"rlhf-lab: {mistakes.explain(error)}", file=sys.stderr)
+        print(f"rlhf-lab: {line}", file=sys.stderr)
         return 2
     return 0
 

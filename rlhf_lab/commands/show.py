@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from rich import box
@@ -13,6 +13,7 @@ from rich.table import Table
 
 from rlhf_lab.commands.planned import Job, label, telling
 from rlhf_lab.execution import missing
+from rlhf_lab.integrity import Damaged, manifest_of
 from rlhf_lab.store import MANIFEST, Node, Store, read_json
 
 RECENT = 20  # artifacts of a stage that its expected time is taken from
@@ -92,7 +93,10 @@ def _forced(jobs: Iterable[Job]) -> set[str]:
 def _minutes(store: Store, stage: str) -> float | None:
     """The median time that the store's recent artifacts of a stage took; None when there are none."""
     manifests = sorted((store.root / stage).glob(f"*/{MANIFEST}"), key=lambda path: -path.stat().st_mtime)
-    seconds = [json.loads(path.read_text())["seconds"] for path in manifests[:RECENT]]
+    seconds = []
+    for path in manifests[:RECENT]:
+        with suppress(Damaged):
+            seconds.append(manifest_of(path.parent)["seconds"])
     return statistics.median(seconds) / 60 if seconds else None
 
 

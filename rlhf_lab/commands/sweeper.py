@@ -20,6 +20,7 @@ from rlhf_lab.commands import cells, checks, foreign
 from rlhf_lab.commands.compose import PlannedSweeperConf
 from rlhf_lab.commands.job import COMMAND, sweep_name, typed
 from rlhf_lab.commands.mistakes import Incomplete, Mistake, explain, is_mistake, refuse_paths
+from rlhf_lab.commands.obstacles import obstacle
 from rlhf_lab.commands.planned import Job
 from rlhf_lab.config import Runtime
 from rlhf_lab.store import Store, write_json
@@ -52,6 +53,7 @@ class PlannedSweeper(Sweeper):
         _offline(jobs)
         checks.check(jobs, str(self._config.hydra.runtime.choices["hydra/launcher"]), store)
         _forget(jobs, store, runtime)
+        _mend(jobs, store)
         record(jobs, store)
         with Progress(jobs, store) as progress:
             error = self._launch([job for job in jobs if not store.made(job.leaf)])
@@ -100,7 +102,7 @@ class PlannedSweeper(Sweeper):
             for result in self._launcher.launch([list(job.overrides) for job in jobs], initial_job_idx=0):
                 _ = result.return_value  # raises what a job could not record itself
         except Exception as error:
-            return traceback.format_exception_only(error)[-1].strip().splitlines()[0]
+            return obstacle(error) or traceback.format_exception_only(error)[-1].strip().splitlines()[0]
         return None
 
 
@@ -115,6 +117,7 @@ def record(jobs: Sequence[Job], store: Store) -> None:
             "choices": job.choices,
             "config": job.config,
             "key": job.leaf.key,
+            "stages": [[node.name, node.key] for node in job.leaf.walk()],  # what pruning keeps
         }
         for job in jobs
     ]
@@ -142,6 +145,13 @@ def _forget(jobs: Sequence[Job], store: Store, runtime: Runtime) -> None:
             raise Mistake(f"runtime.force: no stage {name!r}; there are {', '.join(sorted(known))}")
     for job in jobs:
         execution.forget(job.leaf, runtime.force, store)
+
+
+def _mend(jobs: Sequence[Job], store: Store) -> None:
+    """Say which samples and scores are damaged, and see that they are made again."""
+    for why in dict.fromkeys(execution.mend(job.leaf, store) for job in jobs):
+        if why:
+            print(f"{why}: it is made again", flush=True)
 
 
 def register() -> None:

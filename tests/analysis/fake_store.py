@@ -8,12 +8,15 @@ against a small reward model.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
 from rlhf_lab.records import write_table
+from rlhf_lab.store import contents, listing, sealed
 
 SIZES = {"1k": 8, "3k": 16, "25k": 32, "100k": 64, "600k": 128}
 
@@ -33,6 +36,7 @@ class Sweep:
     few_pairs: bool = True
     control: bool = True
     parts: bool = True  # gold.content and gold.form; otherwise gold is a model, judged on 400 choices
+    proxy: str = "proxy"  # what the proxy's column is called
     status: str = "made"
 
 
@@ -45,8 +49,18 @@ class Job:
     rate: float | None = None
 
 
-def write_store(root: Path, sweep: Sweep, unmade: frozenset[int] = frozenset()) -> None:
-    """Write the sweep's record and every job but those whose number is in `unmade`."""
+WORLD = {"packages": {"torch": "2.13.0", "trl": "1.16.0"}, "source": "1" * 20}
+
+
+def write_store(
+    root: Path,
+    sweep: Sweep,
+    unmade: frozenset[int] = frozenset(),
+    provenances: Mapping[int, dict] = MappingProxyType({}),
+) -> None:
+    """Write the sweep's record and every job but those whose number is in `unmade`, made in WORLD unless
+    `provenances` says otherwise of its number.
+    """
     rows = []
     for number, job in enumerate(jobs(sweep)):
         key = f"{number:08x}{abs(hash(sweep.name)) % 16**8:08x}"
@@ -54,7 +68,8 @@ def write_store(root: Path, sweep: Sweep, unmade: frozenset[int] = frozenset()) 
         choices = {"policy": job.policy, "rm": job.rm, "labeler": "flip" if job.rate else "gold_argmax"}
         rows.append({"overrides": overrides, "choices": choices, "key": key, "config": config(job, sweep)})
         if number not in unmade:
-            _write_run(root, key, job, sweep, np.random.default_rng([number, 7]))
+            provenance = provenances.get(number, WORLD)
+            _write_run(root, key, job, sweep, np.random.default_rng([number, 7]), provenance)
     command = f"rlhf-lab +sweeps={sweep.name}"
     record = {"sweep": sweep.name, "command": command, "time": "2026-01-01T00:00:00+00:00", "jobs": rows}
     path = root / "sweeps" / sweep.name / "20260101T000000.json"
@@ -89,34 +104,56 @@ def config(job: Job, sweep: Sweep) -> dict:
     }
 
 
-def _write_run(root: Path, key: str, job: Job, sweep: Sweep, rng: np.random.Generator) -> None:
+def _write_run(
+    root: Path, key: str, job: Job, sweep: Sweep, rng: np.random.Generator, provenance: dict
+) -> None:
     samples, scores = _best_of_n(job, sweep, rng) if job.policy == "bon" else _ppo(job, sweep, rng)
     gold = {name: value for name, value in scores.items() if name != "proxy"}
+    of = ("policy", key + "g")
+    made = _write_artifact(root, *of, {}, provenance, samples=samples)
+    inputs = {"samples": (*of, made)}
     judge = {} if sweep.parts else {"gold": _gold_model(root)}
-    for stage, name, columns in (
-        ("policy", "samples.parquet", samples),
-        ("score", "scores.parquet", gold),
-        ("score", "scores.parquet", {"proxy": scores["proxy"]}),
-    ):
-        folder = root / stage / (key + ("p" if "proxy" in columns else "g"))
-        folder.mkdir(parents=True)
-        write_table(folder / name, columns)
-        inputs = judge if "gold" in columns else {}
-        (folder / "manifest.json").write_text(json.dumps({"stage": stage, "inputs": inputs}))
-    leaf = root / "run" / key
-    leaf.mkdir(parents=True)
-    inputs = {"samples": ["policy", key + "g"], "gold": ["score", key + "g"], "proxy": ["score", key + "p"]}
-    (leaf / "manifest.json").write_text(json.dumps({"stage": "run", "inputs": inputs}))
+    for name, columns in (("gold", gold), ("proxy", {sweep.proxy: scores["proxy"]})):
+        of = ("score", key + name[0])
+        upstream = {"samples": inputs["samples"], **(judge if name == "gold" else {})}
+        inputs[name] = (*of, _write_artifact(root, *of, upstream, provenance, scores=columns))
+    _write_artifact(root, "run", key, inputs, provenance)
 
 
-def _gold_model(root: Path) -> list[str]:
-    """Stage and key of a gold that agrees with 60 % of people's choices, where the longer answer wins 55 %."""
+def _write_artifact(
+    root: Path,
+    stage: str,
+    key: str,
+    inputs: dict[str, tuple[str, str, str]],
+    provenance: dict,
+    **tables: dict,
+) -> str:
+    """Write an artifact as the store publishes one; the digest of its contents."""
+    folder = root / stage / key
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, columns in tables.items():
+        write_table(folder / f"{name}.parquet", columns)
+    manifest = {
+        "stage": stage,
+        "version": 1,
+        "key": key,
+        "inputs": {name: [stage, key] for name, (stage, key, _) in inputs.items()},
+        "made_from": {name: made for name, (_, _, made) in inputs.items()},
+        "files": listing(folder),
+        "provenance": provenance,
+    }
+    (folder / "manifest.json").write_text(json.dumps(sealed(manifest)))
+    return contents(manifest)
+
+
+def _gold_model(root: Path) -> tuple[str, str, str]:
+    """Stage, key and contents of a gold that agrees with 60 % of people's choices; the longer answer: 55 %."""
     folder = root / "reward_model" / "gold"
     folder.mkdir(parents=True, exist_ok=True)
     share = {"untied": {"n": 400, "accuracy": {"mean": 0.6, "se": 0.02}}}
     baselines = {"length": {"mean": 0.55, "se": 0.03}}
     (folder / "evaluation.json").write_text(json.dumps(share | {"baselines": baselines}))
-    return ["reward_model", "gold"]
+    return "reward_model", "gold", _write_artifact(root, "reward_model", "gold", {}, WORLD)
 
 
 def _best_of_n(job: Job, sweep: Sweep, rng: np.random.Generator) -> tuple[dict, dict]:

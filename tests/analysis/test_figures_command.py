@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from fake_store import Sweep, write_store
+from fake_store import WORLD, Sweep, write_store
 
 from analysis.commands.figures import main
 from analysis.figures import available
+from analysis.mixture import mixture
+from rlhf_lab import records
 from rlhf_lab.records import read_table, write_table
+from rlhf_lab.store import sealed
 
 SMALL = Sweep(questions=40, answers=32, checkpoints=10)
 
@@ -152,8 +155,82 @@ def test_figures_of_other_packages(
 
 
 def test_records_without_a_score_say_which(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_store(tmp_path, replace(SMALL, few_pairs=False, control=False, replicates=1, ppo_replicates=1))
-    table = next(tmp_path.glob("score/*p/scores.parquet"))
-    write_table(table, {"judge": read_table(table)["proxy"]})
+    write_store(tmp_path, replace(SMALL, few_pairs=False, control=False, replicates=1, proxy="judge"))
     assert main(["quickstart", "--store", str(tmp_path), "--out", str(tmp_path / "out")]) == 1
     assert "has no column 'proxy'" in capsys.readouterr().err
+
+
+def test_a_damaged_table_is_named_with_the_command_and_never_drawn(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_store(tmp_path, replace(SMALL, few_pairs=False, control=False, replicates=1, ppo_replicates=1))
+    table = next(tmp_path.glob("score/*p/scores.parquet"))
+    write_table(table, {"proxy": read_table(table)["proxy"].to_numpy() + 1})
+    assert main(["quickstart", "--store", str(tmp_path), "--out", str(tmp_path / "out")]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and f"score/{table.parent.name} has " in error
+    assert "in scores.parquet; make it again: rlhf-lab +sweeps=quickstart" in error
+    assert not (tmp_path / "out").exists()
+
+
+NEWER = {"packages": {"torch": "2.13.0", "trl": "1.16.1"}, "source": WORLD["source"]}
+
+
+def test_runs_made_under_other_packages_are_drawn_and_nothing_is_claimed(
+    store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["quickstart", "--store", str(store), "--out", str(tmp_path / "out")]) == 0
+    mixed, (*_, last) = tmp_path / "mixed", sorted(store.glob("run/*"))
+    write_store(mixed, SMALL, provenances={10: NEWER})
+    capsys.readouterr()
+    assert main(["quickstart", "--store", str(mixed), "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr()
+    assert said.err.count("\n") == 1 and "met" not in said.out
+    assert f"trl 1.16.1 (run {last.name[:8]})" in said.err and "nothing is claimed" in said.err
+    assert "torch" not in said.err and "trl 1.16.0 (10 runs: " in said.err
+    names = {path.name.partition(".")[2] for path in (tmp_path / "out").iterdir()}
+    assert names == {"png", "pdf", "csv", "fits.csv"}, "the claims of before are gone"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"packages": {"torch": "2.13.0", "trl": "1.16.1"}}, "trl 1.16.1 (run "),
+        ({"packages": {"torch": "2.13.0"}}, None),  # of trl nothing is known, so nothing is said
+        ({"source": "2" * 20}, None),  # one VERSION: results are said to be the same
+    ],
+)
+def test_what_makes_runs_unlike(tmp_path: Path, changes: dict, words: str | None) -> None:
+    write_store(tmp_path, replace(SMALL, few_pairs=False), provenances={0: WORLD | changes})
+    found = mixture(records.runs("quickstart", tmp_path))
+    assert words in found if words else found is None
+
+
+def test_a_change_of_source_under_one_version_is_told_and_claims_stand(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_store(tmp_path, SMALL, provenances={0: WORLD | {"source": "2" * 20}})
+    assert main(["quickstart", "--store", str(tmp_path), "--out", str(tmp_path / "out")]) == 0
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "not of one source" in error and "source 22222222 (run " in error
+    assert (tmp_path / "out" / "quickstart.claims.json").is_file()
+
+
+def test_a_stage_is_compared_with_itself_in_other_runs(tmp_path: Path) -> None:
+    """Gold scored again, later and by a newer VERSION, in all runs: nothing is wrong with that."""
+    write_store(tmp_path, replace(SMALL, few_pairs=False))
+    runs = records.runs("quickstart", tmp_path)
+    scored = sorted(tmp_path.glob("score/*g/manifest.json"))
+    for number, manifest in enumerate(scored):
+        newer = json.loads(manifest.read_text()) | {"version": 2, "provenance": NEWER}
+        manifest.write_text(json.dumps(sealed(newer)))
+        assert (mixture(runs) is None) == (number == len(scored) - 1)
+    manifest.write_text(json.dumps(sealed(newer | {"version": 3})))
+    assert (
+        mixture(runs)
+        == f"score by VERSION 2 (8 runs: {_first_keys(runs)}, ...) and VERSION 3 (run {runs[-1].key[:8]})"
+    )
+
+
+def _first_keys(runs: list[records.Run]) -> str:
+    return ", ".join(run.key[:8] for run in runs[:3])

@@ -1,0 +1,58 @@
+"""The store as `rlhf-runs` shows it: its size, what is damaged, what can go."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+DAMAGED = 1
+UNITS = ("bytes", "kB", "MB", "GB")
+
+
+def size_of(root: Path) -> str:
+    """The line that says how large the store is."""
+    from rlhf_lab import upkeep
+
+    return f"{root}: {_human(upkeep.size(root))} in {len(upkeep.artifacts(root))} artifacts"
+
+
+def verify(root: Path) -> int:
+    """Read everything, name what is damaged; 1 if anything is."""
+    from rlhf_lab import upkeep
+
+    found = list(upkeep.verify(root))
+    sys.stdout.write("".join(f"{line}\n" for line in found))
+    state = f"{len(found)} damaged or foreign" if found else "all as it was made"
+    sys.stdout.write(f"{size_of(root)}: {state}\n")
+    if found:
+        sys.stdout.write(
+            "run its sweep again to make samples and scores again; other stages are when needed\n"
+        )
+    return DAMAGED if found else 0
+
+
+def prune(root: Path, newest: bool, sure: bool) -> int:
+    """List what no sweep record needs; remove it if `sure`."""
+    from rlhf_lab import upkeep
+
+    found = upkeep.prunable(root, newest)
+    for item in found:
+        sys.stdout.write(f"{_human(item.bytes):>10}  {item.path.relative_to(root)}  ({item.why})\n")
+    total = _human(sum(item.bytes for item in found))
+    if not found:
+        sys.stdout.write(f"{size_of(root)}: all of it is needed\n")
+    elif sure:
+        upkeep.remove(found)
+        sys.stdout.write(f"{total} removed; {size_of(root)}\n")
+    else:
+        again = f"rlhf-runs --store {root} prune {'--newest ' if newest else ''}--yes"
+        sys.stdout.write(f"{total} of {size_of(root)}; remove this: {again}\n")
+    return 0
+
+
+def _human(size: float) -> str:
+    for unit in UNITS[:-1]:
+        if size < 1000:
+            return f"{size:.0f} {unit}"
+        size /= 1000
+    return f"{size:.1f} {UNITS[-1]}"

@@ -1,0 +1,182 @@
+"""`rlhf-runs verify` and `prune`: what is damaged, what nobody needs, and how large the store is."""
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+from test_leases import write_lease
+
+from analysis.commands.runs import main
+from rlhf_lab import records, upkeep
+
+
+@pytest.fixture
+def root(lab, fakes):
+    """A store with a sweep of two runs, one of which failed after its reward model was made."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FAKE_FAIL", "ppo:1")
+        assert lab("-m", "policy=ppo", "replicate=r0,r1").code == 1
+    return records.store_root()
+
+
+def everything(root):
+    return sorted(
+        path.relative_to(root).as_posix() for path in root.rglob("*") if "launcher" not in path.parts
+    )
+
+
+def listed(capsys):
+    """Path -> reason, of what prune prints."""
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.endswith(")")]
+    return {line.split()[2]: line.partition("  (")[2][:-1] for line in lines}
+
+
+def test_the_list_ends_with_the_size_of_the_store(root, capsys):
+    assert main([]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    size = sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
+    assert last == f"{root}: {size / 1000:.0f} kB in {len(upkeep.artifacts(root))} artifacts"
+
+
+def test_a_whole_store_verifies_and_is_used_wherever_it_lies(root, lab, tmp_path, capsys):
+    assert main(["verify"]) == 0 and "all as it was made" in capsys.readouterr().out
+    assert main(["prune"]) == 0 and "all of it is needed" in capsys.readouterr().out
+    moved = root.rename(tmp_path / "elsewhere")
+    assert main(["--store", str(moved), "verify"]) == 0
+    for path in [*moved.rglob("manifest.json"), *moved.rglob("*.parquet")]:
+        assert str(tmp_path).encode() not in path.read_bytes(), "no absolute path lies inside"
+    times = [path.stat().st_mtime_ns for path in sorted(moved.rglob("manifest.json"))]
+    assert lab("-m", "policy=ppo", "replicate=r0", f"runtime.store={moved}").code == 0
+    assert [path.stat().st_mtime_ns for path in sorted(moved.rglob("manifest.json"))] == times
+
+
+def test_verify_names_all_that_is_wrong(root, lab, capsys):
+    (sft,) = root.glob("sft/*")
+    (sft / "made_by").write_text("somebody else")
+    (rm, other) = sorted(root.glob("reward_model/*"))
+    (rm / "manifest.json").write_text("{")
+    (other / "foreign.bin").touch()
+    (root / "notes.txt").write_text("mine")
+    (record,) = root.glob("sweeps/adhoc/*.json")
+    record.write_text("{")
+    assert main(["verify"]) == 1
+    out = capsys.readouterr().out
+    for line in (
+        f"sft/{sft.name} has 13 bytes, where",
+        f"reward_model/{rm.name} has a manifest that is not JSON",
+        f"reward_model/{other.name} holds foreign.bin",
+        "notes.txt is nothing that was made here",
+        f"sweep record adhoc/{record.name} cannot be read",
+        ": 5 damaged or foreign",
+    ):
+        assert line in out, line
+    assert lab("policy=ppo", "runtime.plan=true").code == 0, "a plan takes no times from damaged ones"
+
+
+def test_prune_shows_first_and_keeps_all_that_a_record_needs_also_of_runs_that_failed(root, lab, capsys):
+    needed = everything(root)
+    assert lab("policy=bon", "rm=25k").code == 0
+    (newest,) = sorted(root.glob("sweeps/adhoc/*.json"))[1:]
+    newest.unlink()
+    capsys.readouterr()
+    before = everything(root)
+    assert main(["prune"]) == 0 and everything(root) == before, "nothing goes unasked"
+    shown = listed(capsys)
+    assert {name.partition("/")[0] for name in shown} == {
+        "bon",
+        "score",
+        "run",
+        "runs",
+        "reward_model",
+    }
+    assert main(["prune", "--yes"]) == 0
+    assert [name for name in everything(root) if "/" in name] == [name for name in needed if "/" in name]
+    assert main(["prune"]) == 0 and "all of it is needed" in capsys.readouterr().out
+
+
+def test_prune_newest_drops_what_older_records_of_a_sweep_needed(root, lab, capsys):
+    assert lab("policy=bon").code == 0
+    rows = records.runs("adhoc")[0].rows()
+    assert main(["prune", "--newest", "--yes"]) == 0
+    assert "replaced by a newer record of its sweep" in capsys.readouterr().out
+    assert len(list(root.glob("sweeps/*/*.json"))) == 1 and not list(root.glob("ppo/*"))
+    assert records.runs("adhoc")[0].rows().equals(rows), "a figure finds all that it needs"
+
+
+def test_prune_newest_waits_until_nothing_runs(root, capsys):
+    write_lease(root / "locks" / f"ppo-{'1' * 20}.lease")
+    before = everything(root)
+    assert main(["prune", "--newest", "--yes"]) == 2 and everything(root) == before
+    assert f"process {os.getpid()} on here is making ppo-111" in capsys.readouterr().err
+
+
+def test_prune_refuses_while_a_record_cannot_be_read(root, capsys):
+    before = everything(root)
+    (record,) = root.glob("sweeps/adhoc/*.json")
+    for text in ("{", "[]", '{"jobs": [{"key": "a"}]}'):
+        record.write_text(text)
+        assert main(["prune", "--yes"]) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1 and f"sweep record adhoc/{record.name} cannot be read" in error
+    assert everything(root) == before
+
+
+def test_leftovers_of_the_dead_go_and_work_under_way_stays(root, capsys):
+    jobs = json.loads(next(root.glob("sweeps/adhoc/*.json")).read_text())["jobs"]
+    ppo = next(
+        key
+        for job in jobs
+        for stage, key in job["stages"]
+        if stage == "ppo" and not (root / "ppo" / key).exists()
+    )
+    (sft,) = (path.name for path in root.glob("sft/*"))
+    nobody, building = "0" * 20, "1" * 20
+    for kind in ("scratch", "checkpoints"):
+        for name in (
+            f"ppo-{ppo}-12ab",
+            f"sft-{sft}-12ab",
+            f"ppo-{nobody}-12ab",
+            f"ppo-{building}-12ab",
+            "odd",
+        ):
+            (root / kind / name).mkdir(parents=True)
+            (root / kind / name / "half").write_text("12345")
+    write_lease(root / "locks" / f"ppo-{building}.lease")
+    write_lease(root / "locks" / f"ppo-{nobody}.lease", pid=2**22 + 1)
+    (root / "locks" / ".sft.lease.12ab34cd").touch()
+    os.utime(root / "locks" / ".sft.lease.12ab34cd", (time.time() - 60,) * 2)
+    assert main(["prune"]) == 0
+    dead, unknown = "left by a worker that died", "left by an unknown process"
+    assert listed(capsys) == {
+        f"scratch/ppo-{ppo}-12ab": dead,
+        f"scratch/sft-{sft}-12ab": dead,
+        f"scratch/ppo-{nobody}-12ab": dead,
+        "scratch/odd": unknown,
+        f"checkpoints/sft-{sft}-12ab": dead,
+        f"checkpoints/ppo-{nobody}-12ab": dead,
+        "checkpoints/odd": unknown,
+        f"locks/ppo-{nobody}.lease": "its process is gone",
+        "locks/.sft.lease.12ab34cd": "it gave no sign of life for 60 s",
+    }
+    assert main(["prune", "--yes"]) == 0
+    assert [path.name for path in (root / "scratch").iterdir()] == [f"ppo-{building}-12ab"]
+    kept = {path.name for path in (root / "checkpoints").iterdir()}
+    assert kept == {f"ppo-{ppo}-12ab", f"ppo-{building}-12ab"}, "a killed run goes on from its checkpoint"
+    assert [path.name for path in (root / "locks").iterdir()] == [f"ppo-{building}.lease"]
+
+
+def test_prune_touches_neither_what_is_linked_nor_what_is_not_ours(root, tmp_path):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "precious").touch()
+    (root / "ppo" / ("2" * 20)).symlink_to(outside)
+    (root / "linked").symlink_to(outside)
+    (root / "notes" / "mine").mkdir(parents=True)
+    assert main(["prune", "--yes"]) == 0
+    assert (
+        (outside / "precious").exists()
+        and (root / "notes" / "mine").exists()
+        and Path(root / "linked").exists()
+    )
