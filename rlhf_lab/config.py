@@ -351,10 +351,12 @@ class Runtime:
     threads: int  # of torch, in each worker
     score_batch: int  # answers scored at once
     log_every: int  # optimiser steps between two lines of metrics.jsonl
+    checkpoint_minutes: float  # between two checkpoints of a policy that is trained; 0: after every rollout
 
     def __post_init__(self) -> None:
         """Check ranges."""
         _positive(self, "threads", "score_batch", "log_every")
+        _check(self, "checkpoint_minutes", self.checkpoint_minutes >= 0, ">= 0", "0 is after every rollout")
 
 
 @dataclass(slots=True)

@@ -15,6 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from rlhf_lab import interrupts
 from rlhf_lab.config import Runtime
 from rlhf_lab.store import Node, Store, digest, file_digest
 
@@ -49,12 +50,14 @@ def forget(leaf: Node, names: Sequence[str], store: Store) -> None:
         if node.name in names or any(upstream.key in stale for upstream in node.inputs.values()):
             stale.add(node.key)
             store.discard(node)
+            store.forget_checkpoints(node)
 
 
 def realise(leaf: Node, store: Store, runtime: Runtime, announce: Announce = lambda node: None) -> None:
     """Make `leaf` and what it needs, beside others that may do the same; `announce` hears of each."""
     waiting_since = time.monotonic()
     while wanted := missing(leaf, store):
+        interrupts.stop_if_asked()
         ready = [node for node in wanted if all(store.made(upstream) for upstream in node.inputs.values())]
         if any(_make(node, store, runtime, announce) for node in ready):
             waiting_since = time.monotonic()
@@ -77,9 +80,14 @@ def _make(node: Node, store: Store, runtime: Runtime, announce: Announce) -> boo
         _use_threads(runtime.threads)
         stage = import_module(node.stage)
         inputs = {name: store.path(upstream) for name, upstream in node.inputs.items()}
-        store.publish(
-            node, lambda out: stage.run(node.config, inputs, out, runtime), provenance=provenance(runtime)
-        )
+
+        def make(out: Path) -> None:
+            try:
+                stage.run(node.config, inputs, out, runtime)
+            except ArithmeticError as error:  # a number that is not finite, or impossible
+                raise type(error)(f"{node.name}: {error}") from error
+
+        store.publish(node, make, provenance=provenance(runtime))
         log.info("%s %s: made in %.1f s", node.name, node.key, time.monotonic() - started)
         return True
 

@@ -16,6 +16,7 @@ FLOORS = [  # the first pattern that a module's name starts with says its floor
     ("rlhf_lab.execution", 3),
     ("rlhf_lab.stages", 2),
     *((f"rlhf_lab.{name}", 0) for name in ("config", "store", "sources", "records", "metrics", "tracking")),
+    *((f"rlhf_lab.{name}", 0) for name in ("checkpoints", "interrupts")),
     ("analysis", 5),
     ("rlhf_lab", 1),
 ]

@@ -14,7 +14,16 @@ from rlhf_lab.commands.compose import folder
 from rlhf_lab.config import Runtime
 from rlhf_lab.store import Node, Store, read_json, write_json
 
-RUNTIME = Runtime(store="store", plan=False, force=[], device="cpu", threads=1, score_batch=8, log_every=1)
+RUNTIME = Runtime(
+    store="store",
+    plan=False,
+    force=[],
+    device="cpu",
+    threads=1,
+    score_batch=8,
+    log_every=1,
+    checkpoint_minutes=1,
+)
 FORK = multiprocessing.get_context("fork")
 
 
