@@ -2,10 +2,12 @@
 
 A signal raises Interrupted in the main thread at once; while a stage has said that it looks for itself
 (`patiently`), it is only noted, and the stage stops at its next checkpoint. A second one raises in any case.
+A worker whose parent has died is told to stop too, and ends.
 """
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -14,6 +16,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+PARENT_SECONDS = 0.5  # between two looks whether the parent is still there
 ECHO_SECONDS = 1.0  # one wish may arrive twice: from the terminal or the cluster, and from the parent
 
 
@@ -35,28 +38,41 @@ class _Wish:
     number: int | None = None  # of the first signal
     when = 0.0
     patient = False
+    command = False  # whether this process is the command itself; others are workers
+    at_work = False
+    following = False
     first: Callable[[int], None] | None = None  # what the parent of workers does before it stops
-
-
-def listen() -> None:
-    """Take the signals of this process from now on; elsewhere than in a main thread nothing can."""
-    if threading.current_thread() is threading.main_thread():
-        for number in SIGNALS:
-            signal.signal(number, _heard)
 
 
 @contextmanager
 def listening() -> Iterator[None]:
-    """Take the signals for as long as a command runs."""
+    """Take the signals for as long as the command runs."""
     before = {number: signal.getsignal(number) for number in SIGNALS}
-    _Wish.number = None
-    listen()
+    _Wish.number, _Wish.command = None, True
+    for number in SIGNALS:
+        signal.signal(number, _heard)
     try:
         yield
     finally:
-        if threading.current_thread() is threading.main_thread():
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        _Wish.command = False
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def at_work() -> Iterator[None]:
+    """Take the signals for a job, in a worker; it ends soon after its parent. In the command nothing changes."""
+    if not _Wish.command and threading.current_thread() is threading.main_thread():
+        for number in SIGNALS:
+            signal.signal(number, _heard)
+        if not _Wish.following:
+            threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
+            _Wish.following = True
+    _Wish.at_work = True
+    try:
+        yield
+    finally:
+        _Wish.at_work = False
 
 
 @contextmanager
@@ -88,6 +104,16 @@ def stop_if_asked() -> None:
     """Raise Interrupted if this process has been told to stop."""
     if _Wish.number is not None:
         raise Interrupted(_Wish.number)
+
+
+def _follow(parent: int) -> None:
+    """Tell this worker to stop once its parent has died, and end it when its job has."""
+    while os.getppid() == parent:
+        time.sleep(PARENT_SECONDS)
+    os.kill(os.getpid(), signal.SIGTERM)
+    while _Wish.at_work:
+        time.sleep(PARENT_SECONDS)
+    os._exit(128 + signal.SIGTERM)  # idle workers of joblib's would wait minutes for another job
 
 
 def _heard(number: int, frame: FrameType | None) -> None:

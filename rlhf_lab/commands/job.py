@@ -41,7 +41,11 @@ def run(cfg: DictConfig) -> str:
     A process that has been told to stop takes no further job, and raises Interrupted.
     """
     interrupts.stop_if_asked()
-    interrupts.listen()
+    with interrupts.at_work():
+        return _run(cfg)
+
+
+def _run(cfg: DictConfig) -> str:
     experiment = typed(cfg)
     store, leaf = Store(experiment.runtime.store), pipeline.plan(experiment)
     status = Status(store.root / "runs" / leaf.key, leaf)

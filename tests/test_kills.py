@@ -1,0 +1,157 @@
+"""The real command line, killed at seeded random moments and run again until done: the tables of one left alone.
+
+RLHF_LAB_KILLS says how many kills (5; `make soak`: 40), RLHF_LAB_KILL_SEED which.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from rlhf_lab.store import read_json
+
+KILLS = int(os.environ.get("RLHF_LAB_KILLS", "5"))
+SEED = int(os.environ.get("RLHF_LAB_KILL_SEED", "0"))
+TOLERANCE = 1e-6
+SWEEP = (
+    "experiment=tiny", "policy=ppo", "policy.seed=0,1", "policy.steps=24", "policy.rollout=16",
+    "policy.evaluations=3", "sft.steps=6", "model.steps=15", "preferences.pairs=32",
+)  # fmt: skip
+LAUNCHERS = ((), ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2"))
+CHECKPOINTS = "runtime.checkpoint_minutes=0"
+TARGETS = ("a worker", "the parent", "everything")
+
+
+class Kill(NamedTuple):
+    """Who was killed when."""
+
+    target: str
+    launcher: str
+    seconds: float
+    stages: str  # under way
+
+
+def start(store: Path, *arguments: str) -> subprocess.Popen[bytes]:
+    log = (store.parent / f"{store.name}.log").open("ab")
+    return subprocess.Popen(
+        [sys.executable, "-m", "rlhf_lab", *SWEEP, *arguments],
+        cwd=store.parent,
+        env={**os.environ, "RLHF_LAB_STORE": str(store)},
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+    )
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End what is left of a command's process group."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    process.wait()
+
+
+def statuses(store: Path) -> list[dict[str, Any]]:
+    found = [read_json(path) or {} for path in store.glob("runs/*/status.json")]
+    return [status for status in found if status.get("state") == "running"]
+
+
+def kill(process: subprocess.Popen[bytes], target: str, store: Path) -> None:
+    workers = [status["pid"] for status in statuses(store)]
+    if target == "everything":
+        os.killpg(process.pid, signal.SIGKILL)
+    elif target == "a worker" and workers:
+        os.kill(workers[0], signal.SIGKILL)
+    else:
+        process.kill()
+
+
+def tables(store: Path) -> dict[str, dict[str, list[Any]]]:
+    """Every column of every table of every artifact, and every curve."""
+    found = {}
+    for manifest in store.glob("*/*/manifest.json"):
+        for path in sorted(manifest.parent.iterdir()):
+            name = path.relative_to(store).as_posix()
+            if path.suffix == ".parquet":
+                found[name] = pq.read_table(path).to_pydict()
+            if path.name == "metrics.jsonl":
+                found[name] = {"lines": [json.loads(line) for line in path.open()]}
+    return found
+
+
+def assert_same(store: Path, expected: dict[str, dict[str, list[Any]]]) -> None:
+    found = tables(store)
+    assert found.keys() == expected.keys()
+    for name, columns in expected.items():
+        assert columns.keys() == found[name].keys(), name
+        for column, values in columns.items():
+            same = found[name][column]
+            if values and isinstance(values[0], float):
+                np.testing.assert_allclose(same, values, rtol=0, atol=TOLERANCE, err_msg=f"{name} {column}")
+            elif column == "lines":
+                assert [line.keys() for line in same] == [line.keys() for line in values], name
+                numbers = [[v for line in lines for v in line.values()] for lines in (same, values)]
+                np.testing.assert_allclose(*numbers, rtol=0, atol=TOLERANCE, err_msg=name)
+            else:
+                assert same == values, f"{name} {column}"
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], float]:
+    """The tables of a run that is left alone, and the seconds that it took."""
+    store = tmp_path_factory.mktemp("reference") / "store"
+    started = time.monotonic()
+    process = start(store)
+    assert process.wait() == 0, (store.parent / "store.log").read_text()
+    return tables(store), time.monotonic() - started
+
+
+def test_a_sweep_that_is_killed_again_and_again_ends_with_the_same_tables(
+    tmp_path: Path, reference: tuple[dict[str, Any], float]
+) -> None:
+    expected, seconds = reference
+    draw, done, sweeps = random.Random(SEED), [], 0
+    while len(done) < KILLS:  # every time a sweep comes to its end, another one begins
+        sweeps += 1
+        done += killed_until_done(tmp_path / f"store{sweeps}", expected, seconds, draw, KILLS - len(done))
+    print(f"\n{len(done)} kills, {sweeps} sweeps, {seconds:.1f} s left alone")
+    for killed in done:
+        print(f"  {killed.seconds:5.1f} s  {killed.target:11} {killed.launcher:7} {killed.stages}")
+
+
+def killed_until_done(
+    store: Path, expected: dict[str, Any], seconds: float, draw: random.Random, kills: int
+) -> list[Kill]:
+    """Make the sweep under at most so many kills, check its tables, and say what was done to it."""
+    done: list[Kill] = []
+    while True:
+        launcher, target = draw.choice(LAUNCHERS), draw.choice(TARGETS)
+        moment = draw.uniform(0, seconds)
+        process = start(store, CHECKPOINTS, *launcher)
+        try:
+            code = process.wait(moment if len(done) < kills else None)
+        except subprocess.TimeoutExpired:
+            under_way = " ".join(str(status.get("stage", "starting")) for status in statuses(store)) or "-"
+            kill(process, target, store)
+            done.append(Kill(target, "joblib" if launcher else "basic", moment, under_way))
+            code = process.wait()  # when a worker was killed, the rest goes on
+            if target != "the parent":
+                end(process)
+        if code == 0:
+            break
+    end(process)
+    assert_same(store, expected)
+    assert not list(store.glob("checkpoints/*"))
+    return done
