@@ -54,7 +54,7 @@ def listening() -> Iterator[None]:
     try:
         yield
     finally:
-        _Wish.command = False
+        _Wish.number, _Wish.command = None, False
         for number, handler in before.items():
             signal.signal(number, handler)
 

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,10 +57,8 @@ def start(store: Path, *arguments: str) -> subprocess.Popen[bytes]:
 
 def end(process: subprocess.Popen[bytes]) -> None:
     """End what is left of a command's process group."""
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.wait()
 
 
@@ -129,6 +128,14 @@ def test_a_sweep_that_is_killed_again_and_again_ends_with_the_same_tables(
     print(f"\n{len(done)} kills, {sweeps} sweeps, {seconds:.1f} s left alone")
     for killed in done:
         print(f"  {killed.seconds:5.1f} s  {killed.target:11} {killed.launcher:7} {killed.stages}")
+
+
+def test_neither_workers_nor_the_launcher_nor_the_split_of_a_batch_change_a_number(
+    tmp_path: Path, reference: tuple[dict[str, Any], float]
+) -> None:
+    process = start(tmp_path / "store", *LAUNCHERS[1], "runtime.score_batch=37")
+    assert process.wait() == 0, (tmp_path / "store.log").read_text()
+    assert_same(tmp_path / "store", reference[0])
 
 
 def killed_until_done(

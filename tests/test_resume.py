@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 import torch
 from test_ppo import RUNTIME, inputs, settings
 
-from rlhf_lab import metrics, models
+from rlhf_lab import interrupts, metrics, models
 from rlhf_lab.records import read_table
 from rlhf_lab.stages.policy import ppo
 
@@ -33,6 +34,23 @@ def kill_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
             raise Killed
 
     monkeypatch.setattr(metrics, "LISTENERS", [listener])
+
+
+def test_a_run_that_is_told_to_stop_leaves_a_checkpoint_at_the_next_rollout(
+    inputs: Mapping[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def listener(message: Mapping[str, Any]) -> None:
+        if message["done"] == 7 and not interrupts.asked():
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(metrics, "LISTENERS", [listener])
+    out = tmp_path / "out"
+    out.mkdir()
+    with interrupts.listening(), pytest.raises(interrupts.Interrupted):
+        ppo.run(
+            replace(CONFIG, evaluations=22), inputs, out, RUNTIME
+        )  # evaluated, and heard of, at every step
+    assert [path.name for path in (out / "checkpoint").iterdir()] == ["step-8"]
 
 
 def ended(inputs: Mapping[str, Path], out: Path) -> tuple[dict[str, Any], list[Any], dict[str, torch.Tensor]]:

@@ -133,3 +133,4 @@ def test_while_a_stage_looks_for_itself_the_first_signal_is_noted_and_a_later_on
                 signal.raise_signal(signal.SIGTERM)
         with pytest.raises(interrupts.Interrupted, match="stopped by SIGTERM"):
             interrupts.stop_if_asked()
+    assert not interrupts.asked()
