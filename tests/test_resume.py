@@ -87,6 +87,7 @@ def test_a_killed_run_goes_on_and_ends_like_one_that_was_not(
     out = tmp_path / "end"
     shutil.copytree(checkpoint, out / "checkpoint")
     ppo.run(CONFIG, inputs, out, EVERY_ROLLOUT)
+    assert (out / "samples.parquet").read_bytes() == (tmp_path / "whole/samples.parquet").read_bytes()
     samples, lines, weights = ended(inputs, out)
     assert samples == whole[0] and lines == whole[1]
     for name, value in weights.items():

@@ -8,12 +8,9 @@ takes no other with it. Every launch ends jobs or is the last, so that this ends
 from __future__ import annotations
 
 import os
-import signal
-import socket
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 
 from rlhf_lab import interrupts
 from rlhf_lab.commands.planned import Job
@@ -61,24 +58,23 @@ def _status(job: Job, store: Store) -> dict:
 
 
 def _stop(jobs: Sequence[Job], store: Store, number: int) -> None:
-    """Tell the workers on this machine to stop, and give them time to."""
+    """Tell the workers that this process started to stop, and give them time to."""
     told: set[int] = set()
     end = time.monotonic() + GRACE_SECONDS
     while time.monotonic() < end:
         under_way = [status for job in jobs if (status := _status(job, store)).get("state") == "running"]
-        here = {status["pid"] for status in under_way if status["host"] == socket.gethostname()}
-        for pid in here - told - {os.getpid()}:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.Signals(number))
-        told |= here
-        if not any(_alive(pid) for pid in here - {os.getpid()}):
+        workers = {status["pid"] for status in under_way if _is_living_child(status["pid"])}
+        if not workers:
             return
+        for pid in workers - told:
+            os.kill(pid, number)
+        told |= workers
         time.sleep(POLL_SECONDS)
 
 
-def _alive(pid: int) -> bool:
+def _is_living_child(pid: int) -> bool:
+    """Whether `pid` is a worker of ours that lives; another command may be at the same job."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+    except ChildProcessError:
         return False
-    return True
