@@ -16,6 +16,7 @@ import torch
 from test_ppo import RUNTIME, inputs, settings
 
 from rlhf_lab import interrupts, metrics, models
+from rlhf_lab.checkpoints import Checkpoints
 from rlhf_lab.records import read_table
 from rlhf_lab.stages.policy import ppo
 
@@ -50,7 +51,25 @@ def test_a_run_that_is_told_to_stop_leaves_a_checkpoint_at_the_next_rollout(
         ppo.run(
             replace(CONFIG, evaluations=22), inputs, out, RUNTIME
         )  # evaluated, and heard of, at every step
-    assert [path.name for path in (out / "checkpoint").iterdir()] == ["step-8"]
+    assert steps(out / "checkpoint") == [8]
+
+
+def steps(checkpoint: Path) -> list[int]:
+    return [int(path.name.split("-")[1]) for path in checkpoint.glob("*")]
+
+
+def test_a_checkpoint_that_was_changed_is_passed_over(tmp_path: Path) -> None:
+    def write(folder: Path) -> None:
+        (folder / "state").write_text("whole")
+
+    checkpoints = Checkpoints(tmp_path, minutes=0)
+    assert checkpoints.last() is None
+    checkpoints.save(4, write)
+    checkpoints.save(12, write)
+    last = checkpoints.last()
+    assert steps(tmp_path / "checkpoint") == [12] and last is not None
+    (last / "state").write_text("who")
+    assert checkpoints.last() is None
 
 
 def ended(inputs: Mapping[str, Path], out: Path) -> tuple[dict[str, Any], list[Any], dict[str, torch.Tensor]]:
@@ -81,8 +100,7 @@ def test_a_killed_run_goes_on_and_ends_like_one_that_was_not(
         with pytest.raises(Killed):
             ppo.run(CONFIG, inputs, out, EVERY_ROLLOUT)
         checkpoint = out / "checkpoint"
-        saved = [path.name for path in checkpoint.glob("*")]
-        assert saved == ([] if step < 4 else [f"step-{(step - 1) // 4 * 4}"])
+        assert steps(checkpoint) == ([] if step < 4 else [(step - 1) // 4 * 4])
     monkeypatch.undo()
     out = tmp_path / "end"
     shutil.copytree(checkpoint, out / "checkpoint")
