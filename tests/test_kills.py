@@ -41,6 +41,9 @@ class Kill(NamedTuple):
     seconds: float
     stages: str  # under way
 
+    def __str__(self) -> str:
+        return f"  {self.seconds:5.1f} s  {self.target:11} {self.launcher:7} {self.stages}"
+
 
 def start(store: Path, *arguments: str) -> subprocess.Popen[bytes]:
     log = (store.parent / f"{store.name}.log").open("ab")
@@ -130,9 +133,7 @@ def test_a_sweep_that_is_killed_again_and_again_ends_with_the_same_tables(
     while len(done) < KILLS:  # every time a sweep comes to its end, another one begins
         sweeps += 1
         done += killed_until_done(tmp_path / f"store{sweeps}", expected, seconds, draw, KILLS - len(done))
-    print(f"\n{len(done)} kills, {sweeps} sweeps, {seconds:.1f} s left alone")
-    for killed in done:
-        print(f"  {killed.seconds:5.1f} s  {killed.target:11} {killed.launcher:7} {killed.stages}")
+    print(f"{len(done)} kills, {sweeps} sweeps, {seconds:.1f} s left alone")
 
 
 def test_neither_workers_nor_the_launcher_nor_the_split_of_a_batch_change_a_number(
@@ -158,6 +159,7 @@ def killed_until_done(
             under_way = " ".join(str(status.get("stage", "starting")) for status in statuses(store)) or "-"
             kill(process, target, store)
             done.append(Kill(target, "joblib" if launcher else "basic", moment, under_way))
+            print(done[-1], flush=True)
             code = process.wait()  # when a worker was killed, the rest goes on
             if target != "the parent":
                 end(process)
