@@ -98,9 +98,7 @@ def tables(store: Path) -> dict[str, dict[str, list[Any]]]:
     return found
 
 
-def assert_same(
-    store: Path, expected: dict[str, dict[str, list[Any]]], atol: float = 1e-6, rtol: float = 0
-) -> None:
+def assert_same(store: Path, expected: dict[str, dict[str, list[Any]]], atol: float = 1e-6) -> None:
     found = tables(store)
     assert found.keys() == expected.keys()
     for name, columns in expected.items():
@@ -108,11 +106,11 @@ def assert_same(
         for column, values in columns.items():
             same = found[name][column]
             if values and isinstance(values[0], float):
-                np.testing.assert_allclose(same, values, rtol=rtol, atol=atol, err_msg=f"{name} {column}")
+                np.testing.assert_allclose(same, values, rtol=0, atol=atol, err_msg=f"{name} {column}")
             elif column == "lines":
                 assert [line.keys() for line in same] == [line.keys() for line in values], name
                 numbers = [[v for line in lines for v in line.values()] for lines in (same, values)]
-                np.testing.assert_allclose(*numbers, rtol=rtol, atol=atol, err_msg=name)
+                np.testing.assert_allclose(*numbers, rtol=0, atol=atol, err_msg=name)
             else:
                 assert same == values, f"{name} {column}"
 
@@ -143,8 +141,8 @@ def test_neither_workers_nor_the_launcher_nor_the_split_of_a_batch_change_a_numb
 ) -> None:
     process = start(tmp_path / "store", *LAUNCHERS[1], "runtime.score_batch=37")
     assert process.wait() == 0, (tmp_path / "store.log").read_text()
-    # curves are rounded to six decimals, and log-probabilities of hundreds of nats are float32
-    assert_same(tmp_path / "store", reference[0], atol=1e-5, rtol=1e-6)
+    # log-probabilities of hundreds of nats are float32, whose last digit is 1.5e-5 there; so is k1, their difference
+    assert_same(tmp_path / "store", reference[0], atol=5e-5)
 
 
 def killed_until_done(
