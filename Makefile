@@ -4,7 +4,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: quickstart install install-dev test test-all lint nulls bench clean
+.PHONY: quickstart install install-dev test test-all soak lint nulls bench clean
 
 quickstart: install
 	$(BIN)/rlhf-lab +sweeps=quickstart
@@ -35,6 +35,9 @@ test: install-dev
 
 test-all: install-dev
 	$(BIN)/python -m pytest -n 2
+
+soak: install-dev  # 40 kills at random moments, and what they did
+	RLHF_LAB_KILLS=40 $(BIN)/python -m pytest tests/test_kills.py -s
 
 lint: install-dev
 	$(BIN)/ruff check .

@@ -339,6 +339,7 @@ class Runtime:
     threads: int  # of torch, in each worker
     score_batch: int  # answers scored at once
     log_every: int  # optimiser steps between two lines of metrics.jsonl
+    checkpoint_minutes: float  # between two checkpoints of a policy that is trained; 0: after every rollout
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -347,6 +348,8 @@ class Runtime:
             self, "store", named, "the name of a folder", "nothing would say what lies in it is a store"
         )
         ranges.positive(self, "threads", "score_batch", "log_every")
+        forward = self.checkpoint_minutes >= 0
+        ranges.check(self, "checkpoint_minutes", forward, ">= 0", "0 is after every rollout")
 
 
 @dataclass(slots=True)

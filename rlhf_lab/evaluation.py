@@ -17,6 +17,9 @@ from rlhf_lab.records import read_table
 from rlhf_lab.text import answer_text, prompts_ids
 
 Columns = dict[str, Any]
+NUMBERS = {  # columns of numpy arrays; the others are lists
+    "prompt_id", "question_id", "checkpoint", "sample", "tokens", "finished", "logp", "ref_logp", "kl", "k1"
+}  # fmt: skip
 
 
 class Prompts(NamedTuple):
@@ -105,6 +108,15 @@ def _texts(tokenizer: PreTrainedTokenizerBase, answers: Sequence[list[int]]) -> 
     """The text of every answer; the same answer is decoded once."""
     distinct = {ids: answer_text(tokenizer, ids) for ids in dict.fromkeys(map(tuple, answers))}
     return [distinct[tuple(ids)] for ids in answers]
+
+
+def read_columns(path: Path) -> Columns:
+    """The columns of a stored samples.parquet, as `answer_rows` gives them."""
+    table = read_table(path)
+    return {
+        field.name: table[field.name].to_numpy() if field.name in NUMBERS else table[field.name].to_pylist()
+        for field in table.schema
+    }
 
 
 def concatenated(parts: Sequence[Mapping[str, Any]]) -> Columns:

@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from rlhf_lab import integrity
+from rlhf_lab import integrity, interrupts
 from rlhf_lab.config import Runtime
 from rlhf_lab.integrity import Damaged
 from rlhf_lab.leases import Superseded
@@ -52,6 +52,7 @@ def forget(leaf: Node, names: Sequence[str], store: Store) -> None:
         if node.name in names or any(upstream.key in stale for upstream in node.inputs.values()):
             stale.add(node.key)
             store.discard(node)
+            store.forget_checkpoints(node)
 
 
 def mend(leaf: Node, store: Store) -> str | None:
@@ -76,6 +77,7 @@ def realise(leaf: Node, store: Store, runtime: Runtime, announce: Announce = lam
     """Make `leaf` and what it needs, beside others that may do the same; `announce` hears of each."""
     waiting_since = time.monotonic()
     while wanted := missing(leaf, store):
+        interrupts.stop_if_asked()
         ready = [node for node in wanted if all(store.made(upstream) for upstream in node.inputs.values())]
         if any(_make(node, store, runtime, announce) for node in ready):
             waiting_since = time.monotonic()
@@ -103,7 +105,10 @@ def _make(node: Node, store: Store, runtime: Runtime, announce: Announce) -> boo
         inputs = {name: store.path(upstream) for name, upstream in node.inputs.items()}
 
         def make(out: Path) -> None:
-            stage.run(node.config, inputs, out, runtime)
+            try:
+                stage.run(node.config, inputs, out, runtime)
+            except ArithmeticError as error:  # a number that is not finite, or impossible
+                raise type(error)(f"{node.name}: {error}") from error
             lease.confirm()  # nothing is published by one that was stopped so long that another took over
 
         try:

@@ -28,14 +28,27 @@ class Metrics:
 
     def log(self, step: int, **values: float) -> None:
         """Record `values` at optimiser step `step`; FloatingPointError names a value that is not finite."""
-        for name, value in values.items():
-            if not math.isfinite(value):
-                raise FloatingPointError(f"{name} is {value} at step {step}: the run stops here")
+        require_finite(step, **values)
         line = {"step": step, **{name: round(float(value), 6) for name, value in values.items()}}
+        self._record(line)
+
+    def go_on(self, lines: Path) -> None:
+        """Record again the lines of an earlier try at this stage, from which it goes on."""
+        for line in lines.read_text().splitlines():
+            self._record(json.loads(line))
+
+    def _record(self, line: dict[str, Any]) -> None:
         self._stream.write(json.dumps(line) + "\n")
-        self.progress(step, line)
+        self.progress(line["step"], line)
 
     def progress(self, step: int, line: dict[str, Any] | None = None) -> None:
         """Tell the listeners how far the stage is (`step` of `total`) without recording a line."""
         for listener in LISTENERS:
             listener({"done": step, "total": self._total, "line": line})
+
+
+def require_finite(step: int, **values: float) -> None:
+    """FloatingPointError names the first of `values` that is NaN or infinite, and the step."""
+    for name, value in values.items():
+        if not math.isfinite(value):
+            raise FloatingPointError(f"{name} is {value} at step {step}: the run stops here")

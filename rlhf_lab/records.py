@@ -66,7 +66,7 @@ class Run:
     choices: Mapping[str, str]  # option of each config group: task, model, labeler, rm, policy, replicate
     overrides: Sequence[str]
     config: Mapping[str, Any]  # all of it, as plain values
-    status: str  # made, failed, running or missing
+    status: str  # made, failed, stopped, running or missing
     root: Path  # of the store
 
     @property
@@ -322,7 +322,7 @@ def _status(root: Path, key: str) -> str:
     if (inside(root, "run", key) / MANIFEST).is_file():
         return "made"
     state = (read_json(root / "runs" / key / "status.json") or {}).get("state")
-    return state if state in ("failed", "running") else "missing"
+    return state if state in ("failed", "stopped", "running") else "missing"
 
 
 def _command(sweep: str) -> str:

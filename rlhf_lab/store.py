@@ -17,7 +17,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
 from pathlib import Path
@@ -27,15 +27,11 @@ from rlhf_lab import leases, redaction
 from rlhf_lab.leases import Lease
 
 MANIFEST = "manifest.json"
-WORK = (
-    "runs",
-    "sweeps",
-    "locks",
-    "scratch",
-    "checkpoints",
-    "launcher",
-)  # folders of the store that hold no artifacts
+WORK = ("runs", "sweeps", "locks", "scratch", "checkpoints", "launcher")  # folders that hold no artifacts
 PLAIN_NAME = re.compile(r"\w[\w.+=-]{0,199}")  # what a folder of the store may be called
+CHECKPOINT = (
+    "checkpoint"  # in the folder of a stage under way: what outlives a make that failed or was killed
+)
 
 
 def canonical(value: Any) -> Any:
@@ -157,13 +153,22 @@ class Store:
         return inside(self.root, "locks", f"{node.name}-{node.key}.lease")
 
     def publish(self, node: Node, make: Callable[[Path], None], provenance: Mapping[str, Any]) -> Path:
-        """The folder of `node`, after `make` has filled a scratch folder that is then renamed into place."""
-        final = self.path(node)
+        """The folder of `node`, after `make` has filled a scratch folder that is then renamed into place.
+
+        `checkpoint/` in the scratch folder is a link to a place that only `node` has and that a make which
+        failed or was killed leaves as it is: what a stage puts there, it finds again when it is tried again
+        with the same source, packages and device. Once the node is made it goes, and is no part of it.
+        """
+        final, checkpoint = self.path(node), self._checkpoint(node, provenance)
         scratch = self.root / "scratch" / f"{node.name}-{node.key}-{uuid.uuid4().hex[:8]}"
         scratch.mkdir(parents=True)
+        checkpoint.mkdir(parents=True, exist_ok=True)
+        link = scratch / CHECKPOINT
+        link.symlink_to(os.path.relpath(checkpoint, scratch), target_is_directory=True)
         started = time.time()
         try:
             make(scratch)
+            link.unlink()
             manifest = {
                 "stage": node.stage,
                 "version": node.version,
@@ -181,9 +186,21 @@ class Store:
             final.parent.mkdir(parents=True, exist_ok=True)
             self.discard(node)
             os.replace(scratch, final)
+            self.forget_checkpoints(node)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
+            with suppress(OSError):  # a checkpoint in it stays
+                checkpoint.rmdir()
         return final
+
+    def _checkpoint(self, node: Node, provenance: Mapping[str, Any]) -> Path:
+        under = {name: provenance.get(name) for name in ("source", "packages", "device")}
+        return self.root / "checkpoints" / f"{node.name}-{node.key}-{digest(under)}"
+
+    def forget_checkpoints(self, node: Node) -> None:
+        """Have the next make of `node` start from nothing."""
+        for left in (self.root / "checkpoints").glob(f"{node.name}-{node.key}-*"):
+            shutil.rmtree(left, ignore_errors=True)
 
     def discard(self, node: Node) -> None:
         """Forget a made node: its manifest goes first, so that a half-removed folder never counts as made."""

@@ -10,7 +10,7 @@ from transformers.trainer_callback import TrainerControl, TrainerState
 from transformers.training_args import TrainingArguments
 
 from rlhf_lab.config import Runtime
-from rlhf_lab.metrics import Metrics
+from rlhf_lab.metrics import Metrics, require_finite
 
 AnyTrainer = TypeVar("AnyTrainer", bound=Trainer)
 
@@ -28,6 +28,7 @@ def arguments(out: Path, seed: int, runtime: Runtime) -> dict[str, Any]:
         "report_to": "none",
         "disable_tqdm": True,
         "logging_steps": runtime.log_every,
+        "logging_nan_inf_filter": False,  # or the Trainer would log the mean of earlier losses in its place
         "dataloader_pin_memory": False,
         "adam_beta2": 0.95,
         "optim": "adamw_torch_fused",
@@ -58,7 +59,15 @@ class _Record(TrainerCallback):
 def bare(
     trainer: AnyTrainer, metrics: Metrics, names: tuple[str, ...] = ("loss", "grad_norm", "accuracy")
 ) -> AnyTrainer:
-    """`trainer` without printing, its numbers going to `metrics`."""
+    """`trainer` without printing, its numbers going to `metrics`; a loss that is not finite stops it."""
+    step = trainer.training_step
+
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        loss = step(*args, **kwargs)
+        require_finite(trainer.state.global_step, loss=float(loss))
+        return loss
+
+    trainer.training_step = checked
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(_Record(metrics, names))

@@ -11,7 +11,7 @@ HEAVY = {"torch", "trl", "transformers", "datasets", "accelerate", "wandb"}
 
 FLOOR_0 = (
     *("ranges", "config", "redaction", "store", "leases", "integrity", "upkeep"),
-    *("sources", "records", "metrics", "tracking"),
+    *("sources", "records", "metrics", "checkpoints", "interrupts", "tracking"),
 )
 DOORS = ("rlhf_lab.records", "rlhf_lab.upkeep")  # between the store and analysis
 FLOORS = [  # the first pattern that a module's name starts with says its floor

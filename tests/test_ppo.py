@@ -22,7 +22,16 @@ from rlhf_lab.records import read_table, write_table
 from rlhf_lab.stages.policy import ppo
 from rlhf_lab.stages.policy.ppo_trainer import PPOTrainer, Problem, arguments, detach_critic, group_size
 
-RUNTIME = Runtime(store="store", plan=False, force=[], device="cpu", threads=1, score_batch=64, log_every=1)
+RUNTIME = Runtime(
+    store="store",
+    plan=False,
+    force=[],
+    device="cpu",
+    threads=1,
+    score_batch=64,
+    log_every=1,
+    checkpoint_minutes=1,
+)
 
 
 def settings(**changes: Any) -> PPO:
@@ -195,7 +204,7 @@ def test_a_proxy_with_another_tokenizer_reads_the_text(inputs: Mapping[str, Path
 
 def test_metrics_are_lines_of_finite_numbers(tmp_path: Path) -> None:
     with Metrics(tmp_path) as metrics:
-        report = ppo._every(4, 10, metrics)
+        report = ppo._Report(4, 10, metrics)
         for step in (2, 4, 6, 8, 10):
             report(step, {"kl": 1.0})
     assert [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").open()] == [4, 8, 10]

@@ -165,5 +165,5 @@ def test_the_stage_writes_the_task(task: Path, tmp_path: Path) -> None:
 
     (tmp_path / "out").mkdir()
     path = save(tmp_path / "f", rows(120))
-    run(config(path), {}, tmp_path / "out", Runtime("store", False, [], "cpu", 1, 64, 10))
+    run(config(path), {}, tmp_path / "out", Runtime("store", False, [], "cpu", 1, 64, 10, 1))
     assert (tmp_path / "out" / "task.json").read_bytes() == (task / "task.json").read_bytes()

@@ -16,7 +16,7 @@ from rlhf_lab import models, scoring, text
 from rlhf_lab.config import PretrainedModel, Runtime
 from rlhf_lab.stages import pretrained
 
-RUNTIME = Runtime("store", False, [], "cpu", 1, 64, 10)
+RUNTIME = Runtime("store", False, [], "cpu", 1, 64, 10, 1)
 ASKED = [
     [{"role": "user", "content": content}] for content in ("How do I mend the lamp?", "And the boat?", "Hm?")
 ]

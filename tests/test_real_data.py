@@ -33,7 +33,7 @@ from rlhf_lab.config import (
 from rlhf_lab.records import read_table
 from rlhf_lab.store import Node, Store
 
-RUNTIME = Runtime("store", False, [], "cpu", 1, 64, 5)
+RUNTIME = Runtime("store", False, [], "cpu", 1, 64, 5, 1)
 SMALL = ScratchModel(hidden=16, layers=1, heads=2, intermediate=32, steps=10, batch=8, lr=5e-3, seed=0)
 PROXY = RewardModel(SMALL, RewardInit.lm, epochs=1, batch=16, lr=1e-3, seed=0)
 GOLD = RewardModel(

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,19 @@ import pytest
 from rlhf_lab import execution
 from rlhf_lab.commands.compose import folder
 from rlhf_lab.config import Runtime
+from rlhf_lab.metrics import Metrics
 from rlhf_lab.store import Node, Store, read_json, write_json
 
-RUNTIME = Runtime(store="store", plan=False, force=[], device="cpu", threads=1, score_batch=8, log_every=1)
+RUNTIME = Runtime(
+    store="store",
+    plan=False,
+    force=[],
+    device="cpu",
+    threads=1,
+    score_batch=8,
+    log_every=1,
+    checkpoint_minutes=1,
+)
 FORK = multiprocessing.get_context("fork")
 
 
@@ -88,6 +99,50 @@ def test_a_stage_that_fails_leaves_nothing(store):
     with pytest.raises(RuntimeError, match="no"):
         store.publish(node("one"), fail, {})
     assert not store.made(node("one")) and not list((store.root / "scratch").iterdir())
+
+
+def test_a_checkpoint_outlives_a_failure_for_the_same_source_and_device_and_is_no_part_of_the_artifact(store):
+    one, here = node("one"), {"source": "a", "packages": {"torch": "2"}, "device": "cpu"}
+    seen = []
+
+    def make(out, fail=True):
+        seen.append(sorted(path.name for path in (out / "checkpoint").iterdir()))
+        (out / "checkpoint" / f"try{len(seen)}").touch()
+        (out / "whole").write_text("one")
+        if fail:
+            raise RuntimeError("no")
+
+    for provenance in (here, here, here | {"source": "b"}, here | {"device": "cuda"}):
+        with pytest.raises(RuntimeError):
+            store.publish(one, make, provenance)
+    store.publish(one, lambda out: make(out, fail=False), here)
+    assert seen == [[], ["try1"], [], [], ["try1", "try2"]]
+    assert list(store.manifest(one)["files"]) == ["whole"] and not list(store.root.glob("checkpoints/*"))
+
+
+def test_force_forgets_checkpoints(store):
+    one = node("one")
+    with pytest.raises(RuntimeError):
+        store.publish(one, stopped, {})
+    assert list(store.root.glob("checkpoints/*"))
+    execution.forget(one, [one.name], store)
+    assert not list(store.root.glob("checkpoints/*"))
+
+
+def stopped(out):
+    (out / "checkpoint" / "begun").touch()
+    raise RuntimeError("no")
+
+
+def test_a_number_that_is_not_finite_names_its_stage(store, monkeypatch):
+    def broken(config, inputs, out, runtime):
+        with Metrics(out) as metrics:
+            metrics.log(3, loss=float("nan"))
+
+    monkeypatch.setattr(sys.modules[__name__], "run", broken)
+    with pytest.raises(FloatingPointError, match=r"^test_store: loss is nan at step 3"):
+        execution.realise(node("one"), store, RUNTIME)
+    assert not store.made(node("one"))
 
 
 def test_a_killed_worker_leaves_nothing_that_looks_made_and_no_stale_claim(store):

@@ -18,7 +18,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from rlhf_lab import execution, metrics, pipeline, redaction, tracking
+from rlhf_lab import execution, interrupts, metrics, pipeline, redaction, tracking
 from rlhf_lab.commands.mistakes import missing_values, out_of_range
 from rlhf_lab.commands.obstacles import obstacle
 from rlhf_lab.config import Experiment
@@ -41,7 +41,16 @@ def typed(cfg: DictConfig) -> Experiment:
 
 
 def run(cfg: DictConfig) -> str:
-    """Make one job and return its state, `made` or `failed`; a failure is recorded, not raised."""
+    """Make one job and return its state, `made` or `failed`; a failure is recorded, not raised.
+
+    A process that has been told to stop takes no further job, and raises Interrupted.
+    """
+    interrupts.stop_if_asked()
+    with interrupts.at_work():
+        return _run(cfg)
+
+
+def _run(cfg: DictConfig) -> str:
     experiment = typed(cfg)
     store, leaf = Store(experiment.runtime.store), pipeline.plan(experiment)
     status = Status(store.root / "runs" / leaf.key, leaf)
@@ -52,6 +61,9 @@ def run(cfg: DictConfig) -> str:
         try:
             with _listening(status, experiment):
                 execution.realise(leaf, store, experiment.runtime, status.stage)
+        except interrupts.Interrupted as stop:
+            status.end("stopped", error=str(stop))
+            raise
         except BaseException as error:
             (status.folder / "traceback.txt").write_text(redaction.hide(traceback.format_exc()))
             logging.getLogger(__name__).exception("failed")
@@ -70,6 +82,7 @@ class Status:
         self.folder = folder
         self._written = 0.0
         self._now: dict[str, Any] = {"key": leaf.key}
+        self._stage_key = ""
 
     @property
     def current(self) -> str:
@@ -99,14 +112,25 @@ class Status:
     def stage(self, node: Node | None) -> None:
         """Say which stage is under way; None while another worker's is waited for."""
         self._now |= {"stage": node.name if node else "waiting", "done": 0, "total": None}
+        if node:
+            self._stage_key = node.key
+            self._forget_lines(node)
         self._write()
+
+    def _forget_lines(self, node: Node) -> None:
+        """Drop the lines of an earlier try at `node`: it begins anew, or records again what it goes on from."""
+        path = self.folder / "metrics.jsonl"
+        if path.is_file():
+            lines = path.read_text().splitlines(keepends=True)
+            path.write_text("".join(line for line in lines if f'"{node.key}"' not in line))
 
     def heard(self, message: Mapping[str, Any]) -> None:
         """Take in what a stage reports: how far it is, and perhaps a line of numbers."""
         self._now |= {"done": message["done"], "total": message["total"]}
         if message["line"]:
             with (self.folder / "metrics.jsonl").open("a") as stream:
-                stream.write(json.dumps({"stage": self.current, **message["line"]}) + "\n")
+                named = {"stage": self.current, "key": self._stage_key, **message["line"]}
+                stream.write(json.dumps(named) + "\n")
         if time.monotonic() - self._written > REFRESH_SECONDS:
             self._write()
 

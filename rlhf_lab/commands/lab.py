@@ -8,6 +8,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from rlhf_lab import interrupts
+
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
@@ -27,7 +29,7 @@ QUESTIONS = ("--cfg", "-c", "--hydra-help", "--info", "-i", "--shell-completion"
 
 
 def main() -> None:
-    """Run the command line; exit code 0: everything is made, 1: something failed, 2: a user's mistake."""
+    """Run the command line; exit code 0: all is made, 1: something failed, 2: a mistake, 130 or 143: stopped."""
     if any(argument in HELP for argument in sys.argv[1:]):
         from rlhf_lab.commands import plugins
         from rlhf_lab.commands.help import help_text
@@ -40,7 +42,8 @@ def main() -> None:
     os.environ["RLHF_LAB_COMMAND"] = shlex.join(["rlhf-lab", *sys.argv[1:]])
     if "" not in sys.path:
         sys.path.append(os.getcwd())  # judges of the user's own: score.extra=[my_module:judge]
-    sys.exit(_run(sys.argv[1:]))
+    with interrupts.listening():
+        sys.exit(_run(sys.argv[1:]))
 
 
 def _run(arguments: Sequence[str]) -> int:
@@ -67,9 +70,9 @@ def _run(arguments: Sequence[str]) -> int:
         hydra.main(config_path=conf, config_name="config", version_base="1.3")(task)()
     except mistakes.Incomplete:
         return 1
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on where it stopped", file=sys.stderr)
-        return 130
+    except interrupts.Interrupted as stop:
+        print(f"rlhf-lab: {stop}", file=sys.stderr)
+        return 128 + stop.number
     except Exception as error:
         line = mistakes.explain(error) if mistakes.is_mistake(error) else obstacle(error)
         if line is None:

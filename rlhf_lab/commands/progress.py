@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from rlhf_lab import interrupts
 from rlhf_lab.commands.planned import Job, label
 from rlhf_lab.store import Store, read_json, write_json
 
@@ -21,6 +22,7 @@ ENDS = {  # a state that cannot last once the launcher has returned -> what it m
     "running": ("failed", "its worker process died: killed, or out of memory"),
     "waiting": ("not run", "the launcher stopped before it"),
 }
+STOPPED = ("stopped", "its worker was killed before it had stopped")  # what `running` means after a signal
 LOOK_SECONDS = 0.5
 LINE_SECONDS = 5.0  # between two lines about one job
 
@@ -54,14 +56,6 @@ class Progress:
         if self._live:
             self._live.stop()
 
-    def settle(self) -> None:
-        """Mark what a dead worker left: nothing runs any more once the launcher has returned."""
-        for job, folder in zip(self._jobs, self._folders, strict=True):
-            status = read_json(folder / "status.json") or {}
-            if not self._store.made(job.leaf) and status.get("state") in ENDS:
-                state, why = ENDS[status["state"]]
-                write_json(folder / "status.json", status | {"state": state, "error": why})
-
     def _watch(self) -> None:
         while not self._stop.wait(LOOK_SECONDS):
             seen = [read_json(folder / "status.json") or {} for folder in self._folders]
@@ -88,6 +82,17 @@ class Progress:
                 width = len(str(len(seen)))
                 print(f"[{job.index + 1:>{width}}/{len(seen)}] {label(job, self._jobs)}: {words}", flush=True)
                 self._said[job.index] = (words, now)
+
+
+def settle(jobs: Sequence[Job], store: Store) -> None:
+    """Mark what a dead worker left: nothing runs any more once the launcher has returned."""
+    ends = ENDS | {"running": STOPPED} if interrupts.asked() else ENDS
+    for job in jobs:
+        path = store.root / "runs" / job.leaf.key / "status.json"
+        status = read_json(path) or {}
+        if not store.made(job.leaf) and status.get("state") in ends:
+            state, why = ends[status["state"]]
+            write_json(path, status | {"state": state, "error": why})
 
 
 def _words(status: dict[str, Any]) -> str:

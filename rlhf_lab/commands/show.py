@@ -68,7 +68,7 @@ def outcome(jobs: Sequence[Job], store: Store, error: str | None) -> None:
     _console().print(table)
     for line in failed:
         print(line)
-    if error:
+    if error and failed:
         print(f"the launcher stopped with {error}")
 
 

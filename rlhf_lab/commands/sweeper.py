@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
@@ -20,7 +19,6 @@ from rlhf_lab.commands import cells, checks, foreign
 from rlhf_lab.commands.compose import PlannedSweeperConf
 from rlhf_lab.commands.job import COMMAND, sweep_name, typed
 from rlhf_lab.commands.mistakes import Incomplete, Mistake, explain, is_mistake, refuse_paths
-from rlhf_lab.commands.obstacles import obstacle
 from rlhf_lab.commands.planned import Job
 from rlhf_lab.config import Runtime
 from rlhf_lab.store import Store, write_json
@@ -42,7 +40,8 @@ class PlannedSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> None:
         """Plan every job, then print the plan or make what is missing; Incomplete when a job is not made."""
         from rlhf_lab.commands import show
-        from rlhf_lab.commands.progress import Progress
+        from rlhf_lab.commands.launch import launch
+        from rlhf_lab.commands.progress import Progress, settle
 
         jobs = self._jobs(arguments)
         runtime = jobs[0].experiment.runtime
@@ -55,10 +54,13 @@ class PlannedSweeper(Sweeper):
         _forget(jobs, store, runtime)
         _mend(jobs, store)
         record(jobs, store)
-        with Progress(jobs, store) as progress:
-            error = self._launch([job for job in jobs if not store.made(job.leaf)])
-        progress.settle()
-        show.outcome(jobs, store, error)
+        error = None
+        try:
+            with Progress(jobs, store):
+                error = launch([job for job in jobs if not store.made(job.leaf)], store, self._launch)
+        finally:  # whatever happens, the user sees what there is
+            settle(jobs, store)
+            show.outcome(jobs, store, error)
         if not all(store.made(job.leaf) for job in jobs):
             raise Incomplete
 
@@ -94,16 +96,9 @@ class PlannedSweeper(Sweeper):
         config = {str(key): value for key, value in plain.items()}
         return Job(index, tuple(overrides), choices, config, experiment, pipeline.plan(experiment))
 
-    def _launch(self, jobs: Sequence[Job]) -> str | None:
-        """Run the jobs; the reason when the launcher itself gave up."""
-        if not jobs:
-            return None
-        try:
-            for result in self._launcher.launch([list(job.overrides) for job in jobs], initial_job_idx=0):
-                _ = result.return_value  # raises what a job could not record itself
-        except Exception as error:
-            return obstacle(error) or traceback.format_exception_only(error)[-1].strip().splitlines()[0]
-        return None
+    def _launch(self, jobs: Sequence[Job]) -> None:
+        for result in self._launcher.launch([list(job.overrides) for job in jobs], initial_job_idx=0):
+            _ = result.return_value  # raises what a job could not record itself
 
 
 def record(jobs: Sequence[Job], store: Store) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rlhf_lab.config import Runtime, ScratchModel
-from rlhf_lab.metrics import Metrics
+from rlhf_lab.metrics import Metrics, require_finite
 
 if TYPE_CHECKING:
     import torch
@@ -46,6 +46,7 @@ def run(config: ScratchModel, inputs: Mapping[str, Path], out: Path, runtime: Ru
             rows = torch.randint(len(blocks), (config.batch,), generator=generator)
             batch = blocks[rows].to(runtime.device)  # (B, T)
             loss = model(input_ids=batch, labels=batch).loss
+            require_finite(step, loss=loss.item())
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()

@@ -36,6 +36,7 @@ def check(config: Training, inputs: Mapping[str, Any]) -> None:
 
 def run(config: Training, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
     """Train on the training questions' comparisons; evaluate on the held-out questions' into `evaluation.json`."""
+    import numpy as np
     import pyarrow.compute as pc
     import torch
 
@@ -57,6 +58,8 @@ def run(config: Training, inputs: Mapping[str, Path], out: Path, runtime: Runtim
     models.save(model, tokenizer, out / "model")
     longer = accuracy.longer_wins(rows["train"])
     margin = accuracy.margins(model, rows["heldout"], runtime.score_batch)
+    if not np.isfinite(margin).all():
+        raise FloatingPointError("after training it gives a held-out answer a reward that is not finite")
     found = {"parameters": models.non_embedding_parameters(model)}
     write_json(
         out / "evaluation.json",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from rlhf_lab.stages.policy.ppo_trainer import Problem, Reward
+    from rlhf_lab.stages.policy.ppo_trainer import PPOTrainer, Problem, Reward
 
 VERSION = 1
 SFT_SAMPLES = 512  # answers that fix the reward's zero and unit; its SD is then known to 3 %
@@ -28,24 +29,57 @@ def schedule(steps: int, evaluations: int) -> list[int]:
 
 def run(config: PPO, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
     """Train; leaves `samples.parquet` (every checkpoint), `tokenizer/`, `model/` and `metrics.jsonl`."""
-    from rlhf_lab import models
+    from rlhf_lab import interrupts, models
+    from rlhf_lab.checkpoints import Checkpoints
     from rlhf_lab.evaluation import concatenated
     from rlhf_lab.records import write_table
-    from rlhf_lab.stages.policy.ppo_trainer import Evaluations, PPOTrainer, arguments, detach_critic
+    from rlhf_lab.stages.policy.ppo_trainer import AfterStep, PPOTrainer, arguments, detach_critic
 
     problem = load_problem(config, inputs, runtime)
+    checkpoints = Checkpoints(out, runtime.checkpoint_minutes)
+    begun = checkpoints.last()
     evaluations: list[dict[str, Any]] = []
-    with Metrics(out, config.steps) as metrics:
+    with Metrics(out, config.steps) as metrics, interrupts.patiently():
         evaluate = _evaluation(config, inputs["task"], problem, metrics, evaluations)
-        report = _every(runtime.log_every, config.steps, metrics)
+        report = _Report(runtime.log_every, config.steps, metrics)
         trainer = PPOTrainer(problem, config, arguments(config, out, runtime.device), report)
-        first, *later = schedule(config.steps, config.evaluations)
-        trainer.add_callback(Evaluations(later, evaluate))
-        evaluate(first)
-        trainer.train()
+        later = set(schedule(config.steps, config.evaluations)) - {0}
+
+        def after(step: int) -> None:
+            if step in later:
+                evaluate(step)
+            if step < config.steps and trainer.at_rollout_boundary():
+                if checkpoints.due() or interrupts.asked():
+                    checkpoints.save(step, lambda folder: _save(trainer, evaluations, out, folder))
+                interrupts.stop_if_asked()
+
+        trainer.add_callback(AfterStep(after))
+        if begun is None:
+            evaluate(0)
+        else:
+            _restore(begun, evaluations, report)
+        trainer.go(begun)
     write_table(out / "samples.parquet", concatenated(evaluations))
     problem.tokenizer.save_pretrained(out / "tokenizer")
     models.save(detach_critic(problem.policy), problem.tokenizer, out / "model")
+
+
+def _save(trainer: PPOTrainer, evaluations: Sequence[Mapping[str, Any]], out: Path, folder: Path) -> None:
+    """Write to `folder` the trainer's state, and what the run has to show so far."""
+    from rlhf_lab.evaluation import concatenated
+    from rlhf_lab.records import write_table
+
+    trainer.save_checkpoint(folder)
+    write_table(folder / "samples.parquet", concatenated(evaluations))
+    shutil.copy(out / "metrics.jsonl", folder)
+
+
+def _restore(folder: Path, evaluations: list[dict[str, Any]], report: _Report) -> None:
+    """Take up what the run had to show when `folder` was saved."""
+    from rlhf_lab.evaluation import read_columns
+
+    evaluations.append(read_columns(folder / "samples.parquet"))
+    report.go_on(folder / "metrics.jsonl")
 
 
 def load_problem(config: PPO, inputs: Mapping[str, Path], runtime: Runtime) -> Problem:
@@ -142,16 +176,23 @@ def _generator(seed: int, stream: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(state >> 1))
 
 
-def _every(log_every: int, steps: int, metrics: Metrics) -> Callable[[int, dict[str, float]], None]:
+class _Report:
     """Records a rollout's numbers unless the last line is less than `log_every` steps old."""
-    last = 0
 
-    def report(step: int, numbers: dict[str, float]) -> None:
-        nonlocal last
-        if step - last >= log_every or step == steps:
-            metrics.log(step, **numbers)
-            last = step
+    def __init__(self, log_every: int, steps: int, metrics: Metrics) -> None:
+        self._log_every, self._steps, self._metrics = log_every, steps, metrics
+        self._last = 0
+
+    def __call__(self, step: int, numbers: dict[str, float]) -> None:
+        """Record or pass over the numbers of the rollout that ended at `step`."""
+        if step - self._last >= self._log_every or step == self._steps:
+            self._metrics.log(step, **numbers)
+            self._last = step
         else:
-            metrics.progress(step)
+            self._metrics.progress(step)
 
-    return report
+    def go_on(self, lines: Path) -> None:
+        """Record again the `lines` of an earlier try, and count from their last rollout."""
+        self._metrics.go_on(lines)
+        recorded = [json.loads(line) for line in lines.read_text().splitlines()]
+        self._last = max((line["step"] for line in recorded if "reward" in line), default=0)

@@ -29,7 +29,9 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 from rlhf_lab import policy_gradient as pg
 from rlhf_lab.batches import Batch, answer_logits, pack, pad_token, positions
 from rlhf_lab.config import PPO
+from rlhf_lab.metrics import require_finite
 from rlhf_lab.sampling import sample
+from rlhf_lab.stages.policy import ppo_checkpoint
 
 MAX_GRAD_NORM = 1.0  # of the policy, and apart from it of the critic
 Report = Callable[[int, dict[str, float]], None]
@@ -117,6 +119,7 @@ class PPOTrainer(GRPOTrainer):
         self.problem, self.config, self.report = problem, config, report
         self.num_generations = group_size(config.rollout, len(problem.prompts))
         self.generator = torch.Generator().manual_seed(config.seed)  # of rollouts, and of nothing else
+        self.begun_at = 0  # the step at which this process took over from another one
         self.numbers: dict[str, list[float]] = {}  # since the last report
         problem.ref.requires_grad_(False)
 
@@ -124,6 +127,41 @@ class PPOTrainer(GRPOTrainer):
     def critic(self) -> PreTrainedModel:
         """The value model."""
         return self.problem.critic
+
+    def go(self, checkpoint: Path | None) -> None:
+        """Train to the end, from the beginning or from where `checkpoint` was saved."""
+        if checkpoint is None:
+            self.train()
+        else:
+            self.begun_at = self._step = ppo_checkpoint.step(checkpoint)
+            self.train(resume_from_checkpoint=str(checkpoint))
+
+    def at_rollout_boundary(self) -> bool:
+        """Whether no rollout is half used, so that a checkpoint taken now is all there is to know."""
+        return self._step % (self.config.minibatches * self.config.passes) == 0
+
+    def save_checkpoint(self, folder: Path) -> None:
+        """Write to `folder` all that `go` needs."""
+        ppo_checkpoint.save(self, self.generator, folder)
+
+    def _get_train_sampler(self, dataset: Any = None) -> Any:
+        """TRL's order of prompts; it shuffles anew for every epoch, and earlier epochs are behind us."""
+        sampler: Any = super()._get_train_sampler(dataset)
+        steps_an_epoch = len(sampler) // self.config.rollout
+        for _ in range(self.begun_at // steps_an_epoch):
+            torch.randperm(sampler.num_samples, generator=sampler.generator)
+        return sampler
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        ppo_checkpoint.load_weights(self, Path(resume_from_checkpoint))
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is not None:
+            ppo_checkpoint.load_optimizer(self, Path(checkpoint))
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        if checkpoint is not None:
+            ppo_checkpoint.load_random(self.generator, Path(checkpoint))
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """Adam with a learning rate for the policy and one for the critic."""
@@ -139,10 +177,7 @@ class PPOTrainer(GRPOTrainer):
     def training_step(self, model: nn.Module, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
         """One minibatch; reports when the last pass over a rollout is done."""
         loss = super().training_step(model, inputs, num_items_in_batch)
-        if (
-            self._step % (self.config.minibatches * self.config.passes) == 0
-            or self._step == self.config.steps
-        ):
+        if self.at_rollout_boundary() or self._step == self.config.steps:
             self.report(self._step, {name: float(np.mean(xs)) for name, xs in self.numbers.items()})
             self.numbers = {}
         return loss
@@ -162,6 +197,7 @@ class PPOTrainer(GRPOTrainer):
         mask = batch.answer_mask
         logps = sampled.logps[:, : mask.shape[1]].to(self.args.device)
         log_ratio = (logps - token_logps(problem.ref, batch)) * mask
+        self._require_finite("KL", log_ratio)
         values = self._values(batch) * mask
         rewards = pg.token_rewards((raw - problem.mean) / problem.sd, log_ratio, mask, config.kl_coef)
         advantages = pg.gae(rewards, values, mask, config.gamma, config.gae_lambda)
@@ -207,8 +243,10 @@ class PPOTrainer(GRPOTrainer):
         """Clip policy and critic apart: a surprised critic must not slow the policy down."""
         critic = list(self.critic.parameters())
         own = {id(p) for p in critic}
-        nn.utils.clip_grad_norm_(critic, MAX_GRAD_NORM)
-        return nn.utils.clip_grad_norm_([p for p in model.parameters() if id(p) not in own], MAX_GRAD_NORM)
+        policy = [p for p in model.parameters() if id(p) not in own]
+        norms = [nn.utils.clip_grad_norm_(parameters, MAX_GRAD_NORM) for parameters in (critic, policy)]
+        self._require_finite("gradient norm", torch.stack(norms))
+        return norms[1]
 
     def _note(self, **numbers: torch.Tensor) -> None:
         for name, value in numbers.items():
@@ -217,7 +255,7 @@ class PPOTrainer(GRPOTrainer):
     def _require_finite(self, name: str, value: torch.Tensor) -> None:
         if not torch.isfinite(value).all():
             found = value[~torch.isfinite(value)].flatten()[0].item() if value.dim() else value.item()
-            raise FloatingPointError(f"{name} is {found} at step {self._step}: the run stops here")
+            require_finite(self.state.global_step, **{name: found})
 
 
 def _unused(**kwargs: Any) -> list[float | None]:
@@ -231,15 +269,14 @@ def detach_critic(policy: PreTrainedModel) -> PreTrainedModel:
     return policy
 
 
-class Evaluations(TrainerCallback):
-    """Calls `evaluate(step)` after each of the given optimiser steps."""
+class AfterStep(TrainerCallback):
+    """Calls `act(step)` after every optimiser step."""
 
-    def __init__(self, steps: Sequence[int], evaluate: Callable[[int], None]) -> None:
-        self._steps, self._evaluate = set(steps), evaluate
+    def __init__(self, act: Callable[[int], None]) -> None:
+        self._act = act
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Evaluate if it is time."""
-        if state.global_step in self._steps:
-            self._evaluate(state.global_step)
+        """Act."""
+        self._act(state.global_step)

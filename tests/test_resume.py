@@ -1,0 +1,112 @@
+"""A PPO run that was stopped goes on from its checkpoint and ends as one that was not."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from test_ppo import RUNTIME, inputs, settings
+
+from rlhf_lab import interrupts, metrics, models
+from rlhf_lab.checkpoints import Checkpoints
+from rlhf_lab.records import read_table
+from rlhf_lab.stages.policy import ppo
+
+__all__ = ["inputs"]  # a fixture
+EVERY_ROLLOUT = replace(RUNTIME, checkpoint_minutes=0.0, log_every=3)
+CONFIG = settings(steps=22, evaluations=4)  # 4 steps a rollout, one rollout an epoch: 30 prompts, 16 answers
+
+
+class Killed(BaseException):
+    """Stands for a process that dies."""
+
+
+def kill_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def listener(message: Mapping[str, Any]) -> None:
+        if message["done"] >= step and "reward" in (message["line"] or {"reward": 0}):
+            raise Killed
+
+    monkeypatch.setattr(metrics, "LISTENERS", [listener])
+
+
+def test_a_run_that_is_told_to_stop_leaves_a_checkpoint_at_the_next_rollout(
+    inputs: Mapping[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def listener(message: Mapping[str, Any]) -> None:
+        if message["done"] == 7 and not interrupts.asked():
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(metrics, "LISTENERS", [listener])
+    out = tmp_path / "out"
+    out.mkdir()
+    with interrupts.listening(), pytest.raises(interrupts.Interrupted):
+        ppo.run(
+            replace(CONFIG, evaluations=22), inputs, out, RUNTIME
+        )  # evaluated, and heard of, at every step
+    assert steps(out / "checkpoint") == [8]
+
+
+def steps(checkpoint: Path) -> list[int]:
+    return [int(path.name.split("-")[1]) for path in checkpoint.glob("*")]
+
+
+def test_a_checkpoint_that_was_changed_is_passed_over(tmp_path: Path) -> None:
+    def write(folder: Path) -> None:
+        (folder / "state").write_text("whole")
+
+    checkpoints = Checkpoints(tmp_path, minutes=0)
+    assert checkpoints.last() is None
+    checkpoints.save(4, write)
+    checkpoints.save(12, write)
+    last = checkpoints.last()
+    assert steps(tmp_path / "checkpoint") == [12] and last is not None
+    (last / "state").write_text("who")
+    assert checkpoints.last() is None
+
+
+def ended(inputs: Mapping[str, Path], out: Path) -> tuple[dict[str, Any], list[Any], dict[str, torch.Tensor]]:
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").open()]
+    samples = read_table(out / "samples.parquet")
+    return samples.to_pydict(), lines, models.load_language_model(out / "model").state_dict()
+
+
+@pytest.fixture
+def whole(inputs: Mapping[str, Path], tmp_path: Path) -> Any:
+    out = tmp_path / "whole"
+    out.mkdir()
+    ppo.run(CONFIG, inputs, out, replace(RUNTIME, log_every=3))
+    assert not (out / "checkpoint").exists(), "a run shorter than checkpoint_minutes saves nothing"
+    return ended(inputs, out)
+
+
+def test_a_killed_run_goes_on_and_ends_like_one_that_was_not(
+    inputs: Mapping[str, Path], whole: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = tmp_path / "none"
+    for number, step in enumerate((2, 8, 13, 21)):  # before the first checkpoint, then in three epochs
+        out = tmp_path / f"try{number}"
+        out.mkdir()
+        if checkpoint.exists():
+            shutil.copytree(checkpoint, out / "checkpoint")
+        kill_at(step, monkeypatch)
+        with pytest.raises(Killed):
+            ppo.run(CONFIG, inputs, out, EVERY_ROLLOUT)
+        checkpoint = out / "checkpoint"
+        assert steps(checkpoint) == ([] if step < 4 else [(step - 1) // 4 * 4])
+    monkeypatch.undo()
+    out = tmp_path / "end"
+    shutil.copytree(checkpoint, out / "checkpoint")
+    ppo.run(CONFIG, inputs, out, EVERY_ROLLOUT)
+    assert (out / "samples.parquet").read_bytes() == (tmp_path / "whole/samples.parquet").read_bytes()
+    samples, lines, weights = ended(inputs, out)
+    assert samples == whole[0] and lines == whole[1]
+    for name, value in weights.items():
+        np.testing.assert_allclose(value, whole[2][name], atol=1e-6, rtol=0)
