@@ -5,11 +5,13 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import platform
 import random
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -165,10 +167,20 @@ def world() -> Mapping[str, Any]:
     code = sorted(package.rglob("*.py"))
     return {
         "python": sys.version.split()[0],
+        "processor": _processor(),
         "packages": {name: _version(name) for name in PACKAGES},
         "git": _git(package),
         "source": digest([[path.relative_to(package).as_posix(), file_digest(path)] for path in code]),
     }
+
+
+def _processor() -> str:
+    """The processor's name: models trained from one seed on two kinds of processor are two draws."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def _version(name: str) -> str | None:
