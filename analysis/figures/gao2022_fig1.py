@@ -63,8 +63,19 @@ def draw(table: pd.DataFrame, fitted: pd.DataFrame) -> Figure:
         if method == BEST_OF_N:
             _n_axis(panel, rows)
     axes[0].set_ylabel("reward (SDs of gold on the initial policy)")
-    _legend(figure, table, colours)
+    lowest, highest = _y_range(table)
+    axes[0].set_ylim(lowest, highest)
+    _legend(figure, table, colours, lowest)
     return figure
+
+
+def _y_range(table: pd.DataFrame) -> tuple[float, float]:
+    """What all arms but the control need: it may fall so far that nothing could be told of the others."""
+    shown = table.loc[table["arm"] != CONTROL].reindex(
+        columns=["gold", "gold_lo", "gold_hi", "proxy", "content"]
+    )
+    lowest, highest = float(np.nanmin(shown)), float(np.nanmax(shown))
+    return lowest - 0.06 * (highest - lowest), highest + 0.12 * (highest - lowest)  # above: the panel's name
 
 
 def _title(method: str) -> str:
@@ -140,11 +151,14 @@ def _colours(table: pd.DataFrame) -> dict[str, ColorType]:
     return colours
 
 
-def _legend(figure: Figure, table: pd.DataFrame, colours: dict[str, ColorType]) -> None:
+def _legend(figure: Figure, table: pd.DataFrame, colours: dict[str, ColorType], lowest: float) -> None:
     from matplotlib.lines import Line2D
 
+    ends = table[(table["arm"] == CONTROL) & (table["curve"] == "mean")].groupby("label")["gold"].min()
+    beyond = {label: f" (on to {end:.1f})" for label, end in ends.items() if end < lowest}
     arms = [
-        Line2D([], [], color=colour, linewidth=2, label=f"RM {label}") for label, colour in colours.items()
+        Line2D([], [], color=colour, linewidth=2, label=f"RM {label}{beyond.get(label, '')}")
+        for label, colour in colours.items()
     ]
     styles = [
         Line2D([], [], color="0.2", linewidth=1.6, label="gold, 95 % band"),
