@@ -25,6 +25,7 @@ from rlhf_lab.store import Node, Store, digest, file_digest
 
 log = logging.getLogger(__name__)
 
+COMMAND = "RLHF_LAB_COMMAND"  # environment: what the user typed, for workers to record
 PACKAGES = ("rlhf-lab", "torch", "trl", "transformers", "tokenizers", "numpy")
 POLL_SECONDS = 0.2
 PATIENCE_SECONDS = 5.0  # before a message says that another worker is waited for
@@ -156,7 +157,7 @@ def provenance(runtime: Runtime) -> dict[str, Any]:
         **world(),
         "device": runtime.device,
         "threads": runtime.threads,
-        "command": os.environ.get("RLHF_LAB_COMMAND", " ".join(sys.argv)),
+        "command": os.environ.get(COMMAND, " ".join(sys.argv)),
     }
 
 

@@ -165,7 +165,7 @@ class Store:
         checkpoint.mkdir(parents=True, exist_ok=True)
         link = scratch / CHECKPOINT
         link.symlink_to(os.path.relpath(checkpoint, scratch), target_is_directory=True)
-        started = time.time()
+        started, resumed = time.time(), any(checkpoint.iterdir())
         try:
             make(scratch)
             link.unlink()
@@ -180,6 +180,7 @@ class Store:
                 "files": listing(scratch),
                 "made": time.time(),
                 "seconds": time.time() - started,
+                "resumed": resumed,  # from a checkpoint: `seconds` are those of the last try
                 "provenance": dict(provenance),
             }
             write_json(scratch / MANIFEST, sealed(redaction.hide(manifest)))

@@ -34,7 +34,7 @@ def test_one_run_leaves_its_record(lab, fakes):
         and status["command"].startswith("rlhf-lab rm=25k")
         and status["packages"]["torch"]
     )
-    assert {"started", "ended", "seconds", "git", "sweep"} <= status.keys()
+    assert {"started", "ended", "seconds", "git", "sweep", "device", "threads", "processor"} <= status.keys()
     assert yaml.safe_load((run.folder / "config.yaml").read_text())["policy"]["kl_coef"] == 0.05
     lines = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
     assert {"task", "sft", "ppo", "score"} <= {line["stage"] for line in lines}

@@ -118,6 +118,9 @@ def test_a_checkpoint_outlives_a_failure_for_the_same_source_and_device_and_is_n
     store.publish(one, lambda out: make(out, fail=False), here)
     assert seen == [[], ["try1"], [], [], ["try1", "try2"]]
     assert list(store.manifest(one)["files"]) == ["whole"] and not list(store.root.glob("checkpoints/*"))
+    assert store.manifest(one)["resumed"]
+    store.publish(node("other"), lambda out: None, here)
+    assert not store.manifest(node("other"))["resumed"]
 
 
 def test_force_forgets_checkpoints(store):

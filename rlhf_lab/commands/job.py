@@ -21,11 +21,10 @@ from omegaconf import DictConfig, OmegaConf
 from rlhf_lab import execution, interrupts, metrics, pipeline, redaction, tracking
 from rlhf_lab.commands.mistakes import missing_values, out_of_range
 from rlhf_lab.commands.obstacles import obstacle
-from rlhf_lab.config import Experiment
+from rlhf_lab.config import Experiment, Runtime
 from rlhf_lab.ranges import OutOfRange
 from rlhf_lab.store import Node, Store, plain, write_json
 
-COMMAND = "RLHF_LAB_COMMAND"  # environment: what the user typed, for workers to record
 REFRESH_SECONDS = 0.5  # between two writes of status.json
 
 
@@ -56,7 +55,7 @@ def _run(cfg: DictConfig) -> str:
     status = Status(store.root / "runs" / leaf.key, leaf)
     if store.made(leaf) and status.known():
         return "made"
-    status.begin(cfg)
+    status.begin(cfg, experiment.runtime)
     with _logged(status.folder / "log.txt"):
         try:
             with _listening(status, experiment):
@@ -93,16 +92,15 @@ class Status:
         """Whether the folder says how the job was made."""
         return (self.folder / "status.json").is_file()
 
-    def begin(self, cfg: DictConfig) -> None:
-        """Start afresh: configuration, versions, command, time."""
+    def begin(self, cfg: DictConfig, runtime: Runtime) -> None:
+        """Start afresh: configuration, versions, device, command, time."""
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "traceback.txt").unlink(missing_ok=True)
         (self.folder / "config.yaml").write_text(redaction.hide(OmegaConf.to_yaml(cfg, resolve=True)))
         self._now |= {
             "state": "running",
             "sweep": sweep_name(HydraConfig.get().runtime.choices),
-            "command": os.environ.get(COMMAND, ""),
-            **execution.world(),
+            **execution.provenance(runtime),
             "pid": os.getpid(),
             "host": socket.gethostname(),
             "started": time.time(),

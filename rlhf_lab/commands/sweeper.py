@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from rlhf_lab import execution, pipeline
 from rlhf_lab.commands import cells, checks, foreign
 from rlhf_lab.commands.compose import PlannedSweeperConf
-from rlhf_lab.commands.job import COMMAND, sweep_name, typed
+from rlhf_lab.commands.job import sweep_name, typed
 from rlhf_lab.commands.mistakes import Incomplete, Mistake, explain, is_mistake, refuse_paths
 from rlhf_lab.commands.planned import Job
 from rlhf_lab.config import Runtime
@@ -116,7 +116,12 @@ def record(jobs: Sequence[Job], store: Store) -> None:
         }
         for job in jobs
     ]
-    made = {"sweep": name, "command": os.environ.get(COMMAND, ""), "time": now.isoformat(), "jobs": rows}
+    made = {
+        "sweep": name,
+        "command": os.environ.get(execution.COMMAND, ""),
+        "time": now.isoformat(),
+        "jobs": rows,
+    }
     write_json(store.root / "sweeps" / name / f"{now:%Y-%m-%dT%H-%M-%S-%f}Z.json", made)
 
 
