@@ -5,7 +5,9 @@ replicates.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -104,14 +106,17 @@ def study(runs: Sequence[Run]) -> Study:
         names = " and ".join(TITLES.get(method, method) for method in sorted(empty)) or "anything"
         raise MissingRuns(f"no run of {names} is made ({len(made)} of {len(runs)} runs are)")
     most_pairs = max(run.config["preferences"]["pairs"] for run in runs)
-    initial: dict[str, Initial] = {}
-    read: list[tuple[Run, Curves]] = []
-    for run in sorted(made, key=lambda run: _method(run) != BEST_OF_N):  # best-of-n scales the others
-        curves = _curves(run, initial.get(_reward(run)))
-        if _method(run) == BEST_OF_N:
-            initial[_reward(run)] = curves.initial
-        read.append((run, curves))
+    read = _read([run for run in made if _method(run) == BEST_OF_N], {})
+    initial = {_reward(run): curves.initial for run, curves in read}  # best-of-n scales the others
+    read += _read([run for run in made if _method(run) != BEST_OF_N], initial)
     return Study(_arms(read, most_pairs))
+
+
+def _read(runs: Sequence[Run], initial: Mapping[str, Initial]) -> list[tuple[Run, Curves]]:
+    """Each run with its curves; threads, as most of the work is numpy's."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        curves = pool.map(lambda run: _curves(run, initial.get(_reward(run))), runs)
+        return list(zip(runs, curves, strict=True))
 
 
 def _arms(read: Sequence[tuple[Run, Curves]], most_pairs: int) -> tuple[Arm, ...]:

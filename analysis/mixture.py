@@ -7,7 +7,7 @@ of the source under one VERSION is said to leave results alone: it is told, and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from rlhf_lab.records import Run
@@ -15,44 +15,41 @@ from rlhf_lab.records import Run
 NAMED = 3  # runs named of each kind
 
 
-Facts = Callable[[dict[str, Any]], dict[str, str]]  # of a manifest: what is compared -> its value
+Values = dict[tuple[str, str, str], dict[str, list[str]]]  # role, stage, what -> value -> keys of the runs
+SOURCE = "source"
 
 
 def mixture(runs: Sequence[Run]) -> str | None:
     """One line that says which stages of the made runs differ in VERSION or packages; None if none does."""
-    return _differences(runs, _results)
-
-
-def sources(runs: Sequence[Run]) -> str | None:
-    """One line that says which stages of the made runs were made by different source code; None if none was."""
-    return _differences(runs, _source)
-
-
-def _differences(runs: Sequence[Run], facts: Facts) -> str | None:
-    values: dict[tuple[str, str, str], dict[str, list[str]]] = {}  # role, stage, what -> value -> runs' keys
-    for run in (run for run in runs if run.status == "made"):
-        computed = {role: made for role, made in run.made_by().items() if role}  # the leaf computes nothing
-        for role, manifest in computed.items():
-            for what, value in facts(manifest).items():
-                stage = str(manifest["stage"]).rpartition(".")[2]
-                values.setdefault((role, stage, what), {}).setdefault(value, []).append(run.key[:8])
     stages: dict[str, list[str]] = {}  # a difference in words -> the stages that have it
-    for (_, stage, what), found in values.items():
-        if len(found) > 1:
+    for (_, stage, what), found in _values(runs).items():
+        if len(found) > 1 and what != SOURCE:
             said = " and ".join(f"{what} {value} ({_some(keys)})" for value, keys in sorted(found.items()))
             stages.setdefault(said, []).append(stage)
     return "; ".join(f"{', '.join(dict.fromkeys(names))} by {said}" for said, names in stages.items()) or None
 
 
-def _results(manifest: dict[str, Any]) -> dict[str, str]:
-    packages = manifest["provenance"].get("packages", {})
-    return {"VERSION": str(manifest["version"])} | {
-        name: version or "(none)" for name, version in packages.items()
-    }
+def sources(runs: Sequence[Run]) -> list[str]:
+    """The stages that not all of the made runs have from the same source code."""
+    values = _values(runs).items()
+    return sorted({stage for (_, stage, what), found in values if what == SOURCE and len(found) > 1})
 
 
-def _source(manifest: dict[str, Any]) -> dict[str, str]:
-    return {"source": manifest["provenance"].get("source", "(unknown)")[:8]}
+def _values(runs: Sequence[Run]) -> Values:
+    values: Values = {}
+    for run in (run for run in runs if run.status == "made"):
+        computed = {role: made for role, made in run.made_by().items() if role}  # the leaf computes nothing
+        for role, manifest in computed.items():
+            for what, value in _facts(manifest).items():
+                stage = str(manifest["stage"]).rpartition(".")[2]
+                values.setdefault((role, stage, what), {}).setdefault(value, []).append(run.key[:8])
+    return values
+
+
+def _facts(manifest: dict[str, Any]) -> dict[str, str]:
+    made = manifest["provenance"]
+    packages = {name: version or "(none)" for name, version in made.get("packages", {}).items()}
+    return {"VERSION": str(manifest["version"]), SOURCE: made.get("source", "(unknown)"), **packages}
 
 
 def _some(keys: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -35,10 +36,15 @@ class Resample:
 
     def questions(self, count: int) -> Floats:
         """(count,): how often each of `count` questions was drawn."""
-        if self.seed is None:
-            return np.ones(count)
-        draw = np.random.default_rng(self.seed).integers(count, size=count)
-        return np.bincount(draw, minlength=count).astype(float)
+        return np.ones(count) if self.seed is None else _times_drawn(self.seed, count)
+
+
+@lru_cache(maxsize=4096)  # all arms of a figure draw the same questions
+def _times_drawn(seed: int, count: int) -> Floats:
+    draw = np.random.default_rng(seed).integers(count, size=count)
+    times = np.bincount(draw, minlength=count).astype(float)
+    times.setflags(write=False)
+    return times
 
 
 def original(replicates: int) -> Resample:

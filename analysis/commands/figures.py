@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -92,8 +93,9 @@ def _draw(name: str, figure: ModuleType, options: argparse.Namespace) -> bool | 
         )
     else:
         _say(name, plate, paths)
-        if told := sources(runs):
-            sys.stderr.write(f"{name}: its runs are of one VERSION, but not of one source: {told}\n")
+        if several := sources(runs):
+            stages = ", ".join(several)
+            sys.stderr.write(f"{name}: {stages}: one VERSION, but not from one state of the source code\n")
     if missing:
         sys.stderr.write(
             f"{name}: drawn without {len(missing)} of {len(runs)} runs: {_missing(missing)}\n"
@@ -161,6 +163,8 @@ def _cell(claim: Claim) -> str:
     style = STYLES[claim.state]
     star = "*" if claim.conditional else ""
     half = (claim.interval.hi - claim.interval.lo) / 2
+    if not math.isfinite(claim.measured):
+        return f"[{style}]{claim.state}[/]\nno number"
     return f"[{style}]{claim.state}[/]\n{claim.measured:.2f}±{half:.2f}{star}"
 
 
