@@ -10,7 +10,7 @@ FILES = sorted(path for package in ("rlhf_lab", "analysis") for path in (TOP / p
 HEAVY = {"torch", "trl", "transformers", "datasets", "accelerate", "wandb"}
 
 FLOOR_0 = (
-    *("ranges", "config", "redaction", "store", "leases", "integrity", "upkeep"),
+    *("config", "redaction", "store", "leases", "integrity", "upkeep"),
     *("sources", "records", "metrics", "checkpoints", "interrupts", "tracking"),
 )
 DOORS = ("rlhf_lab.records", "rlhf_lab.upkeep")  # between the store and analysis

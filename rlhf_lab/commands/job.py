@@ -22,7 +22,7 @@ from rlhf_lab import execution, interrupts, metrics, pipeline, redaction, tracki
 from rlhf_lab.commands.mistakes import missing_values, out_of_range
 from rlhf_lab.commands.obstacles import obstacle
 from rlhf_lab.config import Experiment, Runtime
-from rlhf_lab.ranges import OutOfRange
+from rlhf_lab.config.ranges import OutOfRange
 from rlhf_lab.store import Node, Store, plain, write_json
 
 REFRESH_SECONDS = 0.5  # between two writes of status.json

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 
 from rlhf_lab import config
-from rlhf_lab.ranges import OutOfRange
+from rlhf_lab.config.ranges import OutOfRange
 
 LISTED = 15  # more names than this are not read
 PYTHON = re.compile(r"_target_|^\W*hydra[./](callbacks|job_logging|hydra_logging)")  # what Hydra would import

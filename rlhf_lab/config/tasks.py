@@ -1,0 +1,78 @@
+"""Where prompts, demonstrations and gold come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from rlhf_lab.config import ranges
+from rlhf_lab.config.contents import CONTENT
+from rlhf_lab.config.models import RewardModel
+
+
+@dataclass(slots=True)
+class Task:
+    """A source of prompts, demonstrations and a gold reward."""
+
+    seed: int
+    heldout_share: float  # of the questions; every framing of a held-out question is held out
+    prompt_tokens: int  # a longer prompt loses its oldest tokens
+    answer_tokens: int  # sampling stops here
+
+    STAGE: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        ranges.seed(self)
+        some = 0 < self.heldout_share < 1
+        ranges.check(self, "heldout_share", some, "between 0 and 1", "both sides of the split need questions")
+        ranges.positive(self, "prompt_tokens", "answer_tokens")
+
+
+@dataclass(slots=True)
+class SyntheticAssistant(Task):
+    """The embedded task: questions whose true answer is known, a grammar of answers, a rubric as gold."""
+
+    entities: int  # facts = entities x attributes
+    attributes: int
+    sums: int  # arithmetic questions, distinct up to commutation
+    operations: int  # at most so many + and - in a sum (its difficulty)
+    largest_number: int
+    base_documents: int
+    fact_share: float  # of the base corpus: plain sentences that state a fact or a sum
+    demonstrations: int
+    demonstration_quality: float  # share of good parts in a demonstrated answer
+    demonstration_correct: float  # share of demonstrations whose claim is right
+
+    STAGE: ClassVar[str] = "rlhf_lab.stages.task"
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        Task.__post_init__(self)
+        ranges.positive(self, "entities", "attributes", "sums", "operations", "largest_number")
+        ranges.positive(self, "base_documents", "demonstrations")
+        ranges.share(self, "fact_share", "demonstration_quality", "demonstration_correct")
+
+
+@dataclass(slots=True)
+class PairFile(Task):
+    """Comparisons of two answers in a file: text to learn from, prompts to answer, choices to fit a gold reward to."""
+
+    path: str = field(metadata=CONTENT)  # JSON lines (gzip or not), or a hub data set id
+    revision: str | None  # commit of a hub data set
+    vocabulary: int  # tokens of the byte-level BPE trained on the training dialogues
+
+    STAGE: ClassVar[str] = "rlhf_lab.stages.task"
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        Task.__post_init__(self)
+        enough = self.vocabulary >= 300
+        ranges.check(self, "vocabulary", enough, ">= 300", "256 bytes and the special tokens come first")
+
+
+@dataclass(slots=True)
+class PreferencePairs(PairFile):
+    """Real comparisons; the gold reward is a model trained on them and frozen (2210.10760, section 2)."""
+
+    gold: RewardModel  # trained on the human choices
