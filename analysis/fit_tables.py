@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from analysis import bestofn, fits
 from analysis.arms import BEST_OF_N, DRAWS, MAIN, SEED, Arm, Study
-from analysis.resampling import Resample, conditional, original, percentile_interval
+from analysis.resampling import conditional, original, percentile_interval
 
 Floats = NDArray[np.float64]
 
@@ -134,15 +135,15 @@ def _curve(arm: Arm, axis: str, keep: list[NDArray[np.bool_]]) -> fits.Curve:
         np.sqrt(np.maximum(one.kl, 0)) if bound is None else np.broadcast_to(bound, one.kl.shape)
         for one in arm.drawn.replicates
     ]
-    golds = [one.values["gold"] for one in arm.drawn.replicates]
+    d = [place[:, mask] for place, mask in zip(places, keep, strict=True)]
+    gold = [one.values["gold"][:, mask] for one, mask in zip(arm.drawn.replicates, keep, strict=True)]
 
-    def curve(resample: Resample) -> tuple[Floats, Floats]:
-        row = rows[resample.seed]
-        d = [places[index][row, keep[index]] for index in resample.replicates]
-        gold = [golds[index][row, keep[index]] for index in resample.replicates]
-        return np.concatenate(d), np.concatenate(gold)
+    @cache  # both forms are fitted to the same points
+    def points(row: int) -> tuple[Floats, Floats]:
+        taken = arm.drawn.resamples[row].replicates
+        return np.concatenate([d[i][row] for i in taken]), np.concatenate([gold[i][row] for i in taken])
 
-    return curve
+    return lambda resample: points(rows[resample.seed])
 
 
 def _observed_rows(arm: Arm) -> list[dict[str, Any]]:

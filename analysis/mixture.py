@@ -8,7 +8,7 @@ of the source under one VERSION is said to leave results alone: it is told, and 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from rlhf_lab.records import Run
 
@@ -19,20 +19,27 @@ Values = dict[tuple[str, str, str], dict[str, list[str]]]  # role, stage, what -
 SOURCE = "source"
 
 
-def mixture(runs: Sequence[Run]) -> str | None:
-    """One line that says which stages of the made runs differ in VERSION or packages; None if none does."""
+class Mixture(NamedTuple):
+    """What the made runs of a figure do not have in common."""
+
+    unlike: (
+        str  # in one line: stages that differ in VERSION or packages, and in which runs; empty if none does
+    )
+    sources: list[str]  # stages that not all runs have from the same state of the source code
+
+
+def mixture(runs: Sequence[Run]) -> Mixture:
+    """How the made runs differ from each other."""
     stages: dict[str, list[str]] = {}  # a difference in words -> the stages that have it
+    sources: set[str] = set()
     for (_, stage, what), found in _values(runs).items():
-        if len(found) > 1 and what != SOURCE:
+        if len(found) > 1 and what == SOURCE:
+            sources.add(stage)
+        elif len(found) > 1:
             said = " and ".join(f"{what} {value} ({_some(keys)})" for value, keys in sorted(found.items()))
             stages.setdefault(said, []).append(stage)
-    return "; ".join(f"{', '.join(dict.fromkeys(names))} by {said}" for said, names in stages.items()) or None
-
-
-def sources(runs: Sequence[Run]) -> list[str]:
-    """The stages that not all of the made runs have from the same source code."""
-    values = _values(runs).items()
-    return sorted({stage for (_, stage, what), found in values if what == SOURCE and len(found) > 1})
+    unlike = (f"{', '.join(dict.fromkeys(names))} by {said}" for said, names in stages.items())
+    return Mixture("; ".join(unlike), sorted(sources))
 
 
 def _values(runs: Sequence[Run]) -> Values:

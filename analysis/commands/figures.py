@@ -65,7 +65,7 @@ def _draw(name: str, figure: ModuleType, options: argparse.Namespace) -> bool | 
     """Make and write one figure, say what it shows, and whether its claims are refused; None when --sweep
     leaves it out.
     """
-    from analysis.mixture import mixture, sources
+    from analysis.mixture import mixture
     from analysis.plate import write
     from rlhf_lab import records
 
@@ -84,8 +84,8 @@ def _draw(name: str, figure: ModuleType, options: argparse.Namespace) -> bool | 
         plate = figure.make(runs)
     except records.MissingRuns as error:
         raise records.MissingRuns(f"{error}; {_missing(missing)}; make them: {commands}") from None
-    unlike = mixture(runs)
-    paths = write(plate, name, Path(options.out), claimed=unlike is None)
+    unlike, sources = mixture(runs)
+    paths = write(plate, name, Path(options.out), claimed=not unlike)
     if unlike:
         sys.stderr.write(
             f"{name}: drawn, but nothing is claimed: its runs were made unlike each other: {unlike}; "
@@ -93,15 +93,15 @@ def _draw(name: str, figure: ModuleType, options: argparse.Namespace) -> bool | 
         )
     else:
         _say(name, plate, paths)
-        if several := sources(runs):
-            stages = ", ".join(several)
+        if sources:
+            stages = ", ".join(sources)
             sys.stderr.write(f"{name}: {stages}: one VERSION, but not from one state of the source code\n")
     if missing:
         sys.stderr.write(
             f"{name}: drawn without {len(missing)} of {len(runs)} runs: {_missing(missing)}\n"
             f"make them: {commands}\n"
         )
-    return unlike is not None
+    return bool(unlike)
 
 
 def _missing(runs: Sequence[Run]) -> str:

@@ -202,8 +202,8 @@ def test_runs_made_under_other_packages_are_drawn_and_nothing_is_claimed(
 )
 def test_what_makes_runs_unlike(tmp_path: Path, changes: dict, words: str | None) -> None:
     write_store(tmp_path, replace(SMALL, few_pairs=False), provenances={0: WORLD | changes})
-    found = mixture(records.runs("quickstart", tmp_path))
-    assert words in found if words else found is None
+    found = mixture(records.runs("quickstart", tmp_path)).unlike
+    assert words in found if words else not found
 
 
 def test_a_change_of_source_under_one_version_is_told_and_claims_stand(
@@ -226,10 +226,10 @@ def test_a_stage_is_compared_with_itself_in_other_runs(tmp_path: Path) -> None:
     for number, manifest in enumerate(scored):
         newer = json.loads(manifest.read_text()) | {"version": 2, "provenance": NEWER}
         manifest.write_text(json.dumps(sealed(newer)))
-        assert (mixture(runs) is None) == (number == len(scored) - 1)
+        assert (not mixture(runs).unlike) == (number == len(scored) - 1)
     manifest.write_text(json.dumps(sealed(newer | {"version": 3})))
     assert (
-        mixture(runs)
+        mixture(runs).unlike
         == f"score by VERSION 2 (8 runs: {_first_keys(runs)}, ...) and VERSION 3 (run {runs[-1].key[:8]})"
     )
 
