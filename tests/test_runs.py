@@ -13,7 +13,7 @@ from rlhf_lab import records
 def test_the_list_names_every_run_and_why_some_failed(lab, fakes, monkeypatch, capsys):
     monkeypatch.setenv("FAKE_FAIL", "ppo:1")
     assert lab("-m", "policy=ppo", "policy.kl_coef=0.05", "replicate=r0,r1").code == 1
-    assert lab("policy=bon", "rm=25k").code == 0
+    assert lab("policy=bon", "rm=25k", "labeler=flip", "labeler.rate=0.5").code == 0
     assert main([]) == 0
     out = capsys.readouterr().out
     lines = {
@@ -23,7 +23,7 @@ def test_the_list_names_every_run_and_why_some_failed(lab, fakes, monkeypatch, c
     for run in records.history():
         kind = (run.choices["policy"], run.status)
         assert kind in (made, failed, bon) and all(word in lines[run.key].split() for word in kind)
-    assert len(lines) == 3 and "0.05" in out and "25k" in out
+    assert len(lines) == 3 and "0.05" in out and "25k" in out and out.count("flip 0.5") == 1
     assert "failed: RuntimeError: ppo was told to fail (the rest: " in out and "traceback.txt)" in out
     assert main(["--sweep", "quickstart"]) == 2
     assert "rlhf-lab +sweeps=quickstart" in capsys.readouterr().err

@@ -89,7 +89,7 @@ def _list(found: Sequence[Run]) -> None:
 
     from rlhf_lab.records import DamagedRuns, MissingRuns
 
-    table = Table("run", "state", "sweep", "method", "rm", box=box.SIMPLE_HEAD)
+    table = Table("run", "state", "sweep", "method", "rm", "labels", box=box.SIMPLE_HEAD)
     for title in ("pairs", "KL coef.", "rm seed", "seed", "gold, SFT", "best", "at KL", "minutes"):
         table.add_column(title, justify="right")
     failed = []
@@ -118,6 +118,7 @@ def _row(run: Run, job: Mapping[str, Any], best: Sequence[str]) -> list[str]:
         run.sweep,
         str(of["method"]),
         str(of["rm"]),
+        _labels(run),
         str(of["pairs"]),
         "" if of["kl_coef"] != of["kl_coef"] else f"{of['kl_coef']:g}",
         str(of["rm_seed"]),
@@ -125,6 +126,13 @@ def _row(run: Run, job: Mapping[str, Any], best: Sequence[str]) -> list[str]:
         *best,
         "" if seconds is None else f"{seconds / 60:.1f}",
     ]
+
+
+def _labels(run: Run) -> str:
+    """Who labelled the pairs, with its numbers; nothing for gold itself."""
+    labeler = run.choices["labeler"]
+    numbers = (f"{value:g}" for value in run.config["labeler"].values() if isinstance(value, (int, float)))
+    return "" if labeler == "gold_argmax" else " ".join([labeler, *numbers])
 
 
 def _best(run: Run) -> tuple[str, str, str]:
