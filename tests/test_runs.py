@@ -55,6 +55,15 @@ def test_a_damaged_run_is_listed_with_the_command_that_heals_it(lab, fakes, caps
     assert main(["show", best.key]) == 2 and "has 5 bytes" in capsys.readouterr().err
 
 
+def test_a_reader_that_has_seen_enough_is_no_error(lab, fakes, tmp_path):
+    assert lab("policy=bon").code == 0
+    command = [sys.executable, "-m", "analysis.commands.runs", "--store", str(tmp_path / "store")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout and process.stderr
+        process.stdout.close()
+        assert process.stderr.read() == b""
+
+
 def test_nothing_run_yet_says_how_to_start(tmp_path, capsys):
     assert main(["--store", str(tmp_path)]) == 2
     assert (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,7 +30,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Do what was asked for; 1 when the store is damaged, 2 when there is nothing to do it with."""
     options = _parser().parse_args(argv)
     try:
-        return _answer(options)
+        code = _answer(options)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # whoever reads (head, less) has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1  # as rich does
     except (ValueError, OSError) as error:
         return _fail(str(error))
 
