@@ -38,7 +38,7 @@ def write(plate: Plate, name: str, out: Path, claimed: bool = True) -> list[Path
     png, pdf, csv, fits, claims = paths
     if (layout := plate.figure.get_layout_engine()) is not None:
         layout.execute(plate.figure)
-        plate.figure.set_layout_engine("none")  # laid out once, not at every drawing
+        plate.figure.set_layout_engine(None)  # laid out once, not twice at every drawing
     plate.figure.savefig(png, dpi=DPI)
     plate.figure.savefig(pdf, metadata={"CreationDate": None})  # the same records give the same file
     for table, path in ((plate.table, csv), (plate.fits, fits)):
