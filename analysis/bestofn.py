@@ -63,7 +63,7 @@ def question_curves(
 class Ranking(NamedTuple):
     """The order of N answers to each of Q prompts by one score, and which of them tie."""
 
-    order: Ints  # (Q, N) answers, lowest score first
+    order: Ints  # (Q, N) places among the Q * N answers, each prompt's lowest score first
     start: Ints  # (levels,) where each level begins among the Q * N ranked answers, prompt after prompt
     size: Ints  # (levels,) answers in each
 
@@ -75,7 +75,8 @@ def rank(select: ArrayLike, tolerance: float = 0.0) -> Ranking:
     """
     scores = _scores(select)
     order = np.argsort(scores, axis=1)  # in whatever order within a level, whose answers are averaged
-    ranked = np.take_along_axis(scores, order, axis=1)
+    order += np.arange(0, scores.size, scores.shape[1])[:, None]
+    ranked = scores.take(order)
     opens = np.ones(ranked.shape, dtype=bool)
     np.greater(np.diff(ranked, axis=1), tolerance, out=opens[:, 1:])
     start = np.flatnonzero(opens)
@@ -87,7 +88,7 @@ def tie_averaged(ranking: Ranking, value: Floats) -> Floats:
 
     A tie is broken at random, so each of the tied ranks expects the mean of the tied values.
     """
-    ranked = np.take_along_axis(value, ranking.order, axis=1).ravel()
+    ranked = value.take(ranking.order).ravel()
     if len(ranking.size) < len(ranked):
         ranked = np.repeat(np.add.reduceat(ranked, ranking.start) / ranking.size, ranking.size)
     return ranked.reshape(value.shape)
