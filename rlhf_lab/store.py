@@ -161,12 +161,12 @@ class Store:
         """
         final, checkpoint = self.path(node), self._checkpoint(node, provenance)
         scratch = self.root / "scratch" / f"{node.name}-{node.key}-{uuid.uuid4().hex[:8]}"
-        scratch.mkdir(parents=True)
-        checkpoint.mkdir(parents=True, exist_ok=True)
-        link = scratch / CHECKPOINT
-        link.symlink_to(os.path.relpath(checkpoint, scratch), target_is_directory=True)
-        started, resumed = time.time(), any(checkpoint.iterdir())
-        try:
+        try:  # a signal may come at any line: whatever is begun here is cleaned up
+            scratch.mkdir(parents=True)
+            checkpoint.mkdir(parents=True, exist_ok=True)
+            link = scratch / CHECKPOINT
+            link.symlink_to(os.path.relpath(checkpoint, scratch), target_is_directory=True)
+            started, resumed = time.time(), any(checkpoint.iterdir())
             make(scratch)
             link.unlink()
             manifest = {

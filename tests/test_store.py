@@ -101,6 +101,20 @@ def test_a_stage_that_fails_leaves_nothing(store):
     assert not store.made(node("one")) and not list((store.root / "scratch").iterdir())
 
 
+def test_a_signal_before_a_stage_has_begun_leaves_nothing(store, monkeypatch):
+    """It may come between the making of the folder and the stage's first line."""
+    symlink_to = Path.symlink_to
+
+    def interrupted(link, target, target_is_directory=False):
+        symlink_to(link, target, target_is_directory)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "symlink_to", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        store.publish(node("one"), lambda out: None, {})
+    assert not list((store.root / "scratch").iterdir()) and not list((store.root / "checkpoints").iterdir())
+
+
 def test_a_checkpoint_outlives_a_failure_for_the_same_source_and_device_and_is_no_part_of_the_artifact(store):
     one, here = node("one"), {"source": "a", "packages": {"torch": "2"}, "device": "cpu"}
     seen = []
