@@ -176,7 +176,7 @@ def world() -> Mapping[str, Any]:
 
 
 def _processor() -> str:
-    """The processor's name: models trained from one seed on two kinds of processor are two draws."""
+    """The processor's name: rounding may differ between kinds, and training from scratch amplifies it."""
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):

@@ -148,11 +148,11 @@ def test_no_secret_is_written_down(trouble: str, tmp_path: Path) -> None:
 
 def test_what_is_hidden_and_what_is_not(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("DEPLOY_KEY", 'a"quoted\\secret')
-    monkeypatch.setenv("SSH_KEY", "/home/somebody/.ssh/id")
+    monkeypatch.setenv("SSH_KEY", "/keys/id")
     monkeypatch.setenv("SHORT_TOKEN", "word")
     monkeypatch.setenv("KEYBOARD_LAYOUT", "a-long-value-of-no-interest")
-    text = 'a"quoted\\secret /home/somebody/.ssh/id word a-long-value-of-no-interest'
-    hidden = "[secret] /home/somebody/.ssh/id word a-long-value-of-no-interest"
+    text = 'a"quoted\\secret /keys/id word a-long-value-of-no-interest'
+    hidden = "[secret] /keys/id word a-long-value-of-no-interest"
     assert redaction.hide({"a": [text, 1, None]}) == {"a": [hidden, 1, None]}
     store.write_json(tmp_path / "record.json", {"command": text})
     assert json.loads((tmp_path / "record.json").read_text()) == {"command": hidden}

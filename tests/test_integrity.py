@@ -140,7 +140,7 @@ def test_no_name_leads_out_of_the_store(tmp_path_factory, names):
     path.mkdir(parents=True)
 
 
-@pytest.mark.parametrize("name", ["../../outside", "/tmp/outside", "..", "a\0b"])
+@pytest.mark.parametrize("name", ["../../outside", "/outside", "..", "a\0b"])
 def test_a_stage_or_key_that_leads_out_is_refused(store, name):
     one = node("one")
     object.__setattr__(one, "key", name)
