@@ -25,7 +25,7 @@ from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 
 from benchmarks import small
-from rlhf_lab.config import PPO
+from rlhf_lab.config import PPO, Divergence, Place
 from rlhf_lab.scoring import reward
 from rlhf_lab.stages.policy import ppo_trainer
 
@@ -84,6 +84,8 @@ def ours(policy: PreTrainedModel, rm: PreTrainedModel, steps: int, out: Path, pa
         seed=0, prompts=1, samples=1, steps=steps, rollout=ROLLOUT, minibatches=1, passes=PASSES, lr=LR,
         critic_lr=LR, warmup=0, beta2=0.95, kl_coef=0.0, clip=0.2, value_clip=0.2, gamma=1.0,
         gae_lambda=0.95, evaluations=1,
+        eos_penalty=0.0, reference_ema=0.0, kl_budget=None,
+        divergence=Divergence.reverse_kl, kl_place=Place.reward, kl_target=None, ptx_coef=0.0, ptx_batch=4,
     )  # fmt: skip
     problem = ppo_trainer.Problem(
         policy=policy,

@@ -1,66 +1,109 @@
-"""Divergences between a policy and its reference, per answer: nats, summed over its tokens, EOS included.
+"""How far a policy is from its reference, in nats: the estimators and the formulas, for numpy arrays and torch tensors.
 
-Every estimator looks at the same answers, sampled from the policy. `exact` is the full sum over the
-vocabulary at each position of the sampled prefixes (2504.10637): unbiased like k1, never negative, and of
-smaller variance.
+`log_ratio` is log policy - log reference of what was drawn from the policy: tokens, or whole answers. Averaged over
+them k1 and k3 are unbiased for KL(policy || reference) and k2 is not (0.25 of it too large at half a nat); the three
+are Schulman's, at the token. `chi2` and `forward` are in the same way unbiased, never negative, for
+chi-squared(policy || reference) and KL(reference || policy). All are heavy-tailed where the two are far apart:
+`exact_kl` and `exact_chi2` sum over a whole distribution instead.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-import torch
-from transformers import PreTrainedModel
+from numpy.typing import ArrayLike, NDArray
 
-from rlhf_lab.batches import Ids, answer_logits, packed, pad_token
-
-BATCH = 512  # answers; larger batches leave the processor's cache and take twice as long
+Numbers = TypeVar("Numbers", bound=Any)  # a numpy array or a torch tensor, of any shape
+Floats = NDArray[np.float64]
 
 
-class LogRatios(NamedTuple):
-    """What two models say about each answer, (N,) float32, nats."""
+class Estimate(NamedTuple):
+    """A mean and its standard error over `n` independent units."""
 
-    logp: np.ndarray
-    ref_logp: np.ndarray
-    k1: np.ndarray  # logp - ref_logp
-    exact: np.ndarray  # sum over positions of KL(policy || ref)
-
-
-def exact_kl(logits: torch.Tensor, ref_logits: torch.Tensor) -> torch.Tensor:
-    """KL(softmax(logits) || softmax(ref_logits)) in nats over the last dimension, >= 0."""
-    logp, ref_logp = logits.log_softmax(-1), ref_logits.log_softmax(-1)
-    return _kl(logp, ref_logp)
+    mean: float
+    se: float  # NaN for one unit
+    n: int
 
 
-def _kl(logp: torch.Tensor, ref_logp: torch.Tensor) -> torch.Tensor:
-    return (logp.exp() * (logp - ref_logp)).sum(-1).clamp(min=0)  # rounding alone can make the sum negative
+def _exp(x: Numbers) -> Numbers:
+    return x.exp() if hasattr(x, "exp") else np.exp(x)
 
 
-@torch.inference_mode()
-def log_ratios(
-    policy: PreTrainedModel, ref: PreTrainedModel, prompts: Ids, answers: Ids, batch: int = BATCH
-) -> LogRatios:
-    """Both models' log-probabilities of each answer, with k1 and the exact KL."""
-    sums = np.zeros((3, len(answers)), dtype=np.float32)
-    for part in packed(prompts, answers, batch, pad_token(policy), policy.device):
-        logp = answer_logits(policy, part).log_softmax(-1)
-        ref_logp = answer_logits(ref, part).log_softmax(-1)
-        chosen = part.answers[..., None]
-        per_token = torch.stack(
-            [logp.gather(-1, chosen)[..., 0], ref_logp.gather(-1, chosen)[..., 0], _kl(logp, ref_logp)]
-        )
-        sums[:, part.rows] = (per_token * part.answer_mask).sum(-1).cpu().numpy()
-    return LogRatios(sums[0], sums[1], sums[0] - sums[1], sums[2])
+def _expm1(x: Numbers) -> Numbers:
+    return x.expm1() if hasattr(x, "expm1") else np.expm1(x)
 
 
-def check_k1(k1: np.ndarray) -> None:
-    """Raise ArithmeticError when the mean of k1 is below zero by more than 3 standard errors: no KL is."""
-    if len(k1) < 2:
-        return
-    mean, se = float(k1.mean(dtype=np.float64)), float(k1.std(ddof=1, dtype=np.float64)) / len(k1) ** 0.5
-    if mean < -3 * se:
-        raise ArithmeticError(
-            f"mean k1 is {mean:.4g} nats, below -3 SE (SE {se:.4g}, {len(k1)} answers): the answers were not "
-            "sampled from the policy whose log-probabilities these are"
-        )
+def k1(log_ratio: Numbers) -> Numbers:
+    """The log-ratio itself: unbiased, of either sign."""
+    return log_ratio
+
+
+def k2(log_ratio: Numbers) -> Numbers:
+    """Half its square: biased, never negative; the x-axis of 2310.02743."""
+    return log_ratio**2 / 2
+
+
+def k3(log_ratio: Numbers) -> Numbers:
+    """(1/r - 1) + log r for r = policy / reference: unbiased, never negative; GRPO's penalty."""
+    return _expm1(-log_ratio) + log_ratio
+
+
+def forward(log_ratio: Numbers) -> Numbers:
+    """1 - (1 + log r) / r: unbiased for KL(reference || policy), never negative."""
+    return -_expm1(-log_ratio) - log_ratio * _exp(-log_ratio)
+
+
+def chi2(log_ratio: Numbers) -> Numbers:
+    """R + 1/r - 2: unbiased for chi-squared(policy || reference), never negative (2403.03185)."""
+    return _expm1(log_ratio) + _expm1(-log_ratio)
+
+
+def exact_kl(logps: Numbers, ref_logps: Numbers) -> Numbers:
+    """KL(policy || reference) of distributions over the last dimension, from normalised log-probabilities; >= 0."""
+    total = (_exp(logps) * (logps - ref_logps)).sum(-1)
+    return total.clip(0)  # rounding alone can make the sum negative
+
+
+def exact_chi2(logps: Numbers, ref_logps: Numbers) -> Numbers:
+    """Chi-squared(policy || reference) of distributions over the last dimension; >= 0."""
+    return (_exp(logps) * _expm1(logps - ref_logps)).sum(-1).clip(0)
+
+
+def estimate(per_answer: ArrayLike, cluster: ArrayLike | None = None) -> Estimate:
+    """The mean of numbers (N,) of answers and its standard error; answers of one `cluster` (N,) are one unit.
+
+    Each cluster counts once, as a question does on every axis.
+    """
+    values = np.asarray(per_answer, dtype=np.float64)
+    if cluster is not None:
+        _, member = np.unique(np.asarray(cluster), return_inverse=True)
+        values = np.bincount(member, weights=values) / np.bincount(member)
+    n = len(values)
+    se = float(values.std(ddof=1)) / n**0.5 if n > 1 else float("nan")
+    return Estimate(float(values.mean()), se, n)
+
+
+# --- best-of-n ----------------------------------------------------------------------------------------------
+
+
+def best_of_n_bound(n: ArrayLike) -> Floats:
+    """Log n - (n - 1)/n: an upper bound on the KL of best-of-n, reached only without ties (2401.01879)."""
+    ns = np.asarray(n, dtype=float)
+    return np.log(ns) - (ns - 1) / ns
+
+
+def best_of_n_exact(masses: ArrayLike, n: ArrayLike) -> Floats:
+    """(K,) KL of best-of-n from a discrete policy whose levels of the proxy, lowest first, have `masses` (J,).
+
+    Level j wins with p_j = F_j^n - F_(j-1)^n, and ties within it are broken at random: KL = sum p_j log(p_j / q_j).
+    """
+    q = np.asarray(masses, dtype=float)
+    if (q < 0).any() or not np.isclose(q.sum(), 1):
+        raise ValueError(f"masses must be shares that sum to 1, got {masses}")
+    below = np.concatenate([[0.0], np.cumsum(q / q.sum())])
+    powers = np.minimum(below, 1)[:, None] ** np.atleast_1d(np.asarray(n, dtype=float))
+    won = np.diff(powers, axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        terms = np.where(won > 0, won * np.log(won / q[:, None]), 0.0)
+    return terms.sum(axis=0)

@@ -12,14 +12,16 @@ import pyarrow.compute as pc
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from rlhf_lab import divergence, sampling
+from rlhf_lab import sampling
+from rlhf_lab.log_ratios import LogRatios, check_k1, log_ratios
 from rlhf_lab.records import read_table
 from rlhf_lab.text import answer_text, prompts_ids
 
 Columns = dict[str, Any]
 NUMBERS = {  # columns of numpy arrays; the others are lists
-    "prompt_id", "question_id", "checkpoint", "sample", "tokens", "finished", "logp", "ref_logp", "kl", "k1"
-}  # fmt: skip
+    *("prompt_id", "question_id", "checkpoint", "sample", "tokens", "finished"),
+    *("logp", "ref_logp", "kl", "k1", "k2", "k3", "chi2", "forward_kl"),
+}
 
 
 class Prompts(NamedTuple):
@@ -81,12 +83,11 @@ def answer_rows(
     sampled = sampling.sample(policy, prompts.ids, samples, max_tokens, generator, batch)
     answers = sampled.tokens()
     if policy is ref:  # its own log-probabilities came with the samples
-        logp = sampled.logps.sum(1).numpy()
-        ratios = divergence.LogRatios(logp, logp, np.zeros_like(logp), np.zeros_like(logp))
+        ratios = LogRatios.of_itself(sampled.logps.sum(1).numpy())
     else:
         asked = [ids for ids in prompts.ids for _ in range(samples)]
-        ratios = divergence.log_ratios(policy, ref, asked, answers)
-        divergence.check_k1(ratios.k1)
+        ratios = log_ratios(policy, ref, asked, answers)
+        check_k1(ratios.k1)
     return {
         "prompt_id": np.repeat(prompts.prompt_id, samples),
         "question_id": np.repeat(prompts.question_id, samples),
@@ -101,6 +102,9 @@ def answer_rows(
         "ref_logp": ratios.ref_logp,
         "kl": ratios.exact,
         "k1": ratios.k1,
+        "k2": ratios.k2,
+        "k3": ratios.k3,
+        "chi2": ratios.chi2,
     }
 
 

@@ -13,10 +13,12 @@ from importlib import import_module
 
 from rlhf_lab import sources
 from rlhf_lab.config import (
+    BestOfN,
     Experiment,
     Labeler,
     Model,
     PairFile,
+    Policy,
     PreferencePairs,
     Preferences,
     RewardInit,
@@ -55,7 +57,9 @@ class Scorer:
 
 @dataclass(slots=True)
 class Run:
-    """The leaf: nothing of its own, it ties samples and scores together."""
+    """The leaf ties samples and scores together; a rule of selection says how it chooses among them."""
+
+    rule: Policy | None = None
 
 
 def node(stage: str, config: object, **inputs: Node) -> Node:
@@ -93,12 +97,14 @@ def plan(experiment: Experiment) -> Node:
     )
     proxy = reward_model(e.rm, task, pairs)
 
-    needed = {"proxy": proxy} if e.policy.NEEDS_REWARD_MODEL else {}
-    samples = node(e.policy.STAGE, e.policy, task=task, sft=sft, **needed)
+    rule = e.policy if isinstance(e.policy, BestOfN) else None
+    sampled = e.policy.table() if isinstance(e.policy, BestOfN) else e.policy
+    needed = {name: {"proxy": proxy, "pairs": pairs}[name] for name in e.policy.NEEDS}
+    samples = node(e.policy.STAGE, sampled, task=task, sft=sft, **needed)
 
     def score(scorer: Scorer, **model: Node) -> Node:
         return node("rlhf_lab.stages.score", scorer, task=task, samples=samples, **model)
 
     scores = {"gold": score(Scorer("gold"), **gold), "proxy": score(Scorer("proxy"), proxy=proxy)}
     scores |= {name: score(Scorer(name, sources.module_digest(name))) for name in e.score.extra}
-    return node("rlhf_lab.stages.run", Run(), samples=samples, **scores)
+    return node("rlhf_lab.stages.run", Run(rule), samples=samples, **scores)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SAMPLES, SCORES = "samples.parquet", "scores.parquet"
+REFERENCE = "reference.parquet"  # what a trained policy makes of SFT's answers
 SAMPLED = "samples"  # the leaf's input that holds completions; its other inputs hold their scores
 
 
@@ -68,6 +69,10 @@ class Run:
     config: Mapping[str, Any]  # all of it, as plain values
     status: str  # made, failed, stopped, running or missing
     root: Path  # of the store
+    method: (
+        str  # class of the policy's configuration: PPO, BestOfN, ...; choices["policy"] is the option's name
+    )
+    uses_gold: bool  # whether gold had a say in what was chosen
 
     @property
     def folder(self) -> Path:
@@ -97,6 +102,10 @@ class Run:
             for name in table.column_names:
                 joined = joined.append_column(name, table[name])
         return joined if columns is None else joined.select(list(columns))
+
+    def reference(self) -> pa.Table:
+        """What a trained policy makes of SFT's answers at each checkpoint; KeyError for one that is not trained."""
+        return read_table(self._file(REFERENCE, *self.manifest()["inputs"][SAMPLED]))
 
     def prompts(self) -> pa.Table:
         """The task's prompts, to be joined to rows by `prompt_id`."""
@@ -257,6 +266,8 @@ def _runs(record: Mapping[str, Any], root: Path) -> list[Run]:
             row["config"],
             _status(root, key),
             root,
+            row["method"],
+            row["uses_gold"],
         )
         for key, row in rows.items()
     ]
@@ -302,6 +313,7 @@ def origin(run: Run) -> dict[str, Any]:
     return {
         "run": run.key,
         "method": run.choices["policy"],
+        "uses_gold": run.uses_gold,
         "rm": run.choices["rm"],
         "rm_seed": config["rm"]["seed"],
         "policy_seed": config["policy"]["seed"],
@@ -313,9 +325,14 @@ def origin(run: Run) -> dict[str, Any]:
 
 def _record(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text())
+        record = json.loads(path.read_text())
     except ValueError:
         raise DamagedRuns(f"sweep record {path} is not JSON; remove it, and run its sweep again") from None
+    if not all("method" in row for row in record["jobs"]):
+        raise DamagedRuns(
+            f"sweep record {path} was left by an earlier version; remove it, and run its sweep again"
+        )
+    return record
 
 
 def _status(root: Path, key: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -72,3 +73,17 @@ def bare(
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(_Record(metrics, names))
     return trainer
+
+
+class AfterStep(TrainerCallback):
+    """Calls `act(step)` after every optimiser step; training ends where it returns True."""
+
+    def __init__(self, act: Callable[[int], bool | None]) -> None:
+        self._act = act
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Act."""
+        if self._act(state.global_step):
+            control.should_training_stop = True

@@ -1,64 +1,116 @@
+"""Estimators and formulas of divergence, against values worked by hand and a table computed by Monte Carlo."""
+
 from __future__ import annotations
 
 import math
 
 import numpy as np
 import pytest
-import tiny
 import torch
 
-from rlhf_lab import divergence, sampling
+from rlhf_lab import divergence as dv
 
-PROMPTS = [[1, 3, 6, 4], [1, 3, 7, 8, 9, 4], [1, 4]]
+P, Q = np.array([0.75, 0.25]), np.array([0.5, 0.5])
+REVERSE = 0.75 * math.log(1.5) + 0.25 * math.log(0.5)
+FORWARD = 0.5 * math.log(1 / 1.5) + 0.5 * math.log(2)
+CHI2 = 0.75**2 / 0.5 + 0.25**2 / 0.5 - 1
 
 
 def test_two_tokens_by_hand() -> None:
-    policy, ref = torch.tensor([0.75, 0.25]).log(), torch.tensor([0.5, 0.5]).log()
-    by_hand = 0.75 * math.log(1.5) + 0.25 * math.log(0.5)
-    assert float(divergence.exact_kl(policy + 3, ref - 2)) == pytest.approx(
-        by_hand
-    )  # logits need not be normalised
+    assert dv.exact_kl(np.log(P), np.log(Q)) == pytest.approx(REVERSE)
+    assert dv.exact_chi2(np.log(P), np.log(Q)) == pytest.approx(CHI2)
+    tensors = torch.tensor(P).log(), torch.tensor(Q).log()
+    assert float(dv.exact_kl(*tensors)) == pytest.approx(REVERSE)
+    assert float(dv.exact_chi2(*tensors)) == pytest.approx(CHI2)
 
 
-@pytest.fixture(scope="module")
-def measured() -> divergence.LogRatios:
-    policy, ref = tiny.policy(1, sharpness=3.0), tiny.policy(2, sharpness=3.0)
-    answers = sampling.sample(policy, PROMPTS, 1000, 6, torch.Generator().manual_seed(0)).tokens()
-    asked = [prompt for prompt in PROMPTS for _ in range(1000)]
-    return divergence.log_ratios(policy, ref, asked, answers, batch=256)
+@pytest.mark.parametrize(
+    ("estimator", "expected"),
+    [(dv.k1, REVERSE), (dv.k3, REVERSE), (dv.forward, FORWARD), (dv.chi2, CHI2)],
+    ids=["k1", "k3", "forward", "chi2"],
+)
+def test_the_expectation_over_the_policy_is_the_divergence(estimator, expected) -> None:
+    """The sum over both tokens with the policy's chances: no sampling noise."""
+    log_ratio = np.log(P / Q)
+    assert (P * estimator(log_ratio)).sum() == pytest.approx(expected)
+    assert float((torch.tensor(P) * estimator(torch.tensor(log_ratio))).sum()) == pytest.approx(expected)
 
 
-def test_exact_is_never_negative_and_agrees_with_k1_in_the_mean(measured: divergence.LogRatios) -> None:
-    assert (measured.exact >= 0).all()
-    assert measured.exact.mean() > 0.1
-    se = measured.k1.std() / math.sqrt(len(measured.k1))
-    assert abs(measured.k1.mean() - measured.exact.mean()) < 3 * se
-    assert measured.exact.std() < measured.k1.std()
+def test_all_but_k1_are_never_negative_and_zero_at_equality() -> None:
+    log_ratio = np.linspace(-3, 3, 61)
+    for estimator in (dv.k2, dv.k3, dv.forward, dv.chi2):
+        assert (estimator(log_ratio) >= 0).all() and estimator(np.zeros(1)) == 0
 
 
-def test_answers_are_measured_as_if_alone(measured: divergence.LogRatios) -> None:
-    policy, ref = tiny.policy(1, sharpness=3.0), tiny.policy(2, sharpness=3.0)
-    answers = sampling.sample(policy, PROMPTS, 1000, 6, torch.Generator().manual_seed(0)).tokens()
-    for row in (0, 1500, 2999):
-        alone = divergence.log_ratios(policy, ref, [PROMPTS[row // 1000]], [answers[row]])
-        ids = torch.tensor([PROMPTS[row // 1000] + answers[row]])
-        logps = policy(input_ids=ids).logits[0].log_softmax(-1).detach()
-        start = len(PROMPTS[row // 1000])
-        total = sum(float(logps[start - 1 + i, token]) for i, token in enumerate(answers[row]))
-        assert measured.logp[row] == pytest.approx(total, abs=1e-4)
-        for one, many in zip(alone, measured, strict=True):
-            assert one[0] == pytest.approx(many[row], abs=1e-4)
+# papers.md 1.4: two unit Gaussians that are sqrt(2 KL) apart
+TABLE = {
+    (0.005, dv.k1): (0.0, 20.0),
+    (0.005, dv.k2): (0.002, 1.42),
+    (0.005, dv.k3): (0.0, 1.42),
+    (0.5, dv.k1): (0.0, 2.0),
+    (0.5, dv.k2): (0.249, 1.73),
+    (0.5, dv.k3): (0.0, 1.70),
+}
 
 
-def test_a_policy_does_not_diverge_from_itself() -> None:
-    policy = tiny.policy()
-    ratios = divergence.log_ratios(policy, policy, PROMPTS, [[5, 2], [6, 7, 8], [2]])
-    assert (ratios.exact == 0).all() and (ratios.k1 == 0).all()
+@pytest.mark.parametrize("kl", [0.005, 0.5])
+@pytest.mark.parametrize("estimator", [dv.k1, dv.k2, dv.k3], ids=["k1", "k2", "k3"])
+def test_bias_and_spread_over_the_truth(kl: float, estimator) -> None:
+    bias, spread = TABLE[kl, estimator]
+    apart = math.sqrt(2 * kl)
+    x = np.random.default_rng(0).normal(apart, 1, 4_000_000)  # of the policy; the reference is N(0, 1)
+    log_ratio = apart * x - apart**2 / 2
+    values = estimator(log_ratio)
+    assert (values.mean() - kl) / kl == pytest.approx(
+        bias, abs=0.011 if kl == 0.005 and estimator is dv.k1 else 5e-3
+    )
+    assert values.std() / kl == pytest.approx(spread, rel=0.02)
 
 
-def test_negative_k1_is_an_error_that_says_so() -> None:
-    rng = np.random.default_rng(0)
-    divergence.check_k1(rng.normal(0.0, 1.0, 100))
-    divergence.check_k1(np.zeros(10))
-    with pytest.raises(ArithmeticError, match="below -3 SE"):
-        divergence.check_k1(rng.normal(-1.0, 1.0, 100))
+def test_an_answer_summed_over_tokens_is_not_the_answer_as_one() -> None:
+    """k2 of a sum is not the sum of k2: which of the two an axis shows must be said (papers.md 1.4)."""
+    tokens = np.full(20, 0.5)
+    assert dv.k2(tokens).sum() == pytest.approx(2.5) and dv.k2(tokens.sum()) == pytest.approx(50)
+
+
+def test_an_estimate_counts_each_question_once() -> None:
+    values, question = np.array([1.0, 3.0, 5.0]), np.array([7, 7, 9])
+    found = dv.estimate(values, question)
+    assert found.mean == pytest.approx(3.5) and found.n == 2
+    assert found.se == pytest.approx(np.std([2.0, 5.0], ddof=1) / math.sqrt(2))
+    alone = dv.estimate(values)
+    assert alone.mean == pytest.approx(3.0) and alone.n == 3
+    assert math.isnan(dv.estimate([1.0]).se)
+
+
+# --- best-of-n -------------------------------------------------------------------------------------------------
+
+
+def test_the_bound_is_that_of_the_papers() -> None:
+    """Table 10 of 2009.01325 prints 1.2, 3.2, 3.9, 4.5, 5.2."""
+    assert dv.best_of_n_bound([8, 64, 128, 256, 512]) == pytest.approx([1.2, 3.2, 3.9, 4.5, 5.2], abs=0.06)
+    assert dv.best_of_n_bound([2, 63, 12_500, 60_000]) == pytest.approx(
+        [0.193, 3.159, 8.434, 10.002], abs=1e-3
+    )
+
+
+def test_a_discrete_policy_saturates_where_the_bound_does_not() -> None:
+    exact = dv.best_of_n_exact(np.full(16, 1 / 16), [64, 1024])
+    assert exact == pytest.approx([2.689, 2.773], abs=1e-3) and exact[-1] <= math.log(16)
+    assert dv.best_of_n_bound([64, 1024]) == pytest.approx([3.175, 5.932], abs=1e-3)
+
+
+def test_two_levels_by_hand() -> None:
+    """Of two answers of 0.75 bad and 0.25 good the best is bad with 0.75^2."""
+    bad = 0.75**2
+    by_hand = bad * math.log(bad / 0.75) + (1 - bad) * math.log((1 - bad) / 0.25)
+    assert dv.best_of_n_exact([0.75, 0.25], 2) == pytest.approx([by_hand])
+    assert dv.best_of_n_exact([0.75, 0.25], 1) == pytest.approx([0.0])
+    assert dv.best_of_n_exact([0.0, 1.0], 9) == pytest.approx([0.0])
+    with pytest.raises(ValueError, match="sum to 1"):
+        dv.best_of_n_exact([0.5, 0.6], 2)
+
+
+def test_without_ties_the_bound_is_reached() -> None:
+    fine = dv.best_of_n_exact(np.full(200_000, 1 / 200_000), [2, 16, 64])
+    assert fine == pytest.approx(dv.best_of_n_bound([2, 16, 64]), abs=1e-3)

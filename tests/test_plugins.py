@@ -24,7 +24,7 @@ class Oracle(config.Policy):
     longest: bool
 
     STAGE: ClassVar[str] = "my_method.stage"
-    NEEDS_REWARD_MODEL: ClassVar[bool] = False
+    NEEDS: ClassVar[tuple[str, ...]] = ()
 
 
 def register():

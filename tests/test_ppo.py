@@ -16,7 +16,8 @@ import torch
 from transformers import LlamaForCausalLM
 
 from rlhf_lab import models
-from rlhf_lab.config import PPO, Runtime
+from rlhf_lab.config import PPO, Divergence, Place, Runtime
+from rlhf_lab.heldout import schedule
 from rlhf_lab.metrics import Metrics
 from rlhf_lab.records import read_table, write_table
 from rlhf_lab.stages.policy import ppo
@@ -37,8 +38,10 @@ RUNTIME = Runtime(
 def settings(**changes: Any) -> PPO:
     values: dict[str, Any] = {
         "seed": 0, "prompts": 6, "samples": 4, "steps": 8, "rollout": 16, "minibatches": 2, "passes": 2,
-        "lr": 2e-3, "critic_lr": 1e-2, "warmup": 2, "beta2": 0.95, "kl_coef": 0.0, "clip": 0.2,
-        "value_clip": 1.0, "gamma": 1.0, "gae_lambda": 0.95, "evaluations": 2,
+        "lr": 2e-3, "critic_lr": 1e-2, "warmup": 2, "beta2": 0.95, "clip": 0.2, "value_clip": 1.0, "gamma": 1.0,
+        "gae_lambda": 0.95, "evaluations": 2, "eos_penalty": 0.0, "reference_ema": 0.0, "kl_budget": None,
+        "divergence": Divergence.reverse_kl, "kl_coef": 0.0, "kl_place": Place.reward, "kl_target": None,
+        "ptx_coef": 0.0, "ptx_batch": 4,
     }  # fmt: skip
     return PPO(**(values | changes))
 
@@ -115,8 +118,8 @@ def test_rollouts_take_as_many_prompts_as_there_are() -> None:
 
 
 def test_schedule() -> None:
-    assert ppo.schedule(210, 3) == [0, 70, 140, 210]
-    assert ppo.schedule(2, 5) == [0, 1, 2]
+    assert schedule(210, 3) == [0, 70, 140, 210]
+    assert schedule(2, 5) == [0, 1, 2]
 
 
 @pytest.fixture

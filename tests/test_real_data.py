@@ -16,10 +16,12 @@ from rlhf_lab.config import (
     PPO,
     SFT,
     BestOfN,
+    Divergence,
     Experiment,
     GoldArgmax,
     Model,
     NoTracker,
+    Place,
     Policy,
     PreferencePairs,
     Preferences,
@@ -48,6 +50,8 @@ BON = BestOfN(seed=0, prompts=8, samples=6)
 PROXIMAL = PPO(
     seed=0, prompts=8, samples=2, steps=4, rollout=16, minibatches=1, passes=2, lr=1e-3, critic_lr=1e-3,
     warmup=1, beta2=0.95, kl_coef=0.0, clip=0.2, value_clip=0.2, gamma=1.0, gae_lambda=0.95, evaluations=2,
+    eos_penalty=0.0, reference_ema=0.0, kl_budget=None,
+    divergence=Divergence.reverse_kl, kl_place=Place.reward, kl_target=None, ptx_coef=0.0, ptx_batch=4,
 )  # fmt: skip
 
 

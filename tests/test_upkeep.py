@@ -85,7 +85,7 @@ def test_prune_shows_first_and_keeps_all_that_a_record_needs_also_of_runs_that_f
     assert main(["prune"]) == 0 and everything(root) == before, "nothing goes unasked"
     shown = listed(capsys)
     assert {name.partition("/")[0] for name in shown} == {
-        "bon",
+        "sft_answers",
         "score",
         "run",
         "runs",

@@ -111,6 +111,8 @@ def record(jobs: Sequence[Job], store: Store) -> None:
             "overrides": list(job.overrides),
             "choices": job.choices,
             "config": job.config,
+            "method": type(job.experiment.policy).__name__,
+            "uses_gold": job.experiment.policy.USES_GOLD,
             "key": job.leaf.key,
             "stages": [[node.name, node.key] for node in job.leaf.walk()],  # what pruning keeps
         }

@@ -12,26 +12,68 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rlhf_lab.config.contents import CONTENT, content_fields
+from rlhf_lab.config.direct import DPO, IPO, KTO, Direct, ExpertIteration, SLiC
 from rlhf_lab.config.models import SFT, Model, PretrainedModel, RewardInit, RewardModel, ScratchModel
-from rlhf_lab.config.policies import PPO, BestOfN, Policy
+from rlhf_lab.config.online import (
+    GRPO,
+    PPO,
+    RLOO,
+    Divergence,
+    Grouped,
+    Online,
+    OnlineDPO,
+    PairLoss,
+    Penalised,
+    Place,
+)
+from rlhf_lab.config.policies import Policy
 from rlhf_lab.config.preferences import Boltzmann, Flip, GoldArgmax, Labeler, Preferences
 from rlhf_lab.config.runtime import NoTracker, Runtime, Tracker, Wandb, WandbMode
+from rlhf_lab.config.selection import (
+    BestOfN,
+    BestOfPoisson,
+    Hedged,
+    HedgeTune,
+    MBRBestOfN,
+    Pessimism,
+    SFTAnswers,
+    SoftBestOfN,
+)
 from rlhf_lab.config.tasks import PairFile, PreferencePairs, SyntheticAssistant, Task
 
 __all__ = [
     "CONTENT",
+    "DPO",
     "GROUPS",
+    "GRPO",
+    "IPO",
+    "KTO",
     "PPO",
+    "RLOO",
     "SFT",
     "BestOfN",
+    "BestOfPoisson",
     "Boltzmann",
+    "Direct",
+    "Divergence",
     "Experiment",
+    "ExpertIteration",
     "Flip",
     "GoldArgmax",
+    "Grouped",
+    "HedgeTune",
+    "Hedged",
     "Labeler",
+    "MBRBestOfN",
     "Model",
     "NoTracker",
+    "Online",
+    "OnlineDPO",
     "PairFile",
+    "PairLoss",
+    "Penalised",
+    "Pessimism",
+    "Place",
     "Policy",
     "PreferencePairs",
     "Preferences",
@@ -39,8 +81,11 @@ __all__ = [
     "RewardInit",
     "RewardModel",
     "Runtime",
+    "SFTAnswers",
+    "SLiC",
     "Score",
     "ScratchModel",
+    "SoftBestOfN",
     "SyntheticAssistant",
     "Task",
     "Tracker",
@@ -91,7 +136,12 @@ GROUPS: dict[
     "model": {"scratch": ScratchModel, "pretrained": PretrainedModel},
     "rm": {"reward_model": RewardModel},
     "labeler": {"gold_argmax": GoldArgmax, "boltzmann": Boltzmann, "flip": Flip},
-    "policy": {"bon": BestOfN, "ppo": PPO},
+    "policy": {
+        **{"bon": BestOfN, "soft_bon": SoftBestOfN, "best_of_poisson": BestOfPoisson, "mbr_bon": MBRBestOfN},
+        **{"pessimism": Pessimism, "hedge_tune": HedgeTune},
+        **{"ppo": PPO, "grpo": GRPO, "rloo": RLOO, "online_dpo": OnlineDPO},
+        **{"dpo": DPO, "ipo": IPO, "slic": SLiC, "kto": KTO, "expert_iteration": ExpertIteration},
+    },
     "tracker": {"disabled": NoTracker, "wandb": Wandb},
 }
 

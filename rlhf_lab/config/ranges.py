@@ -30,6 +30,13 @@ def positive(config: Any, *names: str) -> None:
         check(config, name, math.isfinite(getattr(config, name)), "finite", "it enters arithmetic")
 
 
+def not_negative(config: Any, *names: str) -> None:
+    """Refuse fields that are below zero or not finite."""
+    for name in names:
+        ok = 0 <= getattr(config, name) < math.inf
+        check(config, name, ok, ">= 0 and finite", "it weighs a cost")
+
+
 def share(config: Any, *names: str) -> None:
     """Refuse fields that are no share."""
     for name in names:

@@ -66,7 +66,13 @@ def write_store(
         key = f"{number:08x}{abs(hash(sweep.name)) % 16**8:08x}"
         overrides = [f"policy={job.policy}", f"rm={job.rm}", f"rm.seed={job.seed}"]
         choices = {"policy": job.policy, "rm": job.rm, "labeler": "flip" if job.rate else "gold_argmax"}
-        rows.append({"overrides": overrides, "choices": choices, "key": key, "config": config(job, sweep)})
+        method = {"bon": "BestOfN", "ppo": "PPO"}[job.policy]
+        rows.append(
+            {
+                **{"overrides": overrides, "choices": choices, "key": key, "config": config(job, sweep)},
+                **{"method": method, "uses_gold": False},
+            }
+        )
         if number not in unmade:
             provenance = provenances.get(number, WORLD)
             _write_run(root, key, job, sweep, np.random.default_rng([number, 7]), provenance)

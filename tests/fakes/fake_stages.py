@@ -16,7 +16,7 @@ from rlhf_lab.records import read_table, write_table
 
 PROMPTS, ANSWERS = 3, 4
 ROWS = PROMPTS * ANSWERS
-STAGES = ("task", "base", "sft", "preferences", "reward_model", "policy.bon", "policy.ppo", "score")
+STAGES = ("task", "base", "sft", "preferences", "reward_model", "policy.sft_answers", "policy.ppo", "score")
 
 
 def install():
@@ -37,7 +37,7 @@ def run(name, config, inputs, out, runtime):
         for step in range(1, 4):
             metrics.log(step, loss=1 / step)
     (out / "made_by").write_text(str(os.getpid()))
-    if name in ("bon", "ppo"):
+    if name in ("sft_answers", "ppo"):
         samples(name, config, out)
     if name == "task":
         prompts(out)
@@ -52,7 +52,7 @@ def samples(name, config, out):
     columns = {
         "prompt_id": [i // ANSWERS for i in index],
         "question_id": [i // ANSWERS for i in index],
-        "checkpoint": [0 if name == "bon" else i % 2 * 10 for i in index],
+        "checkpoint": [0 if name == "sft_answers" else i % 2 * 10 for i in index],
         "sample": [i % ANSWERS for i in index],
         "text": [f"answer {i} seed {config.seed}" for i in index],
         "kl": [0.1 * i for i in index],

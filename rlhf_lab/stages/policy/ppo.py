@@ -4,82 +4,67 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rlhf_lab.config import PPO, Runtime
 from rlhf_lab.metrics import Metrics
 
 if TYPE_CHECKING:
     import numpy as np
-    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from rlhf_lab.stages.policy.ppo_trainer import PPOTrainer, Problem, Reward
+    from rlhf_lab.stages.policy.ppo_trainer import Problem, Reward
 
 VERSION = 1
 SFT_SAMPLES = 512  # answers that fix the reward's zero and unit; its SD is then known to 3 %
 
 
-def schedule(steps: int, evaluations: int) -> list[int]:
-    """The optimiser steps after which held-out prompts are sampled: 0, and `evaluations` even ones."""
-    return sorted({round(i * steps / evaluations) for i in range(evaluations + 1)})
-
-
 def run(config: PPO, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
-    """Train; leaves `samples.parquet` (every checkpoint), `tokenizer/`, `model/` and `metrics.jsonl`."""
+    """Train; leaves `samples.parquet` (every checkpoint), `reference.parquet`, `tokenizer/`, `model/` and
+    `metrics.jsonl`.
+    """
     from rlhf_lab import interrupts, models
     from rlhf_lab.checkpoints import Checkpoints
-    from rlhf_lab.evaluation import concatenated
-    from rlhf_lab.records import write_table
-    from rlhf_lab.stages.policy.ppo_trainer import AfterStep, PPOTrainer, arguments, detach_critic
+    from rlhf_lab.heldout import Heldout, schedule
+    from rlhf_lab.stages.policy.ppo_trainer import PPOTrainer, arguments, detach_critic
+    from rlhf_lab.training import AfterStep
 
     problem = load_problem(config, inputs, runtime)
     checkpoints = Checkpoints(out, runtime.checkpoint_minutes)
     begun = checkpoints.last()
-    evaluations: list[dict[str, Any]] = []
     with Metrics(out, config.steps) as metrics, interrupts.patiently():
-        evaluate = _evaluation(config, inputs["task"], problem, metrics, evaluations)
+        heldout = Heldout(
+            config, inputs["task"], problem.tokenizer, problem.ref, problem.answer_tokens, metrics
+        )
         report = _Report(runtime.log_every, config.steps, metrics)
         trainer = PPOTrainer(problem, config, arguments(config, out, runtime.device), report)
         later = set(schedule(config.steps, config.evaluations)) - {0}
 
+        def save(folder: Path) -> None:
+            trainer.save_checkpoint(folder)
+            heldout.save(folder)
+            shutil.copy(out / "metrics.jsonl", folder)
+
         def after(step: int) -> None:
             if step in later:
-                evaluate(step)
+                heldout.evaluate(problem.policy, step)
             if step < config.steps and trainer.at_rollout_boundary():
                 if checkpoints.due() or interrupts.asked():
-                    checkpoints.save(step, lambda folder: _save(trainer, evaluations, out, folder))
+                    checkpoints.save(step, save)
                 interrupts.stop_if_asked()
 
         trainer.add_callback(AfterStep(after))
         if begun is None:
-            evaluate(0)
+            heldout.evaluate(problem.policy, 0)
         else:
-            _restore(begun, evaluations, report)
+            heldout.go_on(begun)
+            report.go_on(begun / "metrics.jsonl")
         trainer.go(begun)
-    write_table(out / "samples.parquet", concatenated(evaluations))
+    heldout.save(out)
     problem.tokenizer.save_pretrained(out / "tokenizer")
     models.save(detach_critic(problem.policy), problem.tokenizer, out / "model")
-
-
-def _save(trainer: PPOTrainer, evaluations: Sequence[Mapping[str, Any]], out: Path, folder: Path) -> None:
-    """Write to `folder` the trainer's state, and what the run has to show so far."""
-    from rlhf_lab.evaluation import concatenated
-    from rlhf_lab.records import write_table
-
-    trainer.save_checkpoint(folder)
-    write_table(folder / "samples.parquet", concatenated(evaluations))
-    shutil.copy(out / "metrics.jsonl", folder)
-
-
-def _restore(folder: Path, evaluations: list[dict[str, Any]], report: _Report) -> None:
-    """Take up what the run had to show when `folder` was saved."""
-    from rlhf_lab.evaluation import read_columns
-
-    evaluations.append(read_columns(folder / "samples.parquet"))
-    report.go_on(folder / "metrics.jsonl")
 
 
 def load_problem(config: PPO, inputs: Mapping[str, Path], runtime: Runtime) -> Problem:
@@ -136,44 +121,16 @@ def _scale(
     """Mean and SD of the reward over SFT answers to training prompts."""
     import numpy as np
 
+    from rlhf_lab import heldout
     from rlhf_lab.sampling import sample
 
     rows = np.random.default_rng(seed).integers(len(prompts), size=SFT_SAMPLES).tolist()
-    answers = sample(ref, [prompts[row] for row in rows], 1, tokens, _generator(seed, 0)).tokens()
+    answers = sample(ref, [prompts[row] for row in rows], 1, tokens, heldout.generator(seed, 0)).tokens()
     raw = reward(rows, answers)
     mean, sd = float(raw.mean()), float(raw.std())
     if not (np.isfinite(raw).all() and sd > 0):
         raise FloatingPointError(f"the proxy rewards SFT answers with {mean} +- {sd}: nothing to optimise")
     return mean, sd
-
-
-def _evaluation(
-    config: PPO, task: Path, problem: Problem, metrics: Metrics, into: list[dict[str, Any]]
-) -> Callable[[int], None]:
-    """A function that samples the held-out prompts at a step; it draws from a generator of its own."""
-    from rlhf_lab.evaluation import answer_rows, load_prompts, spread
-
-    prompts = spread(load_prompts(task, problem.tokenizer, "heldout"), config.prompts)
-
-    def evaluate(step: int) -> None:
-        policy = problem.policy if step else problem.ref
-        tokenizer, tokens = problem.tokenizer, problem.answer_tokens
-        generator = _generator(config.seed, 1 + step)
-        rows = answer_rows(policy, problem.ref, tokenizer, prompts, config.samples, step, tokens, generator)
-        into.append(rows)
-        kl, k1 = float(rows["kl"].mean()), float(rows["k1"].mean())
-        metrics.log(step, heldout_kl=kl, heldout_k1=k1, heldout_tokens=float(rows["tokens"].mean()))
-
-    return evaluate
-
-
-def _generator(seed: int, stream: int) -> torch.Generator:
-    """Random numbers that depend on the policy's seed and on their use, not on what was drawn before."""
-    import numpy as np
-    import torch
-
-    state = np.random.SeedSequence([seed, stream]).generate_state(1, np.uint64)[0]
-    return torch.Generator().manual_seed(int(state >> 1))
 
 
 class _Report:

@@ -20,9 +20,7 @@ import numpy as np
 import torch
 from datasets import Dataset
 from torch import nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, TrainerCallback
-from transformers.trainer_callback import TrainerControl, TrainerState
-from transformers.training_args import TrainingArguments
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 
@@ -267,16 +265,3 @@ def detach_critic(policy: PreTrainedModel) -> PreTrainedModel:
     """The policy alone, as it is saved."""
     del policy.critic
     return policy
-
-
-class AfterStep(TrainerCallback):
-    """Calls `act(step)` after every optimiser step."""
-
-    def __init__(self, act: Callable[[int], None]) -> None:
-        self._act = act
-
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Act."""
-        self._act(state.global_step)

@@ -1,18 +1,18 @@
-"""Best-of-n: many SFT answers to every held-out prompt, once; the curve for every n is computed from their scores."""
+"""Many SFT answers to every held-out prompt, once: what best-of-n and every other rule of selection chooses from."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
 
-from rlhf_lab.config import BestOfN, Runtime
+from rlhf_lab.config import Runtime, SFTAnswers
 from rlhf_lab.metrics import Metrics
 
 VERSION = 1
 PORTION = 16  # prompts between two reports of progress
 
 
-def run(config: BestOfN, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
+def run(config: SFTAnswers, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
     """Sample the held-out prompts from SFT; `samples.parquet`, and the tokenizer whose ids it holds."""
     import json
 

@@ -1,0 +1,82 @@
+"""Policies that learn without rollouts scored step by step: from the preference pairs, or from chosen answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from rlhf_lab.config import ranges
+from rlhf_lab.config.policies import Policy
+
+
+@dataclass(slots=True)
+class Direct(Policy):
+    """Direct alignment on the pairs that the reward model would learn from; evaluated on answers of its own."""
+
+    epochs: int  # over the pairs
+    batch: int  # pairs in an optimiser step
+    lr: float
+    warmup: int  # optimiser steps of linear warm-up
+    beta2: float  # of Adam
+    beta: float  # the pull to the reference, see each method
+    evaluations: int  # even in optimiser steps: choose several for each epoch
+
+    NEEDS: ClassVar[tuple[str, ...]] = ("pairs",)
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        Policy.__post_init__(self)
+        ranges.positive(self, "epochs", "batch", "lr", "beta", "evaluations")
+        ranges.check(self, "warmup", self.warmup >= 0, ">= 0", "it is a count")
+        ranges.check(self, "beta2", 0 <= self.beta2 < 1, "in [0, 1)", "Adam divides by 1 - beta2")
+
+
+@dataclass(slots=True)
+class DPO(Direct):
+    """Direct preference optimisation: -log sigmoid(beta x difference of log-ratios) (2305.18290, Eq. 7)."""
+
+    STAGE: ClassVar[str] = "rlhf_lab.stages.policy.dpo"
+    LOSS: ClassVar[str] = "sigmoid"  # TRL's name
+
+
+@dataclass(slots=True)
+class IPO(DPO):
+    """Identity preference optimisation: (difference of log-ratios - 1 / (2 beta))^2 (2310.12036, Eq. 17)."""
+
+    LOSS: ClassVar[str] = "ipo"
+
+
+@dataclass(slots=True)
+class SLiC(DPO):
+    """Sequence likelihood calibration: max(0, 1 - beta x difference of log-ratios) (2305.10425)."""
+
+    LOSS: ClassVar[str] = "hinge"
+
+
+@dataclass(slots=True)
+class KTO(Direct):
+    """Kahneman-Tversky optimisation on the pairs' answers taken one by one (2402.01306, Eq. 8)."""
+
+    STAGE: ClassVar[str] = "rlhf_lab.stages.policy.kto"
+
+
+@dataclass(slots=True)
+class ExpertIteration(Policy):
+    """Rounds of best-of-n on training prompts followed by fine-tuning on what was chosen (2305.14387, App. A)."""
+
+    rounds: int
+    asked: int  # training prompts in a round
+    best_of: int  # answers to each, of which the one with the highest proxy is learned
+    steps: int  # optimiser steps of fine-tuning in a round
+    batch: int
+    lr: float
+    beta2: float  # of Adam
+
+    STAGE: ClassVar[str] = "rlhf_lab.stages.policy.expert_iteration"
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        Policy.__post_init__(self)
+        ranges.positive(self, "rounds", "asked", "steps", "batch", "lr")
+        ranges.check(self, "best_of", self.best_of >= 2, ">= 2", "the best of one answer is any answer")
+        ranges.check(self, "beta2", 0 <= self.beta2 < 1, "in [0, 1)", "Adam divides by 1 - beta2")

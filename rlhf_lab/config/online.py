@@ -1,0 +1,156 @@
+"""Policies that are trained on rollouts of their own, scored by the proxy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import ClassVar
+
+from rlhf_lab.config import ranges
+from rlhf_lab.config.policies import Policy
+
+
+class Divergence(Enum):
+    """What is penalised, of the policy against its reference."""
+
+    reverse_kl = "reverse_kl"  # KL(policy || reference)
+    forward_kl = "forward_kl"  # KL(reference || policy)
+    sqrt_chi2 = "sqrt_chi2"  # square root of chi-squared(policy || reference) (2403.03185)
+
+
+class Place(Enum):
+    """Where the penalty is."""
+
+    reward = "reward"  # subtracted from the reward
+    loss = "loss"  # added to the loss
+
+
+class PairLoss(Enum):
+    """A loss of pairs of answers in log-ratios of policy and reference."""
+
+    sigmoid = "sigmoid"  # DPO (2305.18290)
+    ipo = "ipo"  # 2310.12036
+
+
+@dataclass(slots=True)
+class Online(Policy):
+    """Training on rollouts; evaluations are even in optimiser steps, that is in sqrt(KL) where nothing penalises it."""
+
+    steps: int  # optimiser steps
+    rollout: int  # answers per rollout
+    minibatches: int  # a rollout is cut into so many for each pass
+    passes: int  # over each rollout
+    lr: float
+    warmup: int  # optimiser steps of linear warm-up
+    beta2: float  # of Adam
+    eos_penalty: float  # taken from the reward of an answer without end, SDs of the proxy
+    reference_ema: (
+        float  # the reference takes so large a step to the policy after each rollout; 0: it stays SFT
+    )
+    kl_budget: float | None  # nats from SFT: the run ends after the rollout that reaches them; null: never
+    evaluations: int
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        Policy.__post_init__(self)
+        ranges.positive(self, "steps", "rollout", "minibatches", "passes", "lr", "evaluations")
+        equal = self.rollout % self.minibatches == 0
+        ranges.check(self, "rollout", equal, "a multiple of minibatches", "equal batches")
+        ranges.check(self, "warmup", self.warmup >= 0, ">= 0", "it is a count")
+        ranges.check(self, "beta2", 0 <= self.beta2 < 1, "in [0, 1)", "Adam divides by 1 - beta2")
+        ranges.not_negative(self, "eos_penalty")
+        ranges.share(self, "reference_ema")
+        if self.kl_budget is not None:
+            ranges.positive(self, "kl_budget")
+
+
+@dataclass(slots=True)
+class Penalised(Online):
+    """Policy gradients with a clipped ratio and a penalty on the divergence from the reference."""
+
+    clip: float  # of the probability ratio
+    divergence: Divergence
+    kl_coef: float  # of the divergence, SDs of the proxy per nat (per unit of sqrt_chi2); 0: no penalty
+    kl_place: Place
+    kl_target: (
+        float | None
+    )  # nats from the reference that kl_coef is adapted to (1909.08593, 2.2); null: it is fixed
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        Online.__post_init__(self)
+        ranges.positive(self, "clip")
+        ranges.not_negative(self, "kl_coef")
+        if self.kl_target is not None:
+            ranges.positive(self, "kl_target")
+            ranges.check(
+                self, "kl_coef", self.kl_coef > 0, "> 0 where kl_target is set", "it is adapted by factors"
+            )
+
+
+@dataclass(slots=True)
+class PPO(Penalised):
+    """Proximal policy optimisation with a critic of its own, started from the reward model (2203.02155, C.4)."""
+
+    critic_lr: float
+    value_clip: float  # of the value's change, in SDs of the proxy
+    gamma: float
+    gae_lambda: float
+    ptx_coef: float  # of the loss on documents of the base corpus, mixed in (2203.02155, Eq. 2); 0: none
+    ptx_batch: int  # documents for each optimiser step
+
+    STAGE: ClassVar[str] = "rlhf_lab.stages.policy.ppo"
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        Penalised.__post_init__(self)
+        ranges.positive(self, "critic_lr", "value_clip", "ptx_batch")
+        ranges.share(self, "gamma", "gae_lambda")
+        ranges.not_negative(self, "ptx_coef")
+
+
+@dataclass(slots=True)
+class Grouped(Penalised):
+    """Several answers to each prompt, compared with each other: no critic."""
+
+    group: int  # answers to each prompt of a rollout
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        Penalised.__post_init__(self)
+        ranges.check(
+            self, "group", self.group >= 2, ">= 2", "an answer is compared with others of its prompt"
+        )
+        whole = self.rollout % self.group == 0
+        ranges.check(self, "rollout", whole, "a multiple of group", "groups are whole")
+
+
+@dataclass(slots=True)
+class GRPO(Grouped):
+    """Group-relative policy optimisation: rewards standardised within a prompt, ratios per token (2402.03300)."""
+
+    STAGE: ClassVar[str] = "rlhf_lab.stages.policy.grpo"
+
+
+@dataclass(slots=True)
+class RLOO(Grouped):
+    """REINFORCE leave-one-out: the mean of the other answers is the baseline, ratios per answer (2402.14740)."""
+
+    STAGE: ClassVar[str] = "rlhf_lab.stages.policy.rloo"
+
+
+@dataclass(slots=True)
+class OnlineDPO(Online):
+    """DPO on pairs of the policy's own answers, the one with the higher proxy chosen (2402.04792)."""
+
+    beta: float  # nats of log-ratio that cost one nat of loss: the pull to the reference
+    loss: PairLoss
+
+    STAGE: ClassVar[str] = "rlhf_lab.stages.policy.online_dpo"
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        Online.__post_init__(self)
+        ranges.positive(self, "beta")
+        whole = self.rollout % (2 * self.minibatches) == 0
+        ranges.check(self, "rollout", whole, "a multiple of 2 x minibatches", "answers come in pairs")
