@@ -7,7 +7,7 @@ therefore put in an order that makes it rare.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +24,21 @@ class Batch(NamedTuple):
     ids: torch.Tensor  # (B, P + T)
     mask: torch.Tensor | None  # (B, P + T), 0 left of a prompt; None when all prompts are equally long
     answer_mask: torch.Tensor  # (B, T) bool
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Any], prefix: str) -> Batch:
+        """The batch that was taken apart by `named`, or an equal share of its rows."""
+        answer_mask = tensors[f"{prefix}answer_mask"]
+        ids, mask = tensors[f"{prefix}ids"], tensors[f"{prefix}mask"]
+        return cls(np.arange(len(answer_mask)), ids, mask, answer_mask)
+
+    def named(self, prefix: str) -> dict[str, torch.Tensor | None]:
+        """Its tensors by name, to be split by rows."""
+        return {
+            f"{prefix}ids": self.ids,
+            f"{prefix}mask": self.mask,
+            f"{prefix}answer_mask": self.answer_mask,
+        }
 
     @property
     def answers(self) -> torch.Tensor:

@@ -4,18 +4,41 @@ from __future__ import annotations
 
 import torch
 
+from rlhf_lab.config import PairLoss
+
 
 def masked_mean(x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """The mean of `x` over the tokens."""
     return (x * mask).sum() / mask.sum()
 
 
-def token_rewards(
-    score: torch.Tensor, log_ratio: torch.Tensor, mask: torch.Tensor, kl_coef: float
-) -> torch.Tensor:
-    """-kl_coef (log pi - log pi_ref) at every token, and `score` (B,) at the last (2203.02155, Eq. 2)."""
+def token_rewards(score: torch.Tensor, taken: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """`score` (B,) at the last token, less the penalty `taken` (B, T) at every one (2203.02155, Eq. 2)."""
     last = mask.sum(1, keepdim=True) - 1
-    return (-kl_coef * log_ratio * mask).scatter_add(1, last, score[:, None])
+    return (-taken * mask).scatter_add(1, last, score[:, None])
+
+
+def group_advantages(rewards: torch.Tensor, group: int) -> torch.Tensor:
+    """(B,) rewards standardised among the `group` answers to a prompt, which stand together (2402.03300, 4.1.2)."""
+    table = rewards.view(-1, group)
+    return ((table - table.mean(1, keepdim=True)) / (table.std(1, keepdim=True) + 1e-4)).flatten()
+
+
+def leave_one_out_advantages(rewards: torch.Tensor, group: int) -> torch.Tensor:
+    """(B,) rewards less the mean reward of the other answers to the prompt (2402.14740, Eq. 9)."""
+    table = rewards.view(-1, group)
+    others = (table.sum(1, keepdim=True) - table) / (group - 1)
+    return (table - others).flatten()
+
+
+def pair_loss(difference: torch.Tensor, beta: float, kind: PairLoss) -> torch.Tensor:
+    """The mean loss of pairs from their differences (B,) of log-ratios, chosen less rejected, nats.
+
+    Sigmoid is Eq. 7 of 2305.18290, ipo Eq. 17 of 2310.12036.
+    """
+    if kind is PairLoss.sigmoid:
+        return -torch.nn.functional.logsigmoid(beta * difference).mean()
+    return ((difference - 1 / (2 * beta)) ** 2).mean()
 
 
 def gae(

@@ -9,69 +9,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import tiny
 import torch
+from online import RUNTIME, inputs, settings, toy, trained, trainer
 from transformers import LlamaForCausalLM
 
 from rlhf_lab import models
-from rlhf_lab.config import PPO, Divergence, Place, Runtime
+from rlhf_lab.config import PPO
 from rlhf_lab.heldout import schedule
 from rlhf_lab.metrics import Metrics
-from rlhf_lab.records import read_table, write_table
+from rlhf_lab.records import read_table
 from rlhf_lab.stages.policy import ppo
-from rlhf_lab.stages.policy.ppo_trainer import PPOTrainer, Problem, arguments, detach_critic, group_size
+from rlhf_lab.stages.policy.online.problem import load_critic, load_problem
+from rlhf_lab.stages.policy.online.rollouts import group_size
+from rlhf_lab.stages.policy.online.run import _Report
 
-RUNTIME = Runtime(
-    store="store",
-    plan=False,
-    force=[],
-    device="cpu",
-    threads=1,
-    score_batch=64,
-    log_every=1,
-    checkpoint_minutes=1,
-)
-
-
-def settings(**changes: Any) -> PPO:
-    values: dict[str, Any] = {
-        "seed": 0, "prompts": 6, "samples": 4, "steps": 8, "rollout": 16, "minibatches": 2, "passes": 2,
-        "lr": 2e-3, "critic_lr": 1e-2, "warmup": 2, "beta2": 0.95, "clip": 0.2, "value_clip": 1.0, "gamma": 1.0,
-        "gae_lambda": 0.95, "evaluations": 2, "eos_penalty": 0.0, "reference_ema": 0.0, "kl_budget": None,
-        "divergence": Divergence.reverse_kl, "kl_coef": 0.0, "kl_place": Place.reward, "kl_target": None,
-        "ptx_coef": 0.0, "ptx_batch": 4,
-    }  # fmt: skip
-    return PPO(**(values | changes))
-
-
-def toy(reward: Any = None) -> Problem:
-    """Say "good" as often as possible; the policy starts near uniform, at most 12 tokens."""
-    policy = tiny.policy(hidden=32, sharpness=1.0)
-    prompts = [[1, 3, 6 + i % 10, 4] for i in range(40)] + [[1, 3, 6 + i % 10, 7, 4] for i in range(40)]
-
-    def count(rows: Any, answers: Any) -> np.ndarray:
-        return np.array([answer.count(tiny.GOOD) for answer in answers], dtype=np.float32)
-
-    return Problem(
-        policy=policy,
-        ref=copy.deepcopy(policy),
-        critic=tiny.reward_model(1, 32),
-        tokenizer=tiny.tokenizer(),
-        prompts=prompts,
-        reward=reward or count,
-        mean=0.7,
-        sd=1.0,
-        answer_tokens=12,
-    )
-
-
-def trained(problem: Problem, config: PPO, out: Path) -> list[dict[str, float]]:
-    lines: list[dict[str, float]] = []
-    arguments_ = arguments(config, out, "cpu")
-    PPOTrainer(problem, config, arguments_, lambda step, numbers: lines.append(numbers)).train()
-    return lines
+__all__ = ["inputs"]  # a fixture
 
 
 def test_ppo_learns_what_is_rewarded_and_its_critic_explains_it(tmp_path: Path) -> None:
@@ -97,17 +51,16 @@ def test_a_broken_reward_stops_the_run_and_is_named(tmp_path: Path, broken: floa
 
 def test_the_critic_comes_off_the_policy(tmp_path: Path) -> None:
     problem = toy()
-    before = copy.deepcopy(problem.critic.state_dict())
-    trained(problem, settings(), tmp_path)
-    policy = detach_critic(problem.policy)
+    training = trainer(problem, settings(), tmp_path, [])
+    before = copy.deepcopy(training.critic.state_dict())
+    training.train()
+    after, policy = training.critic.state_dict(), training.detached()
     assert isinstance(policy, LlamaForCausalLM)
     models.save(policy, problem.tokenizer, tmp_path / "model")
     again = models.load_language_model(tmp_path / "model")
     ids = torch.tensor([[1, 3, 6, 4]])
     assert torch.equal(again(input_ids=ids).logits, policy(input_ids=ids).logits)
-    moved = [
-        name for name, value in problem.critic.state_dict().items() if not torch.equal(value, before[name])
-    ]
+    moved = [name for name, value in after.items() if not torch.equal(value, before[name])]
     assert "score.weight" in moved and any(name.startswith("model.layers") for name in moved)
 
 
@@ -120,23 +73,6 @@ def test_rollouts_take_as_many_prompts_as_there_are() -> None:
 def test_schedule() -> None:
     assert schedule(210, 3) == [0, 70, 140, 210]
     assert schedule(2, 5) == [0, 1, 2]
-
-
-@pytest.fixture
-def inputs(tmp_path: Path) -> Mapping[str, Path]:
-    """Folders of a finished task, SFT and proxy."""
-    folders = {name: tmp_path / name for name in ("task", "sft", "proxy")}
-    for folder in folders.values():
-        folder.mkdir()
-    asked = [json.dumps([{"role": "user", "content": f"w{i % 10} w{i // 10}"}]) for i in range(60)]
-    numbers = pa.array(range(60), pa.int32())
-    columns = {"prompt_id": numbers, "question_id": numbers, "family": ["fact"] * 60}
-    columns |= {"split": ["train", "heldout"] * 30, "messages": asked}
-    write_table(folders["task"] / "prompts.parquet", columns)
-    (folders["task"] / "task.json").write_text(json.dumps({"prompt_tokens": 8, "answer_tokens": 6}))
-    models.save(tiny.policy(0, sharpness=2.0), tiny.tokenizer(), folders["sft"] / "model")
-    models.save(tiny.reward_model(1), tiny.tokenizer(), folders["proxy"] / "model")
-    return folders
 
 
 def made(
@@ -192,22 +128,22 @@ def test_the_same_samples_twice_here_and_in_another_process(inputs: Mapping[str,
 
 def test_a_proxy_with_another_tokenizer_reads_the_text(inputs: Mapping[str, Path]) -> None:
     """Its vocabulary is permuted: read by ids it would see other words."""
-    own = ppo.load_problem(settings(), inputs, RUNTIME)
+    own = load_problem(settings(), inputs, RUNTIME)
     order = [0, 1, 2, *reversed(range(3, 16))]
     other = tiny.reward_model(1)
     with torch.no_grad():
         embeddings = other.model.embed_tokens.weight
         embeddings.copy_(embeddings.clone()[order])  # row order[i] of the old table is word i of the new one
     models.save(other, tiny.tokenizer([tiny.WORDS[i] for i in order]), inputs["proxy"] / "model")
-    foreign = ppo.load_problem(settings(), inputs, RUNTIME)
+    foreign = load_problem(settings(), inputs, RUNTIME)
     answers = [[5, 6, tiny.EOS], [7, 8, 9, 10, 5, 5]]
     assert foreign.reward([0, 3], answers) == pytest.approx(own.reward([0, 3], answers), abs=1e-5)
-    assert foreign.critic.config.vocab_size == own.policy.config.vocab_size
+    assert load_critic(inputs, own.tokenizer, "cpu").config.vocab_size == own.policy.config.vocab_size
 
 
 def test_metrics_are_lines_of_finite_numbers(tmp_path: Path) -> None:
     with Metrics(tmp_path) as metrics:
-        report = ppo._Report(4, 10, metrics)
+        report = _Report(4, 10, metrics)
         for step in (2, 4, 6, 8, 10):
             report(step, {"kl": 1.0})
     assert [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").open()] == [4, 8, 10]

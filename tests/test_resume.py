@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_ppo import RUNTIME, inputs, settings
+from online import RUNTIME, inputs, settings
 
 from rlhf_lab import interrupts, metrics, models
 from rlhf_lab.checkpoints import Checkpoints

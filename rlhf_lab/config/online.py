@@ -81,6 +81,14 @@ class Penalised(Online):
         Online.__post_init__(self)
         ranges.positive(self, "clip")
         ranges.not_negative(self, "kl_coef")
+        seen = self.divergence is not Divergence.forward_kl or self.kl_place is Place.loss
+        ranges.check(
+            self,
+            "kl_place",
+            seen,
+            "loss with forward_kl",
+            "a policy's own answers lack what it no longer says",
+        )
         if self.kl_target is not None:
             ranges.positive(self, "kl_target")
             ranges.check(

@@ -1,0 +1,142 @@
+"""Proximal policy optimisation on TRL's GRPOTrainer (TRL has had no PPO since 1.14).
+
+Ours are advantages per token, the two losses and the critic: a model of its own started from the reward model
+(2203.02155, C.4), its score head read at every token. While training it hangs on the policy as a submodule, so
+that checkpoints, `zero_grad` and moves between devices include it; `detached` takes it off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+from trl.trainer.grpo_config import GRPOConfig
+from trl.trainer.grpo_trainer import GRPOTrainer
+
+from rlhf_lab import policy_gradient as pg
+from rlhf_lab.batches import Batch, positions, right_padded
+from rlhf_lab.config import PPO
+from rlhf_lab.stages.policy.online.problem import Problem
+from rlhf_lab.stages.policy.online.rollouts import (
+    MAX_GRAD_NORM,
+    Report,
+    Rollout,
+    Rollouts,
+    arguments,
+    group_size,
+    token_logps,
+)
+
+
+def token_values(critic: Any, batch: Batch) -> torch.Tensor:
+    """What the critic expects of each answer before each of its tokens is read, (B, T), in reward units."""
+    trunk = getattr(critic, critic.base_model_prefix)
+    width = batch.answer_mask.shape[1]
+    hidden = trunk(
+        input_ids=batch.ids, attention_mask=batch.mask, position_ids=positions(batch.mask), use_cache=False
+    ).last_hidden_state
+    return critic.score(hidden[:, -width - 1 : -1])[..., 0]
+
+
+class PPOTrainer(Rollouts, GRPOTrainer):
+    """PPO with its own critic, GAE, and documents of the base corpus mixed in where that is asked for."""
+
+    config: PPO
+
+    def __init__(
+        self,
+        problem: Problem,
+        critic: PreTrainedModel,
+        documents: Sequence[Sequence[int]],
+        config: PPO,
+        out: Path,
+        device: str,
+        report: Report,
+    ) -> None:
+        problem.policy.critic = critic
+        self.critic, self.documents = critic, documents
+        args = GRPOConfig(**arguments(config, out, device))
+        super().__init__(problem, config, args, report, group_size(config.rollout, len(problem.prompts)))
+        self.generators["documents"] = torch.Generator().manual_seed(config.seed)
+
+    def detached(self) -> PreTrainedModel:
+        """The policy alone, as it is saved."""
+        del self.problem.policy.critic
+        return self.problem.policy
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """Adam with a learning rate for the policy and one for the critic."""
+        if self.optimizer is not None:
+            return self.optimizer
+        config = self.config
+        own = {id(p) for p in self.critic.parameters()}
+        policy = [p for p in self.problem.policy.parameters() if id(p) not in own]
+        groups = [{"params": policy}, {"params": list(self.critic.parameters()), "lr": config.critic_lr}]
+        self.optimizer = torch.optim.Adam(groups, lr=config.lr, betas=(0.9, config.beta2), fused=True)
+        return self.optimizer
+
+    def learned_from(self, rollout: Rollout) -> dict[str, Any]:
+        """Advantages per token and what the critic is to learn."""
+        config, mask, batch = self.config, rollout.mask, rollout.batch
+        values = self._values(batch) * mask
+        rewards = pg.token_rewards(rollout.score, rollout.taken, mask)
+        advantages = pg.gae(rewards, values, mask, config.gamma, config.gae_lambda)
+        observed = pg.gae(rewards, torch.zeros_like(values), mask, config.gamma, 1.0)  # return to go
+        self.note(explained_variance=pg.explained_variance(values, observed, mask))
+        return {
+            "logps": rollout.logps,
+            "values": values,
+            "returns": advantages + values,
+            "advantages": pg.whiten(advantages, mask),
+        }
+
+    def _compute_loss(self, model: nn.Module, inputs: dict[str, Any]) -> torch.Tensor:
+        """Policy loss plus value loss; they share no weights, so no coefficient weighs them."""
+        config, batch = self.config, Batch.of(inputs, "")
+        mask = batch.answer_mask
+        logps, old_logps = token_logps(model, batch), inputs["logps"]
+        policy_loss, clipped = pg.clipped_policy_loss(
+            logps, old_logps, inputs["advantages"], mask, config.clip
+        )
+        value_loss = pg.clipped_value_loss(
+            self._values(batch), inputs["values"], inputs["returns"], mask, config.value_clip
+        )
+        self._require_finite("policy loss", policy_loss)
+        self._require_finite("value loss", value_loss)
+        self.note(policy_loss=policy_loss, value_loss=value_loss, clip_fraction=clipped)
+        penalty = self.penalty_in_loss(model, logps, old_logps, inputs)
+        per_answer = mask.sum(1).float().mean()  # the policy loss is a mean over tokens
+        return policy_loss + penalty / per_answer + value_loss + self._pretraining_loss(model)
+
+    def _pretraining_loss(self, model: nn.Module) -> torch.Tensor | float:
+        """The loss of predicting documents of the base corpus, nats a token, weighed (2203.02155, Eq. 2)."""
+        config = self.config
+        if not config.ptx_coef:
+            return 0.0
+        generator = self.generators["documents"]
+        chosen = torch.randint(len(self.documents), (config.ptx_batch,), generator=generator).tolist()
+        ids, mask = right_padded([self.documents[row] for row in chosen], pad=0)
+        ids, mask = ids.to(self.args.device), mask.to(self.args.device)[:, 1:]
+        logits = model(input_ids=ids, use_cache=False).logits[:, :-1].float()
+        logps = logits.gather(-1, ids[:, 1:, None])[..., 0] - logits.logsumexp(-1)
+        loss = -pg.masked_mean(logps, mask)
+        self._require_finite("pretraining loss", loss)
+        self.note(pretraining_loss=loss)
+        return config.ptx_coef * loss
+
+    def _values(self, batch: Batch) -> torch.Tensor:
+        """The critic's values (B, T) in SDs of the reward, the unit of returns."""
+        return (token_values(self.critic, batch) - self.problem.mean) / self.problem.sd
+
+    def _clip_grad_norm(self, model: nn.Module) -> torch.Tensor:
+        """Clip policy and critic apart: a surprised critic must not slow the policy down."""
+        critic = list(self.critic.parameters())
+        own = {id(p) for p in critic}
+        policy = [p for p in model.parameters() if id(p) not in own]
+        norms = [nn.utils.clip_grad_norm_(parameters, MAX_GRAD_NORM) for parameters in (critic, policy)]
+        self._require_finite("gradient norm", torch.stack(norms))
+        return norms[1]

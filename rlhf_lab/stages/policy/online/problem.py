@@ -1,0 +1,104 @@
+"""Who is trained on what: models, training prompts, and the proxy reward with its zero and unit on SFT answers."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from rlhf_lab import evaluation, heldout, models, scoring, text
+from rlhf_lab.config import Online, Runtime
+from rlhf_lab.records import read_table
+from rlhf_lab.sampling import sample
+
+Reward = Callable[[Sequence[int], Sequence[Sequence[int]]], np.ndarray]  # numbers of prompts, answers -> (N,)
+SFT_SAMPLES = 512  # answers that fix the reward's zero and unit; its SD is then known to 3 %
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a trainer is given."""
+
+    policy: PreTrainedModel
+    sft: PreTrainedModel  # frozen, the policy's initial self
+    reference: PreTrainedModel  # what penalties pull to: `sft`, or a copy that follows the policy
+    tokenizer: PreTrainedTokenizerBase
+    prompts: Sequence[Sequence[int]]
+    reward: Reward
+    mean: float  # of the reward on answers of `sft`
+    sd: float
+    answer_tokens: int
+
+
+def load_problem(config: Online, inputs: Mapping[str, Path], runtime: Runtime) -> Problem:
+    """The problem of a stage whose inputs are task, sft and proxy."""
+    folder = inputs["sft"] / "model"
+    tokenizer = text.load_tokenizer(folder)
+    prompts = evaluation.load_prompts(inputs["task"], tokenizer, "train")
+    tokens = json.loads((inputs["task"] / "task.json").read_text())["answer_tokens"]
+    reward = load_reward(inputs["task"], inputs["proxy"] / "model", tokenizer, tokens, runtime)
+    sft = models.load_language_model(folder, runtime.device)
+    mean, sd = _scale(sft, prompts.ids, tokens, reward, config.seed)
+    return Problem(
+        policy=models.load_language_model(folder, runtime.device),
+        sft=sft,
+        reference=copy.deepcopy(sft) if config.reference_ema else sft,
+        tokenizer=tokenizer,
+        prompts=prompts.ids,
+        reward=reward,
+        mean=mean,
+        sd=sd,
+        answer_tokens=tokens,
+    )
+
+
+def load_critic(
+    inputs: Mapping[str, Path], tokenizer: PreTrainedTokenizerBase, device: str
+) -> PreTrainedModel:
+    """A value model started from the reward model, or from SFT where the reward model reads other tokens."""
+    proxy = inputs["proxy"] / "model"
+    same = text.same_tokens(text.load_tokenizer(proxy), tokenizer)
+    return models.load_reward_model(proxy if same else inputs["sft"] / "model", device)
+
+
+def load_documents(task: Path, tokenizer: PreTrainedTokenizerBase, tokens: int) -> list[list[int]]:
+    """The base corpus as token ids, each document with EOS or its first `tokens`."""
+    documents = read_table(task / "base.parquet")["text"].to_pylist()
+    encoded = tokenizer(documents, add_special_tokens=False)["input_ids"]
+    return [[*ids, tokenizer.eos_token_id][:tokens] for ids in encoded]
+
+
+def load_reward(
+    task: Path, proxy: Path, writer: PreTrainedTokenizerBase, answer_tokens: int, runtime: Runtime
+) -> Reward:
+    """The proxy's reward of answers (ids of `writer`) to training prompts (numbers within the split)."""
+    reader = text.load_tokenizer(proxy)
+    prompts = evaluation.load_prompts(task, reader, "train").ids
+    model = models.load_reward_model(proxy, runtime.device)
+    same = text.same_tokens(reader, writer)
+
+    def reward(rows: Sequence[int], answers: Sequence[Sequence[int]]) -> np.ndarray:
+        if not same:
+            texts = [text.answer_text(writer, ids) for ids in answers]
+            answers = text.answers_read_by(reader, writer, texts, answers, answer_tokens)
+        return scoring.reward(model, [prompts[row] for row in rows], answers, runtime.score_batch)
+
+    return reward
+
+
+def _scale(
+    sft: PreTrainedModel, prompts: Sequence[Sequence[int]], tokens: int, reward: Reward, seed: int
+) -> tuple[float, float]:
+    """Mean and SD of the reward over SFT answers to training prompts."""
+    rows = np.random.default_rng(seed).integers(len(prompts), size=SFT_SAMPLES).tolist()
+    answers = sample(sft, [prompts[row] for row in rows], 1, tokens, heldout.generator(seed, 0)).tokens()
+    raw = reward(rows, answers)
+    mean, sd = float(raw.mean()), float(raw.std())
+    if not (np.isfinite(raw).all() and sd > 0):
+        raise FloatingPointError(f"the proxy rewards SFT answers with {mean} +- {sd}: nothing to optimise")
+    return mean, sd

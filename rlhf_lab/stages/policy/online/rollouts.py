@@ -1,0 +1,292 @@
+"""What every trainer on rollouts shares: sampling, the proxy's rewards, penalties, numbers, checkpoints.
+
+`Rollouts` stands before one of TRL's trainers (GRPOTrainer, RLOOTrainer) in a class's bases. From TRL come the
+loop, the drawing of prompts, the buffer that cuts a rollout into minibatches and passes, and the losses of GRPO
+and RLOO; from here the rollout, on token ids, with the fast sampler, in float32, without dropout. The KL that is
+recorded is against SFT whatever the penalty pulls to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from torch import nn
+from transformers import PreTrainedModel, PrinterCallback
+
+from rlhf_lab import penalties
+from rlhf_lab import policy_gradient as pg
+from rlhf_lab.batches import Batch, answer_logits, pack, pad_token
+from rlhf_lab.config import Divergence, Online, Penalised, Place
+from rlhf_lab.metrics import require_finite
+from rlhf_lab.sampling import sample
+from rlhf_lab.stages.policy.online import checkpoint
+from rlhf_lab.stages.policy.online.problem import Problem
+
+if TYPE_CHECKING:
+    from trl.trainer.grpo_trainer import GRPOTrainer as Trained
+else:
+    Trained = object
+
+MAX_GRAD_NORM = 1.0
+Report = Callable[[int, dict[str, float]], None]
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """Answers of the policy as it stood, (B, T) unless said otherwise."""
+
+    batch: Batch
+    logps: torch.Tensor  # of the sampled tokens under the policy that sampled them
+    ref_logps: torch.Tensor  # under the reference of the penalty
+    score: torch.Tensor  # (B,) proxy in its SDs on SFT answers, less the penalty for having no end
+    taken: torch.Tensor  # penalty in the reward, zero where it is in the loss or nowhere
+
+    @property
+    def mask(self) -> torch.Tensor:
+        """1 on tokens."""
+        return self.batch.answer_mask
+
+
+def arguments(config: Online, out: Path, device: str) -> dict[str, Any]:
+    """What TRL's trainers are told for this configuration."""
+    return {
+        "output_dir": str(out / "trainer"),
+        "seed": config.seed,
+        "use_cpu": device == "cpu",
+        "bf16": False,  # slower than float32 at these sizes, and TRL's default even there
+        "activation_checkpointing": False,
+        "disable_dropout": True,  # or the ratio is not 1 before the first step
+        "beta": 0.0,  # TRL would load its own reference again from the path in the policy's config
+        "max_steps": config.steps,
+        "per_device_train_batch_size": config.rollout // config.minibatches,
+        "steps_per_generation": config.minibatches,
+        "num_iterations": config.passes,
+        "num_generations": config.rollout,  # TRL wants it to divide a batch; what counts is set below
+        "max_completion_length": 1,  # TRL's own sampling is not used
+        "learning_rate": config.lr,
+        "lr_scheduler_type": "constant_with_warmup",
+        "warmup_steps": config.warmup,
+        "adam_beta2": config.beta2,
+        "max_grad_norm": MAX_GRAD_NORM,
+        "optim": "adamw_torch_fused",
+        "report_to": "none",
+        "save_strategy": "no",
+        "logging_strategy": "no",
+        "disable_tqdm": True,
+        "dataloader_pin_memory": False,
+    }
+
+
+def group_size(rollout: int, prompts: int) -> int:
+    """The fewest answers per prompt with which `prompts` prompts fill a rollout without repetition."""
+    return next(g for g in range(1, rollout + 1) if rollout % g == 0 and rollout // g <= prompts)
+
+
+def token_logps(model: nn.Module, batch: Batch) -> torch.Tensor:
+    """The log-probability of each answer token, (B, T), nats."""
+    logits = answer_logits(model, batch)
+    return logits.gather(-1, batch.answers[..., None])[..., 0] - logits.logsumexp(-1)
+
+
+class Rollouts(Trained):
+    """A trainer on rollouts; `report(step, numbers)` is called once a rollout."""
+
+    config: Online
+
+    def __init__(self, problem: Problem, config: Online, args: Any, report: Report, group: int) -> None:
+        if config.rollout // group > len(problem.prompts):
+            raise ValueError(
+                f"policy.rollout {config.rollout} in groups of {group} needs {config.rollout // group} prompts, the "
+                f"task has {len(problem.prompts)} for training: choose a smaller rollout"
+            )
+        super().__init__(
+            model=problem.policy,
+            reward_funcs=_unused,
+            args=args,
+            train_dataset=Dataset.from_dict({"prompt": range(len(problem.prompts))}),
+            processing_class=problem.tokenizer,
+        )
+        self.remove_callback(PrinterCallback)
+        self.problem, self.config, self.report = problem, config, report
+        self.num_generations = group
+        self.generators = {"rollouts": torch.Generator().manual_seed(config.seed)}  # and of nothing else
+        self.begun_at = 0  # the step at which this process took over from another one
+        self.numbers: dict[str, list[float]] = {}  # since the last report
+        self.kl_from_sft = self.kl_from_reference = 0.0  # nats, of the last rollout
+        self.kl_coef = config.kl_coef if isinstance(config, Penalised) else 0.0
+        problem.sft.requires_grad_(False)
+        problem.reference.requires_grad_(False)
+
+    # --- the course of a run ------------------------------------------------------------------------------
+
+    def go(self, folder: Path | None) -> None:
+        """Train to the end, from the beginning or from where the checkpoint in `folder` was saved."""
+        if folder is None:
+            self.train()
+        else:
+            self.begun_at = self._step = checkpoint.step(folder)
+            self.train(resume_from_checkpoint=str(folder))
+
+    def detached(self) -> PreTrainedModel:
+        """The policy alone, as it is saved."""
+        return self.problem.policy
+
+    def at_rollout_boundary(self) -> bool:
+        """Whether no rollout is half used, so that a checkpoint taken now is all there is to know."""
+        return self._step % (self.config.minibatches * self.config.passes) == 0
+
+    def spent(self) -> bool:
+        """Whether the budget of KL is used up."""
+        budget = self.config.kl_budget
+        return budget is not None and self.at_rollout_boundary() and self.kl_from_sft >= budget
+
+    def training_step(self, model: nn.Module, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
+        """One minibatch; reports when the last pass over a rollout is done."""
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        if self.at_rollout_boundary():
+            self._adapt()
+        if self.at_rollout_boundary() or self._step == self.config.steps:
+            self.report(self._step, {name: float(np.mean(xs)) for name, xs in self.numbers.items()})
+            self.numbers = {}
+        return loss
+
+    def _get_train_sampler(self, dataset: Any = None) -> Any:
+        """TRL's order of prompts; it shuffles anew for every epoch, and earlier epochs are behind us."""
+        sampler: Any = super()._get_train_sampler(dataset)
+        steps_an_epoch = len(sampler) // self.config.rollout
+        for _ in range(self.begun_at // steps_an_epoch):
+            torch.randperm(sampler.num_samples, generator=sampler.generator)
+        return sampler
+
+    # --- checkpoints --------------------------------------------------------------------------------------
+
+    def save_checkpoint(self, folder: Path) -> None:
+        """Write to `folder` all that `go` needs."""
+        checkpoint.save(self, folder)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        checkpoint.load_weights(self, Path(resume_from_checkpoint))
+
+    def _load_optimizer_and_scheduler(self, checkpoint_: str | None) -> None:
+        if checkpoint_ is not None:
+            checkpoint.load_optimizer(self, Path(checkpoint_))
+
+    def _load_rng_state(self, checkpoint_: str | None) -> None:
+        if checkpoint_ is not None:
+            checkpoint.load_random(self, Path(checkpoint_))
+
+    # --- rollouts -----------------------------------------------------------------------------------------
+
+    def learned_from(self, rollout: Rollout) -> dict[str, Any]:
+        """What the method's own loss is computed from beside the answers and what the reference says of them."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        if self._step > 0:
+            self._follow()
+        rows = [row["prompt"] for row in inputs]
+        rollout = self._roll_out(rows)
+        shared = rollout.batch.named("") | {"ref_logps": rollout.ref_logps} | self._shown(rows)
+        return shared | self.learned_from(rollout)
+
+    def _roll_out(self, rows: Sequence[int]) -> Rollout:
+        """One answer to each of the prompts numbered `rows`, scored and penalised."""
+        problem, device = self.problem, self.args.device
+        prompts = [problem.prompts[row] for row in rows]
+        generator = self.generators["rollouts"]
+        sampled = sample(problem.policy, prompts, 1, problem.answer_tokens, generator, batch=len(rows))
+        answers = sampled.tokens()
+        raw = torch.from_numpy(problem.reward(rows, answers)).to(device)
+        self._require_finite("reward", raw)
+        batch = pack(prompts, answers, np.arange(len(rows)), pad_token(problem.policy), device)
+        mask, finished = batch.answer_mask, sampled.finished.to(device)
+        logps = sampled.logps[:, : mask.shape[1]].to(device)
+        sft_logps = token_logps(problem.sft, batch)
+        other = problem.reference is not problem.sft
+        ref_logps = token_logps(problem.reference, batch) if other else sft_logps
+        kl = ((logps - sft_logps) * mask).sum(1)
+        self._require_finite("KL", kl)
+        self.kl_from_sft = float(kl.mean())
+        score = (raw - problem.mean) / problem.sd - self.config.eos_penalty * (~finished)
+        self.note(reward=raw.mean(), kl=kl.mean(), entropy=-pg.masked_mean(logps, mask))
+        self.kl_from_reference = float(((logps - ref_logps) * mask).sum(1).mean())
+        self.note(tokens=mask.sum(1).float().mean(), finished=finished.float().mean())
+        return Rollout(batch, logps, ref_logps, score, self._taken(logps - ref_logps, mask))
+
+    def _taken(self, log_ratio: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """The penalty in the reward (B, T), SDs of the proxy."""
+        if not self._penalised(Place.reward):
+            return torch.zeros_like(log_ratio)
+        return self.kl_coef * penalties.of_rewards(self.config.divergence, log_ratio, mask)
+
+    def _shown(self, rows: Sequence[int]) -> dict[str, Any]:
+        """An answer of the reference to each prompt, where the penalty is an expectation over these."""
+        if not (self._penalised(Place.loss) and self.config.divergence is Divergence.forward_kl):
+            return {}
+        problem, prompts = self.problem, [self.problem.prompts[row] for row in rows]
+        generator = self.generators["rollouts"]
+        sampled = sample(problem.reference, prompts, 1, problem.answer_tokens, generator, batch=len(rows))
+        batch = pack(
+            prompts, sampled.tokens(), np.arange(len(rows)), pad_token(problem.policy), self.args.device
+        )
+        logps = sampled.logps[:, : batch.answer_mask.shape[1]].to(self.args.device)
+        return batch.named("shown_") | {"shown_logps": logps}
+
+    def penalty_in_loss(
+        self, model: nn.Module, logps: torch.Tensor, old_logps: torch.Tensor, inputs: dict[str, Any]
+    ) -> torch.Tensor | float:
+        """What is added to a loss that is a mean over answers; 0 where the penalty is elsewhere."""
+        config = self.config
+        if not self._penalised(Place.loss):
+            return 0.0
+        if config.divergence is Divergence.forward_kl:
+            shown = Batch.of(inputs, "shown_")
+            penalty = penalties.forward_kl(
+                token_logps(model, shown), inputs["shown_logps"], shown.answer_mask
+            )
+        else:
+            formula = {Divergence.reverse_kl: penalties.reverse_kl, Divergence.sqrt_chi2: penalties.sqrt_chi2}
+            mask = inputs["answer_mask"]
+            penalty = formula[config.divergence](logps, old_logps, inputs["ref_logps"], mask)
+        self._require_finite("penalty", penalty)
+        self.note(penalty=penalty)
+        return self.kl_coef * penalty
+
+    def _penalised(self, place: Place) -> bool:
+        config = self.config
+        return isinstance(config, Penalised) and self.kl_coef > 0 and config.kl_place is place
+
+    def _follow(self) -> None:
+        """Move the reference a step towards the policy."""
+        if self.config.reference_ema:
+            policy = dict(self.problem.policy.named_parameters())
+            for name, mine in self.problem.reference.named_parameters():
+                mine.lerp_(policy[name], self.config.reference_ema)
+
+    def _adapt(self) -> None:
+        """Move the coefficient towards the one that holds the policy at its target of KL from the reference."""
+        if isinstance(self.config, Penalised) and self.config.kl_target is not None:
+            self.note(kl_coef=torch.tensor(self.kl_coef))
+            self.kl_coef = penalties.adapted(self.kl_coef, self.kl_from_reference, self.config.kl_target)
+
+    def note(self, **numbers: torch.Tensor) -> None:
+        """Keep numbers for the next report, which gives their means."""
+        for name, value in numbers.items():
+            self.numbers.setdefault(name, []).append(float(value.detach()))
+
+    def _require_finite(self, name: str, value: torch.Tensor) -> None:
+        if not torch.isfinite(value).all():
+            found = value[~torch.isfinite(value)].flatten()[0].item() if value.dim() else value.item()
+            require_finite(self.state.global_step, **{name: found})
+
+
+def _unused(**kwargs: Any) -> list[float | None]:
+    """Stands where TRL wants a reward function; rollouts bring their own rewards."""
+    raise AssertionError("rollouts are rewarded on token ids, not by TRL")
