@@ -92,7 +92,9 @@ WORDS = {
     "misspelt launcher": Case("rlhf-lab hydra/launcher=jobib", r"did you mean joblib\?"),
     "misspelt flag": Case("rlhf-lab --multirn rm=3k", r"no flag --multirn: did you mean --multirun\?"),
     "misspelt value of a flag": Case("rlhf-lab --cfg jobs", r"--cfg/-c: invalid choice: 'jobs'"),
-    "misspelt stage": Case("rlhf-lab runtime.force=[rewards]", "no stage 'rewards'; there are base, bon"),
+    "misspelt stage": Case(
+        "rlhf-lab runtime.force=[rewards]", "no stage 'rewards'; there are base, preferences"
+    ),
     "the console": Case(
         "rlhf-lab polcy=ppo", r"^rlhf-lab: no key 'polcy': did you mean policy\?$", alone=True
     ),
@@ -134,7 +136,7 @@ VALUES = {
     "all held out": Case("rlhf-lab task.heldout_share=1", "task.heldout_share must be between 0 and 1, got 1.0: both"),
     "negative count": Case("rlhf-lab sft.steps=-3", "sft.steps must be > 0, got -3"),
     "negative seed": Case("rlhf-lab policy.seed=-1", r"policy.seed must be in 0 .. 2\^32 - 1, got -1"),
-    "negative penalty": Case("rlhf-lab policy=ppo policy.kl_coef=-1", "pays for drift"),
+    "negative penalty": Case("rlhf-lab policy=ppo policy.kl_coef=-1", "it weighs a cost"),
     "infinite rate": Case("rlhf-lab sft.lr=inf", "sft.lr must be finite, got inf"),
     "no number": Case("rlhf-lab policy=ppo policy.kl_coef=nan", "policy.kl_coef must be >= 0 and finite, got nan"),
     "unequal batches": Case(
@@ -148,7 +150,7 @@ VALUES = {
     "missing path of a model": Case("rlhf-lab model=pretrained", "model.path needs a value: give model.path="),
     "missing path of a task": Case("rlhf-lab task=preference_pairs", "task.path needs a value"),
     "key of another method": Case(
-        "rlhf-lab policy.kl_coef=0.1", "no key 'policy.kl_coef' here: policy=ppo has one; it has seed, prompts"
+        "rlhf-lab policy.kl_coef=0.1", "no key 'policy.kl_coef' here: policy=grpo|ppo|rloo has one; it has seed"
     ),
     "key of another tracker": Case("rlhf-lab tracker.project=x", "tracker=wandb has one"),
     "best of one": Case("rlhf-lab policy.samples=1", r"must be >= 2, got 1: the curve goes up to n = samples"),

@@ -73,9 +73,21 @@ def test_version_and_inputs_count():
 
 CASES = [
     ("policy=bon", "labeler=gold_argmax"),
-    ("policy=ppo", "labeler=boltzmann"),
-    ("policy=ppo", "labeler=flip", "tracker=wandb"),
-    ("policy=ppo", "rm=pretrained", "rm.model.path={file}", "model=pretrained", "model.path={file}"),
+    ("policy=ppo", "policy.kl_coef=0.1", "labeler=boltzmann"),
+    ("policy=grpo", "policy.kl_coef=0.1"),
+    ("policy=online_dpo",),
+    ("policy=hedge_tune",),
+    ("policy=ipo",),
+    ("policy=expert_iteration",),
+    ("policy=ppo", "policy.kl_coef=0.1", "labeler=flip", "tracker=wandb"),
+    (
+        "policy=ppo",
+        "policy.kl_coef=0.1",
+        "rm=pretrained",
+        "rm.model.path={file}",
+        "model=pretrained",
+        "model.path={file}",
+    ),
     ("policy=bon", "task=preference_pairs", "task.path={file}"),
 ]
 
@@ -114,6 +126,8 @@ def alternatives(field, value, folder):
         return [value + 1, value * 2, value / 2, value + 0.25]
     if isinstance(value, list):
         return [["json:dumps"]]
+    if value is None and "float" in field.type:
+        return [0.5]
     return [str(folder / "other")] if field.metadata.get("content") else ["f" * 40]
 
 

@@ -278,3 +278,62 @@ def test_every_method_is_here() -> None:
     """That is, every trained one of the schema that samples rollouts."""
     known = {kind for kind in GROUPS["policy"].values() if issubclass(kind, Online)}
     assert set(METHODS) == set(OWN) == known
+
+
+# --- beside TRL's own trainers -----------------------------------------------------------------------------------
+
+SEEDS = range(5)
+CURVE = {"steps": 40, "rollout": 64, "minibatches": 1, "group": 8, "lr": 3e-3, "warmup": 0, "beta2": 0.999}
+
+
+def bare_curve(method: Any, seed: int, out: Path) -> np.ndarray:
+    """(rollouts,) mean reward of TRL's trainer as it comes, on the same problem."""
+    from datasets import Dataset
+    from transformers import PrinterCallback
+    from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
+
+    problem, tokenizer, seen = toy(), tiny.tokenizer(), []
+    problem.policy.save_pretrained(out / "policy")
+    tokenizer.save_pretrained(out / "policy")
+
+    def score(prompts: list[str], completion_ids: list[list[int]], **kwargs: Any) -> list[float]:
+        rewards = problem.reward([], completion_ids)
+        seen.append(float(rewards.mean()))
+        return rewards.tolist()
+
+    kind, arguments = {GRPO: (GRPOTrainer, GRPOConfig), RLOO: (RLOOTrainer, RLOOConfig)}[method]
+    training = kind(
+        model=str(out / "policy"),
+        reward_funcs=score,
+        args=arguments(
+            output_dir=str(out), seed=seed, max_steps=CURVE["steps"], learning_rate=CURVE["lr"], num_iterations=2,
+            lr_scheduler_type="constant", per_device_train_batch_size=64, num_generations=8, beta=0.0,
+            steps_per_generation=1, max_completion_length=12, use_cpu=True, bf16=False, disable_dropout=True,
+            activation_checkpointing=False, save_strategy="no", disable_tqdm=True, report_to="none",
+            dataloader_pin_memory=False, logging_strategy="no",
+        ),
+        train_dataset=Dataset.from_dict({"prompt": [tokenizer.decode(ids) for ids in problem.prompts]}),
+        processing_class=tokenizer,
+    )  # fmt: skip
+    training.remove_callback(PrinterCallback)
+    training.train()
+    return np.array(seen)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", [GRPO, RLOO])
+def test_learning_curves_are_those_of_the_bare_trainer(method: Any, tmp_path: Path) -> None:
+    """Over seeds, at a third, two thirds and the end: apart by less than 3 SE, and by less than a token."""
+    ours = np.array(
+        [
+            [line["reward"] for line in trained(toy(), settings(method, **CURVE, seed=s), tmp_path)]
+            for s in SEEDS
+        ]
+    )
+    theirs = np.array([bare_curve(method, seed, tmp_path) for seed in SEEDS])
+    assert ours.shape == theirs.shape == (5, 20)
+    for at in (6, 13, 19):
+        one, other = ours[:, at], theirs[:, at]
+        se = np.sqrt(one.var(ddof=1) / 5 + other.var(ddof=1) / 5)
+        assert abs(one.mean() - other.mean()) < min(3 * se + 0.1, 1.0), (at, one, other)
+    assert ours[:, -1].mean() > ours[:, 0].mean() + 2, "both learn"

@@ -44,8 +44,8 @@ def test_rows_join_samples_with_every_score(lab, fakes):
 def test_load_gives_one_frame_that_says_where_rows_come_from(lab, fakes):
     assert lab("-m", "policy=bon,ppo", "rm=3k,25k").code == 0
     frame = records.load("adhoc", columns=["gold", "kl"])
-    assert list(frame.columns[:8]) == [
-        *("run", "method", "rm", "rm_seed", "policy_seed", "kl_coef", "pairs", "labeler")
+    assert list(frame.columns[:9]) == [
+        *("run", "method", "uses_gold", "rm", "rm_seed", "policy_seed", "kl_coef", "pairs", "labeler")
     ]
     assert len(frame) == 48 and frame["run"].nunique() == 4
     assert set(zip(frame["method"], frame["rm"], strict=True)) == {
@@ -84,11 +84,11 @@ def test_a_damaged_table_is_never_read_and_the_command_heals_it(lab, fakes):
     samples.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
     for one in (run, other):
         with pytest.raises(
-            records.DamagedRuns, match=rf"run {one.key[:8]}: bon/.* samples.parquet; .* rlhf-lab -m"
+            records.DamagedRuns, match=rf"run {one.key[:8]}: sft_answers/.* samples.parquet; .* rlhf-lab -m"
         ):
             one.rows()
     again = lab("-m", "policy=bon", "rm=3k,25k")
-    assert again.code == 0 and "bon/" in again.out and "it is made again" in again.out
+    assert again.code == 0 and "sft_answers/" in again.out and "it is made again" in again.out
     assert run.rows().num_rows == other.rows().num_rows == 12
 
 
@@ -99,7 +99,9 @@ def test_scores_of_other_samples_are_refused_and_made_again(lab, fakes):
     manifest = json.loads((samples / MANIFEST).read_text())
     records.write_table(samples / records.SAMPLES, {"prompt_id": [0], "text": ["another"]})
     write_json(samples / MANIFEST, sealed(manifest | {"files": listing(samples)}))
-    with pytest.raises(records.DamagedRuns, match=r"was made from another bon/.* rlhf-lab policy=bon"):
+    with pytest.raises(
+        records.DamagedRuns, match=r"was made from another sft_answers/.* rlhf-lab policy=bon"
+    ):
         run.rows()
     assert lab("policy=bon").code == 0
     assert run.rows(["text", "gold"]).num_rows == 1, "scored as the samples are now"

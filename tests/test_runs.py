@@ -48,7 +48,7 @@ def test_a_damaged_run_is_listed_with_the_command_that_heals_it(lab, fakes, caps
     assert main([]) == 0
     out = capsys.readouterr().out
     assert (
-        f"run {best.key[:8]}: bon/{samples.name} has 5 bytes" in out
+        f"run {best.key[:8]}: sft_answers/{samples.name} has 5 bytes" in out
         and "again: rlhf-lab -m policy=bon" in out
     )
     assert out.count(trained.key[:8]) == 1

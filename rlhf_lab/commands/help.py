@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
+from rlhf_lab import config
 from rlhf_lab.commands.folders import folder, options
 
+WIDTH = 100
 GROUPS = ("task", "model", "labeler", "rm", "policy", "tracker", "runtime", "experiment")  # in reading order
 
 HEADER = """\
@@ -38,9 +41,26 @@ def help_text(added: Sequence[Path] = ()) -> str:
     folders, sweeps = [folder("conf"), *added], folder("sweeps")
     found = {path.name: options(path.name, folders) for root in folders for path in root.iterdir()}
     order = [*GROUPS, *sorted(set(found) - set(GROUPS))]
-    lines = [f"  {group:<12}{' | '.join(found[group])}" for group in order if found.get(group)]
+    lines = [
+        _line(group, _ordered(found[group]) if group == "policy" else found[group])
+        for group in order
+        if found.get(group)
+    ]
     lines.append(
         f"  {'replicate':<12}r0 .. r9 | r100 .. r119   (preferences.seed, rm.seed, policy.seed at once)"
     )
-    lines.append(f"  {'+sweeps':<12}{' | '.join(sorted(path.stem for path in sweeps.glob('*.yaml')))}")
+    lines.append(_line("+sweeps", sorted(path.stem for path in sweeps.glob("*.yaml"))))
     return HEADER + "\n".join(lines) + "\n" + FOOTER
+
+
+def _line(group: str, names: Sequence[str]) -> str:
+    """The options of a group, on as many lines as they need."""
+    return textwrap.fill(
+        " | ".join(names), WIDTH, initial_indent=f"  {group:<12}", subsequent_indent=" " * 14
+    )
+
+
+def _ordered(names: Sequence[str]) -> list[str]:
+    """Methods in the order of the schema, which puts like by like; those of other packages last."""
+    known = list(config.GROUPS["policy"])
+    return sorted(names, key=lambda name: known.index(name) if name in known else len(known))

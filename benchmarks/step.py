@@ -1,9 +1,9 @@
-"""Seconds per PPO step and its share by part, beside TRL's bare GRPOTrainer with its KL on.
+"""Milliseconds of an optimiser step of PPO, GRPO and RLOO, beside TRL's bare trainers with their KL on.
 
-    python -m benchmarks.ppo_step [--hidden 32] [--steps 24]
+    python -m benchmarks.step [--hidden 32] [--steps 24]
 
-Same model, batch, passes, lengths and reward model for both;
-the learning rate is too small to change the lengths.
+Same model, batch, passes, groups, lengths and reward model for all; ours include all that is recorded. The learning
+rate is too small to change the lengths.
 """
 
 from __future__ import annotations
@@ -23,19 +23,42 @@ from datasets import Dataset
 from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallback
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
+from trl.trainer.rloo_config import RLOOConfig
+from trl.trainer.rloo_trainer import RLOOTrainer
 
 from benchmarks import small
-from rlhf_lab.config import PPO, Divergence, Place
+from rlhf_lab.config import GRPO, PPO, RLOO, Divergence, Online, Place
 from rlhf_lab.scoring import reward
-from rlhf_lab.stages.policy import ppo_trainer
+from rlhf_lab.stages.policy.online import rollouts
+from rlhf_lab.stages.policy.online.grouped import GRPOOnRollouts, RLOOOnRollouts
+from rlhf_lab.stages.policy.online.ppo import PPOTrainer
+from rlhf_lab.stages.policy.online.problem import Problem
 
 ROUNDS = 5
-ROLLOUT, PASSES = 128, 2
-LR = 1e-7
+ROLLOUT, PASSES, GROUP = 128, 2, 8
+LR, KL_COEF = 1e-7, 0.05
+COMMON: dict[str, Any] = {
+    "seed": 0, "prompts": 1, "samples": 1, "rollout": ROLLOUT, "minibatches": 1, "passes": PASSES, "lr": LR,
+    "warmup": 0, "beta2": 0.95, "eos_penalty": 0.0, "reference_ema": 0.0, "kl_budget": None, "evaluations": 1,
+    "clip": 0.2, "divergence": Divergence.reverse_kl, "kl_coef": KL_COEF, "kl_target": None,
+}  # fmt: skip
+METHODS: dict[str, tuple[type[Online], dict[str, Any]]] = {
+    "PPO": (
+        PPO,
+        {"kl_place": Place.reward, "critic_lr": LR, "value_clip": 0.2, "gamma": 1.0, "gae_lambda": 0.95}
+        | {"ptx_coef": 0.0, "ptx_batch": 1},
+    ),
+    "GRPO": (GRPO, {"kl_place": Place.loss, "group": GROUP}),
+    "RLOO": (RLOO, {"kl_place": Place.reward, "group": GROUP}),
+}
+BARE: dict[str, tuple[Any, Any]] = {
+    "GRPO": (GRPOTrainer, GRPOConfig),
+    "RLOO": (RLOOTrainer, RLOOConfig),
+}
 
 
 class Parts:
-    """Time spent in functions, by name."""
+    """Processor time spent in functions, by name."""
 
     def __init__(self) -> None:
         self.spent: defaultdict[str, float] = defaultdict(float)
@@ -73,24 +96,21 @@ class Clock(TrainerCallback):
         return {part: 1000 * seconds / (len(counted) - 1) for part, seconds in spent.items()}
 
 
-def ours(policy: PreTrainedModel, rm: PreTrainedModel, steps: int, out: Path, parts: Parts) -> Trainer:
-    """Our PPO trainer, its parts timed."""
-    prompts = small.prompts(512)
+def ours(
+    name: str, policy: PreTrainedModel, rm: PreTrainedModel, steps: int, out: Path, parts: Parts
+) -> Trainer:
+    """Our trainer of this method, its parts timed."""
+    prompts, sft = small.prompts(512), copy.deepcopy(policy)
 
     def score(rows: Sequence[int], answers: Sequence[Sequence[int]]) -> Any:
         return reward(rm, [prompts[row] for row in rows], answers, 512)
 
-    config = PPO(
-        seed=0, prompts=1, samples=1, steps=steps, rollout=ROLLOUT, minibatches=1, passes=PASSES, lr=LR,
-        critic_lr=LR, warmup=0, beta2=0.95, kl_coef=0.0, clip=0.2, value_clip=0.2, gamma=1.0,
-        gae_lambda=0.95, evaluations=1,
-        eos_penalty=0.0, reference_ema=0.0, kl_budget=None,
-        divergence=Divergence.reverse_kl, kl_place=Place.reward, kl_target=None, ptx_coef=0.0, ptx_batch=4,
-    )  # fmt: skip
-    problem = ppo_trainer.Problem(
+    kind, own = METHODS[name]
+    config: Any = kind(**COMMON, **own, steps=steps)
+    problem = Problem(
         policy=policy,
-        ref=copy.deepcopy(policy),
-        critic=copy.deepcopy(rm),
+        sft=sft,
+        reference=sft,
         tokenizer=small.tokenizer(),
         prompts=prompts,
         reward=score,
@@ -98,8 +118,7 @@ def ours(policy: PreTrainedModel, rm: PreTrainedModel, steps: int, out: Path, pa
         sd=1.0,
         answer_tokens=small.ANSWER_TOKENS,
     )
-    args = ppo_trainer.arguments(config, out, "cpu")
-    trainer: Any = ppo_trainer.PPOTrainer(problem, config, args, lambda step, numbers: None)
+    trainer = _trainer(problem, rm, config, out)
     trainer._generate_and_score_completions = parts.timed("rollout", trainer._generate_and_score_completions)
     trainer.training_step = parts.timed("training_step", trainer.training_step)
     trainer._clip_grad_norm = parts.timed("optimiser", trainer._clip_grad_norm)
@@ -108,10 +127,19 @@ def ours(policy: PreTrainedModel, rm: PreTrainedModel, steps: int, out: Path, pa
     return trainer
 
 
-def bare(policy: PreTrainedModel, rm: PreTrainedModel, steps: int, out: Path) -> Trainer:
-    """TRL's GRPOTrainer as it comes."""
-    prompts = small.prompts(512)
-    tokenizer = small.tokenizer()
+def _trainer(problem: Problem, rm: PreTrainedModel, config: Any, out: Path) -> Any:
+    def report(step: int, numbers: dict[str, float]) -> None:
+        pass
+
+    if isinstance(config, PPO):
+        return PPOTrainer(problem, copy.deepcopy(rm), [], config, out, "cpu", report)
+    kind = GRPOOnRollouts if isinstance(config, GRPO) else RLOOOnRollouts
+    return kind(problem, config, out, "cpu", report)
+
+
+def bare(name: str, policy: PreTrainedModel, rm: PreTrainedModel, steps: int, out: Path) -> Trainer:
+    """TRL's trainer of this method as it comes."""
+    prompts, tokenizer = small.prompts(512), small.tokenizer()
     policy.save_pretrained(out / "policy")  # where it loads its reference from
     tokenizer.save_pretrained(out / "policy")
     texts = [tokenizer.decode(ids) for ids in prompts]
@@ -120,19 +148,20 @@ def bare(policy: PreTrainedModel, rm: PreTrainedModel, steps: int, out: Path) ->
     def score(prompts: list[str], completion_ids: list[list[int]], **kwargs: Any) -> list[float | None]:
         return reward(rm, [by_text[text] for text in prompts], completion_ids, 512).tolist()
 
-    return GRPOTrainer(
+    kind, arguments = BARE[name]
+    return kind(
         model=str(out / "policy"),
         reward_funcs=score,
-        args=GRPOConfig(
+        args=arguments(
             output_dir=str(out / "trainer"),
             max_steps=steps,
             learning_rate=LR,
             per_device_train_batch_size=ROLLOUT,
-            num_generations=8,
+            num_generations=GROUP,
             num_iterations=PASSES,
             steps_per_generation=1,
             max_completion_length=small.ANSWER_TOKENS,
-            beta=0.05,
+            beta=KL_COEF,
             use_cpu=True,
             bf16=False,
             activation_checkpointing=False,
@@ -159,7 +188,7 @@ def shares(rounds: list[dict[str, float]]) -> dict[str, float]:
     spent = {part: median(times[part] for times in rounds) for part in rounds[0]}
     named = {
         "sampling": spent["sampling"],
-        "rewards, values, reference": spent["rollout"] - spent["sampling"],
+        "rewards, reference, values": spent["rollout"] - spent["sampling"],
         "losses and gradients": spent["training_step"] - spent["rollout"],
         "clipping and Adam": spent["optimiser"],
     }
@@ -175,23 +204,31 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=24)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    policy, rm = small.language_model(args.hidden), small.reward_model(args.hidden)
-    parts, mine, theirs = Parts(), [], []
-    ppo_trainer.sample = parts.timed("sampling", ppo_trainer.sample)
+    policy, rm, parts = small.language_model(args.hidden), small.reward_model(args.hidden), Parts()
+    rollouts.sample = parts.timed("sampling", rollouts.sample)
+    mine: dict[str, list[dict[str, float]]] = {name: [] for name in METHODS}
+    theirs: dict[str, list[float]] = {name: [] for name in BARE}
     with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder)
         for _ in range(ROUNDS):
-            mine.append(clocked(ours(copy.deepcopy(policy), rm, args.steps, Path(folder), parts), parts))
-            theirs.append(clocked(bare(copy.deepcopy(policy), rm, args.steps, Path(folder)), parts))
-    named = shares(mine)
-    total, grpo = sum(named.values()), median(times["step"] for times in theirs)
+            for name in METHODS:
+                trainer = ours(name, copy.deepcopy(policy), rm, args.steps, out, parts)
+                mine[name].append(clocked(trainer, parts))
+            for name in BARE:
+                trainer = bare(name, copy.deepcopy(policy), rm, args.steps, out)
+                theirs[name].append(clocked(trainer, Parts())["step"])
     print(
         f"width {args.hidden}, rollout {ROLLOUT}, {PASSES} passes, up to {small.ANSWER_TOKENS} tokens; ms a step"
     )
-    for name, value in named.items():
-        print(f"  {name:28} {value:7.1f}  {value / total:5.0%}")
-    print(f"{'PPO':30} {total:7.1f}")
-    print(f"{'bare GRPOTrainer, beta > 0':30} {grpo:7.1f}")
-    print(f"{'ratio':30} {total / grpo:7.2f}")
+    bare_ms = {name: median(times) for name, times in theirs.items()}
+    for name, rounds in mine.items():
+        named = shares(rounds)
+        total, against = sum(named.values()), name if name in BARE else "GRPO"
+        print(f"{name:32} {total:7.1f}   {total / bare_ms[against]:.2f} x bare {against}")
+        for part, value in named.items():
+            print(f"  {part:30} {value:7.1f}  {value / total:5.0%}")
+    for name, value in bare_ms.items():
+        print(f"bare TRL {name}, beta {KL_COEF:<14} {value:7.1f}")
 
 
 if __name__ == "__main__":
