@@ -68,8 +68,8 @@ class Group(Rollouts):
         return self.penalty_in_loss(model, self._logps, inputs["old_per_token_logps"], inputs)
 
     def _clip_grad_norm(self, model: nn.Module) -> torch.Tensor:
-        norm = super()._clip_grad_norm(model)
-        self._require_finite("gradient norm", torch.as_tensor(norm))
+        norm = torch.as_tensor(super()._clip_grad_norm(model))
+        self._require_finite("gradient norm", norm)
         return norm
 
 

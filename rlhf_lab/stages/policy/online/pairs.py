@@ -43,11 +43,12 @@ class OnlineDPOTrainer(Rollouts, GRPOTrainer):
         return {name: None if value is None else value[rows] for name, value in tensors.items()}
 
     def _compute_loss(self, model: nn.Module, inputs: dict[str, Any]) -> torch.Tensor:
-        flat = {name: None if value is None else value.flatten(0, 1) for name, value in inputs.items()}
+        flat: dict[str, Any] = {
+            name: None if value is None else value.flatten(0, 1) for name, value in inputs.items()
+        }
         batch = Batch.of(flat, "")
-        logps = (token_logps(model, batch) * batch.answer_mask).sum(1).view(-1, PAIR)
-        ref_logps = (flat["ref_logps"] * batch.answer_mask).sum(1).view(-1, PAIR)
-        chosen, rejected = (logps - ref_logps).unbind(1)
+        log_ratio = token_logps(model, batch) - flat["ref_logps"]
+        chosen, rejected = (log_ratio * batch.answer_mask).sum(1).view(-1, PAIR).unbind(1)
         loss = pg.pair_loss(chosen - rejected, self.config.beta, self.config.loss)
         self._require_finite("policy loss", loss)
         self.note(policy_loss=loss, accuracy=(chosen > rejected).float().mean())

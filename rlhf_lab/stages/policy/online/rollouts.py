@@ -222,13 +222,14 @@ class Rollouts(Trained):
 
     def _taken(self, log_ratio: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """The penalty in the reward (B, T), SDs of the proxy."""
-        if not self._penalised(Place.reward):
+        divergence = self._penalised(Place.reward)
+        if divergence is None:
             return torch.zeros_like(log_ratio)
-        return self.kl_coef * penalties.of_rewards(self.config.divergence, log_ratio, mask)
+        return self.kl_coef * penalties.of_rewards(divergence, log_ratio, mask)
 
     def _shown(self, rows: Sequence[int]) -> dict[str, Any]:
         """An answer of the reference to each prompt, where the penalty is an expectation over these."""
-        if not (self._penalised(Place.loss) and self.config.divergence is Divergence.forward_kl):
+        if self._penalised(Place.loss) is not Divergence.forward_kl:
             return {}
         problem, prompts = self.problem, [self.problem.prompts[row] for row in rows]
         generator = self.generators["rollouts"]
@@ -243,10 +244,10 @@ class Rollouts(Trained):
         self, model: nn.Module, logps: torch.Tensor, old_logps: torch.Tensor, inputs: dict[str, Any]
     ) -> torch.Tensor | float:
         """What is added to a loss that is a mean over answers; 0 where the penalty is elsewhere."""
-        config = self.config
-        if not self._penalised(Place.loss):
+        divergence = self._penalised(Place.loss)
+        if divergence is None:
             return 0.0
-        if config.divergence is Divergence.forward_kl:
+        if divergence is Divergence.forward_kl:
             shown = Batch.of(inputs, "shown_")
             penalty = penalties.forward_kl(
                 token_logps(model, shown), inputs["shown_logps"], shown.answer_mask
@@ -254,14 +255,17 @@ class Rollouts(Trained):
         else:
             formula = {Divergence.reverse_kl: penalties.reverse_kl, Divergence.sqrt_chi2: penalties.sqrt_chi2}
             mask = inputs["answer_mask"]
-            penalty = formula[config.divergence](logps, old_logps, inputs["ref_logps"], mask)
+            penalty = formula[divergence](logps, old_logps, inputs["ref_logps"], mask)
         self._require_finite("penalty", penalty)
         self.note(penalty=penalty)
         return self.kl_coef * penalty
 
-    def _penalised(self, place: Place) -> bool:
+    def _penalised(self, place: Place) -> Divergence | None:
+        """What is penalised in this place."""
         config = self.config
-        return isinstance(config, Penalised) and self.kl_coef > 0 and config.kl_place is place
+        if isinstance(config, Penalised) and self.kl_coef > 0 and config.kl_place is place:
+            return config.divergence
+        return None
 
     def _follow(self) -> None:
         """Move the reference a step towards the policy."""
