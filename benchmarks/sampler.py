@@ -1,4 +1,4 @@
-"""Answers per second of `rlhf_lab.sampling` against `transformers.generate`: best-of-n's shape, and a trainer's rollout.
+"""Answers per second of `rlhf_lab.sampling` against `transformers.generate`: for best-of-n, and for a rollout.
 
 python -m benchmarks.sampler [--hidden 32] [--n 256]
 """
