@@ -1,6 +1,6 @@
-"""Answers scored per second: `scoring.reward`, in batches of like length, against file order at batch 64.
+"""Answers scored per second: `scoring.reward` against file order at batch 64.
 
-python -m benchmarks.scoring [--hidden 32] [--answers 16384]
+python -m benchmarks.scoring [--hidden 32] [--answers 8192]
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from benchmarks import small
 from rlhf_lab import sampling, scoring
 from rlhf_lab.batches import Ids
 
-PROMPTS = 64
+PROMPTS = 32
 BATCH = 512  # runtime.score_batch
 
 
@@ -39,7 +39,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--hidden", type=int, default=32)
-    parser.add_argument("--answers", type=int, default=16384)
+    parser.add_argument("--answers", type=int, default=8192)
     args = parser.parse_args()
     model, generator = small.reward_model(args.hidden), torch.Generator().manual_seed(0)
     prompts, each = small.prompts(PROMPTS), args.answers // PROMPTS

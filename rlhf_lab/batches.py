@@ -8,6 +8,7 @@ therefore put in an order that makes it rare.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -48,20 +49,23 @@ class Batch(NamedTuple):
 
 def left_padded(prompts: Ids, pad: int) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Prompts as ids (B, P) that end together, and their mask (B, P) or None when nothing is padded."""
-    lengths = [len(prompt) for prompt in prompts]
-    width = max(lengths)
-    ids = torch.tensor([[pad] * (width - len(prompt)) + list(prompt) for prompt in prompts])
-    if min(lengths) == width:
-        return ids, None
-    return ids, (torch.arange(width) >= width - torch.tensor(lengths)[:, None]).long()
+    lengths = np.array([len(prompt) for prompt in prompts])
+    mask = np.arange(lengths.max()) >= lengths.max() - lengths[:, None]
+    return _filled(prompts, mask, pad), None if mask.all() else torch.from_numpy(mask).long()
 
 
 def right_padded(answers: Ids, pad: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Answers as ids (B, T) that start together, and their mask (B, T) bool."""
-    lengths = [len(answer) for answer in answers]
-    width = max(lengths)
-    ids = torch.tensor([list(answer) + [pad] * (width - len(answer)) for answer in answers])
-    return ids, torch.arange(width) < torch.tensor(lengths)[:, None]
+    lengths = np.array([len(answer) for answer in answers])
+    mask = np.arange(lengths.max()) < lengths[:, None]
+    return _filled(answers, mask, pad), torch.from_numpy(mask)
+
+
+def _filled(rows: Ids, mask: np.ndarray, pad: int) -> torch.Tensor:
+    """The rows' tokens where `mask` (B, T) is set, `pad` elsewhere, (B, T) int64."""
+    ids = np.full(mask.shape, pad, dtype=np.int64)
+    ids[mask] = np.fromiter(chain.from_iterable(rows), dtype=np.int64)
+    return torch.from_numpy(ids)
 
 
 def pack(prompts: Ids, answers: Ids, rows: np.ndarray, pad: int, device: torch.device) -> Batch:

@@ -137,7 +137,7 @@ class _Prefixes:
             input_ids=ids,
             attention_mask=None if self.mask is None else self.mask[:, : self.seen],
             position_ids=positions,
-            past_key_values=self.cache,
+            cache=self.cache,
             use_cache=True,
             logits_to_keep=1,
         )

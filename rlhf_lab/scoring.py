@@ -1,42 +1,120 @@
-"""Rewards of stored answers, in batches of like length."""
+"""Rewards of stored answers, in batches of like length that fit the processor's cache.
+
+A decoder with a `score` head is asked for hidden states alone: rows padded on the right need no mask under causal
+attention, and the head is applied to one token a row. Where many answers have the same prompt, it is read once for all
+of them. Any other classifier is called as it is.
+"""
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
-from transformers import PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel
+from transformers.modeling_layers import GenericForSequenceClassification
 
 from rlhf_lab import text
+from rlhf_lab.batches import Ids, right_padded
 from rlhf_lab.config import Runtime
 from rlhf_lab.models import load_reward_model
 from rlhf_lab.records import read_table
 
+TOKENS = 1536  # of a batch on a processor: twice as many leave its cache, half as many are calls for little
+SHARERS = 32  # answers to a prompt from which on a call for the prompts alone pays
+PROMPTS = 64  # in such a call
+
 
 @torch.inference_mode()
-def reward(
-    model: PreTrainedModel, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]], batch: int
-) -> np.ndarray:
-    """The reward of each answer to its prompt, (N,) float32, from token ids; right-padded, longest batches last."""
-    lengths = np.array([len(p) + len(a) for p, a in zip(prompts, answers, strict=True)])
-    order = np.argsort(lengths, kind="stable")
-    scores = np.empty(len(order), dtype=np.float32)
-    device, pad = model.device, model.config.pad_token_id
-    for start in range(0, len(order), batch):
-        rows = order[start : start + batch]
-        ids = np.full((len(rows), lengths[rows].max()), pad, dtype=np.int64)  # (B, T)
-        for line, row in zip(ids, rows, strict=True):
-            line[: lengths[row]] = [*prompts[row], *answers[row]]
-        mask = np.arange(ids.shape[1]) < lengths[rows, None]
-        logits = model(
-            input_ids=torch.from_numpy(ids).to(device), attention_mask=torch.from_numpy(mask).to(device)
-        ).logits
-        scores[rows] = logits[:, 0].float().cpu().numpy()
+def reward(model: PreTrainedModel, prompts: Ids, answers: Ids, batch: int) -> np.ndarray:
+    """The reward of each answer to its prompt, (N,) float32, from token ids; at most `batch` rows at a time."""
+    scores, trunk = np.empty(len(answers), dtype=np.float32), _decoder(model)
+    distinct: dict[tuple[int, ...], int] = {}
+    asked = np.array(
+        [distinct.setdefault(tuple(prompt), len(distinct)) for prompt in prompts], dtype=np.int64
+    )
+    if trunk is None or len(answers) < SHARERS * len(distinct) or not _can_part(model, prompts, answers):
+        rows = [[*prompt, *answer] for prompt, answer in zip(prompts, answers, strict=True)]
+        for which, ids, mask in _batches(model, rows, batch):
+            scores[which] = _whole(model, ids, mask) if trunk is None else _last(model, ids, trunk(ids))
+        return scores
+    for read, cache in _caches(trunk, list(distinct)):
+        own = np.flatnonzero(np.isin(asked, read))
+        place = np.searchsorted(read, asked[own])
+        for which, ids, _ in _batches(model, [answers[row] for row in own.tolist()], batch):
+            prefix = _repeated(cache, torch.from_numpy(place[which]).to(ids.device))
+            scores[own[which]] = _last(model, ids, trunk(ids, cache=prefix, use_cache=True))
     return scores
+
+
+def _decoder(model: PreTrainedModel) -> Any:
+    """The causal trunk under a head that reads a row's last token; None for a model not known to be one."""
+    config, kind = model.config, type(model)
+    known = kind.forward is GenericForSequenceClassification.forward or kind.__name__.startswith("GPT2For")
+    both_ways = getattr(config, "use_bidirectional_attention", False) or not getattr(
+        config, "is_causal", True
+    )
+    return getattr(model, model.base_model_prefix) if known and not both_ways else None
+
+
+def _can_part(model: PreTrainedModel, prompts: Ids, answers: Ids) -> bool:
+    """Whether prompts can be read apart: none is empty, each answer's last token is read, a cache can be copied."""
+    pad = model.config.pad_token_id
+    return all(prompts) and all(len(ids) and ids[-1] != pad for ids in answers) and not model._is_stateful
+
+
+def _batches(
+    model: PreTrainedModel, rows: Ids, batch: int
+) -> Iterator[tuple[np.ndarray, torch.Tensor, torch.Tensor]]:
+    """All rows in batches of like length: which they are (B,), their ids (B, T) and mask (B, T) on the device."""
+    lengths = np.array([len(row) for row in rows])
+    order = np.argsort(lengths, kind="stable")
+    limit = TOKENS if model.device.type == "cpu" else np.inf
+    while len(order):
+        ahead = lengths[order[:batch]]
+        tokens = ahead * np.arange(1, len(ahead) + 1)  # of the first 1, 2, ... rows, padded
+        count = max(1, int(np.searchsorted(tokens, limit, side="right")))
+        which, order = order[:count], order[count:]
+        ids, mask = right_padded([rows[row] for row in which], model.config.pad_token_id)
+        yield which, ids.to(model.device), mask.to(model.device)
+
+
+def _caches(trunk: Any, prompts: Ids) -> Iterator[tuple[np.ndarray, DynamicCache]]:
+    """All prompts, those of one length together, so that none is padded: which they are, and what was read."""
+    lengths = np.array([len(prompt) for prompt in prompts])
+    for length in np.unique(lengths):
+        alike = np.flatnonzero(lengths == length)
+        for start in range(0, len(alike), PROMPTS):
+            some = alike[start : start + PROMPTS]
+            cache = DynamicCache(config=trunk.config)
+            ids = torch.tensor([list(prompts[row]) for row in some], device=trunk.device)
+            trunk(ids, cache=cache, use_cache=True)
+            yield some, cache
+
+
+def _repeated(cache: DynamicCache, rows: torch.Tensor) -> DynamicCache:
+    """A cache that holds the given rows (B,) of another, which stays as it is."""
+    own = copy.copy(cache)
+    own.layers = [copy.copy(layer) for layer in cache.layers]
+    own.batch_select_indices(rows)
+    return own
+
+
+def _last(model: Any, ids: torch.Tensor, outputs: Any) -> np.ndarray:
+    """The head's numbers (B,) at each row's last token that is not padding, as the model itself reads them."""
+    places = torch.arange(ids.shape[1], device=ids.device)
+    last = (places * (ids != model.config.pad_token_id)).argmax(1)
+    hidden = outputs.last_hidden_state[torch.arange(len(ids), device=ids.device), last]
+    return model.score(hidden)[:, 0].float().cpu().numpy()
+
+
+def _whole(model: PreTrainedModel, ids: torch.Tensor, mask: torch.Tensor) -> np.ndarray:
+    return model(input_ids=ids, attention_mask=mask).logits[:, 0].float().cpu().numpy()
 
 
 def reward_of_samples(
@@ -60,7 +138,8 @@ def reward_of_samples(
         samples["token_ids"].to_pylist(),
         limits["answer_tokens"],
     )
-    place: dict[tuple[int, ...], int] = {}
-    whole = [(*p, *a) for p, a in zip(asked, answers, strict=True)]
-    which = [place.setdefault(ids, len(place)) for ids in whole]
-    return reward(model, [()] * len(place), list(place), runtime.score_batch)[which]
+    place: dict[tuple[tuple[int, ...], tuple[int, ...]], int] = {}
+    pairs = zip(map(tuple, asked), map(tuple, answers), strict=True)
+    which = [place.setdefault(pair, len(place)) for pair in pairs]
+    distinct = [prompt for prompt, _ in place], [answer for _, answer in place]
+    return reward(model, *distinct, runtime.score_batch)[which]
