@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rlhf_lab import text
 from rlhf_lab.config import Runtime
+from rlhf_lab.evaluation import load_prompts
 from rlhf_lab.models import load_reward_model
 from rlhf_lab.records import read_table
+
+Reward = Callable[[Sequence[int], Sequence[Sequence[int]]], np.ndarray]  # numbers of prompts, answers -> (N,)
 
 
 @torch.inference_mode()
@@ -37,6 +40,25 @@ def reward(
         ).logits
         scores[rows] = logits[:, 0].float().cpu().numpy()
     return scores
+
+
+def reward_of_split(
+    task: Path, folder: Path, writer: PreTrainedTokenizerBase, split: str, runtime: Runtime
+) -> Reward:
+    """Rewards by the model in `folder` of answers (ids of `writer`) to prompts, by their numbers within the split."""
+    reader = text.load_tokenizer(folder / "model")
+    prompts = load_prompts(task, reader, split).ids
+    limit = json.loads((task / "task.json").read_text())["answer_tokens"]
+    model = load_reward_model(folder / "model", runtime.device)
+    same = text.same_tokens(reader, writer)
+
+    def rewards(rows: Sequence[int], answers: Sequence[Sequence[int]]) -> np.ndarray:
+        if not same:
+            texts = [text.answer_text(writer, ids) for ids in answers]
+            answers = text.answers_read_by(reader, writer, texts, answers, limit)
+        return reward(model, [prompts[row] for row in rows], answers, runtime.score_batch)
+
+    return rewards
 
 
 def reward_of_samples(

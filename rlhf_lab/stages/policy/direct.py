@@ -22,6 +22,7 @@ from rlhf_lab.metrics import Metrics
 from rlhf_lab.records import read_table
 
 BATCH = 512  # answers
+HELDOUT_PAIRS = 400  # untied ones; the SE of an accuracy is then 2.5 % or less
 
 
 class Pairs(NamedTuple):
@@ -55,14 +56,14 @@ def learn(config: Direct, inputs: Mapping[str, Path], out: Path, runtime: Runtim
     policy, ref = (models.load_language_model(folder, runtime.device) for _ in range(2))
     table = read_table(inputs["pairs"] / "pairs.parquet")
     problem = Problem(policy, ref, tokenizer, _tokens(_split(table, "train"), tokenizer, inputs))
-    heldout_pairs = _split(table, "heldout").filter(pc.equal(pc.field("tied"), False))
+    unseen = _split(table, "heldout").filter(pc.equal(pc.field("tied"), False))[:HELDOUT_PAIRS]
     answer_tokens = json.loads((inputs["task"] / "task.json").read_text())["answer_tokens"]
 
     steps = -(-config.epochs * len(problem.train.prompts) // config.batch)
     later = set(schedule(steps, config.evaluations)) - {0}
     with Metrics(out, steps) as metrics:
         heldout = Heldout(config, inputs["task"], tokenizer, ref, answer_tokens, metrics)
-        implicit = ImplicitReward(_tokens(heldout_pairs, tokenizer, inputs), ref)
+        implicit = ImplicitReward(_tokens(unseen, tokenizer, inputs), ref)
 
         def evaluate(step: int) -> None:
             heldout.evaluate(policy, step)
