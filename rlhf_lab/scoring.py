@@ -9,25 +9,28 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
-from transformers import DynamicCache, PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.modeling_layers import GenericForSequenceClassification
 
 from rlhf_lab import text
 from rlhf_lab.batches import Ids, right_padded
 from rlhf_lab.config import Runtime
+from rlhf_lab.evaluation import load_prompts
 from rlhf_lab.models import load_reward_model
 from rlhf_lab.records import read_table
 
 TOKENS = 1536  # of a batch on a processor: twice as many leave its cache, half as many are calls for little
 SHARERS = 32  # answers to a prompt from which on a call for the prompts alone pays
 PROMPTS = 64  # in such a call
+
+Reward = Callable[[Sequence[int], Sequence[Sequence[int]]], np.ndarray]  # numbers of prompts, answers -> (N,)
 
 
 @torch.inference_mode()
@@ -115,6 +118,25 @@ def _last(model: Any, ids: torch.Tensor, outputs: Any) -> np.ndarray:
 
 def _whole(model: PreTrainedModel, ids: torch.Tensor, mask: torch.Tensor) -> np.ndarray:
     return model(input_ids=ids, attention_mask=mask).logits[:, 0].float().cpu().numpy()
+
+
+def reward_of_split(
+    task: Path, folder: Path, writer: PreTrainedTokenizerBase, split: str, runtime: Runtime
+) -> Reward:
+    """Rewards by the model in `folder` of answers (ids of `writer`) to prompts, by their numbers within the split."""
+    reader = text.load_tokenizer(folder / "model")
+    prompts = load_prompts(task, reader, split).ids
+    limit = json.loads((task / "task.json").read_text())["answer_tokens"]
+    model = load_reward_model(folder / "model", runtime.device)
+    same = text.same_tokens(reader, writer)
+
+    def rewards(rows: Sequence[int], answers: Sequence[Sequence[int]]) -> np.ndarray:
+        if not same:
+            texts = [text.answer_text(writer, ids) for ids in answers]
+            answers = text.answers_read_by(reader, writer, texts, answers, limit)
+        return reward(model, [prompts[row] for row in rows], answers, runtime.score_batch)
+
+    return rewards
 
 
 def reward_of_samples(

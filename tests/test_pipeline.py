@@ -13,6 +13,8 @@ from rlhf_lab.records import read_table
 from rlhf_lab.store import Store
 
 PPO = ["policy=ppo", "policy.steps=4", "policy.rollout=16", "policy.evaluations=2"]
+DIRECT = [[f"policy={name}", "policy.batch=32", "policy.evaluations=2"] for name in ("dpo", "kto")]
+EXPERT = ["policy=expert_iteration", "policy.rounds=2", "policy.steps=2", "policy.asked=8", "policy.batch=8"]
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +58,7 @@ def test_a_pair_is_labelled_by_gold_and_its_margin_says_by_how_much(store):
 
 
 def test_the_policies_say_the_same_when_gold_cannot_be_asked(store, tmp_path, monkeypatch):
-    for overrides in ([], PPO):
+    for overrides in ([], PPO, *DIRECT, EXPERT):
         wanted, leaf = made(store, *overrides)
         samples = leaf.inputs["samples"]
         for name in ("rlhf_lab.gold.rewards", "rlhf_lab.gold.rubric"):

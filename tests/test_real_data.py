@@ -13,11 +13,13 @@ from dialogues import rows, save
 
 from rlhf_lab import execution, models, pipeline, scoring, text
 from rlhf_lab.config import (
+    DPO,
     PPO,
     SFT,
     BestOfN,
     Divergence,
     Experiment,
+    ExpertIteration,
     GoldArgmax,
     Model,
     NoTracker,
@@ -52,6 +54,12 @@ PROXIMAL = PPO(
     warmup=1, beta2=0.95, kl_coef=0.0, clip=0.2, value_clip=0.2, gamma=1.0, gae_lambda=0.95, evaluations=2,
     eos_penalty=0.0, reference_ema=0.0, kl_budget=None,
     divergence=Divergence.reverse_kl, kl_place=Place.reward, kl_target=None, ptx_coef=0.0, ptx_batch=4,
+)  # fmt: skip
+DIRECT = DPO(
+    seed=0, prompts=8, samples=2, epochs=1, batch=8, lr=1e-3, warmup=1, beta2=0.95, beta=0.1, evaluations=2
+)  # fmt: skip
+EXPERT = ExpertIteration(
+    seed=0, prompts=8, samples=2, rounds=2, asked=8, best_of=4, steps=2, batch=4, lr=1e-3, beta2=0.95
 )  # fmt: skip
 
 
@@ -119,7 +127,7 @@ def test_gold_learns_from_people_and_proxies_from_gold(store: Store, data: Path)
     assert judged["all"]["n"] == human["split"].to_pylist().count("heldout")
 
 
-@pytest.mark.parametrize("policy", [BON, PROXIMAL])
+@pytest.mark.parametrize("policy", [BON, PROXIMAL, DIRECT, EXPERT])
 def test_policy_and_reward_model_may_be_checkpoints_with_their_own_tokenizers(
     policy: Policy, store: Store, data: Path, tmp_path: Path
 ) -> None:

@@ -14,7 +14,7 @@ class Direct(Policy):
     """Direct alignment on the pairs that the reward model would learn from; evaluated on answers of its own."""
 
     epochs: int  # over the pairs
-    batch: int  # pairs in an optimiser step
+    batch: int  # pairs in an optimiser step; of kto, half the answers in one
     lr: float
     warmup: int  # optimiser steps of linear warm-up
     beta2: float  # of Adam
@@ -41,7 +41,10 @@ class DPO(Direct):
 
 @dataclass(slots=True)
 class IPO(DPO):
-    """Identity preference optimisation: (difference of log-ratios - 1 / (2 beta))^2 (2310.12036, Eq. 17)."""
+    """Identity preference optimisation: (difference of log-ratios - 1 / (2 beta))^2 (2310.12036, Eq. 17).
+
+    A log-ratio is summed over an answer's tokens, as it is in the other losses; TRL by itself takes the mean.
+    """
 
     LOSS: ClassVar[str] = "ipo"
 
@@ -55,21 +58,27 @@ class SLiC(DPO):
 
 @dataclass(slots=True)
 class KTO(Direct):
-    """Kahneman-Tversky optimisation on the pairs' answers taken one by one (2402.01306, Eq. 8)."""
+    """Kahneman-Tversky optimisation on the pairs' answers taken one by one (2402.01306): 1 - sigmoid(beta x (log-ratio
+    - z)) of a chosen answer, 1 - sigmoid(beta x (z - log-ratio)) of a rejected one, with z >= 0 the batch's mean
+    log-ratio of answers to other prompts.
+    """
 
     STAGE: ClassVar[str] = "rlhf_lab.stages.policy.kto"
 
 
 @dataclass(slots=True)
 class ExpertIteration(Policy):
-    """Rounds of best-of-n on training prompts followed by fine-tuning on what was chosen (2305.14387, App. A)."""
+    """Rounds of best-of-n on training prompts followed by fine-tuning on what was chosen (2305.14387, App. A).
 
-    rounds: int
-    asked: int  # training prompts in a round
+    The policy goes on from round to round; Adam starts afresh in each.
+    """
+
+    rounds: int  # each ends with an evaluation
+    asked: int  # training prompts in a round; all there are if fewer
     best_of: int  # answers to each, of which the one with the highest proxy is learned
     steps: int  # optimiser steps of fine-tuning in a round
-    batch: int
-    lr: float
+    batch: int  # answers in an optimiser step
+    lr: float  # constant
     beta2: float  # of Adam
 
     STAGE: ClassVar[str] = "rlhf_lab.stages.policy.expert_iteration"

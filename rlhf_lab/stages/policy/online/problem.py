@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +15,8 @@ from rlhf_lab import evaluation, heldout, models, scoring, text
 from rlhf_lab.config import Online, Runtime
 from rlhf_lab.records import read_table
 from rlhf_lab.sampling import sample
+from rlhf_lab.scoring import Reward
 
-Reward = Callable[[Sequence[int], Sequence[Sequence[int]]], np.ndarray]  # numbers of prompts, answers -> (N,)
 SFT_SAMPLES = 512  # answers that fix the reward's zero and unit; its SD is then known to 3 %
 
 
@@ -41,7 +41,7 @@ def load_problem(config: Online, inputs: Mapping[str, Path], runtime: Runtime) -
     tokenizer = text.load_tokenizer(folder)
     prompts = evaluation.load_prompts(inputs["task"], tokenizer, "train")
     tokens = json.loads((inputs["task"] / "task.json").read_text())["answer_tokens"]
-    reward = load_reward(inputs["task"], inputs["proxy"] / "model", tokenizer, tokens, runtime)
+    reward = scoring.reward_of_split(inputs["task"], inputs["proxy"], tokenizer, "train", runtime)
     sft = models.load_language_model(folder, runtime.device)
     mean, sd = _scale(sft, prompts.ids, tokens, reward, config.seed)
     return Problem(
@@ -71,24 +71,6 @@ def load_documents(task: Path, tokenizer: PreTrainedTokenizerBase, tokens: int) 
     documents = read_table(task / "base.parquet")["text"].to_pylist()
     encoded = tokenizer(documents, add_special_tokens=False)["input_ids"]
     return [[*ids, tokenizer.eos_token_id][:tokens] for ids in encoded]
-
-
-def load_reward(
-    task: Path, proxy: Path, writer: PreTrainedTokenizerBase, answer_tokens: int, runtime: Runtime
-) -> Reward:
-    """The proxy's reward of answers (ids of `writer`) to training prompts (numbers within the split)."""
-    reader = text.load_tokenizer(proxy)
-    prompts = evaluation.load_prompts(task, reader, "train").ids
-    model = models.load_reward_model(proxy, runtime.device)
-    same = text.same_tokens(reader, writer)
-
-    def reward(rows: Sequence[int], answers: Sequence[Sequence[int]]) -> np.ndarray:
-        if not same:
-            texts = [text.answer_text(writer, ids) for ids in answers]
-            answers = text.answers_read_by(reader, writer, texts, answers, answer_tokens)
-        return scoring.reward(model, [prompts[row] for row in rows], answers, runtime.score_batch)
-
-    return reward
 
 
 def _scale(
