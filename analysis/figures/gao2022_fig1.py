@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import overoptimization
-from analysis.arms import BEST_OF_N, CONTROL, FEW_PAIRS, MAIN, TITLES, study
+from analysis.arms import BEST_OF_N, CONTROL, FEW_PAIRS, MAIN, PENALISED, TITLES, study
 from analysis.bestofn import kl
 from analysis.claims import thresholds
 from analysis.fit_tables import LEAST_D_RL, fits_table
@@ -144,7 +144,7 @@ def _colours(table: pd.DataFrame) -> dict[str, ColorType]:
     """Label -> colour: viridis over sizes, one warm colour for few pairs, grey for the control."""
     from analysis import theme
 
-    main = list(dict.fromkeys(table.loc[table["arm"] == MAIN, "label"]))
+    main = list(dict.fromkeys(table.loc[table["arm"].isin([MAIN, PENALISED]), "label"]))
     colours: dict[str, ColorType] = dict(zip(main, theme.sizes(len(main)), strict=True))
     for arm, colour in ((FEW_PAIRS, theme.ORANGE), (CONTROL, theme.GREY)):
         colours |= {label: colour for label in table.loc[table["arm"] == arm, "label"]}
