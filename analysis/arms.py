@@ -20,7 +20,18 @@ from analysis.resampling import Resample, original, resamples, weights_of
 from rlhf_lab.records import MissingRuns, Run
 
 BEST_OF_N = "bon"
-TITLES = {BEST_OF_N: "best-of-n", "ppo": "PPO"}
+TITLES = {
+    BEST_OF_N: "best-of-n",
+    "ppo": "PPO",
+    "grpo": "GRPO",
+    "rloo": "RLOO",
+    "online_dpo": "online DPO",
+    "dpo": "DPO",
+    "ipo": "IPO",
+    "slic": "SLiC",
+    "kto": "KTO",
+    "expert_iteration": "expert iteration",
+}
 NO_PART_OF_THE_REWARD = ("policy", "score", "tracker", "runtime")  # sections of the config
 COIN = 0.5  # the share of flipped labels that leaves no information: the drift control
 MAIN, FEW_PAIRS, PENALISED, CONTROL = "main", "few_pairs", "penalised", "drift_control"
@@ -68,7 +79,7 @@ class Arm:
     @property
     def title(self) -> str:
         """Method and reward model in words."""
-        return f"{TITLES.get(self.method, self.method)}, {self.label}"
+        return f"{title(self.method)}, {self.label}"
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -114,7 +125,7 @@ def study(runs: Sequence[Run]) -> Study:
     made = [run for run in runs if run.status == "made"]
     empty = {_method(run) for run in runs} - {_method(run) for run in made}
     if empty or not runs:
-        names = " and ".join(TITLES.get(method, method) for method in sorted(empty)) or "anything"
+        names = " and ".join(title(method) for method in sorted(empty)) or "anything"
         raise MissingRuns(f"no run of {names} is made ({len(made)} of {len(runs)} runs are)")
     most_pairs = max(run.config["preferences"]["pairs"] for run in runs)
     read = _read([run for run in made if _method(run) == BEST_OF_N], {})
@@ -185,6 +196,11 @@ def _rows(run: Run, more: list[str]) -> pa.Table:
         return run.rows(needed)
     except KeyError as missing:
         raise ValueError(missing.args[0]) from None
+
+
+def title(method: str) -> str:
+    """A method in words."""
+    return TITLES.get(method, method)
 
 
 def _method(run: Run) -> str:

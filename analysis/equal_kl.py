@@ -48,7 +48,7 @@ def bound_of(arm: Arm, axis: str) -> Floats | None:
 
 
 def distance(curves: Curves, weights: Floats, kl: Floats | None) -> Floats:
-    """d (..., K) of a run under weights of questions (..., C), or that of a `kl` (K,) given."""
+    """D (..., K) of a run under weights of questions (..., C), or that of a `kl` (K,) given."""
     mean = weights @ curves.kl / weights.sum(axis=-1, keepdims=True) if kl is None else kl
     return np.sqrt(np.maximum(mean, 0))
 

@@ -1,4 +1,4 @@
-"""Arms that differ in what is penalised and how much: families of one kind of penalty, each with the unpenalised arm."""
+"""Arms that differ in what is penalised and how much, in families of one kind of penalty and the unpenalised arm."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def _plateau(arm: Arm, limits: Thresholds) -> Claim:
     share, found = limits["plateau"]["share"], late_share(arm)
     interval = found.interval()
     return Claim(
-        claim=f"{arm.title}: KL stands still, in the last third of the steps it gains less than {share:.0%} of the whole",
+        claim=f"{arm.title}: KL stands still, less than {share:.0%} of it is gained in the last third of the steps",
         measured=found.value,
         interval=interval,
         threshold=share,

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.arms import BEST_OF_N, CONTROL, FEW_PAIRS, MAIN, TITLES, Arm, Study, study
+from analysis.arms import BEST_OF_N, FEW_PAIRS, MAIN, Arm, Study, study, title
 from analysis.claims import Claim, Thresholds, both, exceeds, exceeds_by_ses, normal_interval, thresholds
 from analysis.equal_kl import Path, bound_of
 from analysis.overoptimization import GOLD_SDS, split
@@ -41,7 +41,7 @@ class Pair(NamedTuple):
     @property
     def title(self) -> str:
         """Both methods and the reward model in words."""
-        return f"best-of-n and {TITLES.get(self.other.method, self.other.method)}, {self.other.label}"
+        return f"best-of-n and {title(self.other.method)}, {self.other.label}"
 
 
 def make(runs: Sequence[Run]) -> Plate:
@@ -139,9 +139,8 @@ def _closer(pair: Pair, limits: Thresholds) -> Claim:
 
 
 def _starts(pair: Pair, limits: Thresholds) -> Claim:
-    method = TITLES.get(pair.other.method, pair.other.method)
     return _above(
-        f"{pair.title}: {method} starts with the larger gap of proxy and gold, at equal proxy",
+        f"{pair.title}: {title(pair.other.method)} starts with the larger gap of proxy and gold, at equal proxy",
         start_gap(pair),
         limits["larger_gap_at_start"]["difference"],
         pair,
@@ -224,7 +223,7 @@ def draw(found: Sequence[Pair], table: pd.DataFrame, fits: pd.DataFrame) -> Figu
     axes[(len(labels) - 1) // 2].set_xlabel("proxy, rescaled to SDs of gold")
     _draw_distances(axes[-1], fits, labels, theme.sizes(len(labels)))
     handles = [
-        theme.key(f"{TITLES.get(method, method)}, 95 % band", colour[method], linewidth=1.5)
+        theme.key(f"{title(method)}, 95 % band", colour[method], linewidth=1.5)
         for method in methods
     ]
     handles += [

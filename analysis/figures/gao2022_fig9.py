@@ -10,7 +10,7 @@ import pandas as pd
 
 from analysis.arms import Arm, Study, study
 from analysis.claims import Claim, Thresholds, by_equivalence, by_estimate, exceeds, thresholds
-from analysis.equal_kl import Difference, difference, distance, pairs
+from analysis.equal_kl import Difference, difference, distance
 from analysis.overoptimization import GOLD_SDS, PROXY_SDS, spearman
 from analysis.penalties import (
     PLAIN_PENALTY,

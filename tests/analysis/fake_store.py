@@ -157,7 +157,7 @@ def _write_run(
     samples, scores = _best_of_n(job, sweep, rng) if job.policy == "bon" else _trained(job, sweep, rng)
     gold = {name: value for name, value in scores.items() if name != "proxy"}
     of = ("policy", key + "g")
-    _write_metrics(root.joinpath(*of), samples)
+    _write_metrics(root.joinpath(*of), samples, job.reach)
     made = _write_artifact(root, *of, {}, provenance, samples=samples)
     inputs = {"samples": (*of, made)}
     judge = {} if sweep.parts else {"gold": _gold_model(root)}
@@ -194,11 +194,11 @@ def _write_artifact(
     return contents(manifest)
 
 
-def _write_metrics(folder: Path, samples: dict) -> None:
-    """What a trainer tells at its evaluations: the accuracy of its implicit reward, which rises with the steps."""
+def _write_metrics(folder: Path, samples: dict, reach: float) -> None:
+    """What a trainer tells at its evaluations: its implicit reward is the more accurate the further it moved."""
     folder.mkdir(parents=True, exist_ok=True)
     steps = np.unique(samples["checkpoint"])
-    lines = [{"step": int(step), "heldout_accuracy": 0.5 + 0.002 * float(step)} for step in steps]
+    lines = [{"step": int(step), "heldout_accuracy": 0.5 + 5e-4 * reach * float(step)} for step in steps]
     (folder / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
 
 
