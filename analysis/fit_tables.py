@@ -27,7 +27,7 @@ def fits_table(study: Study) -> pd.DataFrame:
     for arm in study.arms:
         for axis in ("tie-aware", "bound") if arm.method == BEST_OF_N else ("exact",):
             rows += _fit_rows(arm, axis)
-        rows += _observed_rows(arm)
+        rows += observed_rows(arm)
     for method in study.methods:
         if method != BEST_OF_N:
             rows += _shared_rows(study.of(method, MAIN))
@@ -146,7 +146,7 @@ def curve_of(arm: Arm, axis: str, keep: list[NDArray[np.bool_]]) -> fits.Curve:
     return lambda resample: points(rows[resample.seed])
 
 
-def _observed_rows(arm: Arm) -> list[dict[str, Any]]:
+def observed_rows(arm: Arm) -> list[dict[str, Any]]:
     """KL and gold of the highest point of the arm's mean curve; at the last point the peak is only known to
     be later.
     """

@@ -154,11 +154,11 @@ def _beyond_drift(study: Study, arm: Arm, limits: Thresholds) -> list[Claim]:
     ]
 
 
-def loss_at(curves: Curves, reach: float, half: NDArray[np.bool_]) -> Floats:
+def loss_at(curves: Curves, reach: float, half: NDArray[np.bool_], kl: Floats | None = None) -> Floats:
     """(C,): gold of each question at the peak before KL = `reach` nats minus its gold there, linear in d
-    between.
+    between; `kl` (K,) takes the place of the run's own.
     """
-    d, gold = curves.normalised().d, curves.by_question("gold")
+    d, gold = curves.normalised().d if kl is None else np.sqrt(kl), curves.by_question("gold")
     target = np.sqrt(reach)
     after = max(int(np.argmax(d >= target - 1e-9)), 1)
     share = (target - d[after - 1]) / (d[after] - d[after - 1])

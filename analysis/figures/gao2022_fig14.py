@@ -38,15 +38,17 @@ def make(runs: Sequence[Run]) -> Plate:
         raise MissingRuns("no run that is trained by steps is made")
     limits = thresholds(NAME)
     table = points_table(Study(tuple(arms)))
-    table["full_steps"] = table["n_or_step"] - table["method"].map(_lags(arms))
+    warmup = table["method"].map({arm.method: arm.settings.get("warmup", 0) for arm in arms})
+    table["full_steps"] = full_steps(table["n_or_step"].to_numpy(), warmup.to_numpy())
     return Plate(
         table, growth_table(arms, limits), claims(read, arms, limits), draw(read, arms, table, limits)
     )
 
 
-def _lags(arms: Sequence[Arm]) -> dict[str, float]:
-    """Method -> optimiser steps that its warm-up costs: it rises linearly to the full learning rate."""
-    return {arm.method: arm.settings.get("warmup", 0) / 2 for arm in arms}
+def full_steps(steps: NDArray[Any], warmup: NDArray[Any] | float) -> Floats:
+    """Optimiser steps counted by their share of the learning rate, which rises linearly over the warm-up."""
+    begun = np.minimum(steps, warmup)
+    return steps - begun + begun**2 / (2 * np.maximum(warmup, 1))
 
 
 # --- claims -------------------------------------------------------------------------------------------------
@@ -98,9 +100,8 @@ def slope(arm: Arm, from_kl: float, to_kl: float) -> Estimate:
     warmup = arm.settings.get("warmup", 0)
     draws = []
     for steps, kl in _courses(arm):
-        past = steps > warmup
-        inside = past & (kl >= from_kl) & (kl <= to_kl)
-        x = np.broadcast_to(np.log(np.where(past, steps - warmup / 2, 1)), kl.shape)
+        inside = (steps > warmup) & (kl >= from_kl) & (kl <= to_kl)
+        x = np.broadcast_to(np.log(np.maximum(full_steps(steps, warmup), 1)), kl.shape)
         draws.append(_slopes(x, np.log(np.where(inside, kl, 1)), inside))
     return Estimate.of(np.stack(draws, axis=1))
 
@@ -197,20 +198,23 @@ def _draw_course(panel: Axes, rows: pd.DataFrame, colour: Any) -> None:
 
 
 def _guides(panel: Axes, table: pd.DataFrame, limits: Thresholds) -> None:
-    """The range of the fit, and a line of slope 2 through its middle at the step where the curves pass it."""
+    """The range of the fit, and above the curves a line of slope 2."""
     from matplotlib.ticker import FuncFormatter
+
+    from analysis import theme
 
     rule = limits["square_of_step"]
     mean = table[(table["curve"] == "mean") & (table["full_steps"] > 0)]
     steps = np.array([mean["full_steps"].min(), mean["full_steps"].max()])
-    middle = float(np.sqrt(rule["from_kl"] * rule["to_kl"]))
-    passing = mean.loc[(np.log(mean["kl"].clip(lower=1e-9)) - np.log(middle)).abs().idxmin()]
+    fitted = mean[mean["kl"].between(rule["from_kl"], rule["to_kl"])]
+    above = 2.5 * float((fitted["kl"] / fitted["full_steps"] ** 2).max())
     panel.set_xscale("log")
     panel.set_yscale("log")
     floor, top = rule["from_kl"] / 10, float(mean["kl"].max()) * 2
     panel.axhspan(rule["from_kl"], rule["to_kl"], color="0.95", linewidth=0, zorder=0)
-    line = passing["kl"] * (steps / passing["full_steps"]) ** 2
-    panel.plot(steps, line * 2.2, color="0.3", linewidth=0.8, linestyle=(0, (1, 1.4)), zorder=1)
+    panel.plot(steps, above * steps**2, color="0.3", linewidth=0.8, linestyle=theme.DOTTED, zorder=1)
+    start = float(np.sqrt(rule["from_kl"] / above))
+    panel.text(start * 1.15, rule["from_kl"] * 2.6, "KL ~ steps²", color="0.3", fontsize=6.5, ha="right")
     panel.set_ylim(floor, top * 1.5)
     panel.set_xlim(steps[0] * 0.9, steps[1] * 1.1)
     for axis in (panel.xaxis, panel.yaxis):

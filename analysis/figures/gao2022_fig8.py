@@ -222,10 +222,7 @@ def draw(found: Sequence[Pair], table: pd.DataFrame, fits: pd.DataFrame) -> Figu
     axes[0].set_ylabel("gold (SDs on the initial policy)")
     axes[(len(labels) - 1) // 2].set_xlabel("proxy, rescaled to SDs of gold")
     _draw_distances(axes[-1], fits, labels, theme.sizes(len(labels)))
-    handles = [
-        theme.key(f"{title(method)}, 95 % band", colour[method], linewidth=1.5)
-        for method in methods
-    ]
+    handles = [theme.key(f"{title(method)}, 95 % band", colour[method], linewidth=1.5) for method in methods]
     handles += [
         theme.key("gold's peak", marker="o"),
         theme.key("gold = proxy", "0.6", linestyle=theme.DOTTED, linewidth=0.7),

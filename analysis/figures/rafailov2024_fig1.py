@@ -52,7 +52,11 @@ def make(runs: Sequence[Run]) -> Plate:
     fitted, correlation = pd.DataFrame(_fit_rows(members)), accuracy_and_gold(members)
     fitted = pd.concat([fitted, pd.DataFrame(_correlation_rows(correlation))], ignore_index=True)
     return Plate(
-        table, fitted, claims(members, thresholds(NAME)), draw(members, table, fitted), _notes(fitted, correlation)
+        table,
+        fitted,
+        claims(members, thresholds(NAME)),
+        draw(members, table, fitted),
+        _notes(fitted, correlation),
     )
 
 
@@ -125,7 +129,12 @@ def _smaller_drop(members: Members, limits: Thresholds) -> list[Claim]:
     return [
         by_ses(
             f"IPO loses less gold than DPO over falling betas, from the peak to KL {reach:.3g}",
-            *(float(lost.mean() - less.mean()), difference_se(lost, less), limits["ipo_loses_less"], dpo.questions),
+            *(
+                float(lost.mean() - less.mean()),
+                difference_se(lost, less),
+                limits["ipo_loses_less"],
+                dpo.questions,
+            ),
             unit=GOLD_SDS,
             subject="IPO and DPO",
             topic="IPO loses less",
@@ -154,9 +163,16 @@ def _fit_rows(members: Members) -> list[dict[str, Any]]:
         best = min(found, key=lambda form: found[form].fit.rmse)
         about = {"method": method, "label": "all betas", "replicates": replicates, "n": arms[0].questions}
         for form, one in found.items():
-            about |= {"form": form, "rmse": one.fit.rmse, "best_form": form == best, "points": points, "draws": DRAWS}
+            about |= {
+                "form": form,
+                "rmse": one.fit.rmse,
+                "best_form": form == best,
+                "points": points,
+                "draws": DRAWS,
+            }
             rows += [
-                about | {"parameter": name, "estimate": getattr(one.fit, name), **one.intervals[name]._asdict()}
+                about
+                | {"parameter": name, "estimate": getattr(one.fit, name), **one.intervals[name]._asdict()}
                 for name in fits.PARAMETERS
             ]
     return rows
@@ -191,7 +207,9 @@ def _correlation(arms: Sequence[Arm]) -> Correlation | None:
     for seeds in common(arms):
         places = [(arm, arm.seeds.index(seeds)) for arm in arms]
         accuracy = np.array([final_accuracy(arm.runs[i]) for arm, i in places])
-        gold = np.stack([weights @ arm.curves[i].by_question("gold")[:, -1] / total for arm, i in places], axis=1)
+        gold = np.stack(
+            [weights @ arm.curves[i].by_question("gold")[:, -1] / total for arm, i in places], axis=1
+        )
         if np.isfinite(accuracy).all() and np.ptp(accuracy) > 0:
             draws.append(spearman(accuracy, gold))
     return Correlation(Estimate.of(np.stack(draws, axis=1)), len(draws) * len(arms)) if draws else None
@@ -200,7 +218,9 @@ def _correlation(arms: Sequence[Arm]) -> Correlation | None:
 def final_accuracy(run: Run) -> float:
     """Share of held-out pairs whose chosen answer the implicit reward prefers, at the end; NaN if it is not told."""
     told = run.stage_metrics(run.manifest()["inputs"]["samples"][0])
-    return next((line["heldout_accuracy"] for line in reversed(told) if "heldout_accuracy" in line), float("nan"))
+    return next(
+        (line["heldout_accuracy"] for line in reversed(told) if "heldout_accuracy" in line), float("nan")
+    )
 
 
 def _correlation_rows(correlation: dict[str, Correlation]) -> list[dict[str, Any]]:
@@ -301,7 +321,12 @@ def _draw_accuracies(panel: Axes, members: Members, table: pd.DataFrame, colour:
             rows = runs[(runs["method"] == method) & (runs["label"] == arm.label)]
             panel.plot(
                 *(rows["accuracy"], rows["gold"], markers[method]),
-                **{"color": colour[arm.settings["beta"]], "markersize": 3.5, "markeredgewidth": 0, "alpha": 0.85},
+                **{
+                    "color": colour[arm.settings["beta"]],
+                    "markersize": 3.5,
+                    "markeredgewidth": 0,
+                    "alpha": 0.85,
+                },
             )
         panel.plot([], [], markers[method], color="0.2", markersize=3.5, label=title(method))
     panel.axhline(0, color="0.8", linewidth=0.6, zorder=0)
