@@ -101,7 +101,8 @@ def gold_at(arm: Arm, kl: float) -> tuple[float, float, float]:
         gold = path(arm, replicate, "gold")
         draws.append(gold.at(places)[:, 0] - gold.values[:, 0])
     found = Estimate.of(np.stack(draws, axis=1))
-    return found.value, *found.interval()
+    lo, hi = found.interval()
+    return found.value, lo, hi
 
 
 def _on(questions: NDArray[np.int64], arm: Arm, values: Floats) -> Floats:

@@ -93,7 +93,7 @@ def mark(axes: Axes, x: float, y: float, colour: ColorType, marker: str = "o") -
         *(x, y),
         marker=marker,
         color=colour,
-        markersize=4.5,
+        markersize=4,
         markeredgecolor="white",
         markeredgewidth=0.6,
         zorder=5,

@@ -160,7 +160,8 @@ def _rows(entry: Entry, ranked: Ranking) -> list[dict[str, Any]]:
     if entry.arm.title in titles:
         place = titles.index(entry.arm.title)
         loss = ranked.losses["tie-aware"][:, place]
-        measured[f"loss since the peak at KL {ranked.reach:.3g}"] = (loss[0], *percentile_interval(loss[1:]))
+        lo, hi = percentile_interval(loss[1:])
+        measured[f"loss since the peak at KL {ranked.reach:.3g}"] = (loss[0], lo, hi)
         measured["share of draws with the largest loss"] = (ranked.probability()[place], np.nan, np.nan)
     rows += [
         about | {"form": "observed", "parameter": name, "estimate": value, "lo": lo, "hi": hi}
@@ -261,7 +262,7 @@ def _legends(figure: Figure, entries: Sequence[Entry]) -> None:
     legend = figure.legend(handles=handles, loc="outside lower center", ncols=len(filled), handlelength=2.2)
     for text in legend.get_texts():
         if text.get_text() in (*FAMILIES, "marks"):
-            text.set_weight("bold")
+            text.set_fontweight("bold")
 
 
 def _key(entry: Entry) -> Any:

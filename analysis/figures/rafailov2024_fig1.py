@@ -252,8 +252,8 @@ def _accuracy_column(table: pd.DataFrame, members: Members) -> pd.Series:
 def _notes(fitted: pd.DataFrame, correlation: dict[str, Correlation]) -> list[str]:
     found = []
     for method, rows in fitted[fitted["form"].isin(fits.FORMS)].groupby("method", sort=False):
-        rmse = rows.drop_duplicates("form").set_index("form")["rmse"]
-        winner = rmse.idxmin()
+        rmse = {form: float(rows.loc[rows["form"] == form, "rmse"].iloc[0]) for form in fits.FORMS}
+        winner = min(fits.FORMS, key=rmse.__getitem__)
         words = " against ".join(f"{rmse[form]:.3f} of {fits.FORMULA[form]}" for form in fits.FORMS[::-1])
         found.append(f"{title(str(method))}: RMSE {words}; the smaller is that of {fits.FORMULA[winner]}")
     for name, one in correlation.items():
@@ -305,7 +305,8 @@ def _draw_fits(panel: Axes, fitted: pd.DataFrame, largest: float) -> None:
     from analysis.fit_tables import LEAST_D_RL
 
     d = np.linspace(LEAST_D_RL, max(largest, LEAST_D_RL), 100)
-    for form, style in (("rl", "-"), ("bon", theme.DOTTED)):
+    styles: dict[fits.Form, Any] = {"rl": "-", "bon": theme.DOTTED}
+    for form, style in styles.items():
         found = fitted[fitted["form"] == form].set_index("parameter")["estimate"]
         if {"alpha", "beta"} <= set(found.index):
             gold = fits.predict(form, found["alpha"], found["beta"], d)

@@ -33,6 +33,7 @@ class Cell:
     settings: Mapping[str, float | str] = field(default_factory=dict)
     replicates: int = 2
     rm: str = "3k"
+    uses_gold: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Sweep:
     parts: bool = True  # gold.content and gold.form; otherwise gold is a model, judged on 400 choices
     proxy: str = "proxy"  # what the proxy's column is called
     status: str = "made"
-    cells: tuple[Cell, ...] = ()
+    cells: tuple[Cell, ...] = ()  # with `few_pairs` and `control` off and no `rms`, these alone
     truth: Truth = field(default_factory=Truth)
 
 
@@ -77,6 +78,7 @@ class Job:
     pairs: int = 4000
     rate: float | None = None
     settings: Mapping[str, float | str] = field(default_factory=dict)
+    uses_gold: bool = False
 
     @property
     def reach(self) -> float:
@@ -107,7 +109,7 @@ def write_store(
         rows.append(
             {
                 **{"overrides": overrides, "choices": choices, "key": key, "config": config(job, sweep)},
-                **{"method": CLASSES[job.policy], "uses_gold": False},
+                **{"method": CLASSES[job.policy], "uses_gold": job.uses_gold},
             }
         )
         if number not in unmade:
@@ -128,7 +130,8 @@ def jobs(sweep: Sweep) -> list[Job]:
     if sweep.control:
         found += [Job("ppo", sweep.rms[0], 0, rate=0.5)]
     for cell in sweep.cells:
-        found += [Job(cell.policy, cell.rm, seed, settings=cell.settings) for seed in range(cell.replicates)]
+        of = {"settings": cell.settings, "uses_gold": cell.uses_gold}
+        found += [Job(cell.policy, cell.rm, seed, **of) for seed in range(cell.replicates)]
     return found
 
 
@@ -270,3 +273,9 @@ def _rows(
     if sweep.parts:
         scores |= {"gold.content": content, "gold.form": form}
     return samples, {name: value.astype(np.float32) for name, value in scores.items()}
+
+
+def only(*cells: Cell, name: str, questions: int = 64, truth: Truth | None = None) -> Sweep:
+    """A sweep of these cells alone."""
+    alone = {"rms": (), "few_pairs": False, "control": False}
+    return Sweep(name=name, questions=questions, truth=truth or Truth(), cells=cells, **alone)
