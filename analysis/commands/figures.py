@@ -174,7 +174,7 @@ def _fail(message: str, code: int) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    figures = "\n".join(f"  {name:<14} {entry.summary}" for name, entry in available().items())
+    figures = "\n".join(f"  {name:<18} {entry.summary}" for name, entry in available().items())
     parser = Parser(
         prog="rlhf-figures",
         description="Draw figures from stored records: NAME.png, .pdf, .csv, .fits.csv, .claims.json.",
