@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.arms import BEST_OF_N, MAIN, Arm, Study, study
+from analysis.arms import MAIN, Arm, Study, study
 from analysis.claims import Claim, Thresholds, by_equivalence, exceeds, thresholds
 from analysis.equal_kl import distance
 from analysis.penalties import coefficient, colours, families, in_short, unpenalised
@@ -32,12 +32,13 @@ FEWEST_POINTS = 3  # of a slope
 
 def make(runs: Sequence[Run]) -> Plate:
     """KL over steps of every policy that is trained step by step, and how it grows."""
-    read = study(runs)
-    arms = [arm for arm in read.arms if arm.method != BEST_OF_N and "steps" in arm.settings]
-    if not arms:
-        raise MissingRuns("no run that is trained by steps is made")
+    trained = [run for run in runs if "steps" in run.config["policy"]]
+    if not trained:
+        raise MissingRuns("no run is trained by steps")
+    read = study(trained)
+    arms = read.arms
     limits = thresholds(NAME)
-    table = points_table(Study(tuple(arms)))
+    table = points_table(read)
     warmup = table["method"].map({arm.method: arm.settings.get("warmup", 0) for arm in arms})
     table["full_steps"] = full_steps(table["n_or_step"].to_numpy(), warmup.to_numpy())
     return Plate(

@@ -200,7 +200,9 @@ def draw(found: Sequence[Pair], table: pd.DataFrame, fits: pd.DataFrame) -> Figu
     methods = list(dict.fromkeys(arm.method for pair in found for arm in pair))
     colour: dict[str, Any] = dict(zip(methods, ("#31688e", *theme.WARM), strict=False))
     labels = list(dict.fromkeys(pair.other.label for pair in found))
-    figure, axes = theme.panels(len(labels) + 1, 3.0, sharey=False, widths=[1.0] * len(labels) + [0.9 + 0.12 * len(labels)])
+    figure, axes = theme.panels(
+        len(labels) + 1, 3.0, sharey=False, widths=[1.0] * len(labels) + [0.9 + 0.12 * len(labels)]
+    )
     means = table[table["curve"] == "mean"]
     for panel, label in zip(axes, labels, strict=False):
         for method in methods:

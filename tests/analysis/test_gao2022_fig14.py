@@ -1,11 +1,13 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
-from fake_store import Cell, Truth, only, write_store
+from fake_store import Cell, Sweep, Truth, only, write_store
 
 from analysis.arms import study
 from analysis.claims import Claim
+from analysis.commands.figures import main
 from analysis.figures import gao2022_fig14
 from analysis.figures.gao2022_fig14 import full_steps, late_share, slope
 from rlhf_lab.records import MissingRuns, runs
@@ -42,6 +44,16 @@ def test_the_panel_of_sizes_is_there_where_the_runs_are(tmp_path: Path) -> None:
     assert set(made.fits["label"]) == {"3k", "25k", "3k, KL penalty 0.1", "3k, KL penalty 0.5"}
 
 
+def test_runs_that_two_sweeps_share_are_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("gao2022_fig9", "gao2022_fig1"):
+        write_store(tmp_path, only(*CELLS, name=name, questions=8))
+    kept, same = (next((tmp_path / "sweeps" / name).glob("*")) for name in ("gao2022_fig9", "gao2022_fig1"))
+    same.write_text(kept.read_text())
+    assert main(["gao2022_fig14", "--store", str(tmp_path), "--out", str(tmp_path / "out")]) == 0
+    fits = pd.read_csv(tmp_path / "out" / "gao2022_fig14.fits.csv")
+    assert set(fits["replicates"]) == {5} and "KL ~ step^2" in capsys.readouterr().out
+
+
 def test_too_few_checkpoints_in_the_range_leave_it_undecided(tmp_path: Path) -> None:
     write_store(tmp_path, only(CELLS[0], name="mine", questions=8))
     arm = study(runs("mine", tmp_path)).arms[0]
@@ -56,8 +68,6 @@ def test_a_step_of_the_warm_up_counts_by_its_learning_rate() -> None:
 
 
 def test_what_is_not_trained_by_steps_has_no_such_figure(tmp_path: Path) -> None:
-    from fake_store import Sweep
-
     bon = Sweep(name="mine", rms=("3k",), ppo_replicates=0, few_pairs=False, control=False, answers=16)
     write_store(tmp_path, bon)
     with pytest.raises(MissingRuns, match="trained by steps"):

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from fake_store import Cell, Sweep, Truth, write_store
+from fake_store import Cell, Sweep, Truth, only, write_store
 
 from analysis import losses
 from analysis.arms import study
@@ -117,8 +117,6 @@ def test_the_command_prints_one_table_of_methods(store: Path, tmp_path: Path) ->
 
 
 def test_without_best_of_n_there_is_nothing_to_compare_with(tmp_path: Path) -> None:
-    from fake_store import only
-
     write_store(tmp_path, only(Cell("dpo"), name="methods", questions=8))
     with pytest.raises(MissingRuns, match="no run of best-of-n"):
         methods.make(runs("methods", tmp_path))
