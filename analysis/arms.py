@@ -20,10 +20,26 @@ from analysis.resampling import Resample, original, resamples, weights_of
 from rlhf_lab.records import MissingRuns, Run
 
 BEST_OF_N = "bon"
-TITLES = {BEST_OF_N: "best-of-n", "ppo": "PPO"}
+TITLES = {
+    BEST_OF_N: "best-of-n",
+    "ppo": "PPO",
+    "grpo": "GRPO",
+    "rloo": "RLOO",
+    "online_dpo": "online DPO",
+    "dpo": "DPO",
+    "ipo": "IPO",
+    "slic": "SLiC",
+    "kto": "KTO",
+    "expert_iteration": "expert iteration",
+}
 NO_PART_OF_THE_REWARD = ("policy", "score", "tracker", "runtime")  # sections of the config
 COIN = 0.5  # the share of flipped labels that leaves no information: the drift control
-MAIN, FEW_PAIRS, CONTROL = "main", "few_pairs", "drift_control"
+MAIN, FEW_PAIRS, PENALISED, CONTROL = "main", "few_pairs", "penalised", "drift_control"
+PENALTIES = {  # what is penalised, in words; settings without a word of their own are named as in the config
+    "reverse_kl": "KL penalty",
+    "forward_kl": "forward-KL penalty",
+    "sqrt_chi2": "root-chi-squared penalty",
+}
 DRAWS = 300
 SEED = 2022  # of every draw in a figure: the same records give the same numbers
 
@@ -53,16 +69,22 @@ class Arm:
 
     method: str  # bon, ppo, ...
     rm: str  # option of the reward model
-    kind: str  # main, few_pairs, drift_control
+    kind: str  # main, few_pairs, penalised, drift_control
     label: str  # the reward model in words
     parameters: float  # of the reward model, non-embedding; NaN for a checkpoint
     seeds: tuple[str, ...]  # of each replicate: reward model/preferences/policy
     curves: tuple[Curves, ...]  # of each replicate
+    runs: tuple[Run, ...]  # of each replicate
 
     @property
     def title(self) -> str:
         """Method and reward model in words."""
-        return f"{TITLES.get(self.method, self.method)}, {self.label}"
+        return f"{title(self.method)}, {self.label}"
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The method's own settings, as the first replicate has them; only `seed` differs in the others."""
+        return self.runs[0].config["policy"]
 
     @property
     def questions(self) -> int:
@@ -103,7 +125,7 @@ def study(runs: Sequence[Run]) -> Study:
     made = [run for run in runs if run.status == "made"]
     empty = {_method(run) for run in runs} - {_method(run) for run in made}
     if empty or not runs:
-        names = " and ".join(TITLES.get(method, method) for method in sorted(empty)) or "anything"
+        names = " and ".join(title(method) for method in sorted(empty)) or "anything"
         raise MissingRuns(f"no run of {names} is made ({len(made)} of {len(runs)} runs are)")
     most_pairs = max(run.config["preferences"]["pairs"] for run in runs)
     read = _read([run for run in made if _method(run) == BEST_OF_N], {})
@@ -120,23 +142,26 @@ def _read(runs: Sequence[Run], initial: Mapping[str, Initial]) -> list[tuple[Run
 
 
 def _arms(read: Sequence[tuple[Run, Curves]], most_pairs: int) -> tuple[Arm, ...]:
+    varying = _varying([run for run, _ in read])
     grouped: dict[tuple[str, str], list[tuple[Run, Curves]]] = {}
     for run, curves in read:
-        grouped.setdefault((_method(run), _label(run, most_pairs)), []).append((run, curves))
-    arms = [_arm(members, most_pairs) for members in grouped.values()]
-    kinds = (MAIN, FEW_PAIRS, CONTROL)
+        label = _label(run, most_pairs, varying[_method(run)])
+        grouped.setdefault((_method(run), label), []).append((run, curves))
+    arms = [_arm(label, members, most_pairs) for (_, label), members in grouped.items()]
+    kinds = (MAIN, FEW_PAIRS, PENALISED, CONTROL)
 
-    def place(arm: Arm) -> tuple[bool, str, int, float, str]:
+    def place(arm: Arm) -> tuple[bool, str, int, float, list[float], str]:
         size = np.inf if np.isnan(arm.parameters) else arm.parameters
-        return arm.method != BEST_OF_N, arm.method, kinds.index(arm.kind), size, arm.label
+        numbers = [arm.settings[name] for name in sorted(varying[arm.method])]
+        ordered = [float(one) for one in numbers if isinstance(one, (int, float))]
+        return arm.method != BEST_OF_N, arm.method, kinds.index(arm.kind), size, ordered, arm.label
 
     return tuple(sorted(arms, key=place))
 
 
-def _arm(members: Sequence[tuple[Run, Curves]], most_pairs: int) -> Arm:
+def _arm(label: str, members: Sequence[tuple[Run, Curves]], most_pairs: int) -> Arm:
     ordered = sorted(members, key=lambda member: _seeds(member[0]))
     run = ordered[0][0]
-    label = _label(run, most_pairs)
     for other, curves in ordered[1:]:
         first = ordered[0][1]
         same = np.array_equal(curves.points, first.points) and np.array_equal(
@@ -148,11 +173,10 @@ def _arm(members: Sequence[tuple[Run, Curves]], most_pairs: int) -> Arm:
                 "replicates"
             )
     seeds = tuple("/".join(str(seed) for seed in _seeds(member)) for member, _ in ordered)
-    curves = tuple(curves for _, curves in ordered)
+    runs, curves = zip(*ordered, strict=True)
+    parameters = _parameters(run.config["rm"]["model"])
     kind = _kind(run, most_pairs)
-    return Arm(
-        _method(run), run.choices["rm"], kind, label, _parameters(run.config["rm"]["model"]), seeds, curves
-    )
+    return Arm(_method(run), run.choices["rm"], kind, label, parameters, seeds, curves, runs)
 
 
 def _curves(run: Run, initial: Initial | None) -> Curves:
@@ -174,8 +198,13 @@ def _rows(run: Run, more: list[str]) -> pa.Table:
         raise ValueError(missing.args[0]) from None
 
 
+def title(method: str) -> str:
+    """A method in words."""
+    return TITLES.get(method, method)
+
+
 def _method(run: Run) -> str:
-    return run.choices["policy"] if "steps" in run.config["policy"] else BEST_OF_N
+    return run.choices["policy"]
 
 
 def _reward(run: Run) -> str:
@@ -191,13 +220,15 @@ def _seeds(run: Run) -> tuple[int, int, int]:
 def _kind(run: Run, most_pairs: int) -> str:
     if run.config["labeler"].get("rate") == COIN:
         return CONTROL
+    if run.config["policy"].get("kl_coef"):
+        return PENALISED
     return MAIN if run.config["preferences"]["pairs"] == most_pairs else FEW_PAIRS
 
 
-def _label(run: Run, most_pairs: int) -> str:
-    """The reward model's size, and all that sets it apart from the plain case."""
+def _label(run: Run, most_pairs: int, varying: frozenset[str]) -> str:
+    """The reward model's size, and all that sets the run apart from the plain case: `varying` names settings."""
     rate, pairs = run.config["labeler"].get("rate"), run.config["preferences"]["pairs"]
-    penalty = run.config["policy"].get("kl_coef")
+    policy = run.config["policy"]
     words = [run.choices["rm"]]
     if pairs != most_pairs:
         words.append(f"{pairs:,} pairs")
@@ -205,9 +236,34 @@ def _label(run: Run, most_pairs: int) -> str:
         words.append("coin-flip labels")
     elif rate:
         words.append(f"{rate:.0%} of labels flipped")
-    if penalty:
-        words.append(f"KL penalty {penalty:g}")
+    if policy.get("kl_coef"):
+        words.append(_penalty(policy))
+    others = sorted(varying - {"kl_coef", "divergence", "kl_place"})
+    words += [f"{name.replace('_', ' ')} {_plain(policy[name])}" for name in others]
     return ", ".join(words)
+
+
+def _penalty(policy: Mapping[str, Any]) -> str:
+    what = PENALTIES[policy.get("divergence", "reverse_kl")]
+    where = " in the loss" if policy.get("kl_place") == "loss" else ""
+    return f"{what} {_plain(policy['kl_coef'])}{where}"
+
+
+def _plain(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _varying(runs: Sequence[Run]) -> dict[str, frozenset[str]]:
+    """Method -> the settings of its own that differ between its runs, seeds aside."""
+    seen: dict[str, dict[str, set[str]]] = {}
+    for run in runs:
+        of = seen.setdefault(_method(run), {})
+        for name, value in run.config["policy"].items():
+            of.setdefault(name, set()).add(str(value))
+    return {
+        method: frozenset(name for name, values in of.items() if len(values) > 1 and name != "seed")
+        for method, of in seen.items()
+    }
 
 
 def _parameters(model: Mapping[str, Any]) -> float:

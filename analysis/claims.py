@@ -10,7 +10,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from analysis.resampling import Interval
+from analysis.resampling import Estimate, Interval
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -95,6 +95,40 @@ def equivalent(interval90: Interval, lo: float, hi: float) -> bool | None:
 def normal_interval(mean: float, se: float, z: float = Z95) -> Interval:
     """The interval mean -+ z se."""
     return Interval(mean - z * se, mean + z * se)
+
+
+def both(first: bool | None, second: bool | None) -> bool | None:
+    """Whether two things hold: False if either does not, None if either is undecided."""
+    if first is False or second is False:
+        return False
+    return None if first is None or second is None else True
+
+
+def by_estimate(sentence: str, found: Estimate, limits: Mapping[str, float], n: int, **more: Any) -> Claim:
+    """`by_ses` of an estimate over replicates and questions."""
+    more |= {"replicates": found.replicates, "conditional": found.is_conditional}
+    return by_ses(sentence, found.value, found.se, limits, n, **more)
+
+
+def by_equivalence(
+    sentence: str, found: Estimate, lo: float, hi: float, n: int, enough: bool = True, **more: Any
+) -> Claim:
+    """The claim that a quantity lies in [lo, hi]: its 90 % interval does; undecided also where not `enough`
+    was seen.
+    """
+    interval = found.interval(0.90)
+    return Claim(
+        claim=sentence,
+        measured=found.value,
+        interval=interval,
+        threshold=hi,
+        n=n,
+        replicates=found.replicates,
+        met=equivalent(interval, lo, hi) if enough else None,
+        rule=f"met: 90 % interval inside [{lo:g}, {hi:g}]; not met: outside; else undecided",
+        conditional=found.is_conditional,
+        **more,
+    )
 
 
 def by_ses(sentence: str, mean: float, se: float, limits: Mapping[str, float], n: int, **more: Any) -> Claim:

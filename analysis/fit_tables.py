@@ -27,7 +27,7 @@ def fits_table(study: Study) -> pd.DataFrame:
     for arm in study.arms:
         for axis in ("tie-aware", "bound") if arm.method == BEST_OF_N else ("exact",):
             rows += _fit_rows(arm, axis)
-        rows += _observed_rows(arm)
+        rows += observed_rows(arm)
     for method in study.methods:
         if method != BEST_OF_N:
             rows += _shared_rows(study.of(method, MAIN))
@@ -36,7 +36,7 @@ def fits_table(study: Study) -> pd.DataFrame:
 
 def _fit_rows(arm: Arm, axis: str) -> list[dict[str, Any]]:
     """Both forms on the same points; the one with the smaller RMSE is marked, not demanded."""
-    keep = _fitted_points(arm, axis)
+    keep = fitted_points(arm, axis)
     about = _about(arm) | {"x": axis, "points": int(sum(mask.sum() for mask in keep))}
     if min(mask.sum() for mask in keep) < FEWEST_POINTS:
         nothing = {"estimate": np.nan, "lo": np.nan, "hi": np.nan, "rmse": np.nan, "best_form": None}
@@ -47,7 +47,7 @@ def _fit_rows(arm: Arm, axis: str) -> list[dict[str, Any]]:
             for name in fits.PARAMETERS
         ]
 
-    curve = _curve(arm, axis, keep)
+    curve = curve_of(arm, axis, keep)
     found = {
         form: fits.bootstrap(form, curve, len(arm.curves), np.random.default_rng(SEED), DRAWS)
         for form in fits.FORMS
@@ -77,11 +77,11 @@ def _shared_rows(arms: list[Arm]) -> list[dict[str, Any]]:
     """The rl form with one alpha for all sizes and a beta for each (2210.10760, Figure 3): what that costs in
     RMSE is for the reader to compare.
     """
-    kept = [(arm, _fitted_points(arm, "exact")) for arm in arms]
+    kept = [(arm, fitted_points(arm, "exact")) for arm in arms]
     kept = [(arm, masks) for arm, masks in kept if min(mask.sum() for mask in masks) >= FEWEST_POINTS]
     if len(kept) < 2:
         return []
-    arms, curves = [arm for arm, _ in kept], [_curve(arm, "exact", masks) for arm, masks in kept]
+    arms, curves = [arm for arm, _ in kept], [curve_of(arm, "exact", masks) for arm, masks in kept]
     draws = zip(*(arm.drawn.resamples for arm in arms), strict=True)  # arms draw the same questions together
     found, *drawn = (
         fits.fit_shared("rl", [curve(one) for curve, one in zip(curves, draw, strict=True)]) for draw in draws
@@ -110,7 +110,7 @@ def _shared_rows(arms: list[Arm]) -> list[dict[str, Any]]:
     ]
 
 
-def _fitted_points(arm: Arm, axis: str) -> list[NDArray[np.bool_]]:
+def fitted_points(arm: Arm, axis: str) -> list[NDArray[np.bool_]]:
     """(K,) of each replicate: never the initial policy; the rl form's range for a trained policy."""
     masks = []
     for curves in arm.curves:
@@ -125,7 +125,7 @@ def _fitted_points(arm: Arm, axis: str) -> list[NDArray[np.bool_]]:
     return masks
 
 
-def _curve(arm: Arm, axis: str, keep: list[NDArray[np.bool_]]) -> fits.Curve:
+def curve_of(arm: Arm, axis: str, keep: list[NDArray[np.bool_]]) -> fits.Curve:
     """The points (d, gold) of a resample, replicate after replicate; looked up, as the arm has drawn them
     all.
     """
@@ -146,7 +146,7 @@ def _curve(arm: Arm, axis: str, keep: list[NDArray[np.bool_]]) -> fits.Curve:
     return lambda resample: points(rows[resample.seed])
 
 
-def _observed_rows(arm: Arm) -> list[dict[str, Any]]:
+def observed_rows(arm: Arm) -> list[dict[str, Any]]:
     """KL and gold of the highest point of the arm's mean curve; at the last point the peak is only known to
     be later.
     """

@@ -138,7 +138,7 @@ def _beyond_drift(study: Study, arm: Arm, limits: Thresholds) -> list[Claim]:
         np.stack([loss_at(curves, reach, half) for curves in one.curves]) for one in (arm, control)
     )  # (R, C) each
     drop = float(lost.mean() - drifted.mean())
-    se = _difference_se(lost, drifted)
+    se = difference_se(lost, drifted)
     sentence = f"{arm.title}: gold lost since its peak exceeds what {control.label} loses, at KL {reach:.3g}"
     return [
         by_ses(
@@ -154,11 +154,11 @@ def _beyond_drift(study: Study, arm: Arm, limits: Thresholds) -> list[Claim]:
     ]
 
 
-def loss_at(curves: Curves, reach: float, half: NDArray[np.bool_]) -> Floats:
+def loss_at(curves: Curves, reach: float, half: NDArray[np.bool_], kl: Floats | None = None) -> Floats:
     """(C,): gold of each question at the peak before KL = `reach` nats minus its gold there, linear in d
-    between.
+    between; `kl` (K,) takes the place of the run's own.
     """
-    d, gold = curves.normalised().d, curves.by_question("gold")
+    d, gold = curves.normalised().d if kl is None else np.sqrt(kl), curves.by_question("gold")
     target = np.sqrt(reach)
     after = max(int(np.argmax(d >= target - 1e-9)), 1)
     share = (target - d[after - 1]) / (d[after] - d[after - 1])
@@ -166,7 +166,7 @@ def loss_at(curves: Curves, reach: float, half: NDArray[np.bool_]) -> Floats:
     return turnover(np.column_stack([gold[:, :after], there]), half).drops[0]
 
 
-def _difference_se(first: Floats, second: Floats) -> float:
+def difference_se(first: Floats, second: Floats) -> float:
     """SE of mean(first) - mean(second), (R, C) and (R', C), paired by question; over replicates where there
     are five.
     """

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import stdtrit
 
 Floats = NDArray[np.float64]
 
@@ -64,6 +65,38 @@ def resamples(replicates: int, rng: np.random.Generator, n: int) -> list[Resampl
         return [Resample(np.arange(replicates), int(seed)) for seed in seeds]
     drawn = rng.integers(replicates, size=(n, replicates))
     return [Resample(row, int(seed)) for row, seed in zip(drawn, seeds, strict=True)]
+
+
+class Estimate(NamedTuple):
+    """A mean over replicates with its standard error over questions, and over replicates if there are five."""
+
+    value: float
+    se: float
+    df: float  # degrees of freedom of the SE: inf where it is of questions alone
+    replicates: int
+
+    @staticmethod
+    def of(draws: ArrayLike) -> Estimate:
+        """Of a number of each replicate (B, R): first as it is, then in B - 1 draws of questions.
+
+        The replicates share the draws of questions, so the two parts of the variance are apart.
+        """
+        table = np.asarray(draws, dtype=float)
+        replicates = table.shape[1]
+        variance, df = table[1:].mean(axis=1).var(ddof=1), float("inf")
+        if not conditional(replicates):
+            variance, df = variance + table[0].var(ddof=1) / replicates, replicates - 1.0
+        return Estimate(float(table[0].mean()), float(np.sqrt(variance)), df, replicates)
+
+    @property
+    def is_conditional(self) -> bool:
+        """Whether the interval is conditional on the replicates at hand."""
+        return conditional(self.replicates)
+
+    def interval(self, level: float = 0.95) -> Interval:
+        """The central `level` by Student's t."""
+        half = float(stdtrit(self.df, (1 + level) / 2)) * self.se
+        return Interval(self.value - half, self.value + half)
 
 
 def percentile_interval(draws: ArrayLike, level: float = 0.95) -> Interval:

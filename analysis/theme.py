@@ -9,12 +9,17 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.typing import ColorType
 
 WIDTH = 7.2  # inches: the text of a two-column paper
 GREY, ORANGE = "0.55", "#d1495b"
+DASHED, DOTTED = (0, (4, 2)), (0, (1, 1.4))
+WARM = ("#d1495b", "#e08e45", "#9c6aa8", "#6b7f3a", "#a6611a")  # beside viridis
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 8,
@@ -61,13 +66,62 @@ ROUND_NATS = (
 LEAST_GAP = 0.075  # between two labels, as a share of the axis
 
 
-def panels(count: int, height: float = 3.6) -> tuple[Figure, list[Axes]]:
-    """A figure of `count` panels side by side with one y-axis, off screen."""
+def panels(
+    count: int, height: float = 3.6, sharey: bool = True, widths: Sequence[float] | None = None
+) -> tuple[Figure, list[Axes]]:
+    """A figure of `count` panels side by side, by default with one y-axis and of one width, off screen."""
     matplotlib.use("Agg")
     matplotlib.rcParams.update(STYLE)
     figure = Figure(figsize=(WIDTH if count > 1 else WIDTH * 0.6, height), layout="constrained")
-    axes = figure.subplots(1, count, sharey=True, squeeze=False)[0]
+    axes = figure.subplots(1, count, sharey=sharey, squeeze=False, width_ratios=widths)[0]
     return figure, list(axes)
+
+
+def curve(axes: Axes, rows: pd.DataFrame, colour: ColorType, number: str = "gold", x: str = "kl") -> None:
+    """A mean curve with its 95 % band; of gold bold and whole, of anything else thin and dashed without a
+    band.
+    """
+    if number == "gold":
+        axes.fill_between(rows[x], rows["gold_lo"], rows["gold_hi"], color=colour, alpha=0.14, linewidth=0)
+    style, width = ("-", 1.5) if number == "gold" else (DASHED, 0.9)
+    axes.plot(rows[x], rows[number], color=colour, linewidth=width, linestyle=style)
+
+
+def mark(axes: Axes, x: float, y: float, colour: ColorType, marker: str = "o") -> None:
+    """One point that stands out of its curve."""
+    axes.plot(
+        *(x, y),
+        marker=marker,
+        color=colour,
+        markersize=4,
+        markeredgecolor="white",
+        markeredgewidth=0.6,
+        zorder=5,
+    )
+
+
+def share_limits(axes: Sequence[Axes]) -> None:
+    """Give panels that were drawn one y-range and, where they are linear, one x-range; only the first is
+    numbered.
+    """
+    for get, set_ in (("get_xlim", "set_xlim"), ("get_ylim", "set_ylim")):
+        ranges = [getattr(panel, get)() for panel in axes]
+        for panel in axes:
+            getattr(panel, set_)(min(lo for lo, _ in ranges), max(hi for _, hi in ranges))
+    for panel in axes[1:]:
+        panel.tick_params(axis="y", labelleft=False)
+
+
+def letter(axes: Axes, text: str) -> None:
+    """What a panel shows, in its upper left corner."""
+    axes.text(0.02, 0.98, text, transform=axes.transAxes, va="top", weight="bold", zorder=6)
+
+
+def key(label: str, colour: ColorType = "0.2", **look: Any) -> Line2D:
+    """An entry of a legend: a line, or a marker alone if `marker` is given."""
+    if "marker" in look:
+        look |= {"linewidth": 0, "markersize": 4.5}
+    return Line2D([], [], color=colour, label=label, **look)
 
 
 def sizes(count: int) -> list[tuple[float, float, float, float]]:

@@ -74,7 +74,8 @@ def _draw(name: str, figure: ModuleType, options: argparse.Namespace) -> bool | 
         if not options.names and options.sweep not in sweeps:
             return None
         sweeps = (options.sweep,)
-    runs = [run for sweep in sweeps for run in records.runs(sweep, options.store)]
+    found = {run.key: run for sweep in sweeps for run in records.runs(sweep, options.store)}
+    runs = list(found.values())  # what two sweeps share is one run
     missing = [run for run in runs if run.status != "made"]
     commands = "; ".join(
         records.sweep_record(sweep, options.store)["command"] or f"rlhf-lab +sweeps={sweep}"
@@ -174,7 +175,7 @@ def _fail(message: str, code: int) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    figures = "\n".join(f"  {name:<14} {entry.summary}" for name, entry in available().items())
+    figures = "\n".join(f"  {name:<18} {entry.summary}" for name, entry in available().items())
     parser = Parser(
         prog="rlhf-figures",
         description="Draw figures from stored records: NAME.png, .pdf, .csv, .fits.csv, .claims.json.",

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import overoptimization
-from analysis.arms import BEST_OF_N, CONTROL, FEW_PAIRS, MAIN, TITLES, study
+from analysis.arms import BEST_OF_N, CONTROL, FEW_PAIRS, MAIN, PENALISED, TITLES, study
 from analysis.bestofn import kl
 from analysis.claims import thresholds
 from analysis.fit_tables import LEAST_D_RL, fits_table
@@ -83,6 +83,8 @@ def _title(method: str) -> str:
 
 
 def _draw_arm(panel: Axes, rows: pd.DataFrame, colour: ColorType) -> None:
+    from analysis import theme
+
     arm = rows["arm"].iloc[0]
     mean = rows[rows["curve"] == "mean"]
     solid = mean[mean["kl_good"]]  # where the estimate of KL is good
@@ -90,8 +92,8 @@ def _draw_arm(panel: Axes, rows: pd.DataFrame, colour: ColorType) -> None:
     panel.fill_between(mean["kl"], mean["gold_lo"], mean["gold_hi"], color=colour, alpha=0.16, linewidth=0)
     for columns, style, width in (
         ("gold", "-", bold),
-        ("proxy", (0, (4, 2)), 1.0),
-        ("content", (0, (1, 1.4)), 1.1),
+        ("proxy", theme.DASHED, 1.0),
+        ("content", theme.DOTTED, 1.1),
     ):
         if columns not in mean or mean[columns].isna().all() or (columns == "content" and arm == CONTROL):
             continue
@@ -103,16 +105,7 @@ def _draw_arm(panel: Axes, rows: pd.DataFrame, colour: ColorType) -> None:
     peak = mean.iloc[int(mean["gold"].to_numpy().argmax())]
     last = peak["n_or_step"] == mean["n_or_step"].iloc[-1]  # the peak lies at this KL or later
     if arm != CONTROL:
-        panel.plot(
-            peak["kl"],
-            peak["gold"],
-            marker=">" if last else "o",
-            color=colour,
-            markersize=4,
-            markeredgecolor="white",
-            markeredgewidth=0.6,
-            zorder=5,
-        )
+        theme.mark(panel, peak["kl"], peak["gold"], colour, ">" if last else "o")
 
 
 def _draw_fit(panel: Axes, fitted: pd.DataFrame, rows: pd.DataFrame) -> None:
@@ -144,7 +137,7 @@ def _colours(table: pd.DataFrame) -> dict[str, ColorType]:
     """Label -> colour: viridis over sizes, one warm colour for few pairs, grey for the control."""
     from analysis import theme
 
-    main = list(dict.fromkeys(table.loc[table["arm"] == MAIN, "label"]))
+    main = list(dict.fromkeys(table.loc[table["arm"].isin([MAIN, PENALISED]), "label"]))
     colours: dict[str, ColorType] = dict(zip(main, theme.sizes(len(main)), strict=True))
     for arm, colour in ((FEW_PAIRS, theme.ORANGE), (CONTROL, theme.GREY)):
         colours |= {label: colour for label in table.loc[table["arm"] == arm, "label"]}
@@ -154,6 +147,8 @@ def _colours(table: pd.DataFrame) -> dict[str, ColorType]:
 def _legend(figure: Figure, table: pd.DataFrame, colours: dict[str, ColorType], lowest: float) -> None:
     from matplotlib.lines import Line2D
 
+    from analysis import theme
+
     ends = table[(table["arm"] == CONTROL) & (table["curve"] == "mean")].groupby("label")["gold"].min()
     beyond = {label: f" (on to {end:.1f})" for label, end in ends.items() if end < lowest}
     arms = [
@@ -162,11 +157,11 @@ def _legend(figure: Figure, table: pd.DataFrame, colours: dict[str, ColorType], 
     ]
     styles = [
         Line2D([], [], color="0.2", linewidth=1.6, label="gold, 95 % band"),
-        Line2D([], [], color="0.2", linewidth=1, linestyle=(0, (4, 2)), label="proxy, rescaled"),
+        Line2D([], [], color="0.2", linewidth=1, linestyle=theme.DASHED, label="proxy, rescaled"),
     ]
     if "content" in table and table["content"].notna().any():
         styles.append(
-            Line2D([], [], color="0.2", linewidth=1.1, linestyle=(0, (1, 1.4)), label="gold.content")
+            Line2D([], [], color="0.2", linewidth=1.1, linestyle=theme.DOTTED, label="gold.content")
         )
     styles += [
         Line2D([], [], color="0.2", linewidth=0.6, label="fit"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
@@ -18,7 +18,35 @@ import numpy as np
 from rlhf_lab.records import write_table
 from rlhf_lab.store import contents, listing, sealed
 
+CLASSES = {  # of a policy's configuration, by the option's name
+    **{"bon": "BestOfN", "ppo": "PPO", "grpo": "GRPO", "rloo": "RLOO", "online_dpo": "OnlineDPO"},
+    **{"dpo": "DPO", "ipo": "IPO", "slic": "SLiC", "kto": "KTO", "expert_iteration": "ExpertIteration"},
+}
 SIZES = {"1k": 8, "3k": 16, "25k": 32, "100k": 64, "600k": 128}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Trained runs beside those of a sweep by default: one method under settings of its own."""
+
+    policy: str
+    settings: Mapping[str, float | str] = field(default_factory=dict)
+    replicates: int = 2
+    rm: str = "3k"
+    uses_gold: bool = False
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is true of the trained policies that a sweep writes; the default: gold follows from KL alone."""
+
+    waste: float = 1.0  # KL of a policy that is no better than one at this fraction of it
+    slip: float = 0.0  # content that a policy loses for each SD that it moves, whatever the proxy says
+    penalised: float = 0.0  # content that a penalised policy gains, beyond half an SD of movement
+    penalised_proxy: float = 0.0  # the same of the proxy, in SDs of its trait
+    damage: Mapping[str, float] = field(default_factory=dict)  # of a method, times that of the others
+    power: float = 1.0  # of the optimiser step that the movement grows with: KL grows with twice this power
+    spread: float = 0.0  # SD over runs of the content that is gained or lost at full movement
 
 
 @dataclass(frozen=True)
@@ -38,6 +66,8 @@ class Sweep:
     parts: bool = True  # gold.content and gold.form; otherwise gold is a model, judged on 400 choices
     proxy: str = "proxy"  # what the proxy's column is called
     status: str = "made"
+    cells: tuple[Cell, ...] = ()  # with `few_pairs` and `control` off and no `rms`, these alone
+    truth: Truth = field(default_factory=Truth)
 
 
 @dataclass(frozen=True)
@@ -47,6 +77,15 @@ class Job:
     seed: int
     pairs: int = 4000
     rate: float | None = None
+    settings: Mapping[str, float | str] = field(default_factory=dict)
+    uses_gold: bool = False
+
+    @property
+    def reach(self) -> float:
+        """How far `h` moves in all: less the larger a penalty or a pull to the reference is."""
+        if penalty := self.settings.get("kl_coef"):
+            return min(4.5, 0.45 / float(penalty))
+        return 4.5 * min(1.0, (0.02 / float(self.settings.get("beta", 0.02))) ** 0.5)
 
 
 WORLD = {"packages": {"torch": "2.13.0", "trl": "1.16.0"}, "source": "1" * 20}
@@ -66,11 +105,11 @@ def write_store(
         key = f"{number:08x}{abs(hash(sweep.name)) % 16**8:08x}"
         overrides = [f"policy={job.policy}", f"rm={job.rm}", f"rm.seed={job.seed}"]
         choices = {"policy": job.policy, "rm": job.rm, "labeler": "flip" if job.rate else "gold_argmax"}
-        method = {"bon": "BestOfN", "ppo": "PPO"}[job.policy]
+        overrides += [f"policy.{name}={value}" for name, value in job.settings.items()]
         rows.append(
             {
                 **{"overrides": overrides, "choices": choices, "key": key, "config": config(job, sweep)},
-                **{"method": method, "uses_gold": False},
+                **{"method": CLASSES[job.policy], "uses_gold": job.uses_gold},
             }
         )
         if number not in unmade:
@@ -90,13 +129,18 @@ def jobs(sweep: Sweep) -> list[Job]:
         found += [Job(policy, sweep.rms[0], 0, pairs=250) for policy in ("bon", "ppo")]
     if sweep.control:
         found += [Job("ppo", sweep.rms[0], 0, rate=0.5)]
+    for cell in sweep.cells:
+        of = {"settings": cell.settings, "uses_gold": cell.uses_gold}
+        found += [Job(cell.policy, cell.rm, seed, **of) for seed in range(cell.replicates)]
     return found
 
 
 def config(job: Job, sweep: Sweep) -> dict:
     policy = {"seed": 0, "prompts": sweep.questions * sweep.framings, "samples": sweep.answers}
-    if job.policy == "ppo":
-        policy |= {"samples": 2, "steps": 100, "kl_coef": 0.0}
+    if job.policy in ("ppo", "grpo", "rloo"):
+        policy |= {"divergence": "reverse_kl", "kl_coef": 0.0, "kl_place": "reward"}
+    if job.policy != "bon":
+        policy |= {"samples": 2, "steps": 100, "warmup": 0, **job.settings}
     hidden = SIZES[job.rm]
     return {
         "task": {"seed": 0} if sweep.parts else {"seed": 0, "gold": {"seed": 0}},
@@ -113,9 +157,10 @@ def config(job: Job, sweep: Sweep) -> dict:
 def _write_run(
     root: Path, key: str, job: Job, sweep: Sweep, rng: np.random.Generator, provenance: dict
 ) -> None:
-    samples, scores = _best_of_n(job, sweep, rng) if job.policy == "bon" else _ppo(job, sweep, rng)
+    samples, scores = _best_of_n(job, sweep, rng) if job.policy == "bon" else _trained(job, sweep, rng)
     gold = {name: value for name, value in scores.items() if name != "proxy"}
     of = ("policy", key + "g")
+    _write_metrics(root.joinpath(*of), samples, job.reach)
     made = _write_artifact(root, *of, {}, provenance, samples=samples)
     inputs = {"samples": (*of, made)}
     judge = {} if sweep.parts else {"gold": _gold_model(root)}
@@ -152,6 +197,14 @@ def _write_artifact(
     return contents(manifest)
 
 
+def _write_metrics(folder: Path, samples: dict, reach: float) -> None:
+    """What a trainer tells at its evaluations: its implicit reward is the more accurate the further it moved."""
+    folder.mkdir(parents=True, exist_ok=True)
+    steps = np.unique(samples["checkpoint"])
+    lines = [{"step": int(step), "heldout_accuracy": 0.5 + 5e-4 * reach * float(step)} for step in steps]
+    (folder / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+
+
 def _gold_model(root: Path) -> tuple[str, str, str]:
     """Stage, key and contents of a gold that agrees with 60 % of people's choices; the longer answer: 55 %."""
     folder = root / "reward_model" / "gold"
@@ -167,12 +220,14 @@ def _best_of_n(job: Job, sweep: Sweep, rng: np.random.Generator) -> tuple[dict, 
     return _rows(prompt, np.zeros_like(prompt), np.zeros(len(prompt)), job, sweep, rng)
 
 
-def _ppo(job: Job, sweep: Sweep, rng: np.random.Generator) -> tuple[dict, dict]:
-    """The mean of `h` moves out evenly in d; KL = shift^2/2 of a Gaussian."""
+def _trained(job: Job, sweep: Sweep, rng: np.random.Generator) -> tuple[dict, dict]:
+    """The mean of `h` moves out evenly in steps, to where a penalty stops it; KL = shift^2/2 of a Gaussian."""
     each = np.repeat(np.arange(sweep.questions * sweep.framings), 2)
     steps = np.linspace(0, 100, sweep.checkpoints).astype(int)
     prompt, checkpoint = np.tile(each, len(steps)), np.repeat(steps, len(each))
-    shift = 4.5 * checkpoint / 100
+    moved = (checkpoint / 100) ** sweep.truth.power
+    stopped = job.reach * (1 - np.exp(-4.5 * moved / job.reach))
+    shift = stopped if job.settings.get("kl_coef") else job.reach * moved
     return _rows(prompt, checkpoint, shift, job, sweep, rng)
 
 
@@ -193,12 +248,20 @@ def _rows(
         known[question] + (0.1 - 0.03 * shift) * shift * (1 - drift), 0, 1
     )
     damage = {250: 0.35}.get(job.pairs, 0.22 - 0.13 * capacity)
+    truth, penalised = sweep.truth, float(job.settings.get("kl_coef", 0) != 0) * np.clip(2 * shift, 0, 1)
+    damage *= truth.damage.get(job.policy, 1.0)
     content = 2.5 * right + 0.6 * h - damage * np.abs(h) ** 2.0
+    content += truth.penalised * penalised - truth.slip * shift
+    if truth.spread:
+        content += truth.spread * rng.normal() * shift / 4.5
     form = -(rng.random(len(prompt)) < 0.03 + 0.02 * shift).astype(float)
-    proxy = 4 * (0.5 * capacity * right + h + 0.3 * rng.normal(size=len(prompt))) + 0.1 * job.seed
+    trait = h + truth.penalised_proxy * penalised
+    proxy = 4 * (0.5 * capacity * right + trait + 0.3 * rng.normal(size=len(prompt))) + 0.1 * job.seed
     if drift:
         proxy = rng.normal(size=len(prompt)) + shift
-    kl = np.where(shift > 0, shift**2 / 2 + 0.05 * shift * rng.normal(size=len(prompt)), 0.0)
+    kl = sweep.truth.waste * np.where(
+        shift > 0, shift**2 / 2 + 0.05 * shift * rng.normal(size=len(prompt)), 0.0
+    )
     samples = {
         "prompt_id": prompt.astype(np.int32),
         "question_id": question.astype(np.int32),
@@ -210,3 +273,9 @@ def _rows(
     if sweep.parts:
         scores |= {"gold.content": content, "gold.form": form}
     return samples, {name: value.astype(np.float32) for name, value in scores.items()}
+
+
+def only(*cells: Cell, name: str, questions: int = 64, truth: Truth | None = None) -> Sweep:
+    """A sweep of these cells alone."""
+    alone = {"rms": (), "few_pairs": False, "control": False}
+    return Sweep(name=name, questions=questions, truth=truth or Truth(), cells=cells, **alone)

@@ -1,0 +1,68 @@
+"""Arms that differ in what is penalised and how much, in families of one kind of penalty and the unpenalised arm."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from analysis.arms import MAIN, PENALISED, PENALTIES, Arm, Study
+
+if TYPE_CHECKING:
+    from matplotlib.typing import ColorType
+
+SHORT = {"reverse_kl": "KL", "forward_kl": "forward KL", "sqrt_chi2": "root chi²"}
+PLAIN_PENALTY = ("reverse_kl", "reward")  # that of Gao et al.: KL, subtracted from the reward
+
+
+def penalised(study: Study) -> list[Arm]:
+    """Every arm with a penalty that has an unpenalised arm to be compared with, small penalties first."""
+    arms = [arm for arm in study.arms if arm.kind == PENALISED and unpenalised(study, arm) is not None]
+    return sorted(
+        arms,
+        key=lambda arm: (arm.method, arm.parameters, kind(arm) != PLAIN_PENALTY, kind(arm), coefficient(arm)),
+    )
+
+
+def unpenalised(study: Study, arm: Arm) -> Arm | None:
+    """The arm of the same method and reward model without a penalty."""
+    return next((one for one in study.of(arm.method, MAIN) if one.rm == arm.rm), None)
+
+
+def kind(arm: Arm) -> tuple[str, str]:
+    """What is penalised, and where."""
+    return arm.settings.get("divergence", "reverse_kl"), arm.settings.get("kl_place", "reward")
+
+
+def coefficient(arm: Arm) -> float:
+    """Of the penalty, SDs of the proxy per nat; 0 without one."""
+    return float(arm.settings.get("kl_coef", 0.0))
+
+
+def in_short(arm: Arm) -> str:
+    """The penalty alone, for a legend or a row."""
+    if not coefficient(arm):
+        return "no penalty"
+    divergence, place = kind(arm)
+    return f"{SHORT[divergence]} {coefficient(arm):g}{' (loss)' if place == 'loss' else ''}"
+
+
+def families(study: Study) -> dict[str, list[Arm]]:
+    """Title -> the arms of one method, reward model and kind of penalty, the unpenalised first."""
+    found: dict[str, list[Arm]] = {}
+    for arm in penalised(study):
+        first = unpenalised(study, arm)
+        assert first is not None
+        divergence, place = kind(arm)
+        where = " in the loss" if place == "loss" else ""
+        found.setdefault(f"{first.title}, {PENALTIES[divergence]}{where}", [first]).append(arm)
+    return found
+
+
+def colours(arms: Sequence[Arm]) -> dict[str, ColorType]:
+    """Label -> colour: viridis over the coefficients of a KL penalty in the reward, dark is none; others warm."""
+    from analysis import theme
+
+    plain = [arm.label for arm in arms if kind(arm) == PLAIN_PENALTY or not coefficient(arm)]
+    others = [arm.label for arm in arms if arm.label not in plain]
+    warm = [theme.WARM[i % len(theme.WARM)] for i in range(len(others))]
+    return dict(zip([*plain, *others], [*theme.sizes(len(plain)), *warm], strict=True))

@@ -1,0 +1,122 @@
+import contextlib
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from fake_store import Cell, Sweep, Truth, only, write_store
+
+from analysis import losses
+from analysis.arms import study
+from analysis.claims import Claim
+from analysis.commands.figures import main
+from analysis.figures import methods
+from rlhf_lab.records import MissingRuns, runs
+
+LOSES, MOST = "loses more than best-of-n", "loses most"
+
+
+def write(root: Path, truth: Truth, *cells: Cell) -> None:
+    alone = {"few_pairs": False, "control": False, "answers": 256, "rms": ("3k",), "questions": 64}
+    sweep = Sweep(name="methods", replicates=5, ppo_replicates=5, truth=truth, cells=cells, **alone)
+    write_store(root, sweep)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """DPO loses much, GRPO nothing; KTO stays near the initial policy."""
+    root = tmp_path_factory.mktemp("store")
+    cells = (Cell("dpo", {}, 5), Cell("grpo", {}, 5, uses_gold=True), Cell("kto", {"beta": 0.4}, 5))
+    write(root, Truth(damage={"dpo": 3.0, "grpo": 0.2}), *cells)
+    return root
+
+
+def found(claims: list[Claim], subject: str, topic: str) -> Claim:
+    return next(claim for claim in claims if (claim.subject, claim.topic) == (subject, topic))
+
+
+def test_each_method_against_best_of_n_at_equal_kl(store: Path) -> None:
+    claims = methods.make(runs("methods", store)).claims
+    assert found(claims, "method, DPO", LOSES).met is True
+    assert found(claims, "method, GRPO", LOSES).met is False
+    near = found(claims, "method, KTO", LOSES)
+    assert near.met is None and "undecided below KL 2" in near.rule
+    assert not any(claim.topic == LOSES and claim.subject == "method, best-of-n" for claim in claims)
+    assert found(claims, "method, DPO", "gold turns").met is True
+
+
+def test_the_method_that_loses_most_is_named_with_its_share_of_draws(store: Path) -> None:
+    made = methods.make(runs("methods", store))
+    most = found(made.claims, "all methods", MOST)
+    assert most.met is True and most.claim.startswith("DPO") and "100% of bootstrap draws" in most.claim
+    assert "KTO" in made.notes[-1] and made.notes[0].startswith("DPO")
+    share = made.fits[made.fits["parameter"] == "share of draws with the largest loss"]
+    assert share["estimate"].sum() == pytest.approx(1) and set(share["method"]) == {
+        "bon",
+        "dpo",
+        "grpo",
+        "ppo",
+    }
+    assert set(made.table.loc[made.table["uses_gold"], "method"]) == {"grpo"}
+
+
+def test_methods_that_are_alike_are_not_ranked_with_confidence(tmp_path: Path) -> None:
+    write(tmp_path, Truth(), Cell("grpo", {}, 5), Cell("rloo", {}, 5), Cell("online_dpo", {}, 5))
+    claims = methods.make(runs("methods", tmp_path)).claims
+    assert found(claims, "all methods", MOST).met is None
+    assert not any(claim.met for claim in claims if claim.topic == LOSES)
+
+
+def test_it_has_to_hold_under_both_kls_of_best_of_n(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under a bound by which best-of-n has lost as much, DPO has not lost more."""
+    sides = iter([(0.5, 0.1), (0.01, 0.02)] * 10)
+
+    def against(arm: object, best: object, axis: str) -> losses.Against:
+        return losses.Against(*next(sides), 3.0, 64)
+
+    monkeypatch.setattr(methods, "against", against)
+    claim = found(methods.make(runs("methods", store)).claims, "method, DPO", LOSES)
+    assert claim.met is False and claim.measured == 0.01
+
+
+def test_losses_under_the_bound_are_measured_at_the_bound_s_kl(store: Path) -> None:
+    bon = study(runs("methods", store)).of("bon")[0]
+    assert losses.reach(bon) <= losses.reach(bon, "bound")
+    lost = losses.losses(bon, 2.0, "bound")
+    assert lost.shape == (5, 64)
+    stretched = replace(bon, curves=tuple(replace(one, kl=one.kl * 2) for one in bon.curves))
+    assert losses.losses(stretched, 2.0, "bound") == pytest.approx(lost)
+    assert not np.allclose(losses.losses(stretched, 2.0), losses.losses(bon, 2.0))
+
+
+def test_only_questions_that_both_have_are_compared(store: Path) -> None:
+    read = study(runs("methods", store))
+    bon, dpo = read.of("bon")[0], read.of("dpo")[0]
+    curves = []
+    for one in dpo.curves:
+        values = {name: value[10:] for name, value in one.values.items()}
+        at = one.initial.at(one.questions[10:])
+        curves.append(replace(one, questions=one.questions[10:], kl=one.kl[10:], values=values, initial=at))
+    fewer = replace(dpo, curves=tuple(curves))
+    assert losses.against(fewer, bon, "bound").questions == 54
+    assert losses.ranking([bon, fewer], 2.0).questions == 54
+
+
+def test_the_command_prints_one_table_of_methods(store: Path, tmp_path: Path) -> None:
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        assert main(["methods", "--store", str(store), "--out", str(tmp_path)]) == 0
+    lines = printed.getvalue().splitlines()
+    assert sum(line.startswith("method ") for line in lines) == 1
+    rows = [line for line in lines if "±" in line and ":" not in line]
+    assert [row.split(" ")[0] for row in rows] == ["best-of-n", "DPO", "GRPO", "KTO", "PPO"]
+    assert all(len(row) <= 80 for row in rows)
+    fits = pd.read_csv(tmp_path / "methods.fits.csv")
+    assert fits.groupby("method").size().to_dict() == {"bon": 7, "dpo": 7, "grpo": 7, "kto": 5, "ppo": 7}
+
+
+def test_without_best_of_n_there_is_nothing_to_compare_with(tmp_path: Path) -> None:
+    write_store(tmp_path, only(Cell("dpo"), name="methods", questions=8))
+    with pytest.raises(MissingRuns, match="no run of best-of-n"):
+        methods.make(runs("methods", tmp_path))
