@@ -12,7 +12,8 @@ from __future__ import annotations
 import difflib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,24 @@ class DamagedRuns(ValueError):
 def write_table(path: Path, columns: Mapping[str, Any]) -> None:
     """Write columns (numpy arrays or lists, nested ones too) of equal length as a Parquet file."""
     pq.write_table(pa.table(dict(columns)), path, compression="zstd")
+
+
+def write_parts(path: Path, parts: Iterable[Mapping[str, Any]]) -> None:
+    """Write a table whose parts come one after the other, each as a row group; none is held once it is written."""
+    with ExitStack() as stack:
+        writer = None
+        for columns in parts:
+            table = pa.table(dict(columns))
+            if writer is None:
+                writer = stack.enter_context(pq.ParquetWriter(path, table.schema, compression="zstd"))
+            writer.write_table(table)
+
+
+def read_parts(path: Path, columns: Sequence[str]) -> Iterator[pa.Table]:
+    """The row groups of the Parquet file at `path`, one after the other."""
+    with pq.ParquetFile(path) as file:
+        for number in range(file.num_row_groups):
+            yield file.read_row_group(number, columns=list(columns))
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:

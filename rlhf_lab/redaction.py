@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 NAME = re.compile(r"(^|_)(TOKEN|KEY|APIKEY|SECRET|PASSWORD|PASSWD|CREDENTIALS?)(_|$)", re.IGNORECASE)
@@ -15,23 +14,26 @@ HIDDEN = "[secret]"
 
 def hide(value: Any) -> Any:
     """`value`, a text or JSON types that hold texts, without any secret of this process's environment."""
+    return _without(_secrets(), value)
+
+
+def _without(secrets: Sequence[str], value: Any) -> Any:
     if isinstance(value, str):
-        for secret in _secrets(tuple(os.environ.items())):
+        for secret in secrets:
             value = value.replace(secret, HIDDEN)
         return value
     if isinstance(value, Mapping):
-        return {key: hide(inner) for key, inner in value.items()}
+        return {key: _without(secrets, inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        return [hide(inner) for inner in value]
+        return [_without(secrets, inner) for inner in value]
     return value
 
 
-@functools.lru_cache(maxsize=4)
-def _secrets(environment: tuple[tuple[str, str], ...]) -> list[str]:
-    """The secrets in `environment`, longest first: one may begin with another. A path to a key is none."""
+def _secrets() -> list[str]:
+    """The secrets of the environment, longest first: one may begin with another. A path to a key is none."""
     found = {
         value
-        for name, value in environment
-        if NAME.search(name) and len(value) >= SHORTEST and not value.startswith(("/", "~"))
+        for name, value in os.environ.items()
+        if len(value) >= SHORTEST and not value.startswith(("/", "~")) and NAME.search(name)
     }
     return sorted(found, key=len, reverse=True)

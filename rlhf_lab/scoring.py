@@ -120,7 +120,7 @@ def _whole(model: PreTrainedModel, ids: torch.Tensor, mask: torch.Tensor) -> np.
     return model(input_ids=ids, attention_mask=mask).logits[:, 0].float().cpu().numpy()
 
 
-def reward_of_split(
+def rewards_of_split(
     task: Path, folder: Path, writer: PreTrainedTokenizerBase, split: str, runtime: Runtime
 ) -> Reward:
     """Rewards by the model in `folder` of answers (ids of `writer`) to prompts, by their numbers within the split."""
@@ -139,29 +139,32 @@ def reward_of_split(
     return rewards
 
 
-def reward_of_samples(
-    task: Path, folder: Path, samples: pa.Table, writer: Path, runtime: Runtime
-) -> np.ndarray:
-    """The reward of stored answers (prompt_id, text, token_ids) by the model in `folder`, (N,) float32.
+def rewards_of_samples(
+    task: Path, folder: Path, writer: Path, runtime: Runtime
+) -> Callable[[pa.Table], np.ndarray]:
+    """What gives the reward by the model in `folder` of tables of answers (prompt_id, text, token_ids), (N,) float32.
 
-    `writer` holds the tokenizer whose ids the answers are; the reward model may have another. An answer sampled
-    several times is scored once: less work, and equal answers tie exactly.
+    `writer` holds the tokenizer whose ids the answers are; the reward model may have another. An answer that a
+    table has several times is scored once: less work, and equal answers tie exactly.
     """
     limits = json.loads((task / "task.json").read_text())
-    tokenizer = text.load_tokenizer(folder / "model")
+    tokenizer, written = text.load_tokenizer(folder / "model"), text.load_tokenizer(writer)
     model = load_reward_model(folder / "model", runtime.device)
     messages = read_table(task / "prompts.parquet")["messages"].to_pylist()
-    prompts = text.prompts_ids(tokenizer, messages, limits["prompt_tokens"])
-    asked = [prompts[i] for i in samples["prompt_id"].to_pylist()]
-    answers = text.answers_read_by(
-        tokenizer,
-        text.load_tokenizer(writer),
-        samples["text"].to_pylist(),
-        samples["token_ids"].to_pylist(),
-        limits["answer_tokens"],
-    )
-    place: dict[tuple[tuple[int, ...], tuple[int, ...]], int] = {}
-    pairs = zip(map(tuple, asked), map(tuple, answers), strict=True)
-    which = [place.setdefault(pair, len(place)) for pair in pairs]
-    distinct = [prompt for prompt, _ in place], [answer for _, answer in place]
-    return reward(model, *distinct, runtime.score_batch)[which]
+    prompts = [*map(tuple, text.prompts_ids(tokenizer, messages, limits["prompt_tokens"]))]
+
+    def rewards(samples: pa.Table) -> np.ndarray:
+        answers = text.answers_read_by(
+            tokenizer,
+            written,
+            samples["text"].to_pylist(),
+            samples["token_ids"].to_pylist(),
+            limits["answer_tokens"],
+        )
+        place: dict[tuple[tuple[int, ...], tuple[int, ...]], int] = {}
+        asked = (prompts[i] for i in samples["prompt_id"].to_pylist())
+        which = [place.setdefault(pair, len(place)) for pair in zip(asked, map(tuple, answers), strict=True)]
+        distinct = [prompt for prompt, _ in place], [answer for _, answer in place]
+        return reward(model, *distinct, runtime.score_batch)[which]
+
+    return rewards

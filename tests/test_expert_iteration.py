@@ -106,14 +106,14 @@ def test_a_round_asks_each_prompt_once_and_all_if_there_are_fewer(
 
 def test_a_proxy_with_another_tokenizer_reads_the_text(inputs: Mapping[str, Path]) -> None:
     """Its vocabulary is permuted: read by ids it would see other words."""
-    own = scoring.reward_of_split(inputs["task"], inputs["proxy"], tiny.tokenizer(), "train", RUNTIME)
+    own = scoring.rewards_of_split(inputs["task"], inputs["proxy"], tiny.tokenizer(), "train", RUNTIME)
     order = [0, 1, 2, *reversed(range(3, 16))]
     other = tiny.reward_model(1)
     with torch.no_grad():
         embeddings = other.model.embed_tokens.weight
         embeddings.copy_(embeddings.clone()[order])
     models.save(other, tiny.tokenizer([tiny.WORDS[i] for i in order]), inputs["proxy"] / "model")
-    foreign = scoring.reward_of_split(inputs["task"], inputs["proxy"], tiny.tokenizer(), "train", RUNTIME)
+    foreign = scoring.rewards_of_split(inputs["task"], inputs["proxy"], tiny.tokenizer(), "train", RUNTIME)
     answers = [[5, 6, tiny.EOS], [7, 8, 9, 10, 5, 5]]
     assert foreign([0, 3], answers) == pytest.approx(own([0, 3], answers), abs=1e-5)
     assert abs(own([0], answers[:1])[0] - own([3], answers[:1])[0]) > 1e-4  # the prompt counts

@@ -1,6 +1,6 @@
 """The words for a job in progress lines and tables."""
 
-from rlhf_lab.commands.planned import Job, label, telling
+from rlhf_lab.commands.planned import Job, Words
 
 PPO = ("policy=ppo", "policy.steps=60")
 
@@ -18,7 +18,7 @@ JOBS = [
 
 
 def test_a_label_leaves_out_what_all_share_and_what_an_option_brings():
-    assert [label(one, JOBS) for one in JOBS] == [
+    assert [Words(JOBS).label(one) for one in JOBS] == [
         "policy=bon rm=3k",
         "policy=ppo rm=3k",
         "policy=ppo rm=25k",
@@ -27,8 +27,8 @@ def test_a_label_leaves_out_what_all_share_and_what_an_option_brings():
 
 
 def test_the_only_job_is_called_by_its_method_and_reward_model():
-    assert label(JOBS[1], [JOBS[1]]) == "policy=ppo rm=3k"
+    assert Words([JOBS[1]]).label(JOBS[1]) == "policy=ppo rm=3k"
 
 
 def test_what_several_jobs_share():
-    assert telling(JOBS[2:], JOBS) == "policy=ppo rm=25k"
+    assert Words(JOBS).telling(JOBS[2:]) == "policy=ppo rm=25k"

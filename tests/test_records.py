@@ -23,6 +23,20 @@ def test_tables_come_back_as_they_were_written(tmp_path):
     assert records.read_table(tmp_path / "t.parquet", ["text"]).column_names == ["text"]
 
 
+def test_parts_of_a_table_are_written_and_read_one_after_the_other(tmp_path):
+    path, alive = tmp_path / "t.parquet", []
+
+    def parts():
+        for number in range(3):
+            yield {"n": np.full(2, number, np.int32), "ids": [[number], []]}
+            alive.append(path.stat().st_size)
+
+    records.write_parts(path, parts())
+    assert alive == sorted(set(alive)), "each part is on its way to the disk before the next is made"
+    assert [part["n"].to_pylist() for part in records.read_parts(path, ["n"])] == [[0, 0], [1, 1], [2, 2]]
+    assert records.read_table(path)["ids"].to_pylist() == [[0], [], [1], [], [2], []]
+
+
 def test_rows_join_samples_with_every_score(lab, fakes):
     assert lab("policy=ppo", "replicate=r2").code == 0
     (run,) = records.runs("adhoc")

@@ -22,28 +22,33 @@ class Job:
     leaf: Node
 
 
-def label(job: Job, jobs: Sequence[Job]) -> str:
-    """What tells a job from the others of its sweep."""
-    return telling([job], jobs) or f"policy={job.choices['policy']} rm={job.choices['rm']}"
+class Words:
+    """What tells the jobs of a sweep apart: the overrides that some have and others have not."""
 
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        self._count = len(jobs)
+        self._holders: dict[str, set[int]] = {}  # override -> the jobs that have it
+        for job in jobs:
+            for text in job.overrides:
+                self._holders.setdefault(text, set()).add(job.index)
 
-def telling(sharers: Sequence[Job], jobs: Sequence[Job]) -> str:
-    """The overrides that `sharers` have in common and not all jobs of the sweep have.
+    def label(self, job: Job) -> str:
+        """What tells a job from the others."""
+        return self.telling([job]) or f"policy={job.choices['policy']} rm={job.choices['rm']}"
 
-    A value that every job with one of their options has, such as policy.steps of all PPO jobs, tells no more
-    than the option does.
-    """
-    own = [text for text in sharers[0].overrides if text in _common(sharers) - _common(jobs)]
-    options = [text for text in own if "." not in text.partition("=")[0]]
+    def telling(self, sharers: Sequence[Job]) -> str:
+        """The overrides that `sharers` have in common and not all jobs of the sweep have.
 
-    def holders(text: str) -> set[int]:
-        return {job.index for job in jobs if text in job.overrides}
+        A value that every job with one of their options has, such as policy.steps of all PPO jobs, tells no
+        more than the option does.
+        """
+        common = set.intersection(*(set(job.overrides) for job in sharers))
+        shared = [text for text in sharers[0].overrides if text in common]
+        own = [text for text in shared if len(self._holders[text]) < self._count]
+        options = [text for text in own if "." not in text.partition("=")[0]]
 
-    def told(text: str) -> bool:
-        return text not in options and any(holders(option) <= holders(text) for option in options)
+        def told(text: str) -> bool:
+            brings = (self._holders[option] <= self._holders[text] for option in options)
+            return text not in options and any(brings)
 
-    return " ".join(text for text in own if not told(text))
-
-
-def _common(jobs: Sequence[Job]) -> set[str]:
-    return set.intersection(*(set(job.overrides) for job in jobs))
+        return " ".join(text for text in own if not told(text))

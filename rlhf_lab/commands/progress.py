@@ -15,7 +15,7 @@ from rich.live import Live
 from rich.table import Table
 
 from rlhf_lab import interrupts
-from rlhf_lab.commands.planned import Job, label
+from rlhf_lab.commands.planned import Job, Words
 from rlhf_lab.store import Store, read_json, write_json
 
 ENDS = {  # a state that cannot last once the launcher has returned -> what it means
@@ -31,7 +31,7 @@ class Progress:
     """Watches the jobs of a sweep from a thread while a launcher runs them."""
 
     def __init__(self, jobs: Sequence[Job], store: Store) -> None:
-        self._jobs, self._store = jobs, store
+        self._jobs, self._store, self._words = jobs, store, Words(jobs)
         self._folders = [store.root / "runs" / job.leaf.key for job in jobs]
         self._stop = threading.Event()
         self._live = Live(console=Console(), refresh_per_second=4) if sys.stdout.isatty() else None
@@ -70,7 +70,7 @@ class Progress:
         table.add_row("", f"{len(seen)} jobs: " + ", ".join(f"{n} {state}" for state, n in counts.items()))
         for job, status in zip(self._jobs, seen, strict=True):
             if status.get("state") == "running":
-                table.add_row(f"{job.index + 1}/{len(seen)}", f"{label(job, self._jobs)}: {_words(status)}")
+                table.add_row(f"{job.index + 1}/{len(seen)}", f"{self._words.label(job)}: {_words(status)}")
         return table
 
     def _lines(self, seen: Sequence[dict[str, Any]]) -> None:
@@ -80,7 +80,7 @@ class Progress:
             changed = words != before and (now - when > LINE_SECONDS or status.get("state") != "running")
             if changed and status.get("state") != "waiting":
                 width = len(str(len(seen)))
-                print(f"[{job.index + 1:>{width}}/{len(seen)}] {label(job, self._jobs)}: {words}", flush=True)
+                print(f"[{job.index + 1:>{width}}/{len(seen)}] {self._words.label(job)}: {words}", flush=True)
                 self._said[job.index] = (words, now)
 
 

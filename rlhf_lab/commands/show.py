@@ -11,7 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from rlhf_lab.commands.planned import Job, label, telling
+from rlhf_lab.commands.planned import Job, Words
 from rlhf_lab.execution import missing
 from rlhf_lab.integrity import Damaged, manifest_of
 from rlhf_lab.store import MANIFEST, Node, Store, read_json
@@ -28,6 +28,7 @@ def plan(jobs: Sequence[Job], store: Store) -> None:
             nodes[node.key] = node
             sharing.setdefault(node.key, []).append(job)
     wanted = {node.key for job in jobs for node in missing(job.leaf, store)} | _forced(jobs)
+    words = Words(jobs)
     minutes = {name: _minutes(store, name) for name in {node.name for node in nodes.values()}}
 
     table = Table("stage", "key", "for", box=box.SIMPLE_HEAD)
@@ -37,7 +38,7 @@ def plan(jobs: Sequence[Job], store: Store) -> None:
         state = "to make" if key in wanted else "made" if store.made(node) else "not needed"
         cost = _number(minutes[node.name]) if key in wanted else ""
         name = f"{node.name} {getattr(node.config, 'name', '')}".strip()
-        shared_by = "all" if len(sharing[key]) == len(jobs) else telling(sharing[key], jobs)
+        shared_by = "all" if len(sharing[key]) == len(jobs) else words.telling(sharing[key])
         table.add_row(name, key[:8], shared_by, str(len(sharing[key])), state, cost)
     _console().print(table)
     costs = [minutes[nodes[key].name] for key in wanted]
@@ -52,14 +53,14 @@ def outcome(jobs: Sequence[Job], store: Store, error: str | None) -> None:
     """Print what became of every job, and for those that failed why and where to read more."""
     table = Table("job", "run", "", "method", "rm", "seeds", "state", box=box.SIMPLE_HEAD)
     table.add_column("minutes", justify="right")
-    failed: list[str] = []
+    failed, words = list[str](), Words(jobs)
     for job in jobs:
         folder = store.root / "runs" / job.leaf.key
         status = read_json(folder / "status.json") or {}
         state = "made" if store.made(job.leaf) else status.get("state", "not run")
         seconds = status.get("seconds")
         seeds = f"{job.experiment.rm.seed}/{job.experiment.policy.seed}"
-        own = "" if len(jobs) == 1 else label(job, jobs)
+        own = "" if len(jobs) == 1 else words.label(job)
         took = "" if seconds is None else _number(seconds / 60)
         method, rm = job.choices["policy"], job.choices["rm"]
         table.add_row(str(job.index + 1), job.leaf.key[:8], own, method, rm, seeds, state, took)

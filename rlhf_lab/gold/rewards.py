@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,20 +14,25 @@ from rlhf_lab.records import read_table
 
 
 def gold(
-    task: Path, model: Path | None, samples: pa.Table, writer: Path, runtime: Runtime
-) -> dict[str, np.ndarray]:
-    """Every gold number of `samples`, each (N,) float32; `gold` comes first.
+    task: Path, model: Path | None, writer: Path, runtime: Runtime
+) -> Callable[[pa.Table], dict[str, np.ndarray]]:
+    """What gives every gold number of tables of samples, each (N,) float32; `gold` comes first.
 
-    `samples` has prompt_id, text, token_ids and finished; `writer` holds the tokenizer whose ids the answers are.
+    The tables have prompt_id, text, token_ids and finished; `writer` holds the tokenizer whose ids the answers are.
     """
     if model is not None:
-        from rlhf_lab.scoring import reward_of_samples
+        from rlhf_lab.scoring import rewards_of_samples
 
-        return {"gold": reward_of_samples(task, model, samples, writer, runtime)}
+        rewards = rewards_of_samples(task, model, writer, runtime)
+        return lambda samples: {"gold": rewards(samples)}
     from rlhf_lab.gold.rubric import score
 
-    vocabulary = json.loads((task / "tokenizer" / "tokenizer.json").read_text())["model"]["vocab"]
+    words = json.loads((task / "tokenizer" / "tokenizer.json").read_text())["model"]["vocab"]
+    vocabulary = sorted(words, key=words.get)
     rubric = read_table(task / "rubric.parquet")
-    rows = rubric.take(samples["prompt_id"].combine_chunks())  # prompt_id is the row number
-    finished = samples["finished"].to_numpy()
-    return score(samples["text"].combine_chunks(), finished, rows, sorted(vocabulary, key=vocabulary.get))
+
+    def by_rubric(samples: pa.Table) -> dict[str, np.ndarray]:
+        rows = rubric.take(samples["prompt_id"].combine_chunks())  # prompt_id is the row number
+        return score(samples["text"].combine_chunks(), samples["finished"].to_numpy(), rows, vocabulary)
+
+    return by_rubric

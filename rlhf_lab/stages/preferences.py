@@ -56,7 +56,7 @@ def run(config: Labelled, inputs: Mapping[str, Path], out: Path, runtime: Runtim
         }
     )
     tokenizer.save_pretrained(out / "tokenizer")  # whose token ids these are
-    value = gold(task, inputs.get("gold"), rows, out / "tokenizer", runtime)["gold"].reshape(-1, 2)
+    value = gold(task, inputs.get("gold"), out / "tokenizer", runtime)(rows)["gold"].reshape(-1, 2)
     if not np.isfinite(value).all():
         raise FloatingPointError("gold gave an answer a number that is not finite; no pair was labelled")
     first = prefers_first(config.labeler, value, rng)

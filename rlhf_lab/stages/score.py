@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,36 +17,56 @@ if TYPE_CHECKING:
     from rlhf_lab.pipeline import Scorer
 
 VERSION = 1
+OWN = ("gold", "proxy")  # scorers that are not judges
 
 
 def run(config: Scorer, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
-    """Score `samples.parquet` row by row; `scores.parquet` has one column a number, in the same order."""
-    from rlhf_lab.records import read_table, write_table
+    """Score `samples.parquet` part by part; `scores.parquet` has one column a number, in the same order."""
+    import pyarrow.parquet as pq
 
-    samples = read_table(
-        inputs["samples"] / "samples.parquet", columns=["prompt_id", "text", "token_ids", "finished"]
-    )
-    with Metrics(out, len(samples)) as metrics:
-        columns = _scores(config, inputs, samples, runtime)
-        metrics.progress(len(samples))
-    for name, values in columns.items():
-        _check(name, values, len(samples))
-    write_table(out / "scores.parquet", columns)
+    from rlhf_lab.records import SCORES, write_parts
+
+    samples = inputs["samples"] / "samples.parquet"
+    score, parts = _scorer(config, inputs, runtime), _parts(config, samples)
+
+    def scored(metrics: Metrics) -> Iterator[dict[str, np.ndarray]]:
+        done = 0
+        for part in parts:
+            columns = score(part)
+            for name, values in columns.items():
+                _check(name, values, len(part))
+            yield columns
+            done += len(part)
+            metrics.progress(done)
+
+    with Metrics(out, pq.read_metadata(samples).num_rows) as metrics:
+        write_parts(out / SCORES, scored(metrics))
 
 
-def _scores(
-    config: Scorer, inputs: Mapping[str, Path], samples: pa.Table, runtime: Runtime
-) -> dict[str, np.ndarray]:
+def _parts(config: Scorer, samples: Path) -> Iterator[pa.Table]:
+    """What is scored at a time: a row group, where best-of-n has all answers to a prompt; for a judge everything."""
+    from rlhf_lab.records import read_parts, read_table
+
+    columns = ["prompt_id", "text", "token_ids", "finished"]
+    if config.name in OWN:
+        return read_parts(samples, columns)
+    return iter([read_table(samples, columns)])
+
+
+def _scorer(
+    config: Scorer, inputs: Mapping[str, Path], runtime: Runtime
+) -> Callable[[pa.Table], dict[str, np.ndarray]]:
     writer = inputs["samples"] / "tokenizer"
     if config.name == "gold":
         from rlhf_lab.gold.rewards import gold
 
-        return gold(inputs["task"], inputs.get("gold"), samples, writer, runtime)
+        return gold(inputs["task"], inputs.get("gold"), writer, runtime)
     if config.name == "proxy":
-        from rlhf_lab.scoring import reward_of_samples
+        from rlhf_lab.scoring import rewards_of_samples
 
-        return {"proxy": reward_of_samples(inputs["task"], inputs["proxy"], samples, writer, runtime)}
-    return {config.name: _judge(config.name, inputs["task"], samples)}
+        rewards = rewards_of_samples(inputs["task"], inputs["proxy"], writer, runtime)
+        return lambda samples: {"proxy": rewards(samples)}
+    return lambda samples: {config.name: _judge(config.name, inputs["task"], samples)}
 
 
 def _judge(name: str, task: Path, samples: pa.Table) -> np.ndarray:

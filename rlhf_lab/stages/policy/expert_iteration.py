@@ -42,7 +42,7 @@ def run(config: ExpertIteration, inputs: Mapping[str, Path], out: Path, runtime:
     disable_dropout_in_model(policy)
     prompts = evaluation.load_prompts(task, tokenizer, "train").ids
     tokens = json.loads((task / "task.json").read_text())["answer_tokens"]
-    reward = scoring.reward_of_split(task, inputs["proxy"], tokenizer, "train", runtime)
+    reward = scoring.rewards_of_split(task, inputs["proxy"], tokenizer, "train", runtime)
     arguments = _arguments(config, out, runtime)
     rng, draws = np.random.default_rng(config.seed), generator(config.seed, 0)
     with Metrics(out, config.rounds * config.steps) as metrics:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from rlhf_lab.config import Runtime, SFTAnswers
@@ -19,23 +19,23 @@ def run(config: SFTAnswers, inputs: Mapping[str, Path], out: Path, runtime: Runt
     import torch
 
     from rlhf_lab import models, text
-    from rlhf_lab.evaluation import answer_rows, concatenated, load_prompts, spread
-    from rlhf_lab.records import write_table
+    from rlhf_lab.evaluation import Columns, answer_rows, load_prompts, spread
+    from rlhf_lab.records import SAMPLES, write_parts
 
     limits = json.loads((inputs["task"] / "task.json").read_text())
     tokenizer = text.load_tokenizer(inputs["sft"] / "model")
     sft = models.load_language_model(inputs["sft"] / "model", runtime.device)
     prompts = spread(load_prompts(inputs["task"], tokenizer, "heldout"), config.prompts)
     generator = torch.Generator(runtime.device).manual_seed(config.seed)
-    rows = []
-    with Metrics(out, len(prompts.ids)) as metrics:
+
+    def portions(metrics: Metrics) -> Iterator[Columns]:
         for start in range(0, len(prompts.ids), PORTION):
             portion = prompts.take(range(start, min(start + PORTION, len(prompts.ids))))
-            rows.append(
-                answer_rows(
-                    sft, sft, tokenizer, portion, config.samples, 0, limits["answer_tokens"], generator
-                )
+            yield answer_rows(
+                sft, sft, tokenizer, portion, config.samples, 0, limits["answer_tokens"], generator
             )
             metrics.progress(start + len(portion.ids))
-    write_table(out / "samples.parquet", concatenated(rows))
+
+    with Metrics(out, len(prompts.ids)) as metrics:
+        write_parts(out / SAMPLES, portions(metrics))
     tokenizer.save_pretrained(out / "tokenizer")

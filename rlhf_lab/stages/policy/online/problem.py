@@ -41,7 +41,7 @@ def load_problem(config: Online, inputs: Mapping[str, Path], runtime: Runtime) -
     tokenizer = text.load_tokenizer(folder)
     prompts = evaluation.load_prompts(inputs["task"], tokenizer, "train")
     tokens = json.loads((inputs["task"] / "task.json").read_text())["answer_tokens"]
-    reward = scoring.reward_of_split(inputs["task"], inputs["proxy"], tokenizer, "train", runtime)
+    reward = scoring.rewards_of_split(inputs["task"], inputs["proxy"], tokenizer, "train", runtime)
     sft = models.load_language_model(folder, runtime.device)
     mean, sd = _scale(sft, prompts.ids, tokens, reward, config.seed)
     return Problem(

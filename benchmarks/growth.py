@@ -1,0 +1,138 @@
+"""Time and peak memory from 10^4 to 10^7 rows: best-of-n, tables written and read, the score stage.
+
+python -m benchmarks.growth [--largest 7]
+
+Each line is a process of its own. Linear is the same time per row; flat is the same peak, where rows are streamed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from rlhf_lab import records
+
+ANSWERS, PORTION = 256, 4096  # answers to a prompt; rows written at a time, as sft_answers does
+PROMPTS = 64  # of the score stage
+TOKENS = 12  # of an answer
+SCORED = 5  # at most 10^5 rows, as each takes 50 us
+
+
+def portions(rows: int) -> Iterator[dict[str, Any]]:
+    """Made-up samples, the columns that are large or scored."""
+    rng = np.random.default_rng(0)
+    for start in range(0, rows, PORTION):
+        count = min(PORTION, rows - start)
+        words = rng.integers(3, 200, size=count * TOKENS)
+        ids = pa.ListArray.from_arrays(np.arange(0, len(words) + 1, TOKENS, dtype=np.int32), pa.array(words))
+        yield {
+            "prompt_id": np.arange(start, start + count, dtype=np.int32) // ANSWERS % PROMPTS,
+            "text": pa.array(words[::TOKENS]).cast(pa.string()),
+            "token_ids": ids,
+            "finished": np.ones(count, dtype=bool),
+            "logp": rng.normal(size=count).astype(np.float32),
+        }
+
+
+def best_of_n(rows: int, folder: Path) -> Callable[[], object]:
+    """Curves of every question from a matrix of scores."""
+    from analysis import bestofn
+
+    proxy, gold = np.random.default_rng(0).normal(size=(2, max(1, rows // ANSWERS), ANSWERS))
+    return lambda: bestofn.expected_best_of_n(proxy, gold, bestofn.grid(ANSWERS))
+
+
+def write(rows: int, folder: Path) -> Callable[[], object]:
+    """Samples written portion by portion."""
+    return lambda: records.write_parts(folder / "samples.parquet", portions(rows))
+
+
+def read(rows: int, folder: Path) -> Callable[[], object]:
+    """Samples read row group by row group."""
+    write(rows, folder)()
+    columns = ["prompt_id", "text", "token_ids"]
+    return lambda: sum(len(part) for part in records.read_parts(folder / "samples.parquet", columns))
+
+
+def columns(rows: int, folder: Path) -> Callable[[], object]:
+    """Two columns of all samples at once, as figures read them."""
+    write(rows, folder)()
+    return lambda: records.read_table(folder / "samples.parquet", ["prompt_id", "logp"])["logp"].to_numpy()
+
+
+def score(rows: int, folder: Path) -> Callable[[], object]:
+    """The score stage with a proxy."""
+    import torch
+
+    from benchmarks import small
+    from rlhf_lab import models
+    from rlhf_lab.config import Runtime
+    from rlhf_lab.pipeline import Scorer
+    from rlhf_lab.stages import score as stage
+
+    torch.set_num_threads(1)
+    tokenizer = small.tokenizer()
+    tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
+    models.save(small.reward_model(), tokenizer, folder / "model")
+    tokenizer.save_pretrained(folder / "tokenizer")
+    write(rows, folder)()
+    asked = [
+        json.dumps([{"role": "user", "content": tokenizer.decode(ids)}]) for ids in small.prompts(PROMPTS)
+    ]
+    records.write_table(folder / "prompts.parquet", {"messages": asked})
+    limits = {"prompt_tokens": small.PROMPT_TOKENS, "answer_tokens": small.ANSWER_TOKENS}
+    (folder / "task.json").write_text(json.dumps(limits))
+    runtime = Runtime("store", False, [], "cpu", 1, 512, 10, 1)
+    inputs = {name: folder for name in ("task", "samples", "proxy")}
+    return lambda: stage.run(Scorer("proxy"), inputs, folder, runtime)
+
+
+PARTS = {"best of n": best_of_n, "write": write, "read": read, "two columns": columns, "score": score}
+
+
+def measure(part: str, rows: int) -> None:
+    """Print processor seconds and the peak of memory in MB, as JSON."""
+    with tempfile.TemporaryDirectory() as folder:
+        work = PARTS[part](rows, Path(folder))
+        start = time.process_time()
+        work()
+        took = time.process_time() - start
+    print(json.dumps([took, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--largest", type=int, default=7, help="the power of ten")
+    parser.add_argument("--part", choices=PARTS)
+    parser.add_argument("--rows", type=int)
+    args = parser.parse_args()
+    if args.part:
+        measure(args.part, args.rows)
+        return
+    print(f"{'':12} {'rows':>10} {'seconds':>9} {'us/row':>8} {'peak MB':>8}")
+    for part in PARTS:
+        for power in range(4, min(args.largest, SCORED if part == "score" else 7) + 1):
+            command = [sys.executable, "-m", "benchmarks.growth", "--part", part, "--rows", str(10**power)]
+            took, peak = json.loads(subprocess.check_output(command).splitlines()[-1])
+            print(
+                f"{part:12} {10**power:10} {took:9.2f} {took / 10 ** (power - 6):8.2f} {peak:8.0f}",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

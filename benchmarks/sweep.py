@@ -1,0 +1,110 @@
+"""A sweep with one worker and with two, imports included, and what a sweep of jobs that share stages makes twice.
+
+python -m benchmarks.sweep [--steps 60]
+
+One round, as a sweep takes half a minute; the load of the machine is printed beside it. What two workers had under way
+comes from the times that the store recorded, which a busy machine stretches but does not reorder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from rlhf_lab import records
+from rlhf_lab.integrity import manifest_of
+from rlhf_lab.store import MANIFEST
+
+BEGUN = re.compile(r"(\w+) ([0-9a-f]{20}): begun")
+TINY = ("experiment=tiny", "policy=ppo", "policy.prompts=12", "policy.samples=2", "policy.evaluations=1")
+ALONE = {"ppo", "score", "run"}  # stages that every job has for itself
+
+
+def sweep(root: Path, workers: int, *overrides: str) -> float:
+    """Seconds on the clock of a sweep, from the command to its end."""
+    launcher = ("hydra/launcher=joblib", f"hydra.launcher.n_jobs={workers}", "hydra.launcher.batch_size=1")
+    command = [sys.executable, "-m", "rlhf_lab", *launcher, *TINY, *overrides]
+    start = time.perf_counter()
+    done = subprocess.run(command, env=os.environ | {"RLHF_LAB_STORE": str(root)}, capture_output=True)
+    if done.returncode:
+        raise RuntimeError(done.stdout.decode() + done.stderr.decode())
+    return time.perf_counter() - start
+
+
+def intervals(root: Path, alone: bool) -> list[tuple[float, float]]:
+    """When each stage that jobs have alone, or share, was begun and made, seconds since the epoch."""
+    found: list[dict[str, Any]] = [manifest_of(path.parent) for path in root.glob(f"*/*/{MANIFEST}")]
+    wanted = [made for made in found if (made["stage"].rpartition(".")[2] in ALONE) == alone]
+    return [(made["made"] - made["seconds"], made["made"]) for made in wanted]
+
+
+def both_busy(parts: list[tuple[float, float]], during: list[tuple[float, float]]) -> float:
+    """Of the time in which something of `during` was under way, the share in which two of `parts` were."""
+    moments = sorted({moment for interval in parts for moment in interval})
+    one = two = 0.0
+    for begin, end in pairwise(moments):
+        busy = sum(start <= begin and end <= stop for start, stop in parts)
+        if any(start <= begin and end <= stop for start, stop in during):
+            one += end - begin
+            two += (end - begin) * (busy > 1)
+    return two / one
+
+
+def tries(root: Path) -> Counter[tuple[str, str]]:
+    """How often each stage was begun, by name and key, as the jobs' logs say."""
+    logs = [path.read_text() for path in (root / "runs").glob("*/log.txt")]
+    return Counter(found for log in logs for found in BEGUN.findall(log))
+
+
+def shared(root: Path) -> None:
+    """Run twelve jobs against two reward models with two workers, and print what was begun how often."""
+    sweep(root, 2, "policy.steps=4", "rm=1k,3k", "policy.seed=range(6)")
+    begun = tries(root)
+    stages = {
+        (name, key) for row in records.sweep_record("adhoc", root)["jobs"] for name, key in row["stages"]
+    }
+    asked = sum(len(row["stages"]) for row in records.sweep_record("adhoc", root)["jobs"])
+    counts = Counter(name for name, _ in stages)
+    print(
+        f"12 jobs, 2 reward models: {asked} stages asked for, {len(stages)} distinct, {begun.total()} begun"
+    )
+    for name, count in counts.items():
+        again = sum(begun[one] for one in stages if one[0] == name)
+        print(f"  {name:16} {count:3} distinct, begun {again:3} times")
+    together = intervals(root, alone=False)
+    both = both_busy(together + intervals(root, alone=True), together)
+    print(f"  two stages under way while a shared one was made  {both:5.0%}")
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--steps", type=int, default=60)
+    args = parser.parse_args()
+    print(f"load {' '.join(f'{one:.1f}' for one in os.getloadavg())} on {os.cpu_count()} cores before")
+    eight = (f"policy.steps={args.steps}", "policy.seed=range(8)")
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        took = {workers: sweep(root / str(workers), workers, *eight) for workers in (1, 2)}
+        for workers, seconds in took.items():
+            print(f"8 jobs, workers: {workers}   {seconds:6.1f} s")
+        print(f"{'ratio':20} {took[1] / took[2]:6.2f}")
+        whole = intervals(root / "2", alone=True) + intervals(root / "2", alone=False)
+        print(f"two stages under way {both_busy(whole, whole):6.0%} of the time")
+        shared(root / "shared")
+    print(f"load {' '.join(f'{one:.1f}' for one in os.getloadavg())} after")
+
+
+if __name__ == "__main__":
+    main()
