@@ -52,7 +52,7 @@ class Entry(NamedTuple):
 
 
 def make(runs: Sequence[Run]) -> Plate:
-    """Mean gold against KL of every method of a sweep on one reward model; what they lose at equal KL."""
+    """Gold against KL of every method on one reward model, the smallest of best-of-n's; what they lose at equal KL."""
     read = study(runs)
     best = next(iter(read.of(BEST_OF_N, MAIN)), None)
     if best is None:
