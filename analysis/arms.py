@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -173,6 +174,12 @@ def _arm(label: str, members: Sequence[tuple[Run, Curves]], most_pairs: int) -> 
                 "replicates"
             )
     seeds = tuple("/".join(str(seed) for seed in _seeds(member)) for member, _ in ordered)
+    for (first, _), (second, _) in pairwise(ordered):
+        if _seeds(first) == _seeds(second):
+            raise ValueError(
+                f"{label}: runs {first.key} ({' '.join(first.overrides)}) and {second.key} "
+                f"({' '.join(second.overrides)}) have the same seeds, so they are no replicates"
+            )
     runs, curves = zip(*ordered, strict=True)
     parameters = _parameters(run.config["rm"]["model"])
     kind = _kind(run, most_pairs)

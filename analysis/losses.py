@@ -18,6 +18,9 @@ Floats = NDArray[np.float64]
 AXES = ("tie-aware", "bound")  # of best-of-n's KL; others have one
 
 
+FEWEST_POINTS = 3  # of a curve that can have lost something: a start, a peak, an end
+
+
 class Against(NamedTuple):
     """How much more gold one arm has lost since its peak than another, at the largest KL both reach."""
 
@@ -33,6 +36,11 @@ def reach(arm: Arm, axis: str = "tie-aware") -> float:
     return min(
         float((curves.normalised().kl if kl is None else kl)[curves.kl_good].max()) for curves in arm.curves
     )
+
+
+def is_curve(arm: Arm) -> bool:
+    """Whether an arm has a peak to lose from: a rule at one strength alone does not."""
+    return len(arm.curves[0].points) >= FEWEST_POINTS
 
 
 def losses(arm: Arm, kl: float, axis: str = "tie-aware") -> Floats:
@@ -94,11 +102,15 @@ def ranking(arms: Sequence[Arm], least_kl: float) -> Ranking:
 def gold_at(arm: Arm, kl: float) -> tuple[float, float, float]:
     """Gold at a KL less gold on the initial policy, with its 95 % interval; NaN where a replicate does not
     reach it.
+
+    A draw of questions that ends a little below the KL is taken at its end.
     """
-    places = np.full((DRAWS + 1, 1), np.sqrt(kl))
+    if not reach(arm) >= kl:
+        return (float("nan"),) * 3
     draws = []
     for replicate in range(len(arm.curves)):
         gold = path(arm, replicate, "gold")
+        places = np.minimum(np.sqrt(kl), gold.d.max(axis=1, keepdims=True))
         draws.append(gold.at(places)[:, 0] - gold.values[:, 0])
     found = Estimate.of(np.stack(draws, axis=1))
     lo, hi = found.interval()

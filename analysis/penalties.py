@@ -59,10 +59,10 @@ def families(study: Study) -> dict[str, list[Arm]]:
 
 
 def colours(arms: Sequence[Arm]) -> dict[str, ColorType]:
-    """Label -> colour: viridis over the coefficients of a KL penalty in the reward, dark is none; others warm."""
+    """Title -> colour: viridis over the coefficients of a KL penalty in the reward, dark is none; others warm."""
     from analysis import theme
 
-    plain = [arm.label for arm in arms if kind(arm) == PLAIN_PENALTY or not coefficient(arm)]
-    others = [arm.label for arm in arms if arm.label not in plain]
+    plain = [arm.title for arm in arms if kind(arm) == PLAIN_PENALTY or not coefficient(arm)]
+    others = [arm.title for arm in arms if arm.title not in plain]
     warm = [theme.WARM[i % len(theme.WARM)] for i in range(len(others))]
     return dict(zip([*plain, *others], [*theme.sizes(len(plain)), *warm], strict=True))

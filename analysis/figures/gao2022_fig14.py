@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from analysis.arms import MAIN, Arm, Study, study
 from analysis.claims import Claim, Thresholds, by_equivalence, exceeds, thresholds
 from analysis.equal_kl import distance
-from analysis.penalties import coefficient, colours, families, in_short, unpenalised
+from analysis.penalties import coefficient, colours, families, in_short
 from analysis.plate import Plate
 from analysis.resampling import Estimate, Interval, weights_of
 from analysis.tables import points_table
@@ -158,12 +158,9 @@ def draw(read: Study, arms: Sequence[Arm], table: pd.DataFrame, limits: Threshol
     """
     from analysis import theme
 
-    penalties = [arm for family in families(read).values() for arm in family]
-    first = [arm for arm in penalties if unpenalised(read, arm) is arm]
+    penalties = {arm.title: arm for family in families(read).values() for arm in family}
     sizes = [arm for arm in arms if arm.kind == MAIN]
-    shown = (
-        {"penalties": list({arm.title: arm for arm in [*first, *penalties]}.values())} if penalties else {}
-    )
+    shown = {"penalties": list(penalties.values())} if penalties else {}
     if not penalties or len(sizes) > 1:
         shown["no penalty, by reward model"] = sizes
     figure, axes = theme.panels(len(shown), 3.3)
@@ -171,12 +168,14 @@ def draw(read: Study, arms: Sequence[Arm], table: pd.DataFrame, limits: Threshol
         palette = colours(of) if title == "penalties" else _by_size(of)
         for arm in of:
             rows = table[(table["method"] == arm.method) & (table["label"] == arm.label)]
-            _draw_course(panel, rows, palette[arm.label])
+            _draw_course(panel, rows, palette[arm.title])
         _guides(panel, table, limits)
         theme.letter(panel, title)
-        names = {arm.label: in_short(arm) if title == "penalties" else arm.title for arm in of}
+        names = [in_short(arm) if title == "penalties" else arm.title for arm in of]
         panel.legend(
-            handles=[theme.key(names[label], palette[label], linewidth=2) for label in names],
+            handles=[
+                theme.key(name, palette[arm.title], linewidth=2) for name, arm in zip(names, of, strict=True)
+            ],
             **{"loc": "lower right", "handlelength": 1.4, "fontsize": 6.5},
         )
     axes[0].set_ylabel("KL from the initial policy (nats, exact)")
@@ -186,8 +185,7 @@ def draw(read: Study, arms: Sequence[Arm], table: pd.DataFrame, limits: Threshol
 def _by_size(arms: Sequence[Arm]) -> dict[str, Any]:
     from analysis import theme
 
-    labels = list(dict.fromkeys(arm.label for arm in arms))
-    return dict(zip(labels, theme.sizes(len(labels)), strict=True))
+    return dict(zip([arm.title for arm in arms], theme.sizes(len(arms)), strict=True))
 
 
 def _draw_course(panel: Axes, rows: pd.DataFrame, colour: Any) -> None:

@@ -201,7 +201,7 @@ def draw(read: Study, table: pd.DataFrame, gold: dict[str, Difference], limits: 
     axes[0].set_ylabel("reward (SDs of gold on the initial policy)")
     theme.share_limits(axes[:-1])
     _draw_differences(axes[-1], [arm for arm in arms if arm.title in gold], gold, colour, limits)
-    handles = [theme.key(in_short(arm), colour[arm.label], linewidth=2) for arm in [*firsts, *arms]]
+    handles = [theme.key(in_short(arm), colour[arm.title], linewidth=2) for arm in [*firsts, *arms]]
     handles += [
         theme.key("gold, 95 % band", linewidth=1.5),
         theme.key("proxy", linestyle=theme.DASHED, linewidth=0.9),
@@ -217,9 +217,9 @@ def _draw_frontier(panel: Axes, table: pd.DataFrame, arms: Sequence[Arm], colour
     means = table[table["curve"] == "mean"]
     for arm in arms:
         rows = means[(means["method"] == arm.method) & (means["label"] == arm.label)]
-        theme.curve(panel, rows, colour[arm.label])
-        theme.curve(panel, rows, colour[arm.label], "proxy")
-        theme.mark(panel, rows["kl"].iloc[-1], rows["gold"].iloc[-1], colour[arm.label], "s")
+        theme.curve(panel, rows, colour[arm.title])
+        theme.curve(panel, rows, colour[arm.title], "proxy")
+        theme.mark(panel, rows["kl"].iloc[-1], rows["gold"].iloc[-1], colour[arm.title], "s")
     theme.square_root_nats(panel, means["kl"].max())
     panel.axhline(0, color="0.8", linewidth=0.6, zorder=0)
     panel.set_xlabel("KL from the initial policy\n(nats, exact)")
@@ -244,13 +244,13 @@ def _draw_differences(
             found.by_pair,
             np.full(len(found.by_pair), row),
             "|",
-            color=colour[arm.label],
+            color=colour[arm.title],
             alpha=0.5,
             markersize=6,
         )
-        panel.plot([lo, hi], [row, row], color=colour[arm.label], linewidth=2.2)
+        panel.plot([lo, hi], [row, row], color=colour[arm.title], linewidth=2.2)
         panel.plot(
-            found.estimate.value, row, "o", color=colour[arm.label], markersize=5, markeredgecolor="white"
+            found.estimate.value, row, "o", color=colour[arm.title], markersize=5, markeredgecolor="white"
         )
         panel.text(0.01, row - 0.18, in_short(arm), transform=panel.get_yaxis_transform(), fontsize=6.5)
     panel.set_yticks([])

@@ -12,7 +12,7 @@ import pandas as pd
 from analysis.arms import BEST_OF_N, MAIN, PENALISED, Arm, Study, study, title
 from analysis.claims import Claim, by_ses, thresholds
 from analysis.fit_tables import observed_rows
-from analysis.losses import Ranking, against, gold_at, ranking, reach
+from analysis.losses import Ranking, against, gold_at, is_curve, ranking, reach
 from analysis.overoptimization import GOLD_SDS, split
 from analysis.plate import Plate
 from analysis.resampling import conditional, percentile_interval
@@ -52,17 +52,18 @@ class Entry(NamedTuple):
 
 
 def make(runs: Sequence[Run]) -> Plate:
-    """Mean gold against KL of every method of a sweep on one reward model; what they lose at equal KL."""
+    """Gold against KL of every method on one reward model, the smallest of best-of-n's; what they lose at equal KL."""
     read = study(runs)
     best = next(iter(read.of(BEST_OF_N, MAIN)), None)
     if best is None:
         raise MissingRuns("no run of best-of-n is made, which the others are compared with")
     arms = [arm for arm in read.arms if arm.kind in (MAIN, PENALISED) and arm.rm == best.rm]
     limits = thresholds(NAME)
-    ranked = ranking(arms, limits["loses_most"]["least_kl"])
+    ranked = ranking([arm for arm in arms if is_curve(arm)], limits["loses_most"]["least_kl"])
     entries = [_entry(arm, arms, ranked.reach) for arm in arms]
-    found = [_turns(entry, limits["gold_turns"]) for entry in entries]
-    found += [_loses_more(entry, best, limits["loses_more"]) for entry in entries if entry.arm is not best]
+    curves = [entry for entry in entries if is_curve(entry.arm)]
+    found = [_turns(entry, limits["gold_turns"]) for entry in curves]
+    found += [_loses_more(entry, best, limits["loses_more"]) for entry in curves if entry.arm is not best]
     found += _loses_most(ranked, entries)
     table = points_table(Study(tuple(arms)))
     told = {(arm.method, arm.label) for arm in arms if arm.runs[0].uses_gold}
@@ -183,7 +184,8 @@ def _notes(entries: Sequence[Entry], ranked: Ranking) -> list[str]:
         f"[{entry.gold[1]:+.2f}, {entry.gold[2]:+.2f}]"
         for entry in ordered
     ]
-    left = [f"{entry.name} ({entry.reach:.2g})" for entry in entries if entry.arm.title not in places]
+    unranked = [entry for entry in entries if entry.arm.title not in places]
+    left = [f"{entry.name} ({entry.reach:.2g})" for entry in unranked if is_curve(entry.arm)]
     if left:
         found.append(f"not ranked, as the KL that all their runs reach is too small: {', '.join(left)}")
     return found
@@ -229,7 +231,9 @@ def _draw_entry(panel: Axes, rows: pd.DataFrame, entry: Entry) -> None:
     panel.plot(rows["kl"], rows["gold"], color=colour, linewidth=_width(entry), linestyle=_style(entry))
     peak = rows.iloc[int(rows["gold"].to_numpy().argmax())]
     last = peak["n_or_step"] == rows["n_or_step"].iloc[-1]
-    theme.mark(panel, peak["kl"], peak["gold"], colour, ">" if last else "o")
+    theme.mark(
+        panel, peak["kl"], peak["gold"], colour, "D" if not is_curve(entry.arm) else ">" if last else "o"
+    )
     if entry.arm.method == BEST_OF_N:
         panel.plot(rows["kl_bound"], rows["gold"], color=colour, linewidth=0.9, linestyle=theme.DOTTED)
 
@@ -250,6 +254,7 @@ def _legends(figure: Figure, entries: Sequence[Entry]) -> None:
             theme.key("marks", linewidth=0),
             theme.key("peak of gold", marker="o"),
             theme.key("peak at this KL or later", marker=">"),
+            theme.key("one strength", marker="D"),
             theme.key("best-of-n, KL by the bound", linestyle=theme.DOTTED, linewidth=0.9),
             theme.key("was told gold of some questions", linestyle=GOLD_STYLE, linewidth=1.4),
         ]

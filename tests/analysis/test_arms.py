@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import pytest
 from fake_store import Cell, only, write_store
 
 from analysis.arms import MAIN, PENALISED, study
@@ -26,3 +27,9 @@ def test_arms_of_one_method_are_told_apart_by_what_they_differ_in(tmp_path: Path
     ]
     assert all(len(arm.curves) == len(arm.runs) == 2 for arm in read.arms)
     assert [arm.settings.get("beta") for arm in read.arms[:3]] == [0.05, 0.5, 0.1]
+
+
+def test_runs_of_the_same_seeds_are_no_replicates(tmp_path: Path) -> None:
+    write_store(tmp_path, only(Cell("ppo"), Cell("ppo"), name="mine", questions=8))
+    with pytest.raises(ValueError, match="the same seeds, so they are no replicates"):
+        study(runs("mine", tmp_path))

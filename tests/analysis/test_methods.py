@@ -104,6 +104,19 @@ def test_only_questions_that_both_have_are_compared(store: Path) -> None:
     assert losses.ranking([bon, fewer], 2.0).questions == 54
 
 
+def test_a_rule_at_one_strength_is_a_point_and_nothing_is_claimed_of_it(store: Path) -> None:
+    dpo = study(runs("methods", store)).of("dpo")[0]
+    curves = []
+    for one in dpo.curves:
+        values = {name: value[:, [0, -1]] for name, value in one.values.items()}
+        ends = {"points": one.points[[0, -1]], "kl": one.kl[:, [0, -1]], "kl_good": one.kl_good[[0, -1]]}
+        curves.append(replace(one, values=values, **ends))
+    point = replace(dpo, curves=tuple(curves))
+    assert losses.is_curve(dpo) and not losses.is_curve(point)
+    gold = losses.gold_at(point, losses.reach(point))
+    assert gold[1] < gold[0] < gold[2] and np.isnan(losses.gold_at(point, 1e3)).all()
+
+
 def test_the_command_prints_one_table_of_methods(store: Path, tmp_path: Path) -> None:
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         assert main(["methods", "--store", str(store), "--out", str(tmp_path)]) == 0
