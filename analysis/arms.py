@@ -15,12 +15,22 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from analysis.curves import Curves, Initial, Normalised, best_of_n_curves, checkpoint_curves
+from analysis import selection
+from analysis.curves import Curves, Normalised, checkpoint_curves
+from analysis.initial import Initial
 from analysis.resampling import Resample, original, resamples, weights_of
 from rlhf_lab.records import MissingRuns, Run
 
 BEST_OF_N = "bon"
-TITLES = {BEST_OF_N: "best-of-n", "ppo": "PPO"}
+HEDGED = "hedge:"  # the method hedge:bon:40 tunes best-of-n on 40 questions
+TITLES = {
+    BEST_OF_N: "best-of-n",
+    "soft_bon": "soft best-of-n",
+    "best_of_poisson": "best-of-Poisson",
+    "mbr_bon": "MBR best-of-n",
+    "pessimism": "pessimism",
+    "ppo": "PPO",
+}
 NO_PART_OF_THE_REWARD = ("policy", "score", "tracker", "runtime")  # sections of the config
 COIN = 0.5  # the share of flipped labels that leaves no information: the drift control
 MAIN, FEW_PAIRS, CONTROL = "main", "few_pairs", "drift_control"
@@ -62,7 +72,7 @@ class Arm:
     @property
     def title(self) -> str:
         """Method and reward model in words."""
-        return f"{TITLES.get(self.method, self.method)}, {self.label}"
+        return f"{title(self.method)}, {self.label}"
 
     @property
     def questions(self) -> int:
@@ -103,19 +113,21 @@ def study(runs: Sequence[Run]) -> Study:
     made = [run for run in runs if run.status == "made"]
     empty = {_method(run) for run in runs} - {_method(run) for run in made}
     if empty or not runs:
-        names = " and ".join(TITLES.get(method, method) for method in sorted(empty)) or "anything"
+        names = " and ".join(title(method) for method in sorted(empty)) or "anything"
         raise MissingRuns(f"no run of {names} is made ({len(made)} of {len(runs)} runs are)")
     most_pairs = max(run.config["preferences"]["pairs"] for run in runs)
-    read = _read([run for run in made if _method(run) == BEST_OF_N], {})
-    initial = {_reward(run): curves.initial for run, curves in read}  # best-of-n scales the others
-    read += _read([run for run in made if _method(run) != BEST_OF_N], initial)
+    read = _read([run for run in made if run.method in selection.METHODS], {})
+    initial = {_reward(run): curves.initial for run, curves in read if run.method != selection.HEDGED}
+    read += _read(
+        [run for run in made if run.method not in selection.METHODS], initial
+    )  # they scale the others
     return Study(_arms(read, most_pairs))
 
 
 def _read(runs: Sequence[Run], initial: Mapping[str, Initial]) -> list[tuple[Run, Curves]]:
     """Each run with its curves; threads, as most of the work is numpy's."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        curves = pool.map(lambda run: _curves(run, initial.get(_reward(run))), runs)
+        curves = pool.map(lambda run: curves_of(run, initial.get(_reward(run))), runs)
         return list(zip(runs, curves, strict=True))
 
 
@@ -155,9 +167,11 @@ def _arm(members: Sequence[tuple[Run, Curves]], most_pairs: int) -> Arm:
     )
 
 
-def _curves(run: Run, initial: Initial | None) -> Curves:
-    if _method(run) == BEST_OF_N:
-        return best_of_n_curves(_rows(run, []))
+def curves_of(run: Run, initial: Initial | None = None) -> Curves:
+    """The curves of one run; `initial` scales a trained policy."""
+    if run.method in selection.METHODS:
+        rows = _rows(run, selection.columns(run.method))
+        return selection.selection_curves(rows, run.method, run.config["policy"])
     return checkpoint_curves(_rows(run, ["checkpoint", "kl"]), initial)
 
 
@@ -174,8 +188,20 @@ def _rows(run: Run, more: list[str]) -> pa.Table:
         raise ValueError(missing.args[0]) from None
 
 
+def title(method: str) -> str:
+    """A method in words."""
+    if not method.startswith(HEDGED):
+        return TITLES.get(method, method)
+    rule, questions = method.removeprefix(HEDGED).rsplit(":", 1)
+    return f"HedgeTune of {TITLES[rule]} ({questions} questions)"
+
+
 def _method(run: Run) -> str:
-    return run.choices["policy"] if "steps" in run.config["policy"] else BEST_OF_N
+    """The option of the policy; of HedgeTune with its rule and the questions it saw gold of."""
+    policy = run.config["policy"]
+    if run.method == selection.HEDGED:
+        return f"{HEDGED}{policy['rule']}:{policy['gold_questions']}"
+    return BEST_OF_N if run.method == "BestOfN" else run.choices["policy"]
 
 
 def _reward(run: Run) -> str:

@@ -69,7 +69,9 @@ def test_a_failed_job_does_not_stop_the_others(lab, fakes, monkeypatch):
 def test_equal_jobs_run_once_and_best_of_n_shares_its_samples(lab, fakes):
     assert lab("-m", "rm=3k,25k,3k", "policy=bon").code == 0
     assert (
-        len(records.runs("adhoc")) == 2 and len(artifacts("sft_answers")) == 1 and len(artifacts("reward_model")) == 2
+        len(records.runs("adhoc")) == 2
+        and len(artifacts("sft_answers")) == 1
+        and len(artifacts("reward_model")) == 2
     )
 
 
@@ -84,7 +86,9 @@ def test_a_plan_leaves_nothing(lab, fakes):
     stages = [
         line.split()[0] for line in answer.out.splitlines() if "to make" in line and not line[0].isdigit()
     ]
-    assert stages.count("task") == 1 and stages.count("reward_model") == 4 and stages.count("sft_answers") == 2
+    assert (
+        stages.count("task") == 1 and stages.count("reward_model") == 4 and stages.count("sft_answers") == 2
+    )
     assert "4 jobs" in answer.out and "?" in answer.out
     assert lab("rm=3k", "replicate=r0").code == 0
     again = lab("-m", "rm=3k,25k", "replicate=r0,r1", "runtime.plan=true")
