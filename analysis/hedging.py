@@ -54,10 +54,10 @@ def tuned(table: Table, policy: Mapping[str, Any]) -> Tuned:
         found = best(soft_response(looked, quarter), SOFTEST, HARDEST)
         return _tuned(rest, rules.soft_best_of_n(rest, [1, quarter], found.strength), found, quarter)
     if policy["rule"] == "best_of_poisson":
-        found = best(poisson_response(looked), SMALLEST_MEAN, table.answers // 2 - 1)
+        found = best(poisson_response(gold_by_rank(looked)), SMALLEST_MEAN, table.answers // 2 - 1)
         n = 1 + found.strength
         return _tuned(rest, rules.best_of_poisson(rest, [1, n]), found, n)
-    response = best_of_n_response(looked)
+    response = best_of_n_response(gold_by_rank(looked))
     found = whole(best(response, 1, table.answers // 2), response)
     return _tuned(rest, rules.best_of_n(rest, [1, int(found.strength)]), found, found.strength)
 
@@ -97,9 +97,9 @@ def whole(found: Found, response: Response) -> Found:
     return Found(float(max(around, key=lambda n: response(n)[0])), found.root)
 
 
-def best_of_n_response(table: Table) -> Response:
-    """Of n; d F^n / dn = F^n log F."""
-    share, profile = _profile(table)
+def best_of_n_response(profile: Floats) -> Response:
+    """Of n, for the mean gold (N,) of each rank of the proxy; d F^n / dn = F^n log F."""
+    share = np.arange(len(profile) + 1) / len(profile)
 
     def response(n: float) -> tuple[float, float]:
         reach = bestofn.best_of_n_reach(share, [n])[:, 0]
@@ -109,9 +109,9 @@ def best_of_n_response(table: Table) -> Response:
     return response
 
 
-def poisson_response(table: Table) -> Response:
+def poisson_response(profile: Floats) -> Response:
     """Of the Poisson's mean m, one less than the mean number of answers; d/dm F exp(m (F - 1)) = (F - 1) F exp(...)."""
-    share, profile = _profile(table)
+    share = np.arange(len(profile) + 1) / len(profile)
 
     def response(mean: float) -> tuple[float, float]:
         reach = bestofn.poisson_reach(share, [1 + mean])[:, 0]
@@ -132,9 +132,8 @@ def soft_response(table: Table, n: int) -> Response:
     return response
 
 
-def _profile(table: Table) -> tuple[Floats, Floats]:
-    """Shares 0, 1/N .. 1 of the answers (N + 1,), and the mean gold (N,) of each rank of the proxy over questions."""
+def gold_by_rank(table: Table) -> Floats:
+    """(N,): the mean gold of each rank of the proxy over questions, lowest rank first."""
     ranking = bestofn.rank(table.score, table.same)
     ranked = bestofn.tie_averaged(ranking, table.values[table.names.index("gold")])
-    profile = cluster_means(ranked, table.cluster).mean(axis=0)
-    return np.arange(table.answers + 1) / table.answers, profile
+    return cluster_means(ranked, table.cluster).mean(axis=0)

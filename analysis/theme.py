@@ -61,11 +61,16 @@ ROUND_NATS = (
 LEAST_GAP = 0.075  # between two labels, as a share of the axis
 
 
-def panels(count: int, height: float = 3.6) -> tuple[Figure, list[Axes]]:
-    """A figure of `count` panels side by side with one y-axis, off screen."""
+def blank(width: float, height: float) -> Figure:
+    """A figure of that many inches without axes, off screen."""
     matplotlib.use("Agg")
     matplotlib.rcParams.update(STYLE)
-    figure = Figure(figsize=(WIDTH if count > 1 else WIDTH * 0.6, height), layout="constrained")
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def panels(count: int, height: float = 3.6) -> tuple[Figure, list[Axes]]:
+    """A figure of `count` panels side by side with one y-axis, off screen."""
+    figure = blank(WIDTH if count > 1 else WIDTH * 0.6, height)
     axes = figure.subplots(1, count, sharey=True, squeeze=False)[0]
     return figure, list(axes)
 
@@ -75,23 +80,21 @@ def sizes(count: int) -> list[tuple[float, float, float, float]]:
     return [tuple(colour) for colour in matplotlib.colormaps["viridis"](np.linspace(0.0, 0.8, max(count, 1)))]
 
 
-def square_root_nats(axes: Axes, largest: float) -> None:
-    """Give `axes` an x-axis in nats on a square-root scale from 0 to `largest`."""
+def square_root_nats(axes: Axes, largest: float, gap: float = LEAST_GAP) -> None:
+    """Give `axes` an x-axis in nats on a square-root scale from 0 to `largest`, labels at least `gap` of it apart."""
     axes.set_xscale("function", functions=(lambda x: np.sqrt(np.maximum(x, 0)), np.square))
     axes.set_xlim(0, largest * 1.03)
-    axes.xaxis.set_major_locator(FixedLocator(_spaced([0, *ROUND_NATS], largest)))
+    axes.xaxis.set_major_locator(FixedLocator(_spaced([0, *ROUND_NATS], largest, gap)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
     axes.xaxis.set_minor_locator(NullLocator())
 
 
-def _spaced(candidates: Sequence[float], largest: float) -> list[float]:
+def _spaced(candidates: Sequence[float], largest: float, gap: float) -> list[float]:
     """Those of `candidates` up to `largest` whose labels keep clear of each other on the square-root
     scale.
     """
     kept: list[float] = []
     for nats in candidates:
-        if nats <= largest and (
-            not kept or np.sqrt(nats / largest) - np.sqrt(kept[-1] / largest) >= LEAST_GAP
-        ):
+        if nats <= largest and (not kept or np.sqrt(nats / largest) - np.sqrt(kept[-1] / largest) >= gap):
             kept.append(nats)
     return kept
