@@ -19,7 +19,7 @@ def likeness(token_ids: pa.ChunkedArray, answers: int) -> Floats:
     tokens = token_ids.combine_chunks()
     flat, ends = tokens.flatten().to_numpy(), tokens.value_lengths().to_numpy().cumsum()
     starts = np.concatenate([[0], ends])
-    counts = sparse.csr_matrix((np.ones(len(flat)), flat, starts))
+    counts = sparse.csr_matrix((np.ones(len(flat)), flat, starts), copy=True)
     counts.sum_duplicates()
     unit = sparse.diags_array(1 / np.maximum(_norms(counts), 1)) @ counts  # a norm is 0 or at least 1
     prompts = counts.shape[0] // answers

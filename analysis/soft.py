@@ -16,6 +16,7 @@ SEED = 2025  # of the noise: the same table gives the same numbers
 STEP = 0.6  # of log t: the trapezoid rule errs by some exp(-pi^2 / STEP) = 7e-8 of a chance
 BEFORE, BEYOND = 21.0, 4.0  # log t before and after which the integrand is nothing: e^-21, exp(-e^4)
 FADED = 1e-300  # all but 0
+WIDEST = 600.0  # log of the highest over the lowest weight
 PORTION = 16  # prompts in memory at once
 
 
@@ -103,6 +104,10 @@ class Nodes:
     def of(cls, score: Floats, strength: float, largest: float) -> Nodes:
         """From where nothing has faded under `largest` answers to where the lowest score has."""
         log_a = strength * (score - score.max(axis=1, keepdims=True))
+        if log_a.min() < -WIDEST:
+            raise ValueError(
+                f"at an inverse temperature of {strength:g} per SD soft best-of-n is best-of-n: choose that"
+            )
         log_t = np.arange(-BEFORE - np.log(largest), BEYOND - log_a.min() + STEP, STEP)
         return cls(np.exp(log_a), np.exp(log_t))
 

@@ -36,6 +36,8 @@ class Sweep:
     few_pairs: bool = True
     control: bool = True
     parts: bool = True  # gold.content and gold.form; otherwise gold is a model, judged on 400 choices
+    damage: float = 0.22  # how much content loses with the square of what the proxy likes
+    tokens: bool = False  # whether best-of-n's answers have token ids: the better ones are more alike
     proxy: str = "proxy"  # what the proxy's column is called
     status: str = "made"
 
@@ -192,7 +194,7 @@ def _rows(
     right = rng.random(len(prompt)) < np.clip(
         known[question] + (0.1 - 0.03 * shift) * shift * (1 - drift), 0, 1
     )
-    damage = {250: 0.35}.get(job.pairs, 0.22 - 0.13 * capacity)
+    damage = {250: 0.35}.get(job.pairs, sweep.damage - 0.13 * capacity)
     content = 2.5 * right + 0.6 * h - damage * np.abs(h) ** 2.0
     form = -(rng.random(len(prompt)) < 0.03 + 0.02 * shift).astype(float)
     proxy = 4 * (0.5 * capacity * right + h + 0.3 * rng.normal(size=len(prompt))) + 0.1 * job.seed
@@ -206,6 +208,9 @@ def _rows(
         "finished": rng.random(len(prompt)) < 0.97,
         "kl": kl.astype(np.float32),
     }
+    if sweep.tokens and job.policy == "bon":
+        kind = np.where(right, 3, rng.integers(4, 40, size=len(prompt)))
+        samples["token_ids"] = [[1, int(one), 2] for one in kind]
     scores = {"gold": content + form, "proxy": proxy}
     if sweep.parts:
         scores |= {"gold.content": content, "gold.form": form}
