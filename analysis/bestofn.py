@@ -115,7 +115,7 @@ def poisson_curves(ranked: Floats, n: ArrayLike) -> Floats:
     """(Q, K): expected value of the best of M ~ 1 + Poisson(n - 1) answers, `n` (K,) any numbers >= 1 (2506.19248).
 
     A mixture over M of the weights of `ranked_curves`, unbiased but for the chance that M exceeds the N answers
-    there are (under 1e-12 from N = 64 up to n = N/2), which counts as M = N.
+    there are (under 1e-12 from N = 128 up to n = N/2), which counts as M = N.
     """
     answers = ranked.shape[1]
     weights = np.zeros((answers, np.size(n)))

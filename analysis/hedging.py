@@ -22,7 +22,7 @@ from analysis.rules import Chosen, Table
 Floats = NDArray[np.float64]
 Response = Callable[[float], tuple[float, float]]  # strength -> expected gold, its derivative in the strength
 
-STRENGTHS = 24  # at which a change of sign is looked for
+STRENGTHS = 16  # at which a change of sign is looked for
 SOFTEST, HARDEST = 0.05, 16.0  # inverse temperatures, per SD
 SMALLEST_MEAN = 0.01  # of the Poisson
 FEWEST = 2  # questions on either side

@@ -26,9 +26,8 @@ from analysis.resampling import cluster_means
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-SAME_SCORE = (
-    1e-5  # SDs of all proxies: the same answer scored in another batch differs by rounding, 1e-6 or so
-)
+SAME_SCORE = 1e-5  # SDs of all proxies: an answer scored again in another batch differs by 1e-6 or so
+ROUNDING = 1e-9  # of the largest score: a spread below is none
 
 
 class Chosen(NamedTuple):
@@ -141,6 +140,7 @@ def _ranked(table: Table, ranking: Ranking, curves: Callable[[Floats], Floats]) 
 
 
 def _within_sd(scores: Floats) -> float:
-    """The pooled SD of scores (Q, N) within prompts; 1 where they do not differ."""
+    """The pooled SD of scores (Q, N) within prompts; 1 where they differ by rounding alone."""
     free = scores.shape[1] / max(scores.shape[1] - 1, 1)
-    return float(np.sqrt(scores.var(axis=1).mean() * free)) or 1.0
+    sd = float(np.sqrt(scores.var(axis=1).mean() * free))
+    return sd if sd > ROUNDING * float(np.abs(scores).max()) else 1.0

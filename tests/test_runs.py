@@ -99,7 +99,13 @@ def test_listing_needs_neither_torch_nor_hydra(tmp_path):
 
 @pytest.mark.parametrize(
     ("option", "point"),
-    [("bon", "n 2"), ("pessimism", "n 2"), ("best_of_poisson", "n 2"), ("soft_bon", "n 2")],
+    [
+        ("bon", "n 2"),
+        ("pessimism", "n 2"),
+        ("best_of_poisson", "n 2"),
+        ("soft_bon", "n 2"),
+        ("mbr_bon", "n 2"),
+    ],
 )
 def test_a_rule_shows_the_answer_that_it_would_choose_most_often(lab, fakes, option, point):
     assert lab(f"policy={option}").code == 0

@@ -197,7 +197,7 @@ def _draw_choices(panel: Axes, chosen: pd.DataFrame, rms: Sequence[str]) -> None
             ticks[float(x)] = words
             panel.plot([x, x], [row["lo"], row["hi"]], color=colour, linewidth=0.9)
             _mark(panel, x, row["estimate"], row["form"], colour)
-            words = f"{row['strength']:g}"
+            words = f"{row['strength']:.0f}"
             panel.annotate(
                 words,
                 (x, row["hi"]),

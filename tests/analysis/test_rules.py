@@ -10,6 +10,7 @@ import pytest
 
 from analysis import bestofn, pessimism, soft
 from analysis.likeness import likeness
+from analysis.rules import Table, best_of_n, near_others
 from rlhf_lab.divergence import best_of_n_bound
 
 SCORES = np.array([[0.3, -1.2, 0.3, 1.4, 0.1], [2.0, -0.5, 0.4, -0.1, 0.2]])  # the first has a tie
@@ -156,6 +157,44 @@ def test_likeness_is_the_cosine_with_the_mean_of_normalised_counts() -> None:
         mean = unit.mean(axis=0)
         assert found[q] == pytest.approx(unit @ mean / np.linalg.norm(mean))
     assert found[0, 3] == 0 and found[0, 0] > found[0, 2]
+
+
+def table_rows(token_ids: list[list[int]], proxy: list[float]) -> pa.Table:
+    """Two answers to each prompt."""
+    count = len(proxy)
+    columns = {
+        "prompt_id": np.arange(count) // 2,
+        "question_id": np.arange(count) // 2,
+        "finished": np.ones(count, dtype=bool),
+        "gold": np.arange(float(count)),
+        "proxy": np.array(proxy),
+        "token_ids": token_ids,
+    }
+    return pa.table(columns)
+
+
+def test_mbr_weighs_likeness_against_the_proxy() -> None:
+    rows = table_rows([[1], [1, 1, 1], [2, 3], [2, 4, 4]], [0.0, 1.0, 0.0, 1.0])
+    table = Table.of(rows)
+    assert table.like is not None
+    gap = table.score[:, 1] - table.score[:, 0]
+    assert gap == pytest.approx(np.sqrt(2))  # 1 in SDs: of two answers a gap of 1 is an SD of 1/sqrt(2)
+    wanted = table.score + 0.5 * table.like
+    assert near_others(table, 0.5) == pytest.approx(wanted)
+    chosen = best_of_n(table, [2], 0.5)
+    assert chosen.values[table.names.index("gold"), :, 0] == pytest.approx(
+        [[0, 1][wanted[0].argmax()], [2, 3][wanted[1].argmax()]]
+    )
+
+
+def test_answers_that_are_all_alike_leave_the_proxy_alone() -> None:
+    """Likeness that differs by rounding is not blown up to SDs of 1."""
+    alike = table_rows([[1, 2, 3, 4, 5, 6, 7]] * 6, [0.0, 1.0, 3.0, 2.0, 5.0, 4.0])
+    table = Table.of(alike)
+    plain = Table.of(alike.drop_columns(["token_ids"]))
+    assert best_of_n(table, [2], 3.0).values == pytest.approx(best_of_n(plain, [2]).values)
+    with pytest.raises(ValueError, match="token_ids"):
+        best_of_n(plain, [2], 3.0)
 
 
 def test_the_size_of_a_real_run_takes_seconds() -> None:
