@@ -112,8 +112,11 @@ def choices(study: Study) -> pd.DataFrame:
             at = [float(n) for n in arm.curves[0].points[places]]
             rows.append(_choice(arm, BEST, hindsight(arm) - start, at))
         elif arm.method.startswith(HEDGED):
-            at = [one.found.strength for one in arm.curves if isinstance(one, Tuned)]
+            found = [one.found for one in arm.curves if isinstance(one, Tuned)]
+            at, ends = [one.strength for one in found], sum(not one.root for one in found)
             rows.append(_choice(arm, "HedgeTune", gold(arm)[:, :, -1] - start, at))
+            if ends:
+                rows[-1]["note"] += f"; no root in {ends} of {len(found)} runs: an end of the range"
     return pd.DataFrame(rows)
 
 
@@ -133,7 +136,9 @@ def _choice(arm: Arm, form: str, gains: Floats, strengths: Sequence[float]) -> d
         "strength_hi": max(strengths),
         "n": gains.shape[1],
         "replicates": len(gains),
-        "note": "interval conditional on these replicates" if conditional(len(gains)) else "",
+        "note": "interval conditional on these replicates"
+        if conditional(len(gains))
+        else "over replicates too",
     }
 
 

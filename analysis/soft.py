@@ -16,7 +16,8 @@ SEED = 2025  # of the noise: the same table gives the same numbers
 STEP = 0.6  # of log t: the trapezoid rule errs by some exp(-pi^2 / STEP) = 7e-8 of a chance
 BEFORE, BEYOND = 21.0, 4.0  # log t before and after which the integrand is nothing: e^-21, exp(-e^4)
 FADED = 1e-300  # all but 0
-WIDEST = 600.0  # log of the highest over the lowest weight
+HARDEST = 50.0  # inverse temperature, per SD
+WIDEST = 600.0  # log of the highest over the lowest weight: answers 12 SDs below the best and more are alike
 PORTION = 16  # prompts in memory at once
 
 
@@ -103,11 +104,11 @@ class Nodes:
     @classmethod
     def of(cls, score: Floats, strength: float, largest: float) -> Nodes:
         """From where nothing has faded under `largest` answers to where the lowest score has."""
-        log_a = strength * (score - score.max(axis=1, keepdims=True))
-        if log_a.min() < -WIDEST:
+        if strength > HARDEST:
             raise ValueError(
-                f"at an inverse temperature of {strength:g} per SD soft best-of-n is best-of-n: choose that"
+                f"soft best-of-n at an inverse temperature of {strength:g} per SD is best-of-n: use that"
             )
+        log_a = np.maximum(strength * (score - score.max(axis=1, keepdims=True)), -WIDEST)
         log_t = np.arange(-BEFORE - np.log(largest), BEYOND - log_a.min() + STEP, STEP)
         return cls(np.exp(log_a), np.exp(log_t))
 

@@ -43,8 +43,8 @@ def test_infinitely_hard_soft_best_of_n_is_best_of_n() -> None:
     scores = np.random.default_rng(0).permuted(np.tile(np.arange(64.0), (3, 1)), axis=1)
     ranking, n = bestofn.rank(scores), np.array([1, 4, 16])
     assert soft.kl(scores, n, 9.0) == pytest.approx(bestofn.ranking_kl(ranking, n), abs=1e-3)
-    with pytest.raises(ValueError, match="10 per SD soft best-of-n is best-of-n"):
-        soft.kl(scores, n, 10.0)
+    with pytest.raises(ValueError, match="60 per SD is best-of-n"):
+        soft.kl(scores, n, 60.0)
     values = np.random.default_rng(1).normal(size=(1, 3, 64))
     plain = bestofn.ranked_curves(bestofn.tie_averaged(ranking, values[0]), n)
     assert soft.curves(scores, values, n, 1e6)[0] == pytest.approx(plain)
