@@ -16,13 +16,20 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from analysis.curves import Curves, Initial, Normalised, best_of_n_curves, checkpoint_curves
+from analysis import selection
+from analysis.curves import Curves, Normalised, checkpoint_curves
+from analysis.initial import Initial
 from analysis.resampling import Resample, original, resamples, weights_of
 from rlhf_lab.records import MissingRuns, Run
 
 BEST_OF_N = "bon"
+HEDGED = "hedge:"  # the method hedge:bon:40 tunes best-of-n on 40 questions
 TITLES = {
     BEST_OF_N: "best-of-n",
+    "soft_bon": "soft best-of-n",
+    "best_of_poisson": "best-of-Poisson",
+    "mbr_bon": "MBR best-of-n",
+    "pessimism": "pessimism",
     "ppo": "PPO",
     "grpo": "GRPO",
     "rloo": "RLOO",
@@ -129,16 +136,18 @@ def study(runs: Sequence[Run]) -> Study:
         names = " and ".join(title(method) for method in sorted(empty)) or "anything"
         raise MissingRuns(f"no run of {names} is made ({len(made)} of {len(runs)} runs are)")
     most_pairs = max(run.config["preferences"]["pairs"] for run in runs)
-    read = _read([run for run in made if _method(run) == BEST_OF_N], {})
-    initial = {_reward(run): curves.initial for run, curves in read}  # best-of-n scales the others
-    read += _read([run for run in made if _method(run) != BEST_OF_N], initial)
+    read = _read([run for run in made if run.method in selection.METHODS], {})
+    initial = {_reward(run): curves.initial for run, curves in read if run.method != selection.HEDGED}
+    read += _read(
+        [run for run in made if run.method not in selection.METHODS], initial
+    )  # they scale the others
     return Study(_arms(read, most_pairs))
 
 
 def _read(runs: Sequence[Run], initial: Mapping[str, Initial]) -> list[tuple[Run, Curves]]:
     """Each run with its curves; threads, as most of the work is numpy's."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        curves = pool.map(lambda run: _curves(run, initial.get(_reward(run))), runs)
+        curves = pool.map(lambda run: curves_of(run, initial.get(_reward(run))), runs)
         return list(zip(runs, curves, strict=True))
 
 
@@ -186,9 +195,11 @@ def _arm(label: str, members: Sequence[tuple[Run, Curves]], most_pairs: int) -> 
     return Arm(_method(run), run.choices["rm"], kind, label, parameters, seeds, curves, runs)
 
 
-def _curves(run: Run, initial: Initial | None) -> Curves:
-    if _method(run) == BEST_OF_N:
-        return best_of_n_curves(_rows(run, []))
+def curves_of(run: Run, initial: Initial | None = None) -> Curves:
+    """The curves of one run; `initial` scales a trained policy."""
+    if run.method in selection.METHODS:
+        rows = _rows(run, selection.columns(run.method))
+        return selection.selection_curves(rows, run.method, run.config["policy"])
     return checkpoint_curves(_rows(run, ["checkpoint", "kl"]), initial)
 
 
@@ -207,11 +218,18 @@ def _rows(run: Run, more: list[str]) -> pa.Table:
 
 def title(method: str) -> str:
     """A method in words."""
-    return TITLES.get(method, method)
+    if not method.startswith(HEDGED):
+        return TITLES.get(method, method)
+    rule, questions = method.removeprefix(HEDGED).rsplit(":", 1)
+    return f"HedgeTune of {TITLES[rule]} ({questions} questions)"
 
 
 def _method(run: Run) -> str:
-    return run.choices["policy"]
+    """The option of the policy; of HedgeTune with its rule and the questions it saw gold of."""
+    policy = run.config["policy"]
+    if run.method == selection.HEDGED:
+        return f"{HEDGED}{policy['rule']}:{policy['gold_questions']}"
+    return BEST_OF_N if run.method == "BestOfN" else run.choices["policy"]
 
 
 def _reward(run: Run) -> str:

@@ -1,9 +1,9 @@
-"""Best-of-n from one table of N scored answers per prompt: expected value and KL for every n, without
-resampling.
+"""Best-of-n and best-of-Poisson from one table of N scored answers per prompt: expected value and KL for every n,
+without resampling.
 
 The estimator is the average of `value` over all subsets of n of the N answers, each won by its highest
 `select` (2112.09332, appendix I; Eq. 8 of 2310.02743). Everything works on the per-question curves of
-`question_curves`, which the bootstrap and the claims resample.
+`question_curves`, which the bootstrap and the claims resample. Both rules read nothing of a score but its ranks.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+from scipy import stats
 
 from analysis.resampling import cluster_means, mean_and_se
 
@@ -23,6 +24,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 DROPPED_LOG_MASS = 40.0  # weights that together come to less than exp(-40) of a curve's value are left out
+DROPPED_CHANCE = 1e-18  # of a number of answers under Poisson
 
 
 class BestOfN(NamedTuple):
@@ -109,17 +111,28 @@ def ranked_curves(ranked: Floats, n: ArrayLike) -> Floats:
     return curves
 
 
-def kl(n: ArrayLike) -> Floats:
-    """KL bound log n - (n - 1)/n in nats: an upper bound on KL, reached only without ties (2401.01879)."""
-    ns = np.asarray(n, dtype=float)
-    return np.log(ns) - (ns - 1) / ns
+def poisson_curves(ranked: Floats, n: ArrayLike) -> Floats:
+    """(Q, K): expected value of the best of M ~ 1 + Poisson(n - 1) answers, `n` (K,) any numbers >= 1 (2506.19248).
 
-
-def kl_tie_aware(select: ArrayLike, n: ArrayLike) -> Floats:
-    """(Q, K) KL in nats of best-of-n from the distribution of each prompt's levels of `select` (Q, N) or
-    (N,): `ranking_kl` of scores that tie where they are equal.
+    A mixture over M of the weights of `ranked_curves`, unbiased but for the chance that M exceeds the N answers
+    there are (under 1e-12 from N = 128 up to n = N/2), which counts as M = N.
     """
-    return ranking_kl(rank(select), n)
+    answers = ranked.shape[1]
+    weights = np.zeros((answers, np.size(n)))
+    for column, mean in enumerate(np.atleast_1d(np.asarray(n, dtype=float))):
+        drawn, chance = _poisson(mean, answers)
+        of_each = _weights(answers, drawn)
+        weights[answers - len(of_each) :, column] = of_each @ chance
+    return ranked @ weights
+
+
+def _poisson(mean: float, answers: int) -> tuple[Ints, Floats]:
+    """Numbers of answers M in 1..N that matter, and the chance of each under 1 + Poisson(mean - 1)."""
+    drawn = np.arange(1, answers + 1)
+    chance = stats.poisson.pmf(drawn - 1, mean - 1)
+    chance[-1] += stats.poisson.sf(answers - 1, mean - 1)
+    matter = chance > DROPPED_CHANCE
+    return drawn[matter], chance[matter] / chance[matter].sum()
 
 
 def ranking_kl(ranking: Ranking, n: ArrayLike) -> Floats:
@@ -129,12 +142,34 @@ def ranking_kl(ranking: Ranking, n: ArrayLike) -> Floats:
     / q_j). It takes the N answers for the whole distribution: good for n <= N/4.
     """
     answers = ranking.order.shape[1]
-    ns = _whole(n, answers)
+    return level_kl(ranking, best_of_n_reach(np.arange(answers + 1) / answers, _whole(n, answers)))
+
+
+def poisson_kl(ranking: Ranking, n: ArrayLike) -> Floats:
+    """(Q, K) KL in nats of the best of 1 + Poisson(n - 1) answers, in the same way."""
+    answers = ranking.order.shape[1]
+    return level_kl(ranking, poisson_reach(np.arange(answers + 1) / answers, np.atleast_1d(n)))
+
+
+def best_of_n_reach(share: Floats, n: ArrayLike) -> Floats:
+    """(S, K) chance that the chosen answer is among the lowest `share` (S,): F^n."""
+    return share[:, None] ** np.asarray(n)
+
+
+def poisson_reach(share: Floats, n: ArrayLike) -> Floats:
+    """(S, K) the same of best-of-Poisson: E F^M = F exp((n - 1)(F - 1))."""
+    return share[:, None] * np.exp((np.asarray(n, dtype=float) - 1) * (share[:, None] - 1))
+
+
+def level_kl(ranking: Ranking, reach: Floats) -> Floats:
+    """(Q, K) KL in nats of a rule that chooses among the lowest k of a prompt's N answers with chance reach[k]
+    (N + 1, K).
+    """
+    answers = ranking.order.shape[1]
     below = ranking.start % answers  # answers under the level, of its own prompt
     kind, pairs = pd.factorize(below * (answers + 1) + ranking.size)  # few: most levels are alike
     under, held = np.divmod(pairs, answers + 1)
-    powers = (np.arange(answers + 1) / answers)[:, None] ** ns  # (N + 1, K)
-    won = powers[under + held] - powers[under]  # (pairs, K)
+    won = reach[under + held] - reach[under]  # (pairs, K)
     with np.errstate(divide="ignore", invalid="ignore"):
         terms = np.where(won > 0, won * np.log(won / (held / answers)[:, None]), 0.0)
     first = np.flatnonzero(below == 0)  # level of each prompt

@@ -7,42 +7,20 @@ done on means, so a bootstrap that weights questions renormalises at every draw.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from analysis import bestofn
+from analysis.answers import Answers
+from analysis.axes import EXACT
+from analysis.initial import Initial, Needed
 from analysis.resampling import cluster_means
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-
-SAME_SCORE = 1e-5  # SDs of the proxy: the same answer scored in another batch differs by rounding, 1e-6 or so
-WELL_FORMED_FORM = -1e-6  # gold.form of an answer that lost nothing, up to rounding
-
-
-@dataclass(frozen=True)
-class Initial:
-    """What the initial policy's answers say of the scales, per question; a question without answers is
-    NaN.
-    """
-
-    questions: Ints  # (C,)
-    gold: Floats  # (C,) mean
-    gold_squared: Floats  # (C,) mean
-    covariance: Floats  # (C,) of gold and proxy within a prompt; NaN where a prompt has one answer
-    proxy_variance: Floats  # (C,) within a prompt
-
-    def at(self, questions: Ints) -> Initial:
-        """The same for `questions` in that order."""
-        place = np.searchsorted(self.questions, questions)
-        place = np.minimum(place, len(self.questions) - 1)
-        known = self.questions[place] == questions
-        columns = (self.gold, self.gold_squared, self.covariance, self.proxy_variance)
-        return Initial(questions, *(np.where(known, column[place], np.nan) for column in columns))
 
 
 class Normalised(NamedTuple):
@@ -69,6 +47,22 @@ class Curves:
     kl_good: NDArray[np.bool_]  # (K,) whether this estimate of KL holds at the point
     values: Mapping[str, Floats]  # (C, K) of gold, proxy, content, form, well_formed, well_formed_content
     initial: Initial
+    estimator: str  # of KL
+    needed: Needed | None  # KL for the proxy's rise; None where too few answers of the initial policy say
+
+    def on(self, questions: Ints) -> Curves:
+        """The same on some of its questions."""
+        place = np.searchsorted(self.questions, questions)
+        if (self.questions[place.clip(max=len(self.questions) - 1)] != questions).any():
+            raise ValueError("a curve is asked for on questions that it was not evaluated on")
+        values = {name: value[place] for name, value in self.values.items()}
+        needed = self.needed
+        if needed is not None:
+            needed = Needed(needed.strengths, needed.mean[place], needed.cumulant[place])
+        initial = self.initial.at(questions)
+        return replace(
+            self, questions=questions, kl=self.kl[place], values=values, initial=initial, needed=needed
+        )
 
     def scale(self, weights: Floats) -> tuple[Floats, Floats]:
         """SD of gold on the initial policy and the within-prompt slope of gold on proxy, under weights (...,
@@ -110,28 +104,11 @@ class Curves:
         return self.values[name] / sd
 
 
-def best_of_n_curves(rows: pa.Table) -> Curves:
-    """The curves of a run of best-of-n from its table of N answers to each prompt."""
-    table = _Answers.of(rows)
-    count = table.answers("best-of-n")
-    proxy = table.matrix("proxy", count)
-    points = bestofn.grid(count)
-    ranking = bestofn.rank(proxy, SAME_SCORE * float(proxy.std()))
-
-    ranked = [bestofn.tie_averaged(ranking, table.matrix(name, count)) for name in table.values]
-    by_prompt = np.split(bestofn.ranked_curves(np.concatenate(ranked), points), len(ranked))
-    curves = {
-        name: cluster_means(curve, table.cluster) for name, curve in zip(table.values, by_prompt, strict=True)
-    }
-    kl = cluster_means(bestofn.ranking_kl(ranking, points), table.cluster)
-    return Curves(np.unique(table.cluster), points, kl, points <= count // 4, curves, table.initial(count))
-
-
 def checkpoint_curves(rows: pa.Table, initial: Initial | None = None) -> Curves:
-    """The curves of a trained policy over its checkpoints; `initial` comes from best-of-n of the same reward
-    model.
+    """The curves of a trained policy over its checkpoints; `initial` comes from a rule of selection with the same
+    reward model.
     """
-    table = _Answers.of(rows)
+    table = Answers.of(rows)
     points = np.unique(table.checkpoint)
     if points[0] != 0:
         raise ValueError(f"a curve starts at the initial policy, checkpoint 0; the first is {points[0]}")
@@ -149,82 +126,9 @@ def checkpoint_curves(rows: pa.Table, initial: Initial | None = None) -> Curves:
     if initial is None:
         start = table.first_checkpoint()
         initial = start.initial(start.answers("checkpoint 0"))
-    return Curves(questions, points, kl, np.ones(len(points), dtype=bool), curves, initial.at(questions))
-
-
-@dataclass(frozen=True)
-class _Answers:
-    """Scores of answers in order of checkpoint, question and prompt."""
-
-    starts: Ints  # (S,) where the answers to each prompt at each checkpoint begin
-    checkpoint: Ints  # (S,)
-    cluster: Ints  # (S,) the prompt's question
-    values: dict[str, Floats]  # name -> (A,)
-
-    @staticmethod
-    def of(rows: pa.Table) -> _Answers:
-        """The scores of one run's rows; a table without checkpoints is all of one."""
-        prompt, question = (rows[name].to_numpy().astype(np.int64) for name in ("prompt_id", "question_id"))
-        several = "checkpoint" in rows.column_names
-        checkpoint = rows["checkpoint"].to_numpy() if several else np.zeros_like(prompt)
-        place = (checkpoint * (question.max() + 1) + question) * (prompt.max() + 1) + prompt
-        in_order = (np.diff(place) >= 0).all()  # as stages leave them
-        order = slice(None) if in_order else np.argsort(place, kind="stable")
-        starts = np.flatnonzero(np.diff(place[order], prepend=-1))
-        values = {name: column[order] for name, column in _scores(rows).items()}
-        return _Answers(starts, checkpoint[order][starts], question[order][starts], values)
-
-    def first_checkpoint(self) -> _Answers:
-        """The answers of the first checkpoint alone."""
-        prompts = int((self.checkpoint == self.checkpoint[0]).sum())
-        end = None if prompts == len(self.starts) else self.starts[prompts]
-        values = {name: value[:end] for name, value in self.values.items()}
-        return _Answers(self.starts[:prompts], self.checkpoint[:prompts], self.cluster[:prompts], values)
-
-    def answers(self, what: str) -> int:
-        """How many answers each prompt has."""
-        counts = np.diff(self.starts, append=len(self.values["gold"]))
-        if (counts != counts[0]).any():
-            raise ValueError(
-                f"{what} has {counts.min()} to {counts.max()} answers a prompt, not the same for all"
-            )
-        return int(counts[0])
-
-    def matrix(self, name: str, count: int) -> Floats:
-        return self.values[name].reshape(-1, count)
-
-    def prompt_means(self, values: Floats) -> Floats:
-        """(S,): the mean over the answers to each prompt at each checkpoint."""
-        return np.add.reduceat(values, self.starts) / np.diff(self.starts, append=len(values))
-
-    def initial(self, count: int) -> Initial:
-        """Scales from these answers, `count` to each prompt, when they are the initial policy's."""
-        gold, proxy = self.matrix("gold", count), self.matrix("proxy", count)
-        spread = proxy - proxy.mean(axis=1, keepdims=True)
-        joint = ((gold - gold.mean(axis=1, keepdims=True)) * spread).sum(axis=1)
-        free = count - 1 if count > 1 else np.nan  # one answer has no spread
-        columns = (gold.mean(axis=1), (gold**2).mean(axis=1), joint / free, (spread**2).sum(axis=1) / free)
-        return Initial(np.unique(self.cluster), *(cluster_means(column, self.cluster) for column in columns))
-
-
-def _scores(rows: pa.Table) -> dict[str, Floats]:
-    """Gold, proxy, KL if it was asked for, the parts gold has, and content of well-formed answers (gold where it
-    has no parts).
-    """
-    plain = ("gold", "proxy", "kl") if "kl" in rows.column_names else ("gold", "proxy")
-    found = {name: rows[name].to_numpy().astype(float) for name in plain}
-    for part in ("content", "form"):
-        if f"gold.{part}" in rows.column_names:
-            found[part] = rows[f"gold.{part}"].to_numpy().astype(float)
-    for name, values in found.items():
-        if np.isnan(values).any():
-            raise ValueError(f"{int(np.isnan(values).sum())} answers have no {name}: score them first")
-    well_formed = rows["finished"].to_numpy(zero_copy_only=False).astype(bool)
-    if "form" in found:
-        well_formed = well_formed & (found["form"] >= WELL_FORMED_FORM)
-    found["well_formed"] = well_formed.astype(float)
-    found["well_formed_content"] = well_formed * found.get("content", found["gold"])
-    return found
+    good, prompts = np.ones(len(points), dtype=bool), table.prompt[: len(cluster[0])]
+    needed = None if initial.tilts is None else initial.tilts.of_questions(prompts, cluster[0])
+    return Curves(questions, points, kl, good, curves, initial.at(questions), EXACT, needed)
 
 
 def _mean(values: Floats, weights: Floats) -> Floats:

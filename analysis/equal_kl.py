@@ -12,10 +12,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis import bestofn
 from analysis.arms import BEST_OF_N, Arm
 from analysis.curves import Curves
 from analysis.resampling import Estimate, weights_of
+from rlhf_lab import divergence
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -44,7 +44,11 @@ def path(arm: Arm, replicate: int, name: str, axis: str = "tie-aware") -> Path:
 
 def bound_of(arm: Arm, axis: str) -> Floats | None:
     """(K,) nats: the analytic KL of best-of-n if that is the axis; no other method has another axis."""
-    return bestofn.kl(arm.curves[0].points) if axis == "bound" and arm.method == BEST_OF_N else None
+    return (
+        divergence.best_of_n_bound(arm.curves[0].points)
+        if axis == "bound" and arm.method == BEST_OF_N
+        else None
+    )
 
 
 def distance(curves: Curves, weights: Floats, kl: Floats | None) -> Floats:

@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis import bestofn, fits
+from analysis import fits
 from analysis.arms import BEST_OF_N, DRAWS, MAIN, SEED, Arm, Study
 from analysis.resampling import conditional, original, percentile_interval
+from rlhf_lab.divergence import best_of_n_bound
 
 Floats = NDArray[np.float64]
 
@@ -130,7 +131,7 @@ def curve_of(arm: Arm, axis: str, keep: list[NDArray[np.bool_]]) -> fits.Curve:
     all.
     """
     rows = {draw.seed: row for row, draw in enumerate(arm.drawn.resamples)}
-    bound = np.sqrt(bestofn.kl(arm.curves[0].points)) if axis == "bound" else None
+    bound = np.sqrt(best_of_n_bound(arm.curves[0].points)) if axis == "bound" else None
     places = [
         np.sqrt(np.maximum(one.kl, 0)) if bound is None else np.broadcast_to(bound, one.kl.shape)
         for one in arm.drawn.replicates

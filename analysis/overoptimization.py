@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.arms import BEST_OF_N, CONTROL, DRAWS, FEW_PAIRS, MAIN, SEED, TITLES, Arm, Study
+from analysis import arms as naming
+from analysis.arms import BEST_OF_N, CONTROL, DRAWS, FEW_PAIRS, MAIN, SEED, Arm, Study
 from analysis.claims import Claim, Thresholds, by_ses, exceeds, exceeds_by_ses
 from analysis.curves import Curves
 from analysis.resampling import (
@@ -189,7 +190,7 @@ def _most_turn(study: Study, method: str, limits: Thresholds) -> list[Claim]:
         return []
     turned = sum(exceeds_by_ses(run.drop, run.se, rule["ses"], rule["margin"]) is True for run in runs)
     interval, share = wilson(turned, len(runs)), limits["most_turn"]["share"]
-    title = TITLES.get(method, method)
+    title = naming.title(method)
     return [
         Claim(
             claim=f"{title}: gold turns in most runs ({turned} of {len(runs)} by the same rule)",
@@ -222,7 +223,7 @@ def _size_order(study: Study, method: str, limits: Thresholds) -> list[Claim]:
     interval = percentile_interval(order.draws)
     replicates = min(len(arm.curves) for arm in arms)
     enough = replicates >= rule["replicates"] and len(arms) >= rule["sizes"]
-    title = TITLES.get(method, method)
+    title = naming.title(method)
     return [
         Claim(
             claim=f"{title}: larger reward models reach higher gold (Spearman over runs)",

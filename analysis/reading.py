@@ -10,19 +10,27 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from analysis import bestofn
+from analysis.answers import in_order
+from analysis.arms import curves_of
+from analysis.axes import EXACT
+from analysis.curves import Curves
+from analysis.hedging import Tuned
+from analysis.rules import Table, near_others
+from analysis.selection import LIKENESS, columns
 from rlhf_lab.records import Run
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+SHOWN = ("prompt_id", "question_id", "checkpoint", "text", "gold", "proxy", "kl")
+
 
 class Course(NamedTuple):
     """Mean gold and KL of a run at each point of its curve, (K,) each."""
 
-    points: Ints  # n of best-of-n, or optimiser steps
+    points: Ints  # n of a rule of selection, or optimiser steps
     gold: Floats
-    kl: Floats  # nats; for best-of-n the bound log n - (n - 1) / n
+    kl: Floats  # nats
 
     @property
     def peak(self) -> int:
@@ -42,53 +50,58 @@ class Answer(NamedTuple):
 
 def course(run: Run) -> Course:
     """The run's mean gold along its curve."""
-    if is_best_of_n(run):
-        proxy, gold = _matrices(run.rows(["prompt_id", "proxy", "gold"]), "proxy", "gold")
-        points = bestofn.grid(proxy.shape[1])
-        mean = bestofn.expected_best_of_n(proxy, gold, points).mean
-        return Course(points, mean, np.asarray(bestofn.kl(points), dtype=float))
-    rows = run.rows(["checkpoint", "gold", "kl"])
-    steps = rows["checkpoint"].to_numpy()
-    points = np.unique(steps)
-    gold, kl = rows["gold"].to_numpy(), rows["kl"].to_numpy()
-    means = [(gold[steps == step].mean(), kl[steps == step].mean()) for step in points]
-    return Course(points, *(np.array(column, dtype=float) for column in zip(*means, strict=True)))
+    return _course(curves_of(run))
+
+
+def _course(curves: Curves) -> Course:
+    return Course(curves.points, curves.values["gold"].mean(axis=0), curves.kl.mean(axis=0))
 
 
 def answers(run: Run, prompts: int) -> dict[str, list[Answer]]:
     """Question -> its answer at the start, at gold's peak and at the end, for evenly spread prompts."""
-    found = course(run)
-    rows = run.rows(("prompt_id", "checkpoint", "text", "gold", "proxy", "kl"))
+    curves = curves_of(run)
+    found = _course(curves)
+    rows = in_order(run.rows([*SHOWN, "finished", *columns(run.method)]))
     prompt = rows["prompt_id"].to_numpy()
     known = np.unique(prompt)
     chosen = known[np.linspace(0, len(known) - 1, min(prompts, len(known))).astype(int)]
-    asked = _questions(run)
-    unit = "n" if is_best_of_n(run) else "step"
-    moments = {f"{unit} {found.points[i]}": i for i in (0, found.peak, len(found.points) - 1)}
+    asked, preferred = _questions(run), _preference(run, rows)
+    moments = dict.fromkeys((0, found.peak, len(found.points) - 1))
     return {
         asked[int(one)]: [
             _answer(
                 rows,
-                _row(run, rows, np.flatnonzero(prompt == one), int(found.points[i])),
-                _name(when, i, found),
+                _row(curves, rows, np.flatnonzero(prompt == one), place, preferred),
+                _name(_point(curves, place), place, found),
             )
-            for when, i in moments.items()
+            for place in moments
         ]
         for one in chosen
     }
 
 
-def is_best_of_n(run: Run) -> bool:
-    """Whether the run's curve is over n, computed from one table of answers of the initial policy."""
-    return run.choices["policy"] == "bon"
+def _point(curves: Curves, place: int) -> str:
+    """A point of the curve in words."""
+    if isinstance(curves, Tuned):
+        return "n 1" if place == 0 else f"strength {curves.found.strength:.3g}"
+    return f"{'step' if curves.estimator == EXACT else 'n'} {curves.points[place]}"
 
 
-def _row(run: Run, rows: pa.Table, own: Ints, point: int) -> int:
+def _preference(run: Run, rows: pa.Table) -> Floats:
+    """(A,): among the answers that a rule draws, the highest is the likeliest to be chosen."""
+    if run.method == LIKENESS:
+        return near_others(Table.of(rows), run.config["policy"]["proximity"]).ravel()
+    return rows["proxy"].to_numpy()
+
+
+def _row(curves: Curves, rows: pa.Table, own: Ints, place: int, preferred: Floats) -> int:
     """The row among `own` of one prompt that stands for a point of the curve."""
-    if is_best_of_n(run):
-        proxy = rows["proxy"].to_numpy()[own[:point]]
-        return int(own[int(np.argmax(proxy))])
-    return int(own[rows["checkpoint"].to_numpy()[own] == point][0])
+    if curves.estimator == EXACT:
+        return int(own[rows["checkpoint"].to_numpy()[own] == curves.points[place]][0])
+    n = int(curves.points[place])
+    if isinstance(curves, Tuned):
+        n = round(curves.n) if place else 1
+    return int(own[int(np.argmax(preferred[own[:n]]))])
 
 
 def _answer(rows: pa.Table, row: int, when: str) -> Answer:
@@ -107,10 +120,3 @@ def _questions(run: Run) -> Mapping[int, str]:
     table = run.prompts()
     turns = (json.loads(messages)[-1]["content"] for messages in table["messages"].to_pylist())
     return dict(zip(table["prompt_id"].to_pylist(), turns, strict=True))
-
-
-def _matrices(rows: pa.Table, *names: str) -> list[Floats]:
-    """(prompts, answers) for each column."""
-    prompt = rows["prompt_id"].to_numpy()
-    order = np.argsort(prompt, kind="stable")
-    return [rows[name].to_numpy()[order].reshape(len(np.unique(prompt)), -1) for name in names]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from analysis import bestofn
 from analysis.arms import BEST_OF_N, Arm, Study
 from analysis.curves import Normalised
+from rlhf_lab.divergence import best_of_n_bound
 
 BANDED = ("gold", "content", "form", "proxy", "well_formed")
 
@@ -44,7 +44,7 @@ def _replicate_rows(arm: Arm, index: int) -> pd.DataFrame:
 
 def _frame(arm: Arm, curve: Normalised) -> pd.DataFrame:
     points = arm.curves[0].points
-    bound = bestofn.kl(points) if arm.method == BEST_OF_N else np.full(len(points), np.nan)
+    bound = best_of_n_bound(points) if arm.method == BEST_OF_N else np.full(len(points), np.nan)
     columns = {
         "method": arm.method,
         "rm": arm.rm,
@@ -56,6 +56,7 @@ def _frame(arm: Arm, curve: Normalised) -> pd.DataFrame:
         "kl": curve.kl,
         "kl_good": np.logical_and.reduce([one.kl_good for one in arm.curves]),
         "kl_bound": bound,
+        "kl_estimator": arm.curves[0].estimator,
         "d": curve.d,
     }
     return pd.DataFrame(columns | {name: curve.values[name] for name in BANDED if name in curve.values})

@@ -66,13 +66,18 @@ ROUND_NATS = (
 LEAST_GAP = 0.075  # between two labels, as a share of the axis
 
 
+def blank(width: float, height: float) -> Figure:
+    """A figure of that many inches without axes, off screen."""
+    matplotlib.use("Agg")
+    matplotlib.rcParams.update(STYLE)
+    return Figure(figsize=(width, height), layout="constrained")
+
+
 def panels(
     count: int, height: float = 3.6, sharey: bool = True, widths: Sequence[float] | None = None
 ) -> tuple[Figure, list[Axes]]:
     """A figure of `count` panels side by side, by default with one y-axis and of one width, off screen."""
-    matplotlib.use("Agg")
-    matplotlib.rcParams.update(STYLE)
-    figure = Figure(figsize=(WIDTH if count > 1 else WIDTH * 0.6, height), layout="constrained")
+    figure = blank(WIDTH if count > 1 else WIDTH * 0.6, height)
     axes = figure.subplots(1, count, sharey=sharey, squeeze=False, width_ratios=widths)[0]
     return figure, list(axes)
 
@@ -129,23 +134,21 @@ def sizes(count: int) -> list[tuple[float, float, float, float]]:
     return [tuple(colour) for colour in matplotlib.colormaps["viridis"](np.linspace(0.0, 0.8, max(count, 1)))]
 
 
-def square_root_nats(axes: Axes, largest: float) -> None:
-    """Give `axes` an x-axis in nats on a square-root scale from 0 to `largest`."""
+def square_root_nats(axes: Axes, largest: float, gap: float = LEAST_GAP) -> None:
+    """Give `axes` an x-axis in nats on a square-root scale from 0 to `largest`, labels at least `gap` of it apart."""
     axes.set_xscale("function", functions=(lambda x: np.sqrt(np.maximum(x, 0)), np.square))
     axes.set_xlim(0, largest * 1.03)
-    axes.xaxis.set_major_locator(FixedLocator(_spaced([0, *ROUND_NATS], largest)))
+    axes.xaxis.set_major_locator(FixedLocator(_spaced([0, *ROUND_NATS], largest, gap)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
     axes.xaxis.set_minor_locator(NullLocator())
 
 
-def _spaced(candidates: Sequence[float], largest: float) -> list[float]:
+def _spaced(candidates: Sequence[float], largest: float, gap: float) -> list[float]:
     """Those of `candidates` up to `largest` whose labels keep clear of each other on the square-root
     scale.
     """
     kept: list[float] = []
     for nats in candidates:
-        if nats <= largest and (
-            not kept or np.sqrt(nats / largest) - np.sqrt(kept[-1] / largest) >= LEAST_GAP
-        ):
+        if nats <= largest and (not kept or np.sqrt(nats / largest) - np.sqrt(kept[-1] / largest) >= gap):
             kept.append(nats)
     return kept

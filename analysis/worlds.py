@@ -67,6 +67,27 @@ def w1(rng: np.random.Generator, size: Size, rho: float = 0.3, c: float = 0.12) 
     return World(proxy, rho * proxy - c * (proxy**2 - 1) + level + noise, question)
 
 
+HEDGING_POWER = 12  # p of W2
+
+
+def w2_gold(quantile: Floats, power: int = HEDGING_POWER) -> Floats:
+    """W2: gold u^p (1 - u) / C at the proxy's quantile u, 1 at its highest (2506.19248, the exact toy)."""
+    highest = (power / (power + 1)) ** power / (power + 1)
+    return quantile**power * (1 - quantile) / highest
+
+
+def w2_best_of_n(n: Floats, power: int = HEDGING_POWER) -> Floats:
+    """Expected gold of best-of-n in W2, n / (C (n + p) (n + p + 1)): highest at n = sqrt(p (p + 1))."""
+    highest = (power / (power + 1)) ** power / (power + 1)
+    return n / (highest * (n + power) * (n + power + 1))
+
+
+def w2(answers: int) -> World:
+    """One prompt of W2 with its proxies at evenly spaced quantiles."""
+    quantile = (np.arange(answers) + 0.5) / answers
+    return World(quantile[None], w2_gold(quantile)[None], np.zeros(1, dtype=np.int64))
+
+
 def rubric_gold(rng: np.random.Generator, size: Size) -> tuple[Floats, NDArray[np.int64]]:
     """Gold (Q, N) like the embedded task's, and the question of each prompt (Q,): bounded, a mixture, full of
     ties.

@@ -13,7 +13,7 @@ FLOOR_0 = (
     *("config", "redaction", "store", "leases", "integrity", "upkeep"),
     *("sources", "records", "metrics", "checkpoints", "interrupts", "tracking"),
 )
-DOORS = ("rlhf_lab.records", "rlhf_lab.upkeep")  # between the store and analysis
+DOORS = ("rlhf_lab.records", "rlhf_lab.upkeep", "rlhf_lab.divergence")  # between the store and analysis
 FLOORS = [  # the first pattern that a module's name starts with says its floor
     ("rlhf_lab.commands", 4),
     ("rlhf_lab.__main__", 4),

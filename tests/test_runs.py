@@ -95,3 +95,21 @@ def test_listing_needs_neither_torch_nor_hydra(tmp_path):
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
     ).stdout
     assert not {"torch", "hydra", "trl", "pandas"} & set(out.split())
+
+
+@pytest.mark.parametrize(
+    ("option", "point"),
+    [
+        ("bon", "n 2"),
+        ("pessimism", "n 2"),
+        ("best_of_poisson", "n 2"),
+        ("soft_bon", "n 2"),
+        ("mbr_bon", "n 2"),
+    ],
+)
+def test_a_rule_shows_the_answer_that_it_would_choose_most_often(lab, fakes, option, point):
+    assert lab(f"policy={option}").code == 0
+    (run,) = records.runs("adhoc")
+    last = answers(run, prompts=1)["question 0?"][-1]
+    assert last.when.startswith(point) and last.text == "answer 1 seed 0"
+    assert course(run).points.tolist() == [1, 2]

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from analysis import overoptimization
-from analysis.arms import BEST_OF_N, CONTROL, FEW_PAIRS, MAIN, PENALISED, TITLES, study
-from analysis.bestofn import kl
+from analysis import consistency, overoptimization
+from analysis.arms import BEST_OF_N, CONTROL, FEW_PAIRS, MAIN, PENALISED, study, title
+from analysis.axes import kl_axis
 from analysis.claims import thresholds
 from analysis.fit_tables import LEAST_D_RL, fits_table
 from analysis.fits import Form, predict
 from analysis.plate import Plate
 from analysis.tables import points_table
+from rlhf_lab.divergence import best_of_n_bound
 from rlhf_lab.records import Run
 
 if TYPE_CHECKING:
@@ -26,10 +27,6 @@ if TYPE_CHECKING:
 NAME = "gao2022_fig1"
 SWEEPS = ("gao2022_fig1",)
 
-X_LABELS = {
-    BEST_OF_N: "KL from the initial policy (nats, tie-aware plug-in)",
-    "ppo": "KL from the initial policy (nats, exact per position)",
-}
 FIT_FORM: dict[str, Form] = {BEST_OF_N: "bon"}  # every other method is drawn with the rl form
 
 
@@ -37,7 +34,8 @@ def make(runs: Sequence[Run]) -> Plate:
     """The figure of these runs; figures of other sweeps (quickstart, hh_harmless) are this one."""
     read = study(runs)
     table, fitted = points_table(read), fits_table(read)
-    return Plate(table, fitted, overoptimization.claims(read, thresholds(NAME)), draw(table, fitted))
+    claims = overoptimization.claims(read, thresholds(NAME))
+    return Plate(table, fitted, claims, draw(table, fitted), consistency.notes(read))
 
 
 def draw(table: pd.DataFrame, fitted: pd.DataFrame) -> Figure:
@@ -58,8 +56,8 @@ def draw(table: pd.DataFrame, fitted: pd.DataFrame) -> Figure:
                 _draw_fit(panel, fitted[(fitted["method"] == method) & (fitted["label"] == label)], of_arm)
         theme.square_root_nats(panel, rows["kl"].max())
         panel.axhline(0, color="0.8", linewidth=0.6, zorder=0)
-        panel.text(0.02, 0.97, _title(method), transform=panel.transAxes, va="top", weight="bold")
-        panel.set_xlabel(X_LABELS[BEST_OF_N if method == BEST_OF_N else "ppo"])
+        panel.text(0.02, 0.97, title(method), transform=panel.transAxes, va="top", weight="bold")
+        panel.set_xlabel(kl_axis(rows["kl_estimator"]))
         if method == BEST_OF_N:
             _n_axis(panel, rows)
     axes[0].set_ylabel("reward (SDs of gold on the initial policy)")
@@ -76,10 +74,6 @@ def _y_range(table: pd.DataFrame) -> tuple[float, float]:
     )
     lowest, highest = float(np.nanmin(shown)), float(np.nanmax(shown))
     return lowest - 0.06 * (highest - lowest), highest + 0.12 * (highest - lowest)  # above: the panel's name
-
-
-def _title(method: str) -> str:
-    return TITLES.get(method) or method
 
 
 def _draw_arm(panel: Axes, rows: pd.DataFrame, colour: ColorType) -> None:
@@ -127,7 +121,7 @@ def _n_axis(panel: Axes, rows: pd.DataFrame) -> None:
     ticks = [n for n in 4 ** np.arange(1, 12) if n <= mean.index.max()]
     top = panel.secondary_xaxis("top")
     top.set_xticks(np.interp(ticks, mean.index, mean.to_numpy()))
-    top.set_xticklabels([f"{n}\n({kl(n):.2f})" for n in ticks])
+    top.set_xticklabels([f"{n}\n({best_of_n_bound(n):.2f})" for n in ticks])
     top.set_xlabel("n (and its bound log n - (n-1)/n, nats)", fontsize=7, color="0.3")
     top.tick_params(colors="0.3", labelsize=6.5, length=2)
     top.spines["top"].set_visible(False)

@@ -64,6 +64,8 @@ class Sweep:
     few_pairs: bool = True
     control: bool = True
     parts: bool = True  # gold.content and gold.form; otherwise gold is a model, judged on 400 choices
+    damage: float = 0.22  # how much content loses with the square of what the proxy likes
+    tokens: bool = False  # whether best-of-n's answers have token ids: the better ones are more alike
     proxy: str = "proxy"  # what the proxy's column is called
     status: str = "made"
     cells: tuple[Cell, ...] = ()  # with `few_pairs` and `control` off and no `rms`, these alone
@@ -247,7 +249,7 @@ def _rows(
     right = rng.random(len(prompt)) < np.clip(
         known[question] + (0.1 - 0.03 * shift) * shift * (1 - drift), 0, 1
     )
-    damage = {250: 0.35}.get(job.pairs, 0.22 - 0.13 * capacity)
+    damage = {250: 0.35}.get(job.pairs, sweep.damage - 0.13 * capacity)
     truth, penalised = sweep.truth, float(job.settings.get("kl_coef", 0) != 0) * np.clip(2 * shift, 0, 1)
     damage *= truth.damage.get(job.policy, 1.0)
     content = 2.5 * right + 0.6 * h - damage * np.abs(h) ** 2.0
@@ -269,6 +271,9 @@ def _rows(
         "finished": rng.random(len(prompt)) < 0.97,
         "kl": kl.astype(np.float32),
     }
+    if sweep.tokens and job.policy == "bon":
+        kind = np.where(right, 3, rng.integers(4, 40, size=len(prompt)))
+        samples["token_ids"] = [[1, int(one), 2] for one in kind]
     scores = {"gold": content + form, "proxy": proxy}
     if sweep.parts:
         scores |= {"gold.content": content, "gold.form": form}

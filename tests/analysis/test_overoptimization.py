@@ -6,9 +6,11 @@ import pytest
 from fake_store import Sweep, write_store
 
 from analysis.arms import CONTROL, FEW_PAIRS, MAIN, Study, study
+from analysis.axes import EXACT
 from analysis.claims import Claim, thresholds
-from analysis.curves import Curves, Initial
+from analysis.curves import Curves
 from analysis.fit_tables import fits_table
+from analysis.initial import Initial
 from analysis.overoptimization import claims, loss_at, size_order, spearman
 from analysis.tables import points_table
 from rlhf_lab.records import MissingRuns, runs
@@ -97,9 +99,11 @@ def test_spearman_with_ties_by_hand() -> None:
 def test_loss_at_equal_kl_is_interpolated_in_d() -> None:
     questions = np.arange(4)
     gold = np.tile([0.0, 2.0, 1.0, -3.0], (4, 1))
-    start = Initial(questions, np.zeros(4), np.ones(4), np.ones(4), np.ones(4))
+    start = Initial(questions, np.zeros(4), np.ones(4), np.ones(4), np.ones(4), None)
     kl = np.tile([0.0, 1.0, 4.0, 9.0], (4, 1))
-    curves = Curves(questions, np.arange(4), kl, np.ones(4, bool), {"gold": gold, "proxy": gold}, start)
+    curves = Curves(
+        questions, np.arange(4), kl, np.ones(4, bool), {"gold": gold, "proxy": gold}, start, EXACT, None
+    )
     half = np.array([True, False, True, False])
     # d = 2.5 lies half way from 1 to -3
     assert loss_at(_with_shape(curves), 6.25, half) == pytest.approx(np.full(4, 2.0 - -1.0))

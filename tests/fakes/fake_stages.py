@@ -55,6 +55,8 @@ def samples(name, config, out):
         "checkpoint": [0 if name == "sft_answers" else i % 2 * 10 for i in index],
         "sample": [i % ANSWERS for i in index],
         "text": [f"answer {i} seed {config.seed}" for i in index],
+        "token_ids": [[1, 2, 1, 7] for _ in index],
+        "finished": [True for _ in index],
         "kl": [0.1 * i for i in index],
     }
     write_table(out / "samples.parquet", columns)

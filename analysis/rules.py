@@ -1,0 +1,146 @@
+"""Rules that choose among the stored answers to a prompt: what each of them expects and how far it goes, over n.
+
+Scores are in SDs of the proxy within prompts on the table. A rule's KL takes the N answers of a prompt for the whole
+distribution: an answer's chance against 1/N, equal scores sharing theirs; good for n <= N/4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import ArrayLike, NDArray
+
+from analysis import bestofn, pessimism, soft
+from analysis.answers import Answers, in_order
+from analysis.axes import TIE_AWARE
+from analysis.bestofn import Ranking
+from analysis.curves import Curves
+from analysis.initial import Initial
+from analysis.likeness import likeness
+from analysis.resampling import cluster_means
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+SAME_SCORE = 1e-5  # SDs of all proxies: an answer scored again in another batch differs by 1e-6 or so
+ROUNDING = 1e-9  # of the largest score: a spread below is none
+
+
+class Chosen(NamedTuple):
+    """What a rule expects of its choice at K points."""
+
+    values: Floats  # (V, Q, K)
+    kl: Floats  # (Q, K) nats
+
+
+@dataclass(frozen=True)
+class Table:
+    """N answers of the initial policy to each of Q prompts."""
+
+    prompts: Ints  # (Q,)
+    cluster: Ints  # (Q,) the prompt's question
+    score: Floats  # (Q, N) proxy in SDs within prompts
+    same: float  # how near two scores are that tie
+    names: tuple[str, ...]  # (V,)
+    values: Floats  # (V, Q, N)
+    initial: Initial
+    like: Floats | None = None  # (Q, N) likeness to the other answers, in SDs within prompts
+
+    @classmethod
+    def of(cls, rows: pa.Table) -> Table:
+        """From a run's rows; likeness from their `token_ids` if they have that column."""
+        rows = in_order(rows)
+        answers = Answers.of(rows)
+        count = answers.answers("the table of SFT answers")
+        proxy = answers.matrix("proxy", count)
+        sd = _within_sd(proxy)
+        like = None
+        if "token_ids" in rows.column_names:
+            found = likeness(rows["token_ids"], count)
+            like = found / _within_sd(found)
+        names = tuple(answers.values)
+        values = np.stack([answers.matrix(name, count) for name in names])
+        same = SAME_SCORE * float(proxy.std()) / sd
+        where = (answers.prompt, answers.cluster)
+        return cls(*where, proxy / sd, same, names, values, answers.initial(count), like)
+
+    @property
+    def answers(self) -> int:
+        """N."""
+        return self.score.shape[1]
+
+    def only(self, kept: NDArray[np.bool_]) -> Table:
+        """The prompts that are `kept` (Q,)."""
+        cluster = self.cluster[kept]
+        return replace(
+            self,
+            prompts=self.prompts[kept],
+            cluster=cluster,
+            score=self.score[kept],
+            values=self.values[:, kept],
+            initial=self.initial.at(np.unique(cluster)),
+            like=None if self.like is None else self.like[kept],
+        )
+
+    def curves(self, points: Ints, good: NDArray[np.bool_], chosen: Chosen) -> Curves:
+        """Averaged over the prompts of each question."""
+        values = {
+            name: cluster_means(value, self.cluster)
+            for name, value in zip(self.names, chosen.values, strict=True)
+        }
+        tilts = self.initial.tilts
+        needed = None if tilts is None else tilts.of_questions(self.prompts, self.cluster)
+        kl = cluster_means(chosen.kl, self.cluster)
+        questions = np.unique(self.cluster)
+        return Curves(questions, points, kl, good, values, self.initial, TIE_AWARE, needed)
+
+
+def best_of_n(table: Table, n: ArrayLike, proximity: float = 0.0) -> Chosen:
+    """The highest proxy + proximity x likeness among n; without `proximity`, best-of-n."""
+    ranking = bestofn.rank(near_others(table, proximity) if proximity else table.score, table.same)
+    return Chosen(
+        _ranked(table, ranking, lambda rows: bestofn.ranked_curves(rows, n)), bestofn.ranking_kl(ranking, n)
+    )
+
+
+def near_others(table: Table, proximity: float) -> Floats:
+    """(Q, N) proxy + proximity x likeness to the other answers, each in SDs."""
+    if table.like is None:
+        raise ValueError("likeness to the other answers needs the column token_ids")
+    return table.score + proximity * table.like
+
+
+def best_of_poisson(table: Table, n: ArrayLike) -> Chosen:
+    """The best of 1 + Poisson(n - 1), n any numbers from 1 on."""
+    ranking = bestofn.rank(table.score, table.same)
+    values = _ranked(table, ranking, lambda rows: bestofn.poisson_curves(rows, n))
+    return Chosen(values, bestofn.poisson_kl(ranking, n))
+
+
+def soft_best_of_n(table: Table, n: ArrayLike, inverse_temperature: float) -> Chosen:
+    """One of n with chances proportional to exp(inverse_temperature x proxy)."""
+    values = soft.curves(table.score, table.values, n, inverse_temperature)
+    return Chosen(values, soft.kl(table.score, n, inverse_temperature))
+
+
+def pessimistic(table: Table, n: Ints, beta: float) -> Chosen:
+    """One of n with chances proportional to relu(proxy - level) / beta of mean 1."""
+    values = pessimism.curves(table.score, table.values, n, beta)
+    return Chosen(values, pessimism.kl(table.score, n, beta))
+
+
+def _ranked(table: Table, ranking: Ranking, curves: Callable[[Floats], Floats]) -> Floats:
+    """(V, Q, K): every value's curves of ranked answers."""
+    ranked = np.concatenate([bestofn.tie_averaged(ranking, value) for value in table.values])
+    return curves(ranked).reshape(*table.values.shape[:2], -1)
+
+
+def _within_sd(scores: Floats) -> float:
+    """The pooled SD of scores (Q, N) within prompts; 1 where they differ by rounding alone."""
+    free = scores.shape[1] / max(scores.shape[1] - 1, 1)
+    sd = float(np.sqrt(scores.var(axis=1).mean() * free))
+    return sd if sd > ROUNDING * float(np.abs(scores).max()) else 1.0

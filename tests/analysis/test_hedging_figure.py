@@ -1,0 +1,148 @@
+"""The figure of hedging from a store whose best-of-n runs stand for every rule: rules share one table."""
+
+import contextlib
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from fake_store import Sweep, write_store
+
+from analysis.arms import study, title
+from analysis.figures import khalaf2025_hedging
+from analysis.figures.khalaf2025_hedging import make, on_unseen
+from analysis.hedging_claims import equal_kl_difference, hindsight, paired_se
+from analysis.plate import Plate, write
+from rlhf_lab.records import MissingRuns, Run, runs
+
+RULES = {
+    "best_of_poisson": ("BestOfPoisson", {}),
+    "soft_bon": ("SoftBestOfN", {"inverse_temperature": 2.0}),
+    "pessimism": ("Pessimism", {"beta": 0.5}),
+    "mbr_bon": ("MBRBestOfN", {"proximity": 1.0}),
+}
+TUNED = [("bon", 4), ("bon", 20), ("best_of_poisson", 20), ("soft_bon", 20)]
+
+
+def as_rule(run: Run, option: str, method: str, more: dict) -> Run:
+    config = dict(run.config) | {"policy": dict(run.config["policy"]) | more}
+    return replace(run, method=method, choices=dict(run.choices) | {"policy": option}, config=config)
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
+    root = tmp_path_factory.mktemp("store")
+    size = {"questions": 60, "answers": 64, "ppo_replicates": 0, "few_pairs": False, "control": False}
+    write_store(root, Sweep(name="khalaf2025_hedging", tokens=True, damage=0.5, **size))
+    plain = runs("khalaf2025_hedging", root)
+    rules = [as_rule(run, option, *rule) for option, rule in RULES.items() for run in plain]
+    tuned = [
+        as_rule(run, "hedge_tune", "HedgeTune", {"rule": rule, "gold_questions": count})
+        for rule, count in TUNED
+        for run in plain
+    ]
+    return [*plain, *rules, *tuned]
+
+
+@pytest.fixture(scope="module")
+def plate(sweep: list[Run]) -> Plate:
+    return make(sweep)
+
+
+def test_every_curve_is_on_questions_whose_gold_no_run_looked_at(sweep: list[Run]) -> None:
+    read = on_unseen(study(sweep))
+    assert {arm.questions for arm in read.arms} == {40}
+    assert len(read.arms) == 2 * (1 + len(RULES) + len(TUNED))
+    assert read.methods[0] == "bon" and "hedge:bon:4" in read.methods
+
+
+def test_the_plotted_numbers(plate: Plate) -> None:
+    mean = plate.table[plate.table["curve"] == "mean"]
+    assert set(mean["kl_estimator"]) == {"tie-aware plug-in"}
+    start = mean[mean["n_or_step"] <= 1].groupby("method").first()
+    assert start["gold"].to_numpy() == pytest.approx(0) and start["kl"].abs().max() < 1e-6
+    chosen = plate.fits.set_index(["method", "rm", "form"])
+    largest = chosen.loc[("bon", "3k", "largest n")]
+    of_table = mean[(mean["method"] == "bon") & (mean["rm"] == "3k")].iloc[-1]
+    assert largest["strength"] == 32 and largest["estimate"] == pytest.approx(of_table["gold"])
+    tuned = chosen.loc[("hedge:bon:20", "3k", "HedgeTune")]
+    assert 1 < tuned["strength"] < 32 and tuned["estimate"] > largest["estimate"]
+
+
+def test_claims_in_a_world_that_turns(plate: Plate) -> None:
+    by_topic: dict[str, list[bool | None]] = {}
+    for claim in plate.claims:
+        by_topic.setdefault(claim.topic, []).append(claim.met)
+        assert claim.conditional and claim.n == 40 and claim.replicates == 2
+    assert all(by_topic["beats largest n"]) and len(by_topic["beats largest n"]) == 8
+    assert all(claim.met for claim in plate.claims if claim.topic == "regret" and "soft" not in claim.subject)
+    assert all(by_topic["falls less"])
+    assert (
+        len(by_topic["equals best-of-n at its KL"]) == 2
+        and False not in by_topic["equals best-of-n at its KL"]
+    )
+    likeness = by_topic["beats best-of-n's best"]  # right answers are alike in this world
+    assert True in likeness and False not in likeness
+
+
+def test_claims_in_a_world_that_does_not_turn(sweep: list[Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where gold is the proxy nothing beats the largest n, and pessimism only loses."""
+    import analysis.arms
+
+    def faithful(run: Run, more: list[str]) -> pa.Table:
+        rows = run.rows(["prompt_id", "question_id", "finished", "gold", "proxy", *more])
+        return rows.set_column(rows.column_names.index("gold"), "gold", rows["proxy"])
+
+    monkeypatch.setattr(analysis.arms, "_rows", faithful)
+    few = [run for run in sweep if run.method in ("BestOfN", "Pessimism", "HedgeTune")]
+    plate = make(few)
+    claims = plate.claims
+    assert plate.fits["note"].str.contains("no root in 2 of 2 runs").sum() >= 4
+    met = {
+        topic: {claim.met for claim in claims if claim.topic == topic}
+        for topic in ("beats largest n", "falls less")
+    }
+    assert met == {"beats largest n": {False}, "falls less": {False}}
+
+
+def test_notes_say_what_was_checked(plate: Plate) -> None:
+    assert "40 questions" in plate.notes[0] and "36 of 36 curves checked, 0 below" in plate.notes[1]
+    assert len(plate.notes) == 2
+
+
+def test_the_axes_name_their_estimator(plate: Plate, tmp_path: Path) -> None:
+    labels = [axes.get_xlabel() for axes in plate.figure.axes]
+    assert "KL from SFT (nats): tie-aware plug-in" in labels
+    words = {text.get_text() for text in plate.figure.legends[0].get_texts()}
+    assert "HedgeTune (uses gold)" in words and "best-of-Poisson" in words
+    with contextlib.redirect_stdout(io.StringIO()):
+        paths = write(plate, "khalaf2025_hedging", tmp_path)
+    assert len(paths) == 5 and "toy" in set(pd.read_csv(paths[2])["curve"])
+
+
+def test_without_hedgetune_there_is_no_figure(sweep: list[Run]) -> None:
+    with pytest.raises(MissingRuns, match="HedgeTune"):
+        make([run for run in sweep if run.method != "HedgeTune"])
+
+
+def test_best_of_n_equals_itself_at_equal_kl_and_gold_itself_has_no_regret(sweep: list[Run]) -> None:
+    arm = next(arm for arm in study(sweep).arms if arm.method == "bon")
+    assert equal_kl_difference(arm, arm) == pytest.approx(0)
+    peak = arm.stacked("gold").mean(axis=1).max()
+    assert hindsight(arm).mean() <= peak + 1e-9  # measured where it was not chosen
+
+
+def test_paired_se_by_hand() -> None:
+    differences = np.array([[1.0, 3.0], [3.0, 5.0]])
+    assert paired_se(differences) == pytest.approx(1.0)  # means 2 and 4 of two questions
+    five = np.repeat([[0.0], [1.0], [2.0], [3.0], [4.0]], 2, axis=1)
+    assert paired_se(five) == pytest.approx(np.sqrt(2.5 / 5))  # all of it between replicates
+
+
+def test_names() -> None:
+    assert title("hedge:best_of_poisson:40") == "HedgeTune of best-of-Poisson (40 questions)"
+    assert title("soft_bon") == "soft best-of-n" and title("mine") == "mine"
+    assert khalaf2025_hedging.SWEEPS == ("khalaf2025_hedging",)
