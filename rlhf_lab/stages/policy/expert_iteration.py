@@ -16,7 +16,7 @@ from rlhf_lab.metrics import Metrics
 
 if TYPE_CHECKING:
     import numpy as np
-    from trl import SFTTrainer
+    from trl.trainer.sft_trainer import SFTTrainer
 
     from rlhf_lab.scoring import Reward
 
@@ -98,7 +98,8 @@ def _trainer(
 ) -> SFTTrainer:
     """The trainer of `policy` on one answer to each prompt."""
     from datasets import Dataset
-    from trl import SFTConfig, SFTTrainer
+    from trl.trainer.sft_config import SFTConfig
+    from trl.trainer.sft_trainer import SFTTrainer
 
     vars(policy).pop("forward", None)  # of the last round's trainer: this one would wrap its own around it
     rows = {
