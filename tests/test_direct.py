@@ -49,6 +49,7 @@ def loss_and_batch(policy: Any, ref: Any, config: Any, out: Path) -> tuple[float
     """TRL's loss of the first batch, and that batch."""
     trainer = trainer_of(Problem(policy, ref, tiny.tokenizer(), TWO), config, out)
     batch = next(iter(trainer.get_train_dataloader()))
+    trainer.model.train()  # without dropout, which GPT-2 brings
     return float(trainer.compute_loss(trainer.model, batch).detach()), batch
 
 
