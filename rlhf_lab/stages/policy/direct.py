@@ -56,7 +56,7 @@ def learn(config: Direct, inputs: Mapping[str, Path], out: Path, runtime: Runtim
     policy, ref = (models.load_language_model(folder, runtime.device) for _ in range(2))
     table = read_table(inputs["pairs"] / "pairs.parquet")
     problem = Problem(policy, ref, tokenizer, _tokens(_split(table, "train"), tokenizer, inputs))
-    unseen = _split(table, "heldout").filter(pc.equal(pc.field("tied"), False))[:HELDOUT_PAIRS]
+    unseen = _split(table, "heldout").filter(~pc.field("tied"))[:HELDOUT_PAIRS]
     answer_tokens = json.loads((inputs["task"] / "task.json").read_text())["answer_tokens"]
 
     steps = -(-config.epochs * len(problem.train.prompts) // config.batch)
@@ -117,7 +117,7 @@ class ImplicitReward:
 
 
 def _split(pairs: pa.Table, split: str) -> pa.Table:
-    return pairs.filter(pc.equal(pc.field("split"), split))
+    return pairs.filter(pc.field("split") == split)
 
 
 def _tokens(pairs: pa.Table, tokenizer: PreTrainedTokenizerBase, inputs: Mapping[str, Path]) -> Pairs:

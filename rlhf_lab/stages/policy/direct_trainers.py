@@ -7,9 +7,12 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset
-from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer
-from trl.trainer.dpo_trainer import DataCollatorForPreference
+from trl.trainer.dpo_config import DPOConfig
+from trl.trainer.dpo_trainer import DataCollatorForPreference, DPOTrainer
+from trl.trainer.kto_config import KTOConfig
+from trl.trainer.kto_trainer import KTOTrainer
 
+from rlhf_lab.batches import pad_token
 from rlhf_lab.config import DPO, KTO
 from rlhf_lab.stages.policy.direct import Pairs, Problem, order
 
@@ -52,7 +55,7 @@ def dpo_trainer(problem: Problem, config: DPO, arguments: dict[str, Any]) -> DPO
         ref_model=problem.ref,  # or TRL would load one from the path that the policy's config names
         args=DPOConfig(**arguments, per_device_train_batch_size=config.batch, loss_type=[config.LOSS]),
         train_dataset=Dataset.from_dict({name: _taken(ids, rows) for name, ids in columns.items()}),
-        data_collator=SummedCollator(problem.tokenizer.pad_token_id) if ipo else None,
+        data_collator=SummedCollator(pad_token(problem.policy)) if ipo else None,
         processing_class=problem.tokenizer,
     )
 

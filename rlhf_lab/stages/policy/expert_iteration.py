@@ -16,7 +16,7 @@ from rlhf_lab.metrics import Metrics
 
 if TYPE_CHECKING:
     import numpy as np
-    from trl import SFTTrainer
+    from trl.trainer.sft_trainer import SFTTrainer
 
     from rlhf_lab.scoring import Reward
 
@@ -31,7 +31,6 @@ def run(config: ExpertIteration, inputs: Mapping[str, Path], out: Path, runtime:
     import json
 
     import numpy as np
-    from trl.trainer.utils import disable_dropout_in_model
 
     from rlhf_lab import evaluation, models, sampling, scoring, text, training
     from rlhf_lab.heldout import Heldout, generator
@@ -39,7 +38,6 @@ def run(config: ExpertIteration, inputs: Mapping[str, Path], out: Path, runtime:
     folder, task = inputs["sft"] / "model", inputs["task"]
     tokenizer = text.load_tokenizer(folder)
     policy, ref = (models.load_language_model(folder, runtime.device) for _ in range(2))
-    disable_dropout_in_model(policy)
     prompts = evaluation.load_prompts(task, tokenizer, "train").ids
     tokens = json.loads((task / "task.json").read_text())["answer_tokens"]
     reward = scoring.rewards_of_split(task, inputs["proxy"], tokenizer, "train", runtime)
@@ -98,8 +96,11 @@ def _trainer(
 ) -> SFTTrainer:
     """The trainer of `policy` on one answer to each prompt."""
     from datasets import Dataset
-    from trl import SFTConfig, SFTTrainer
+    from trl.trainer.sft_config import SFTConfig
+    from trl.trainer.sft_trainer import SFTTrainer
+    from trl.trainer.utils import disable_dropout_in_model
 
+    disable_dropout_in_model(policy)
     vars(policy).pop("forward", None)  # of the last round's trainer: this one would wrap its own around it
     rows = {
         "input_ids": [[*p, *a] for p, a in zip(prompts, answers, strict=True)],
