@@ -55,6 +55,13 @@ def test_near_the_initial_policy_equality_says_nothing(alike: Path) -> None:
     assert near.interval.lo > -0.1 and near.interval.hi < 0.1 and near.met is None
 
 
+def test_four_replicates_do_not_establish_equality(tmp_path: Path) -> None:
+    cells = [Cell("ppo", {"kl_coef": coefficient}, 4) for coefficient in (0.0, 0.1)]
+    write_store(tmp_path, only(*cells, name="mine", questions=200))
+    equal = found(gao2022_fig9.make(runs("mine", tmp_path)).claims, "gold at equal KL")
+    assert equal.interval.lo > -0.1 and equal.interval.hi < 0.1 and equal.conditional and equal.met is None
+
+
 def test_a_penalty_that_gains_gold_and_proxy_is_found_out(tmp_path: Path) -> None:
     claims = world(tmp_path, Truth(penalised=0.5, penalised_proxy=0.8))
     gained = found(claims, "gold at equal KL")
