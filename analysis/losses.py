@@ -106,7 +106,7 @@ def gold_at(arm: Arm, kl: float) -> tuple[float, float, float]:
     A draw of questions that ends a little below the KL is taken at its end.
     """
     if not reach(arm) >= kl:
-        return float("nan"), float("nan"), float("nan")
+        return np.nan, np.nan, np.nan
     draws = []
     for replicate in range(len(arm.curves)):
         gold = path(arm, replicate, "gold")

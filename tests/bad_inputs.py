@@ -115,7 +115,7 @@ WORDS = {
     "misspelt option of figures": Case(
         "rlhf-figures --swep adhoc", r"no option '--swep'; did you mean --sweep\?"
     ),
-    "figures in a process": Case("rlhf-figures gao2022", "did you mean gao2022_fig1", alone=True),
+    "figures in a process": Case("rlhf-figures gao2022", "did you mean gao2022_fig", alone=True),
     "misspelt sweep of runs": Case(
         "rlhf-runs --sweep adhok", r"^rlhf-runs: no runs of .*did you mean adhoc\?$"
     ),

@@ -62,6 +62,7 @@ def test_a_policy_does_not_diverge_from_itself() -> None:
 def test_negative_k1_is_an_error_that_says_so() -> None:
     rng = np.random.default_rng(0)
     check_k1(rng.normal(0.0, 1.0, 100))
-    check_k1(np.zeros(10))
-    with pytest.raises(ArithmeticError, match="below -3 SE"):
+    check_k1(np.zeros(100))
+    check_k1(rng.normal(-1.0, 1.0, 24))  # too few to say
+    with pytest.raises(ArithmeticError, match="below -5 SE"):
         check_k1(rng.normal(-1.0, 1.0, 100))

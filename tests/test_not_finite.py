@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import tiny
 import torch
-from test_ppo import RUNTIME, inputs, settings, toy, trained
+from online import RUNTIME, inputs, settings, toy, trained
 
 from rlhf_lab import models
 from rlhf_lab.config import SFT, RewardInit, ScratchModel
@@ -70,7 +70,7 @@ def test_a_reward_model_stops_at_the_step_of_a_loss_that_is_not_finite(inputs, t
 def test_ppo_names_a_kl_that_is_not_finite(tmp_path):
     problem = toy()
     with torch.no_grad():
-        problem.ref.lm_head.weight[7, 0] = float("inf")
+        problem.sft.lm_head.weight[7, 0] = float("inf")
     with pytest.raises(FloatingPointError, match=r"KL is (nan|inf|-inf) at step 0"):
         trained(problem, settings(), tmp_path)
 

@@ -11,8 +11,8 @@ MASK = torch.tensor([[True, True, True], [True, False, False]])
 
 
 def test_the_score_comes_last_and_the_penalty_everywhere() -> None:
-    log_ratio = torch.tensor([[0.5, -1.0, 2.0], [1.0, 7.0, 7.0]])
-    rewards = pg.token_rewards(torch.tensor([10.0, 20.0]), log_ratio, MASK, kl_coef=0.1)
+    taken = torch.tensor([[0.05, -0.1, 0.2], [0.1, 0.7, 0.7]])
+    rewards = pg.token_rewards(torch.tensor([10.0, 20.0]), taken, MASK)
     assert rewards == pytest.approx(torch.tensor([[-0.05, 0.1, 9.8], [19.9, 0.0, 0.0]]))
 
 

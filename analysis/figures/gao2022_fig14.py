@@ -56,9 +56,12 @@ def full_steps(steps: NDArray[Any], warmup: NDArray[Any] | float) -> Floats:
 
 
 def claims(read: Study, arms: Sequence[Arm], limits: Thresholds) -> list[Claim]:
-    """KL grows with the square of the steps where nothing is penalised, and stops under the largest penalty."""
+    """KL grows with the square of the steps where nothing is penalised, and stops under the largest of several
+    penalties.
+    """
     found = [_square(arm, limits) for arm in arms if arm.kind == MAIN]
-    largest = [max(family, key=coefficient) for family in families(read).values()]
+    several = [family for family in families(read).values() if len(family) > 2]  # the first has no penalty
+    largest = [max(family, key=coefficient) for family in several]
     return found + [_plateau(arm, limits) for arm in largest]
 
 

@@ -72,13 +72,12 @@ def claims(read: Study, compared: dict[str, dict[str, Difference]], limits: Thre
 
 
 def _gold_of_kl_alone(arm: Arm, found: Difference, limits: Thresholds) -> Claim:
-    margin, least = limits["gold_of_kl_alone"]["margin"], limits["gold_of_kl_alone"]["least_kl"]
-    reach = float(found.reach.mean())
+    rule, reach = limits["gold_of_kl_alone"], float(found.reach.mean())
     return by_equivalence(
         f"{arm.title}: gold is that of the unpenalised run at equal KL, up to KL {reach:.2g}",
         found.estimate,
-        *(-margin, margin, arm.questions),
-        enough=reach >= least,
+        *(-rule["margin"], rule["margin"], arm.questions),
+        enough=reach >= rule["least_kl"] and found.estimate.replicates >= rule["replicates"],
         unit=GOLD_SDS,
         subject=arm.title,
         topic="gold at equal KL",
@@ -172,7 +171,7 @@ def differences_table(arms: Sequence[Arm], compared: dict[str, dict[str, Differe
             rows.append(
                 about
                 | {"parameter": f"{name}, penalised minus unpenalised", "estimate": found.estimate.value}
-                | {"lo": lo, "hi": hi, "se": found.estimate.se, "sd_of_pairs": np.std(found.by_pair, ddof=1)}
+                | {"lo": lo, "hi": hi, "se": found.estimate.se, "sd_of_pairs": pd.Series(found.by_pair).std()}
                 | {"n": arm.questions, "replicates": found.estimate.replicates}
                 | {"reach_kl": found.reach.mean(), "checkpoints": found.checkpoints}
                 | {"note": f"90 % interval; {unit}"}

@@ -64,7 +64,7 @@ def make(runs: Sequence[Run]) -> Plate:
 
 
 def claims(members: Members, limits: Thresholds) -> list[Claim]:
-    """Of each method the maximum between betas and the decline within the epoch; IPO against DPO."""
+    """Of each method the maximum between betas and the decline while training; IPO against DPO."""
     found: list[Claim] = []
     for arms in members.values():
         found += _interior(arms, limits)
@@ -105,11 +105,11 @@ def _interior(arms: Sequence[Arm], limits: Thresholds) -> list[Claim]:
 def _within(arm: Arm, limits: Thresholds) -> Claim:
     found = turnover(arm.stacked("gold"), split(arm))
     return by_ses(
-        f"{arm.title}: gold falls within the epoch at the smallest beta, {arm.settings['beta']:g}",
-        *(found.drop, found.se, limits["within_epoch"], arm.questions),
+        f"{arm.title}: gold falls while training at the smallest beta, {arm.settings['beta']:g}",
+        *(found.drop, found.se, limits["while_training"], arm.questions),
         unit=GOLD_SDS,
         subject=f"{title(arm.method)}, {arm.rm}",
-        topic="decline within the epoch",
+        topic="decline while training",
         replicates=len(arm.curves),
         conditional=conditional(len(arm.curves)),
     )

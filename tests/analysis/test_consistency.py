@@ -107,7 +107,7 @@ def test_what_a_figure_says() -> None:
     _, curves = tilted(np.random.default_rng(4))
     wrong = replace(curves, kl=0.5 * curves.kl)
     unknown = replace(curves, needed=None)
-    arm = Arm("ppo", "1k", "main", "1k", 1000.0, ("0/0/0", "1/1/1", "2/2/2"), (curves, wrong, unknown))
+    arm = Arm("ppo", "1k", "main", "1k", 1000.0, ("0/0/0", "1/1/1", "2/2/2"), (curves, wrong, unknown), ())
     counts, warning = notes(Study((arm,)))
     assert "2 of 3 curves checked, 1 below it by more than 3 SE; 1 not checked for want of a table" in counts
     assert warning.startswith("WARNING: PPO, 1k, seeds 1/1/1: KL ") and "understated" in warning

@@ -44,6 +44,11 @@ def test_the_panel_of_sizes_is_there_where_the_runs_are(tmp_path: Path) -> None:
     assert set(made.fits["label"]) == {"3k", "25k", "3k, KL penalty 0.1", "3k, KL penalty 0.5"}
 
 
+def test_one_penalty_of_a_kind_is_not_called_large(tmp_path: Path) -> None:
+    write_store(tmp_path, only(*CELLS[:2], name="mine", questions=8))
+    assert {claim.topic for claim in gao2022_fig14.make(runs("mine", tmp_path)).claims} == {"KL ~ step^2"}
+
+
 def test_runs_that_two_sweeps_share_are_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("gao2022_fig9", "gao2022_fig1"):
         write_store(tmp_path, only(*CELLS, name=name, questions=8))

@@ -1,5 +1,6 @@
 import contextlib
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,28 @@ def test_gold_that_follows_from_kl_alone_is_found_equal(alike: Path) -> None:
 def test_near_the_initial_policy_equality_says_nothing(alike: Path) -> None:
     near = found(gao2022_fig9.make(runs("gao2022_fig9", alike)).claims, "gold at equal KL", "penalty 0.45")
     assert near.interval.lo > -0.1 and near.interval.hi < 0.1 and near.met is None
+
+
+def test_best_of_n_in_the_sweep_scales_the_proxy_and_is_not_compared(tmp_path: Path) -> None:
+    cells = tuple(Cell("ppo", {"kl_coef": coefficient}, 2) for coefficient in (0.0, 0.1))
+    sweep = replace(only(*cells, name="mine"), rms=("3k",), ppo_replicates=0, answers=64)
+    write_store(tmp_path, sweep)
+    read = study(runs("mine", tmp_path))
+    bon, ppo = read.of("bon")[0], read.of("ppo")[0]
+    assert ppo.curves[1].initial.covariance == pytest.approx(bon.curves[1].initial.covariance)
+    assert {
+        claim.subject.partition(",")[0] for claim in gao2022_fig9.make(runs("mine", tmp_path)).claims
+    } == {
+        "PPO",
+        "PPO: 3k",
+    }
+
+
+def test_four_replicates_do_not_establish_equality(tmp_path: Path) -> None:
+    cells = [Cell("ppo", {"kl_coef": coefficient}, 4) for coefficient in (0.0, 0.1)]
+    write_store(tmp_path, only(*cells, name="mine", questions=200))
+    equal = found(gao2022_fig9.make(runs("mine", tmp_path)).claims, "gold at equal KL")
+    assert equal.interval.lo > -0.1 and equal.interval.hi < 0.1 and equal.conditional and equal.met is None
 
 
 def test_a_penalty_that_gains_gold_and_proxy_is_found_out(tmp_path: Path) -> None:

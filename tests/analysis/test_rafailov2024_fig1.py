@@ -13,7 +13,7 @@ from analysis.strengths import by_beta, finals
 from rlhf_lab.records import MissingRuns, runs
 
 BETAS = (0.02, 0.1, 0.5, 2.0)
-INTERIOR, WITHIN, LESS = "maximum between betas", "decline within the epoch", "IPO loses less"
+INTERIOR, WITHIN, LESS = "maximum between betas", "decline while training", "IPO loses less"
 
 
 def plate(root: Path, truth: Truth, replicates: int = 5) -> Plate:
