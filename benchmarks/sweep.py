@@ -1,6 +1,6 @@
 """A sweep with one worker and with two, imports included, and what a sweep of jobs that share stages makes twice.
 
-python -m benchmarks.sweep [--steps 60]
+python -m benchmarks.sweep [--steps 80]
 
 One round, as a sweep takes half a minute; the load of the machine is printed beside it. What two workers had under way
 comes from the times that the store recorded, which a busy machine stretches but does not reorder.
@@ -25,19 +25,28 @@ from rlhf_lab.integrity import manifest_of
 from rlhf_lab.store import MANIFEST
 
 BEGUN = re.compile(r"(\w+) ([0-9a-f]{20}): begun")
-TINY = ("experiment=tiny", "policy=ppo", "policy.prompts=12", "policy.samples=2", "policy.evaluations=1")
-ALONE = {"ppo", "score", "run"}  # stages that every job has for itself
+EIGHT = (
+    "policy=ppo",
+    "policy.evaluations=1",
+    "policy.prompts=12",
+    "policy.samples=8",
+    "policy.seed=range(8)",
+)
+TWELVE = ("policy=bon", "rm=1k,3k", "policy.seed=range(6)")
+ALONE = {"ppo", "sft_answers", "score", "run"}  # stages that every job has for itself
 
 
-def sweep(root: Path, workers: int, *overrides: str) -> float:
-    """Seconds on the clock of a sweep, from the command to its end."""
+def sweep(root: Path, workers: int, *overrides: str) -> tuple[float, float]:
+    """Seconds of a sweep from the command to its end: on the clock, and of the processor in all its processes."""
     launcher = ("hydra/launcher=joblib", f"hydra.launcher.n_jobs={workers}", "hydra.launcher.batch_size=1")
-    command = [sys.executable, "-m", "rlhf_lab", *launcher, *TINY, *overrides]
-    start = time.perf_counter()
+    command = [sys.executable, "-m", "rlhf_lab", "experiment=tiny", *launcher, *overrides]
+    start, used = time.perf_counter(), os.times()
     done = subprocess.run(command, env=os.environ | {"RLHF_LAB_STORE": str(root)}, capture_output=True)
     if done.returncode:
         raise RuntimeError(done.stdout.decode() + done.stderr.decode())
-    return time.perf_counter() - start
+    now = os.times()
+    processor = now.children_user + now.children_system - used.children_user - used.children_system
+    return time.perf_counter() - start, processor
 
 
 def intervals(root: Path, alone: bool) -> list[tuple[float, float]]:
@@ -66,8 +75,8 @@ def tries(root: Path) -> Counter[tuple[str, str]]:
 
 
 def shared(root: Path) -> None:
-    """Run twelve jobs against two reward models with two workers, and print what was begun how often."""
-    sweep(root, 2, "policy.steps=4", "rm=1k,3k", "policy.seed=range(6)")
+    """Run twelve jobs of best-of-n against two reward models with two workers; print what was begun how often."""
+    sweep(root, 2, *TWELVE)
     begun = tries(root)
     stages = {
         (name, key) for row in records.sweep_record("adhoc", root)["jobs"] for name, key in row["stages"]
@@ -90,16 +99,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--steps", type=int, default=80)
     args = parser.parse_args()
     print(f"load {' '.join(f'{one:.1f}' for one in os.getloadavg())} on {os.cpu_count()} cores before")
-    eight = (f"policy.steps={args.steps}", "policy.seed=range(8)")
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        took = {workers: sweep(root / str(workers), workers, *eight) for workers in (1, 2)}
-        for workers, seconds in took.items():
-            print(f"8 jobs, workers: {workers}   {seconds:6.1f} s")
-        print(f"{'ratio':20} {took[1] / took[2]:6.2f}")
+        took = {
+            workers: sweep(root / str(workers), workers, *EIGHT, f"policy.steps={args.steps}")
+            for workers in (1, 2)
+        }
+        for workers, (clock, processor) in took.items():
+            print(f"8 jobs, workers: {workers}   {clock:6.1f} s, {processor:6.1f} of the processor")
+        print(f"{'ratio':20} {took[1][0] / took[2][0]:6.2f}")
         whole = intervals(root / "2", alone=True) + intervals(root / "2", alone=False)
         print(f"two stages under way {both_busy(whole, whole):6.0%} of the time")
         shared(root / "shared")
