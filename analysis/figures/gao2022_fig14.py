@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.arms import MAIN, Arm, Study, study
+from analysis.axes import kl_axis
 from analysis.claims import Claim, Thresholds, by_equivalence, exceeds, thresholds
 from analysis.equal_kl import distance
 from analysis.penalties import coefficient, colours, families, in_short
@@ -181,7 +182,7 @@ def draw(read: Study, arms: Sequence[Arm], table: pd.DataFrame, limits: Threshol
             ],
             **{"loc": "lower right", "handlelength": 1.4, "fontsize": 6.5},
         )
-    axes[0].set_ylabel("KL from the initial policy (nats, exact)")
+    axes[0].set_ylabel(kl_axis(table["kl_estimator"]))
     return figure
 
 

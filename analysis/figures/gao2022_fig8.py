@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis import consistency
 from analysis.arms import BEST_OF_N, FEW_PAIRS, MAIN, Arm, Study, study, title
 from analysis.claims import Claim, Thresholds, both, exceeds, exceeds_by_ses, normal_interval, thresholds
 from analysis.equal_kl import Path, bound_of
@@ -52,7 +53,9 @@ def make(runs: Sequence[Run]) -> Plate:
         raise MissingRuns("no reward model has runs of best-of-n and of another method")
     arms = tuple({arm.title: arm for pair in found for arm in pair}.values())
     table, fits = points_table(Study(arms)), distances_table(found)
-    return Plate(table, fits, claims(found, arms, thresholds(NAME)), draw(found, table, fits))
+    return Plate(
+        table, fits, claims(found, arms, thresholds(NAME)), draw(found, table, fits), consistency.notes(read)
+    )
 
 
 def pairs(read: Study) -> list[Pair]:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from analysis import consistency
 from analysis.arms import Arm, Study, study
+from analysis.axes import kl_axis
 from analysis.claims import Claim, Thresholds, by_equivalence, by_estimate, exceeds, thresholds
 from analysis.equal_kl import Difference, difference, distance
 from analysis.overoptimization import GOLD_SDS, PROXY_SDS, spearman
@@ -46,7 +48,8 @@ def make(runs: Sequence[Run]) -> Plate:
     compared = {name: compare(read, arms, name) for name in ("gold", "proxy")}
     limits = thresholds(NAME)
     table, fits = points_table(read), differences_table(arms, compared)
-    return Plate(table, fits, claims(read, compared, limits), draw(read, table, compared["gold"], limits))
+    figure = draw(read, table, compared["gold"], limits)
+    return Plate(table, fits, claims(read, compared, limits), figure, consistency.notes(read))
 
 
 def compare(read: Study, arms: Sequence[Arm], name: str) -> dict[str, Difference]:
@@ -221,7 +224,7 @@ def _draw_frontier(panel: Axes, table: pd.DataFrame, arms: Sequence[Arm], colour
         theme.mark(panel, rows["kl"].iloc[-1], rows["gold"].iloc[-1], colour[arm.title], "s")
     theme.square_root_nats(panel, means["kl"].max())
     panel.axhline(0, color="0.8", linewidth=0.6, zorder=0)
-    panel.set_xlabel("KL from the initial policy\n(nats, exact)")
+    panel.set_xlabel(kl_axis(means["kl_estimator"]).replace(": ", ":\n"))
     panel.margins(y=0.12)
 
 

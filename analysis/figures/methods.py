@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from analysis import consistency
 from analysis.arms import BEST_OF_N, MAIN, PENALISED, Arm, Study, study, title
+from analysis.axes import kl_axis
 from analysis.claims import Claim, by_ses, thresholds
 from analysis.fit_tables import observed_rows
 from analysis.losses import Ranking, against, gold_at, is_curve, ranking, reach
@@ -69,7 +71,9 @@ def make(runs: Sequence[Run]) -> Plate:
     told = {(arm.method, arm.label) for arm in arms if arm.runs[0].uses_gold}
     table["uses_gold"] = [names in told for names in zip(table["method"], table["label"], strict=True)]
     fits = pd.DataFrame([row for entry in entries for row in _rows(entry, ranked)])
-    return Plate(table, fits, found, draw(table, entries, ranked), _notes(entries, ranked))
+    return Plate(
+        table, fits, found, draw(table, entries, ranked), [*_notes(entries, ranked), *consistency.notes(read)]
+    )
 
 
 def _entry(arm: Arm, arms: Sequence[Arm], common: float) -> Entry:
@@ -217,7 +221,7 @@ def draw(table: pd.DataFrame, entries: Sequence[Entry], ranked: Ranking) -> Figu
             fontsize=6,
             color="0.4",
         )
-    panel.set_xlabel("KL from the initial policy (nats; exact, or plug-in where answers are chosen)")
+    panel.set_xlabel(kl_axis(means["kl_estimator"]))
     panel.set_ylabel("gold (SDs on the initial policy)")
     _legends(figure, entries)
     return figure

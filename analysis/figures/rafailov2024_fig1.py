@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis import fits
+from analysis import consistency, fits
 from analysis.arms import DRAWS, SEED, Arm, Study, study, title
+from analysis.axes import kl_axis
 from analysis.claims import Claim, Thresholds, both, by_ses, exceeds_by_ses, normal_interval, thresholds
 from analysis.fit_tables import FEWEST_POINTS, curve_of, fitted_points
 from analysis.overoptimization import GOLD_SDS, difference_se, loss_at, spearman, split
@@ -56,7 +57,7 @@ def make(runs: Sequence[Run]) -> Plate:
         fitted,
         claims(members, thresholds(NAME)),
         draw(members, table, fitted),
-        _notes(fitted, correlation),
+        [*_notes(fitted, correlation), *consistency.notes(read)],
     )
 
 
@@ -288,7 +289,7 @@ def draw(members: Members, table: pd.DataFrame, fitted: pd.DataFrame) -> Figure:
         theme.letter(panel, title(method))
     theme.share_limits(axes[:-1])
     axes[0].set_ylabel("gold (SDs on the initial policy)")
-    axes[(len(members) - 1) // 2].set_xlabel("KL from the initial policy (nats, exact)")
+    axes[(len(members) - 1) // 2].set_xlabel(kl_axis(means["kl_estimator"]))
     _draw_accuracies(axes[-1], members, table, colour)
     handles = [theme.key(f"beta {beta:g}", colour[beta], linewidth=2) for beta in betas]
     handles += [
