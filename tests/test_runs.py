@@ -113,3 +113,17 @@ def test_a_rule_shows_the_answer_that_it_would_choose_most_often(lab, fakes, opt
     last = answers(run, prompts=1)["question 0?"][-1]
     assert last.when.startswith(point) and last.text == "answer 1 seed 0"
     assert course(run).points.tolist() == [1, 2]
+
+
+def test_the_newest_are_listed_and_older_ones_on_demand(lab, fakes, monkeypatch, capsys):
+    from analysis.commands import runs
+
+    monkeypatch.setattr(runs, "NEWEST", 1)
+    assert lab("-m", "policy=bon,pessimism").code == 0
+    capsys.readouterr()
+    assert runs.main([]) == 0
+    out = capsys.readouterr().out
+    assert "1 older runs: rlhf-runs --all" in out and ("bon" in out) != ("pessimism" in out)
+    assert runs.main(["--all"]) == 0
+    out = capsys.readouterr().out
+    assert "older" not in out and "bon" in out and "pessimism" in out

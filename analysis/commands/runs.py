@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +18,15 @@ if TYPE_CHECKING:
     from rlhf_lab.records import Run
 
 EXAMPLES = """examples:
-  rlhf-runs                        everything that has been run
+  rlhf-runs                        what has been run, the newest 50; --all: everything
   rlhf-runs --sweep quickstart     one sweep
   rlhf-runs show 3f2a              one run: how it was made, and five prompts' answers at SFT, peak and end
   rlhf-runs verify                 read everything that was made, and name what is damaged
   rlhf-runs prune                  what no sweep record needs, and its size; prune --yes removes it
 """
 PROMPTS = 5  # shown of one run
+NEWEST = 50  # runs listed where neither a sweep nor all of them are asked for
+CURVE_IS_CHEAP = "BestOfN"  # of the rules that choose among SFT answers; the others take seconds each
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,7 +57,10 @@ def _answer(options: argparse.Namespace) -> int:
         return _fail("nothing has been run here yet; start with: rlhf-lab +sweeps=quickstart")
     if options.command == "show":
         return _show(options.key, found)
-    _list(found)
+    shown = found if options.sweep or options.all else found[:NEWEST]
+    _list(shown)
+    if len(shown) < len(found):
+        sys.stdout.write(f"{len(found) - len(shown)} older runs: rlhf-runs --all, or --sweep NAME\n")
     sys.stdout.write(f"{upkeep.size_of(root)}\n")
     return 0
 
@@ -67,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--sweep", help="only the newest record of this sweep")
+    parser.add_argument("--all", action="store_true", help=f"older runs than the newest {NEWEST} too")
     parser.add_argument("--store", help="folder of everything made (RLHF_LAB_STORE, ./store)")
     commands = parser.add_subparsers(dest="command", metavar="show KEY | verify | prune")
     show = commands.add_parser("show", help="one run")
@@ -93,19 +100,17 @@ def _list(found: Sequence[Run]) -> None:
     from rich import box
     from rich.table import Table
 
-    from rlhf_lab.records import DamagedRuns, MissingRuns
-
+    best_of = _bests(found)
     table = Table("run", "state", "sweep", "method", "rm", "labels", box=box.SIMPLE_HEAD)
     for title in ("pairs", "KL coef.", "rm seed", "seed", "gold, SFT", "best", "at KL", "minutes"):
         table.add_column(title, justify="right")
     failed = []
     for run in found:
         job = run.job()
-        try:
-            best = _best(run)
-        except (DamagedRuns, MissingRuns) as damaged:
+        best = best_of[run.key]
+        if isinstance(best, ValueError):
+            failed.append(str(best))
             best = ("damaged", "", "")
-            failed.append(str(damaged))
         table.add_row(*_row(run, job, best))
         if run.status == "failed":
             failed.append(f"{run.key[:8]} failed: {job.get('error', '?')} (the rest: {_trace(run)})")
@@ -141,11 +146,28 @@ def _labels(run: Run) -> str:
     return "" if labeler == "gold_argmax" else " ".join([labeler, *numbers])
 
 
+def _bests(found: Sequence[Run]) -> dict[str, tuple[str, str, str] | ValueError]:
+    """Key -> `_best` of each run, or why it cannot be told; threads, as most of the work is numpy's."""
+    from rlhf_lab.records import DamagedRuns, MissingRuns
+
+    def tell(run: Run) -> tuple[str, str, str] | ValueError:
+        try:
+            return _best(run)
+        except (DamagedRuns, MissingRuns) as damaged:
+            return damaged
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return dict(zip((run.key for run in found), pool.map(tell, found), strict=True))
+
+
 def _best(run: Run) -> tuple[str, str, str]:
     """Gold at the start, at its highest, and the KL there; a highest last point is only a bound."""
-    if run.status != "made":
-        return "", "", ""
+    from analysis import selection
     from analysis.reading import course
+
+    slow = run.method in selection.METHODS and run.method != CURVE_IS_CHEAP
+    if run.status != "made" or slow:
+        return "", "", ""
 
     found = course(run)
     bound = ">=" if found.peak == len(found.points) - 1 else ""
