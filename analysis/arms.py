@@ -152,7 +152,7 @@ def _read(runs: Sequence[Run], initial: Mapping[str, Initial]) -> list[tuple[Run
 
 
 def _arms(read: Sequence[tuple[Run, Curves]], most_pairs: int) -> tuple[Arm, ...]:
-    varying = _varying([run for run, _ in read])
+    varying = _varying([run for run, _ in read], most_pairs)
     grouped: dict[tuple[str, str], list[tuple[Run, Curves]]] = {}
     for run, curves in read:
         label = _label(run, most_pairs, varying[_method(run)])
@@ -278,17 +278,17 @@ def _plain(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _varying(runs: Sequence[Run]) -> dict[str, frozenset[str]]:
-    """Method -> the settings of its own that differ between its runs, seeds aside."""
-    seen: dict[str, dict[str, set[str]]] = {}
+def _varying(runs: Sequence[Run], most_pairs: int) -> dict[str, frozenset[str]]:
+    """Method -> the settings of its own that tell apart runs against like reward models, seeds aside."""
+    seen: dict[tuple[str, str], dict[str, set[str]]] = {}
     for run in runs:
-        of = seen.setdefault(_method(run), {})
+        of = seen.setdefault((_method(run), _label(run, most_pairs, frozenset())), {})
         for name, value in run.config["policy"].items():
             of.setdefault(name, set()).add(str(value))
-    return {
-        method: frozenset(name for name, values in of.items() if len(values) > 1 and name != "seed")
-        for method, of in seen.items()
-    }
+    varying: dict[str, set[str]] = {}
+    for (method, _), of in seen.items():
+        varying.setdefault(method, set()).update(name for name, values in of.items() if len(values) > 1)
+    return {method: frozenset(names - {"seed"}) for method, names in varying.items()}
 
 
 def _parameters(model: Mapping[str, Any]) -> float:

@@ -33,3 +33,9 @@ def test_runs_of_the_same_seeds_are_no_replicates(tmp_path: Path) -> None:
     write_store(tmp_path, only(Cell("ppo"), Cell("ppo"), name="mine", questions=8))
     with pytest.raises(ValueError, match="the same seeds, so they are no replicates"):
         study(runs("mine", tmp_path))
+
+
+def test_a_setting_that_differs_between_unlike_reward_models_only_is_no_name(tmp_path: Path) -> None:
+    cells = (Cell("ppo", {"steps": 120}), Cell("ppo", {"steps": 96}, rm="25k"))
+    write_store(tmp_path, only(*cells, name="mine", questions=8))
+    assert [arm.title for arm in study(runs("mine", tmp_path)).arms] == ["PPO, 3k", "PPO, 25k"]
