@@ -216,15 +216,16 @@ def draw(read: Study, table: pd.DataFrame, gold: dict[str, Difference], limits: 
 def _draw_frontier(panel: Axes, table: pd.DataFrame, arms: Sequence[Arm], colour: dict[str, Any]) -> None:
     from analysis import theme
 
-    means = table[table["curve"] == "mean"]
+    means, drawn = table[table["curve"] == "mean"], []
     for arm in arms:
         rows = means[(means["method"] == arm.method) & (means["label"] == arm.label)]
+        drawn.extend(rows["kl_estimator"])
         theme.curve(panel, rows, colour[arm.title])
         theme.curve(panel, rows, colour[arm.title], "proxy")
         theme.mark(panel, rows["kl"].iloc[-1], rows["gold"].iloc[-1], colour[arm.title], "s")
     theme.square_root_nats(panel, means["kl"].max())
     panel.axhline(0, color="0.8", linewidth=0.6, zorder=0)
-    panel.set_xlabel(kl_axis(means["kl_estimator"]).replace(": ", ":\n"))
+    panel.set_xlabel(kl_axis(drawn).replace(": ", ":\n"))
     panel.margins(y=0.12)
 
 
