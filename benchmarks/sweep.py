@@ -2,13 +2,15 @@
 
 python -m benchmarks.sweep [--steps 80]
 
-One round, as a sweep takes half a minute; the load of the machine is printed beside it. What two workers had under way
-comes from the times that the store recorded, which a busy machine stretches but does not reorder.
+One round, as a sweep takes half a minute; the load of the machine is printed beside it, and what the machine can give:
+how much more training two processes do side by side than one alone. What two workers had under way comes from the times
+that the store recorded, which a busy machine stretches but does not reorder.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import re
 import subprocess
@@ -17,9 +19,15 @@ import tempfile
 import time
 from collections import Counter
 from itertools import pairwise
+from multiprocessing.queues import Queue
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from statistics import median
 from typing import Any
 
+import torch
+
+from benchmarks import small
 from rlhf_lab import records
 from rlhf_lab.integrity import manifest_of
 from rlhf_lab.store import MANIFEST
@@ -34,6 +42,39 @@ EIGHT = (
 )
 TWELVE = ("policy=bon", "rm=1k,3k", "policy.seed=range(6)")
 ALONE = {"ppo", "sft_answers", "score", "run"}  # stages that every job has for itself
+
+
+ROUNDS, ROUND_SECONDS = 5, 4.0  # of bare training
+
+
+def two_over_one() -> float:
+    """Steps of training that two processes do in a while over what one does alone, the median of `ROUNDS`."""
+    return median(_steps(2) / _steps(1) for _ in range(ROUNDS))
+
+
+def _steps(processes: int) -> int:
+    context = multiprocessing.get_context("spawn")
+    ready, done = context.Barrier(processes), context.Queue()
+    running = [context.Process(target=_train, args=(ready, done)) for _ in range(processes)]
+    for process in running:
+        process.start()
+    return sum(done.get() for _ in running)
+
+
+def _train(ready: Barrier, done: Queue) -> None:
+    """Put into `done` how many steps of language modelling are done in ROUND_SECONDS, once all are `ready`."""
+    torch.set_num_threads(1)
+    model = small.language_model().train()
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
+    batch = torch.randint(3, small.VOCABULARY, (64, small.PROMPT_TOKENS + small.ANSWER_TOKENS))
+    ready.wait()
+    end, steps = time.perf_counter() + ROUND_SECONDS, 0
+    while time.perf_counter() < end:
+        model(input_ids=batch, labels=batch).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        steps += 1
+    done.put(steps)
 
 
 def sweep(root: Path, workers: int, *overrides: str) -> tuple[float, float]:
@@ -102,6 +143,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=80)
     args = parser.parse_args()
     print(f"load {' '.join(f'{one:.1f}' for one in os.getloadavg())} on {os.cpu_count()} cores before")
+    print(f"bare training in two processes over one {two_over_one():6.2f}")
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         took = {
