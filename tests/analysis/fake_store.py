@@ -70,6 +70,7 @@ class Sweep:
     status: str = "made"
     cells: tuple[Cell, ...] = ()  # with `few_pairs` and `control` off and no `rms`, these alone
     truth: Truth = field(default_factory=Truth)
+    seed: int = 7  # of all that is random in it
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def write_store(
         )
         if number not in unmade:
             provenance = provenances.get(number, WORLD)
-            _write_run(root, key, job, sweep, np.random.default_rng([number, 7]), provenance)
+            _write_run(root, key, job, sweep, np.random.default_rng([number, sweep.seed]), provenance)
     command = f"rlhf-lab +sweeps={sweep.name}"
     record = {"sweep": sweep.name, "command": command, "time": "2026-01-01T00:00:00+00:00", "jobs": rows}
     path = root / "sweeps" / sweep.name / "20260101T000000.json"
