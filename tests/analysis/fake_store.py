@@ -70,7 +70,6 @@ class Sweep:
     status: str = "made"
     cells: tuple[Cell, ...] = ()  # with `few_pairs` and `control` off and no `rms`, these alone
     truth: Truth = field(default_factory=Truth)
-    seed: int = 7  # of all that is random in it
 
 
 @dataclass(frozen=True)
@@ -117,7 +116,7 @@ def write_store(
         )
         if number not in unmade:
             provenance = provenances.get(number, WORLD)
-            _write_run(root, key, job, sweep, np.random.default_rng([number, sweep.seed]), provenance)
+            _write_run(root, key, job, sweep, np.random.default_rng([number, 7]), provenance)
     command = f"rlhf-lab +sweeps={sweep.name}"
     record = {"sweep": sweep.name, "command": command, "time": "2026-01-01T00:00:00+00:00", "jobs": rows}
     path = root / "sweeps" / sweep.name / "20260101T000000.json"
@@ -160,7 +159,7 @@ def config(job: Job, sweep: Sweep) -> dict:
 def _write_run(
     root: Path, key: str, job: Job, sweep: Sweep, rng: np.random.Generator, provenance: dict
 ) -> None:
-    samples, scores = _best_of_n(job, sweep, rng) if job.policy == "bon" else _trained(job, sweep, rng)
+    samples, scores = drawn(job, sweep, rng)
     gold = {name: value for name, value in scores.items() if name != "proxy"}
     of = ("policy", key + "g")
     _write_metrics(root.joinpath(*of), samples, job.reach)
@@ -216,6 +215,11 @@ def _gold_model(root: Path) -> tuple[str, str, str]:
     baselines = {"length": {"mean": 0.55, "se": 0.03}}
     (folder / "evaluation.json").write_text(json.dumps(share | {"baselines": baselines}))
     return "reward_model", "gold", _write_artifact(root, "reward_model", "gold", {}, WORLD)
+
+
+def drawn(job: Job, sweep: Sweep, rng: np.random.Generator) -> tuple[dict, dict]:
+    """The columns of a run's samples and of its scores."""
+    return _best_of_n(job, sweep, rng) if job.policy == "bon" else _trained(job, sweep, rng)
 
 
 def _best_of_n(job: Job, sweep: Sweep, rng: np.random.Generator) -> tuple[dict, dict]:
