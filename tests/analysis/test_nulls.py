@@ -15,12 +15,14 @@ import pyarrow as pa
 import pytest
 from fake_store import Cell, Sweep, Truth, drawn, jobs, only, write_store
 from scipy.stats import binom
+from test_hedging_figure import as_rule
 
 import analysis.arms
-from analysis import losses
+from analysis import hedging_claims, losses
 from analysis.arms import Study, study
 from analysis.claims import Claim, thresholds
 from analysis.figures import gao2022_fig8, gao2022_fig9, gao2022_fig14, methods, rafailov2024_fig1
+from analysis.figures.khalaf2025_hedging import on_unseen
 from analysis.penalties import penalised
 from analysis.strengths import by_beta
 from rlhf_lab.records import Run, runs
@@ -32,14 +34,16 @@ SMALL = {
     "checkpoints": 7,
     "answers": 128,
 }  # so that best-of-n gets beyond 2 nats
-Studies = Callable[[Sweep], Iterator[Study]]
+Studies = Callable[..., Iterator[Study]]
+Rules = Callable[[Run], list[Run]]
 
 
 @pytest.fixture
 def worlds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Studies:
     """Studies of a sweep whose runs are drawn anew for each; what its store holds is not read."""
 
-    def studies(sweep: Sweep) -> Iterator[Study]:
+    def studies(sweep: Sweep, rules: Rules = lambda run: [run], unrelated: bool = False) -> Iterator[Study]:
+        """`rules` give what is made from the table of a run of best-of-n; `unrelated`: gold does not know the proxy."""
         write_store(tmp_path, replace(sweep, questions=2, answers=2))
         found, written = runs(sweep.name, tmp_path), jobs(sweep)
         monkeypatch.setattr(analysis.arms, "DRAWS", 100)
@@ -47,11 +51,14 @@ def worlds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Studies:
 
             def rows(run: Run, more: list[str], world: int = world) -> pa.Table:
                 number = int(run.key[:8], 16)
-                samples, scores = drawn(written[number], sweep, np.random.default_rng([number, world]))
+                rng = np.random.default_rng([number, world])
+                samples, scores = drawn(written[number], sweep, rng)
+                if unrelated:
+                    scores["gold"] = rng.permutation(scores["gold"])
                 return pa.table(samples | scores)
 
             monkeypatch.setattr(analysis.arms, "_rows", rows)
-            yield study(found)
+            yield study([made for run in found for made in rules(run)])
 
     return studies
 
@@ -110,6 +117,22 @@ def test_penalties_that_gain_nothing_at_equal_kl_are_seldom_said_to(worlds: Stud
         chi2 += gao2022_fig9._chi2_above_kl(read, other, limits)
     assert_seldom_met(proxy, 0.025)
     assert_seldom_met(chi2, 0.025)
+
+
+def test_where_gold_does_not_know_the_proxy_hedging_seldom_gains(worlds: Studies) -> None:
+    """Neither does HedgeTune over the largest n, nor does pessimism fall less than best-of-n."""
+    limits, hedged, pessimism = thresholds("khalaf2025_hedging"), [], []
+
+    def rules(run: Run) -> list[Run]:
+        tuned = as_rule(run, "hedge_tune", "HedgeTune", {"rule": "bon", "gold_questions": 8})
+        return [run, tuned, as_rule(run, "pessimism", "Pessimism", {"beta": 0.5})]
+
+    for read in worlds(replace(sweep(best_of_n=5), answers=32), rules, unrelated=True):
+        found = {claim.topic: claim for claim in hedging_claims.claims(on_unseen(read), limits)}
+        hedged.append(found["beats largest n"])
+        pessimism.append(found["falls less"])
+    assert_seldom_met(hedged, 0.025)
+    assert_seldom_met(pessimism, 0.025)
 
 
 def test_a_power_of_the_steps_at_the_edge_of_what_is_called_a_square_is_seldom_called_one(
