@@ -87,3 +87,22 @@ class AfterStep(TrainerCallback):
         """Act."""
         if self._act(state.global_step):
             control.should_training_stop = True
+
+
+class AfterLine(TrainerCallback):
+    """Calls `act(step)` whenever the Trainer has told the mean loss since it last did: nothing is half counted then."""
+
+    def __init__(self, act: Callable[[int], None]) -> None:
+        self._act = act
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Act."""
+        if logs and "loss" in logs:
+            self._act(state.global_step)

@@ -16,6 +16,13 @@ class Answer(NamedTuple):
 
 
 @pytest.fixture
+def store(tmp_path):
+    from rlhf_lab.store import Store
+
+    return Store(tmp_path / "store")
+
+
+@pytest.fixture
 def fakes(monkeypatch):
     """Stages that take milliseconds instead of the real ones."""
     import fake_stages

@@ -14,7 +14,7 @@ import pytest
 import tiny
 
 from rlhf_lab import models
-from rlhf_lab.config import GRPO, PPO, RLOO, Divergence, Online, OnlineDPO, PairLoss, Place, Runtime
+from rlhf_lab.config import GRPO, PPO, RLOO, Divergence, Online, OnlineDPO, PairLoss, Place
 from rlhf_lab.records import write_table
 from rlhf_lab.stages.policy.online.grouped import GRPOOnRollouts, RLOOOnRollouts
 from rlhf_lab.stages.policy.online.pairs import OnlineDPOTrainer
@@ -23,16 +23,6 @@ from rlhf_lab.stages.policy.online.problem import Problem
 from rlhf_lab.stages.policy.online.rollouts import Rollouts
 
 METHODS = (PPO, GRPO, RLOO, OnlineDPO)
-RUNTIME = Runtime(
-    store="store",
-    plan=False,
-    force=[],
-    device="cpu",
-    threads=1,
-    score_batch=64,
-    log_every=1,
-    checkpoint_minutes=1,
-)
 DOCUMENTS = [[1, 6, 7, 8, 9, 2], [1, 8, 6, 2]] * 8
 COMMON: dict[str, Any] = {
     "seed": 0, "prompts": 6, "samples": 4, "steps": 8, "rollout": 16, "minibatches": 2, "passes": 2, "lr": 2e-3,

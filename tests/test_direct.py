@@ -6,6 +6,7 @@ import json
 import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from test_ppo import RUNTIME, inputs
+from online import inputs
+from runtime import ALWAYS_SAVED, RUNTIME
+from stopped import assert_ends_alike, killed_at, signalled_at
 from transformers import PreTrainedModel
 
-from rlhf_lab import interrupts, metrics, models, sampling, text
+from rlhf_lab import interrupts, models, sampling, text
 from rlhf_lab.config import DPO, IPO, KTO, Direct, Runtime, SLiC
 from rlhf_lab.records import read_table, write_table
 from rlhf_lab.stages.policy import direct, direct_trainers, dpo, kto
@@ -263,17 +266,23 @@ def test_a_loss_that_is_not_finite_stops_the_run(method: Any, paired: Mapping[st
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_it_at_once(
+def test_a_signal_stops_it_at_its_next_line(
     number: signal.Signals, paired: Mapping[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen = []
-
-    def listener(message: Mapping[str, Any]) -> None:
-        seen.append(message["done"])
-        if message["done"] == 3:
-            signal.raise_signal(number)
-
-    monkeypatch.setattr(metrics, "LISTENERS", [listener])
+    heard = signalled_at(3, monkeypatch, number)
     with interrupts.listening(), pytest.raises(interrupts.Interrupted) as stopped:
-        made(replace(settings(DPO), evaluations=1), paired, "out")
-    assert stopped.value.number == number and max(seen) == 3
+        made(settings(DPO, evaluations=1), paired, "out", replace(RUNTIME, log_every=4))
+    assert stopped.value.number == number and max(heard) == 4
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "stops, runtime",
+    [(partial(signalled_at, 12), RUNTIME), (partial(killed_at, 13, line="loss"), ALWAYS_SAVED)],
+)
+def test_a_run_that_was_stopped_or_killed_ends_as_one_that_was_not(
+    stops: Any, runtime: Runtime, method: Any, paired: Mapping[str, Path], tmp_path: Path
+) -> None:
+    """At a line between two evaluations, in the second epoch, the rate still rising."""
+    run = partial((kto if method is KTO else dpo).run, settings(method, batch=12, warmup=14, lr=5e-3), paired)
+    assert_ends_alike(run, tmp_path, lambda patch: stops(monkeypatch=patch), 12, runtime)

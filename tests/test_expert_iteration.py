@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import signal
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from test_ppo import RUNTIME, inputs
+from online import inputs
+from runtime import ALWAYS_SAVED, RUNTIME
+from stopped import assert_ends_alike, killed_at, signalled_at
 
-from rlhf_lab import interrupts, metrics, models, scoring
-from rlhf_lab.config import ExpertIteration
+from rlhf_lab import models, scoring
+from rlhf_lab.config import ExpertIteration, Runtime
 from rlhf_lab.records import read_table
 from rlhf_lab.stages.policy import expert_iteration
 
@@ -141,15 +143,13 @@ def test_a_loss_or_reward_that_is_not_finite_stops_the_run(inputs: Mapping[str, 
         made(settings(), inputs, "reward")
 
 
-def test_a_signal_stops_it_at_once(inputs: Mapping[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = []
-
-    def listener(message: Mapping[str, Any]) -> None:
-        seen.append(message["done"])
-        if message["done"] == 6:  # in the second round
-            signal.raise_signal(signal.SIGTERM)
-
-    monkeypatch.setattr(metrics, "LISTENERS", [listener])
-    with interrupts.listening(), pytest.raises(interrupts.Interrupted):
-        made(settings(), inputs, "out")
-    assert max(seen) == 6
+@pytest.mark.parametrize(
+    "stops, runtime",
+    [(partial(signalled_at, 6), RUNTIME), (partial(killed_at, 10, line="loss"), ALWAYS_SAVED)],
+)
+def test_a_run_that_was_stopped_or_killed_goes_on_from_its_last_whole_round(
+    stops: Any, runtime: Runtime, inputs: Mapping[str, Path], tmp_path: Path
+) -> None:
+    """Told to stop in the second round it ends that first; killed in the third it has two."""
+    run = partial(expert_iteration.run, settings(), inputs)
+    assert_ends_alike(run, tmp_path, lambda patch: stops(monkeypatch=patch), 8, runtime)

@@ -8,15 +8,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_store import RUNTIME, built, diamond, node
+from runtime import RUNTIME
+from test_store import built, diamond, node
 
 from rlhf_lab import execution, integrity
 from rlhf_lab.store import MANIFEST, PLAIN_NAME, Store, inside, sealed, write_json
-
-
-@pytest.fixture
-def store(tmp_path):
-    return Store(tmp_path / "store")
 
 
 def manifest(folder):

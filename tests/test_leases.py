@@ -11,17 +11,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_store import RUNTIME, built, node, until
+from runtime import RUNTIME
+from test_store import built, node, until
 
 from rlhf_lab import execution, leases
-from rlhf_lab.store import Store
 
 FORK = multiprocessing.get_context("fork")
-
-
-@pytest.fixture
-def store(tmp_path):
-    return Store(tmp_path / "store")
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 import tiny
 import torch
-from online import RUNTIME, inputs, settings, toy, trained
+from online import inputs, settings, toy, trained
+from runtime import RUNTIME
 
 from rlhf_lab import models
 from rlhf_lab.config import SFT, RewardInit, ScratchModel

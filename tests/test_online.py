@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import shutil
-import signal
 from collections.abc import Mapping
-from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -15,9 +13,10 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from online import METHODS, OWN, RUNTIME, inputs, settings, toy, trained, trainer
+from online import METHODS, OWN, inputs, settings, toy, trained, trainer
+from runtime import RUNTIME
+from stopped import assert_ends_alike, signalled_at
 
-from rlhf_lab import interrupts, metrics
 from rlhf_lab import policy_gradient as pg
 from rlhf_lab.config import GROUPS, GRPO, PPO, RLOO, Divergence, Online, OnlineDPO, PairLoss, Place
 from rlhf_lab.log_ratios import log_ratios
@@ -234,14 +233,6 @@ def test_the_forward_kl_is_that_of_sfts_answers(inputs: Mapping[str, Path], tmp_
     np.testing.assert_allclose(last, expected, rtol=1e-4, atol=1e-5)
 
 
-def interrupted_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    def listener(message: Mapping[str, Any]) -> None:
-        if message["done"] == step and not interrupts.asked():
-            signal.raise_signal(signal.SIGTERM)
-
-    monkeypatch.setattr(metrics, "LISTENERS", [listener])
-
-
 HARD: dict[type, dict[str, Any]] = {  # state that a checkpoint must carry beside weights and moments
     PPO: {"ptx_coef": 0.5, "kl_coef": 0.1, "kl_target": 1.0},
     GRPO: {"reference_ema": 0.1, "kl_coef": 0.1, "kl_place": Place.loss},
@@ -252,21 +243,11 @@ HARD: dict[type, dict[str, Any]] = {  # state that a checkpoint must carry besid
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(
-    method: Any, inputs: Mapping[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    method: Any, inputs: Mapping[str, Path], tmp_path: Path
 ) -> None:
     config = settings(method, steps=16, **HARD[method])
-    whole, first, second = (tmp_path / name for name in ("whole", "first", "second"))
-    for folder in (whole, first, second):
-        folder.mkdir()
-    stage(config).run(config, inputs, whole, RUNTIME)
-    interrupted_at(8, monkeypatch)
-    with interrupts.listening(), pytest.raises(interrupts.Interrupted):
-        stage(config).run(config, inputs, first, RUNTIME)
-    monkeypatch.undo()
-    shutil.copytree(first / "checkpoint", second / "checkpoint")
-    stage(config).run(config, inputs, second, replace(RUNTIME, checkpoint_minutes=0.0))
-    for name in ("samples.parquet", "reference.parquet", "metrics.jsonl"):
-        assert (whole / name).read_bytes() == (second / name).read_bytes(), name
+    run = partial(stage(config).run, config, inputs)
+    assert_ends_alike(run, tmp_path, partial(signalled_at, 8), expected=8)
 
 
 def test_a_rollout_that_needs_more_prompts_than_there_are_says_so(tmp_path: Path) -> None:

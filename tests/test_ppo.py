@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from online import RUNTIME, inputs, settings, toy, trained, trainer
+from online import inputs, settings, toy, trained, trainer
+from runtime import RUNTIME
 from transformers import LlamaForCausalLM
 
 from rlhf_lab import models

@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow.compute as pc
 import pytest
 from dialogues import rows, save
+from runtime import RUNTIME
 
 from rlhf_lab import text
 from rlhf_lab.config import PairFile
@@ -160,10 +161,9 @@ def test_text_that_holds_a_control_token_is_dropped(tmp_path: Path) -> None:
 
 
 def test_the_stage_writes_the_task(task: Path, tmp_path: Path) -> None:
-    from rlhf_lab.config import Runtime
     from rlhf_lab.stages.task import run
 
     (tmp_path / "out").mkdir()
     path = save(tmp_path / "f", rows(120))
-    run(config(path), {}, tmp_path / "out", Runtime("store", False, [], "cpu", 1, 64, 10, 1))
+    run(config(path), {}, tmp_path / "out", RUNTIME)
     assert (tmp_path / "out" / "task.json").read_bytes() == (task / "task.json").read_bytes()

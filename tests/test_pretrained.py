@@ -10,13 +10,14 @@ import checkpoints
 import numpy as np
 import pytest
 import torch
+from bad_inputs import edited
+from runtime import RUNTIME
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from rlhf_lab import models, scoring, text
-from rlhf_lab.config import PretrainedModel, Runtime
+from rlhf_lab.config import PretrainedModel
 from rlhf_lab.stages import pretrained
 
-RUNTIME = Runtime("store", False, [], "cpu", 1, 64, 10, 1)
 ASKED = [
     [{"role": "user", "content": content}] for content in ("How do I mend the lamp?", "And the boat?", "Hm?")
 ]
@@ -130,10 +131,6 @@ def test_a_hub_repository_is_looked_at_once_it_is_here(
 # --- what is refused when it is loaded; the files of a checkpoint: tests/test_bad_input.py --------------------
 
 
-def edit(path: Path, **changes: object) -> None:
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
-
-
 def drop_head(folder: Path) -> None:
     from safetensors.torch import load_file, save_file
 
@@ -146,7 +143,7 @@ def drop_head(folder: Path) -> None:
     ("spoil", "message"),
     [
         (drop_head, r"the files lack weights of LlamaForCausalLM \(such as lm_head.weight\)"),
-        (lambda f: edit(f / "tokenizer_config.json", eos_token=None), "the tokenizer has no EOS token"),
+        (lambda f: edited(f / "tokenizer_config.json", eos_token=None), "the tokenizer has no EOS token"),
     ],
 )
 def test_a_checkpoint_is_refused_in_one_line(

@@ -10,6 +10,7 @@ import checkpoints
 import numpy as np
 import pytest
 from dialogues import rows, save
+from runtime import RUNTIME
 
 from rlhf_lab import execution, models, pipeline, scoring, text
 from rlhf_lab.config import (
@@ -30,14 +31,12 @@ from rlhf_lab.config import (
     PretrainedModel,
     RewardInit,
     RewardModel,
-    Runtime,
     Score,
     ScratchModel,
 )
 from rlhf_lab.records import read_table
 from rlhf_lab.store import Node, Store
 
-RUNTIME = Runtime("store", False, [], "cpu", 1, 64, 5, 1)
 SMALL = ScratchModel(hidden=16, layers=1, heads=2, intermediate=32, steps=10, batch=8, lr=5e-3, seed=0)
 PROXY = RewardModel(SMALL, RewardInit.lm, epochs=1, batch=16, lr=1e-3, seed=0)
 GOLD = RewardModel(

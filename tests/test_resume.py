@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,38 +12,24 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from online import RUNTIME, inputs, settings
+from online import inputs, settings
+from runtime import ALWAYS_SAVED, RUNTIME
+from stopped import Killed, killed_at, signalled_at, steps
 
-from rlhf_lab import interrupts, metrics, models
+from rlhf_lab import interrupts, models
 from rlhf_lab.checkpoints import Checkpoints
 from rlhf_lab.records import read_table
 from rlhf_lab.stages.policy import ppo
 
 __all__ = ["inputs"]  # a fixture
-EVERY_ROLLOUT = replace(RUNTIME, checkpoint_minutes=0.0, log_every=3)
+EVERY_ROLLOUT = replace(ALWAYS_SAVED, log_every=3)
 CONFIG = settings(steps=22, evaluations=4)  # 4 steps a rollout, one rollout an epoch: 30 prompts, 16 answers
-
-
-class Killed(BaseException):
-    """Stands for a process that dies."""
-
-
-def kill_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    def listener(message: Mapping[str, Any]) -> None:
-        if message["done"] >= step and "reward" in (message["line"] or {"reward": 0}):
-            raise Killed
-
-    monkeypatch.setattr(metrics, "LISTENERS", [listener])
 
 
 def test_a_run_that_is_told_to_stop_leaves_a_checkpoint_at_the_next_rollout(
     inputs: Mapping[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def listener(message: Mapping[str, Any]) -> None:
-        if message["done"] == 7 and not interrupts.asked():
-            signal.raise_signal(signal.SIGTERM)
-
-    monkeypatch.setattr(metrics, "LISTENERS", [listener])
+    signalled_at(7, monkeypatch)
     out = tmp_path / "out"
     out.mkdir()
     with interrupts.listening(), pytest.raises(interrupts.Interrupted):
@@ -52,10 +37,6 @@ def test_a_run_that_is_told_to_stop_leaves_a_checkpoint_at_the_next_rollout(
             replace(CONFIG, evaluations=22), inputs, out, RUNTIME
         )  # evaluated, and heard of, at every step
     assert steps(out / "checkpoint") == [8]
-
-
-def steps(checkpoint: Path) -> list[int]:
-    return [int(path.name.split("-")[1]) for path in checkpoint.glob("*")]
 
 
 def test_a_checkpoint_that_was_changed_is_passed_over(tmp_path: Path) -> None:
@@ -96,7 +77,7 @@ def test_a_killed_run_goes_on_and_ends_like_one_that_was_not(
         out.mkdir()
         if checkpoint.exists():
             shutil.copytree(checkpoint, out / "checkpoint")
-        kill_at(step, monkeypatch)
+        killed_at(step, monkeypatch, "reward")
         with pytest.raises(Killed):
             ppo.run(CONFIG, inputs, out, EVERY_ROLLOUT)
         checkpoint = out / "checkpoint"

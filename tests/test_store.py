@@ -9,23 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from runtime import RUNTIME
 
 from rlhf_lab import execution
 from rlhf_lab.commands.compose import folder
-from rlhf_lab.config import Runtime
 from rlhf_lab.metrics import Metrics
-from rlhf_lab.store import Node, Store, read_json, write_json
+from rlhf_lab.store import Node, read_json, write_json
 
-RUNTIME = Runtime(
-    store="store",
-    plan=False,
-    force=[],
-    device="cpu",
-    threads=1,
-    score_batch=8,
-    log_every=1,
-    checkpoint_minutes=1,
-)
 FORK = multiprocessing.get_context("fork")
 
 
@@ -59,11 +49,6 @@ def diamond(seconds=0.0):
 
 def built(store):
     return sorted((store.root / "built").read_text().split())
-
-
-@pytest.fixture
-def store(tmp_path):
-    return Store(tmp_path / "store")
 
 
 def test_what_is_made_is_made_once_and_says_of_what(store):

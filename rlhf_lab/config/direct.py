@@ -6,29 +6,23 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from rlhf_lab.config import ranges
-from rlhf_lab.config.policies import Policy
+from rlhf_lab.config.policies import Learned, Scheduled
 
 
 @dataclass(slots=True)
-class Direct(Policy):
+class Direct(Scheduled):
     """Direct alignment on the pairs that the reward model would learn from; evaluated on answers of its own."""
 
-    epochs: int  # over the pairs
+    epochs: int  # over the pairs; choose several evaluations for each
     batch: int  # pairs in an optimiser step; of kto, half the answers in one
-    lr: float
-    warmup: int  # optimiser steps of linear warm-up
-    beta2: float  # of Adam
     beta: float  # the pull to the reference, see each method
-    evaluations: int  # even in optimiser steps: choose several for each epoch
 
     NEEDS: ClassVar[tuple[str, ...]] = ("pairs",)
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        Policy.__post_init__(self)
-        ranges.positive(self, "epochs", "batch", "lr", "beta", "evaluations")
-        ranges.check(self, "warmup", self.warmup >= 0, ">= 0", "it is a count")
-        ranges.check(self, "beta2", 0 <= self.beta2 < 1, "in [0, 1)", "Adam divides by 1 - beta2")
+        Scheduled.__post_init__(self)
+        ranges.positive(self, "epochs", "batch", "beta")
 
 
 @dataclass(slots=True)
@@ -67,10 +61,10 @@ class KTO(Direct):
 
 
 @dataclass(slots=True)
-class ExpertIteration(Policy):
+class ExpertIteration(Learned):
     """Rounds of best-of-n on training prompts followed by fine-tuning on what was chosen (2305.14387, App. A).
 
-    The policy goes on from round to round; Adam starts afresh in each.
+    The policy goes on from round to round; Adam starts afresh in each, at a constant rate.
     """
 
     rounds: int  # each ends with an evaluation
@@ -78,14 +72,11 @@ class ExpertIteration(Policy):
     best_of: int  # answers to each, of which the one with the highest proxy is learned
     steps: int  # optimiser steps of fine-tuning in a round
     batch: int  # answers in an optimiser step
-    lr: float  # constant
-    beta2: float  # of Adam
 
     STAGE: ClassVar[str] = "rlhf_lab.stages.policy.expert_iteration"
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        Policy.__post_init__(self)
-        ranges.positive(self, "rounds", "asked", "steps", "batch", "lr")
+        Learned.__post_init__(self)
+        ranges.positive(self, "rounds", "asked", "steps", "batch")
         ranges.check(self, "best_of", self.best_of >= 2, ">= 2", "the best of one answer is any answer")
-        ranges.check(self, "beta2", 0 <= self.beta2 < 1, "in [0, 1)", "Adam divides by 1 - beta2")

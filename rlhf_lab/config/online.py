@@ -7,7 +7,7 @@ from enum import Enum
 from typing import ClassVar
 
 from rlhf_lab.config import ranges
-from rlhf_lab.config.policies import Policy
+from rlhf_lab.config.policies import Scheduled
 
 
 class Divergence(Enum):
@@ -33,31 +33,25 @@ class PairLoss(Enum):
 
 
 @dataclass(slots=True)
-class Online(Policy):
+class Online(Scheduled):
     """Training on rollouts; evaluations are even in optimiser steps, that is in sqrt(KL) where nothing penalises it."""
 
     steps: int  # optimiser steps
     rollout: int  # answers per rollout
     minibatches: int  # a rollout is cut into so many for each pass
     passes: int  # over each rollout
-    lr: float
-    warmup: int  # optimiser steps of linear warm-up
-    beta2: float  # of Adam
     eos_penalty: float  # taken from the reward of an answer without end, SDs of the proxy
     reference_ema: (
         float  # the reference takes so large a step to the policy after each rollout; 0: it stays SFT
     )
     kl_budget: float | None  # nats from SFT: the run ends after the rollout that reaches them; null: never
-    evaluations: int
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        Policy.__post_init__(self)
-        ranges.positive(self, "steps", "rollout", "minibatches", "passes", "lr", "evaluations")
+        Scheduled.__post_init__(self)
+        ranges.positive(self, "steps", "rollout", "minibatches", "passes")
         equal = self.rollout % self.minibatches == 0
         ranges.check(self, "rollout", equal, "a multiple of minibatches", "equal batches")
-        ranges.check(self, "warmup", self.warmup >= 0, ">= 0", "it is a count")
-        ranges.check(self, "beta2", 0 <= self.beta2 < 1, "in [0, 1)", "Adam divides by 1 - beta2")
         ranges.not_negative(self, "eos_penalty")
         ranges.share(self, "reference_ema")
         if self.kl_budget is not None:

@@ -1,4 +1,4 @@
-"""Ways to optimise against the proxy reward: what all have in common."""
+"""Ways to optimise against the proxy reward: what all, and all that are trained, have in common."""
 
 from __future__ import annotations
 
@@ -24,3 +24,31 @@ class Policy:
         """Check ranges."""
         ranges.seed(self)
         ranges.positive(self, "prompts", "samples")
+
+
+@dataclass(slots=True)
+class Learned(Policy):
+    """A policy whose weights Adam moves."""
+
+    lr: float  # at its largest
+    beta2: float  # of Adam
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        Policy.__post_init__(self)
+        ranges.positive(self, "lr")
+        ranges.check(self, "beta2", 0 <= self.beta2 < 1, "in [0, 1)", "Adam divides by 1 - beta2")
+
+
+@dataclass(slots=True)
+class Scheduled(Learned):
+    """Training in one go: a rate that rises once and stays, and evaluations even in optimiser steps."""
+
+    warmup: int  # optimiser steps of linear warm-up
+    evaluations: int
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        Learned.__post_init__(self)
+        ranges.positive(self, "evaluations")
+        ranges.check(self, "warmup", self.warmup >= 0, ">= 0", "it is a count")

@@ -46,7 +46,7 @@ class Runtime:
     threads: int  # of torch, in each worker
     score_batch: int  # answers scored at once
     log_every: int  # optimiser steps between two lines of metrics.jsonl
-    checkpoint_minutes: float  # between two checkpoints of a policy that is trained; 0: after every rollout
+    checkpoint_minutes: float  # between two checkpoints of a policy that is trained; 0: wherever it can stop
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -56,4 +56,4 @@ class Runtime:
         )
         ranges.positive(self, "threads", "score_batch", "log_every")
         forward = self.checkpoint_minutes >= 0
-        ranges.check(self, "checkpoint_minutes", forward, ">= 0", "0 is after every rollout")
+        ranges.check(self, "checkpoint_minutes", forward, ">= 0", "0 is wherever it can stop")

@@ -159,7 +159,7 @@ def config(job: Job, sweep: Sweep) -> dict:
 def _write_run(
     root: Path, key: str, job: Job, sweep: Sweep, rng: np.random.Generator, provenance: dict
 ) -> None:
-    samples, scores = _best_of_n(job, sweep, rng) if job.policy == "bon" else _trained(job, sweep, rng)
+    samples, scores = drawn(job, sweep, rng)
     gold = {name: value for name, value in scores.items() if name != "proxy"}
     of = ("policy", key + "g")
     _write_metrics(root.joinpath(*of), samples, job.reach)
@@ -215,6 +215,11 @@ def _gold_model(root: Path) -> tuple[str, str, str]:
     baselines = {"length": {"mean": 0.55, "se": 0.03}}
     (folder / "evaluation.json").write_text(json.dumps(share | {"baselines": baselines}))
     return "reward_model", "gold", _write_artifact(root, "reward_model", "gold", {}, WORLD)
+
+
+def drawn(job: Job, sweep: Sweep, rng: np.random.Generator) -> tuple[dict, dict]:
+    """The columns of a run's samples and of its scores."""
+    return _best_of_n(job, sweep, rng) if job.policy == "bon" else _trained(job, sweep, rng)
 
 
 def _best_of_n(job: Job, sweep: Sweep, rng: np.random.Generator) -> tuple[dict, dict]:

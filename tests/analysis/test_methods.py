@@ -62,13 +62,6 @@ def test_the_method_that_loses_most_is_named_with_its_share_of_draws(store: Path
     assert set(made.table.loc[made.table["uses_gold"], "method"]) == {"grpo"}
 
 
-def test_methods_that_are_alike_are_not_ranked_with_confidence(tmp_path: Path) -> None:
-    write(tmp_path, Truth(), Cell("grpo", {}, 5), Cell("rloo", {}, 5), Cell("online_dpo", {}, 5))
-    claims = methods.make(runs("methods", tmp_path)).claims
-    assert found(claims, "all methods", MOST).met is None
-    assert not any(claim.met for claim in claims if claim.topic == LOSES)
-
-
 def test_it_has_to_hold_under_both_kls_of_best_of_n(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Under a bound by which best-of-n has lost as much, DPO has not lost more."""
     sides = iter([(0.5, 0.1), (0.01, 0.02)] * 10)

@@ -12,14 +12,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rlhf_lab import accuracy, models, text, training
 from rlhf_lab.batches import Ids, answer_logits, packed, pad_token
 from rlhf_lab.config import Direct, Runtime
-from rlhf_lab.heldout import Heldout, schedule
-from rlhf_lab.metrics import Metrics
+from rlhf_lab.heldout import schedule
 from rlhf_lab.records import read_table
+from rlhf_lab.stages.policy.course import course
+from rlhf_lab.stages.policy.resumable import Resumable
 
 BATCH = 512  # answers
 HELDOUT_PAIRS = 400  # untied ones; the SE of an accuracy is then 2.5 % or less
@@ -44,7 +45,7 @@ class Problem:
     train: Pairs
 
 
-Make = Callable[[Problem, Any, dict[str, Any]], Trainer]  # problem, config, TRL's arguments
+Make = Callable[[Problem, Any, dict[str, Any]], Resumable]  # problem, config, TRL's arguments
 
 
 def learn(config: Direct, inputs: Mapping[str, Path], out: Path, runtime: Runtime, make: Make) -> None:
@@ -57,29 +58,29 @@ def learn(config: Direct, inputs: Mapping[str, Path], out: Path, runtime: Runtim
     table = read_table(inputs["pairs"] / "pairs.parquet")
     problem = Problem(policy, ref, tokenizer, _tokens(_split(table, "train"), tokenizer, inputs))
     unseen = _split(table, "heldout").filter(~pc.field("tied"))[:HELDOUT_PAIRS]
-    answer_tokens = json.loads((inputs["task"] / "task.json").read_text())["answer_tokens"]
 
     steps = -(-config.epochs * len(problem.train.prompts) // config.batch)
     later = set(schedule(steps, config.evaluations)) - {0}
-    with Metrics(out, steps) as metrics:
-        heldout = Heldout(config, inputs["task"], tokenizer, ref, answer_tokens, metrics)
+    with course(config, steps, ref, tokenizer, inputs, out, runtime) as way:
         implicit = ImplicitReward(_tokens(unseen, tokenizer, inputs), ref)
 
         def evaluate(step: int) -> None:
-            heldout.evaluate(policy, step)
-            metrics.log(step, heldout_accuracy=implicit.accuracy(policy))
+            way.heldout.evaluate(policy, step)
+            way.metrics.log(step, heldout_accuracy=implicit.accuracy(policy))
 
         def after(step: int) -> None:
             if step in later:
                 evaluate(step)
 
+        def told(step: int) -> None:
+            if step < steps:
+                way.pause(step, trainer.save_checkpoint)
+
         trainer = make(problem, config, _arguments(config, steps, out, runtime))
         trainer.add_callback(training.AfterStep(after))
-        evaluate(0)
-        training.bare(trainer, metrics, ("loss", "grad_norm")).train()
-    heldout.save(out)
-    tokenizer.save_pretrained(out / "tokenizer")
-    models.save(policy, tokenizer, out / "model")
+        training.bare(trainer, way.metrics, ("loss", "grad_norm")).add_callback(training.AfterLine(told))
+        trainer.go(way.begin(evaluate))
+        way.end(policy, tokenizer)
 
 
 def order(rows: int, epochs: int, seed: int) -> np.ndarray:

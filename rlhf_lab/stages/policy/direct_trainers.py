@@ -15,16 +15,17 @@ from trl.trainer.kto_trainer import KTOTrainer
 from rlhf_lab.batches import pad_token
 from rlhf_lab.config import DPO, KTO
 from rlhf_lab.stages.policy.direct import Pairs, Problem, order
+from rlhf_lab.stages.policy.resumable import Resumable
 
 
-class TokenDPOTrainer(DPOTrainer):
+class TokenDPOTrainer(Resumable, DPOTrainer):
     """DPOTrainer on `prompt_ids`, `chosen_ids` and `rejected_ids`."""
 
     def _prepare_dataset(self, dataset: Any, *args: Any) -> Any:
         return dataset
 
 
-class TokenKTOTrainer(KTOTrainer):
+class TokenKTOTrainer(Resumable, KTOTrainer):
     """KTOTrainer on `prompt_ids`, `completion_ids`, `KL_completion_ids` and `label`."""
 
     def _prepare_dataset(self, dataset: Any, *args: Any) -> Any:
@@ -45,7 +46,7 @@ class SummedCollator(DataCollatorForPreference):
         return batch | {"completion_mask": mask / mask.sum(1, keepdim=True)}
 
 
-def dpo_trainer(problem: Problem, config: DPO, arguments: dict[str, Any]) -> DPOTrainer:
+def dpo_trainer(problem: Problem, config: DPO, arguments: dict[str, Any]) -> TokenDPOTrainer:
     """The trainer for DPO, IPO or SLiC: `config.LOSS`."""
     pairs, rows = problem.train, order(len(problem.train.prompts), config.epochs, config.seed)
     columns = {"prompt_ids": pairs.prompts, "chosen_ids": pairs.chosen, "rejected_ids": pairs.rejected}
@@ -60,7 +61,7 @@ def dpo_trainer(problem: Problem, config: DPO, arguments: dict[str, Any]) -> DPO
     )
 
 
-def kto_trainer(problem: Problem, config: KTO, arguments: dict[str, Any]) -> KTOTrainer:
+def kto_trainer(problem: Problem, config: KTO, arguments: dict[str, Any]) -> TokenKTOTrainer:
     """The trainer for KTO; a step has both answers of `config.batch` pairs' worth of answers."""
     answers = 2 * config.batch
     return TokenKTOTrainer(

@@ -16,11 +16,14 @@ from rlhf_lab.metrics import Metrics
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
+    from transformers import PreTrainedModel
     from trl.trainer.sft_trainer import SFTTrainer
 
     from rlhf_lab.scoring import Reward
 
 VERSION = 1
+WEIGHTS, DRAWS, ROUNDS = "weights.safetensors", "draws.safetensors", "rounds.json"  # of a checkpoint
 Ids = Sequence[Sequence[int]]
 
 
@@ -30,10 +33,9 @@ def run(config: ExpertIteration, inputs: Mapping[str, Path], out: Path, runtime:
     """
     import json
 
-    import numpy as np
-
     from rlhf_lab import evaluation, models, sampling, scoring, text, training
-    from rlhf_lab.heldout import Heldout, generator
+    from rlhf_lab.heldout import generator
+    from rlhf_lab.stages.policy.course import course
 
     folder, task = inputs["sft"] / "model", inputs["task"]
     tokenizer = text.load_tokenizer(folder)
@@ -42,12 +44,14 @@ def run(config: ExpertIteration, inputs: Mapping[str, Path], out: Path, runtime:
     tokens = json.loads((task / "task.json").read_text())["answer_tokens"]
     reward = scoring.rewards_of_split(task, inputs["proxy"], tokenizer, "train", runtime)
     arguments = _arguments(config, out, runtime)
-    rng, draws = np.random.default_rng(config.seed), generator(config.seed, 0)
-    with Metrics(out, config.rounds * config.steps) as metrics:
-        heldout = Heldout(config, task, tokenizer, ref, tokens, metrics)
-        heldout.evaluate(policy, 0)
-        for begun in range(0, config.rounds * config.steps, config.steps):
-            rows = rng.permutation(len(prompts))[: config.asked]  # all there are if fewer
+    draws = generator(config.seed, 0)
+    with course(config, config.rounds * config.steps, ref, tokenizer, inputs, out, runtime) as way:
+        metrics, done = way.metrics, 0
+        earlier = way.begin(partial(way.heldout.evaluate, policy))
+        if earlier is not None:
+            done = _taken_up(policy, draws, earlier)
+        for number, rows in enumerate(_asked(config, len(prompts))[done:], start=done):
+            begun, ended = number * config.steps, (number + 1) * config.steps
             asked = [prompts[row] for row in rows]
             answers = sampling.sample(policy, asked, config.best_of, tokens, draws).tokens()
             best, rewards = best_answers(rows, answers, reward)
@@ -55,11 +59,44 @@ def run(config: ExpertIteration, inputs: Mapping[str, Path], out: Path, runtime:
             trainer = _trainer(policy, tokenizer, asked, best, arguments)
             trainer.add_callback(training.AfterStep(partial(_progress, metrics, begun)))
             loss = training.bare(trainer, metrics, names=()).train().training_loss
-            metrics.log(begun + config.steps, loss=loss)
-            heldout.evaluate(policy, begun + config.steps)
-    heldout.save(out)
-    tokenizer.save_pretrained(out / "tokenizer")
-    models.save(policy, tokenizer, out / "model")
+            metrics.log(ended, loss=loss)
+            way.heldout.evaluate(policy, ended)
+            if number + 1 < config.rounds:
+                way.pause(ended, partial(_keep, policy, draws, number + 1))
+        way.end(policy, tokenizer)
+
+
+def _asked(config: ExpertIteration, prompts: int) -> list[np.ndarray]:
+    """The rows of the training prompts of each round; all there are if fewer."""
+    import numpy as np
+
+    rng = np.random.default_rng(config.seed)
+    return [rng.permutation(prompts)[: config.asked] for _ in range(config.rounds)]
+
+
+def _keep(policy: PreTrainedModel, draws: torch.Generator, rounds: int, folder: Path) -> None:
+    """Write to `folder` where training stands after so many rounds."""
+    from safetensors.torch import save_file
+
+    from rlhf_lab.store import write_json
+
+    weights = {name: value.detach().contiguous() for name, value in policy.named_parameters()}
+    save_file(weights, folder / WEIGHTS)
+    save_file({"draws": draws.get_state()}, folder / DRAWS)
+    write_json(folder / ROUNDS, rounds)
+
+
+def _taken_up(policy: PreTrainedModel, draws: torch.Generator, folder: Path) -> int:
+    """How many rounds were done when `_keep` wrote `folder`; policy and generator are as they were then."""
+    import json
+
+    from safetensors.torch import load_file
+
+    from rlhf_lab.stages.policy.resumable import load_weights
+
+    load_weights(policy, load_file(folder / WEIGHTS))
+    draws.set_state(load_file(folder / DRAWS)["draws"])
+    return json.loads((folder / ROUNDS).read_text())
 
 
 def best_answers(rows: np.ndarray, answers: Ids, reward: Reward) -> tuple[list[Sequence[int]], np.ndarray]:

@@ -15,10 +15,4 @@ def run(config: GRPO, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -
     from rlhf_lab.stages.policy.online import run as online
     from rlhf_lab.stages.policy.online.grouped import GRPOOnRollouts
 
-    online.run(
-        lambda problem, report: GRPOOnRollouts(problem, config, out, runtime.device, report),
-        config,
-        inputs,
-        out,
-        runtime,
-    )
+    online.run(config, inputs, out, runtime, GRPOOnRollouts)

@@ -15,10 +15,4 @@ def run(config: OnlineDPO, inputs: Mapping[str, Path], out: Path, runtime: Runti
     from rlhf_lab.stages.policy.online import run as online
     from rlhf_lab.stages.policy.online.pairs import OnlineDPOTrainer
 
-    online.run(
-        lambda problem, report: OnlineDPOTrainer(problem, config, out, runtime.device, report),
-        config,
-        inputs,
-        out,
-        runtime,
-    )
+    online.run(config, inputs, out, runtime, OnlineDPOTrainer)

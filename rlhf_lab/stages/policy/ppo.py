@@ -17,10 +17,10 @@ def run(config: PPO, inputs: Mapping[str, Path], out: Path, runtime: Runtime) ->
     from rlhf_lab.stages.policy.online.problem import Problem, load_critic, load_documents
     from rlhf_lab.stages.policy.online.rollouts import Report
 
-    def make(problem: Problem, report: Report) -> PPOTrainer:
-        critic = load_critic(inputs, problem.tokenizer, runtime.device)
+    def make(problem: Problem, config: PPO, out: Path, device: str, report: Report) -> PPOTrainer:
+        critic = load_critic(inputs, problem.tokenizer, device)
         longest = max(map(len, problem.prompts)) + problem.answer_tokens
         documents = load_documents(inputs["task"], problem.tokenizer, longest) if config.ptx_coef else []
-        return PPOTrainer(problem, critic, documents, config, out, runtime.device, report)
+        return PPOTrainer(problem, critic, documents, config, out, device, report)
 
-    online.run(make, config, inputs, out, runtime)
+    online.run(config, inputs, out, runtime, make)

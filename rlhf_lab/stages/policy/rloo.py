@@ -15,10 +15,4 @@ def run(config: RLOO, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -
     from rlhf_lab.stages.policy.online import run as online
     from rlhf_lab.stages.policy.online.grouped import RLOOOnRollouts
 
-    online.run(
-        lambda problem, report: RLOOOnRollouts(problem, config, out, runtime.device, report),
-        config,
-        inputs,
-        out,
-        runtime,
-    )
+    online.run(config, inputs, out, runtime, RLOOOnRollouts)

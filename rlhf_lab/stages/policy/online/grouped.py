@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from trl.trainer.rloo_trainer import RLOOTrainer
 
 from rlhf_lab import policy_gradient as pg
 from rlhf_lab.batches import Batch
-from rlhf_lab.config import GRPO, RLOO, Grouped
+from rlhf_lab.config import Grouped
 from rlhf_lab.stages.policy.online.problem import Problem
 from rlhf_lab.stages.policy.online.rollouts import Report, Rollout, Rollouts, arguments, token_logps
 
@@ -24,9 +25,15 @@ class Group(Rollouts):
     """What TRL's two losses need of a rollout, and log-probabilities that mind absolute positions."""
 
     config: Grouped
+    ARGUMENTS: ClassVar[type[GRPOConfig] | type[RLOOConfig]]
+    advantages: Callable[[torch.Tensor, int], torch.Tensor]  # (B,) from rewards (B,) in groups of this size
 
-    def advantages(self, rewards: torch.Tensor) -> torch.Tensor:
-        """(B,) from rewards (B,), the answers to a prompt together."""
+    def __init__(self, problem: Problem, config: Grouped, out: Path, device: str, report: Report) -> None:
+        args = self.ARGUMENTS(**arguments(config, out, device), epsilon=config.clip)
+        super().__init__(problem, config, args, report, config.group)
+
+    def answer(self, mask: torch.Tensor) -> torch.Tensor | float:
+        """How much of TRL's loss is one answer, from the answers' mask (B, T), in what the loss is a mean of."""
         raise NotImplementedError
 
     def learned_from(self, rollout: Rollout) -> dict[str, Any]:
@@ -40,7 +47,7 @@ class Group(Rollouts):
             "prompt_mask": whole[:, :prompt],
             "completion_ids": batch.answers,
             "completion_mask": mask.long(),
-            "advantages": self.advantages(rewards),
+            "advantages": self.advantages(rewards, self.config.group),
             "old_per_token_logps": rollout.logps,
             "old_logps": (rollout.logps * mask).sum(1),
             "num_items_in_batch": mask.sum(),
@@ -64,8 +71,12 @@ class Group(Rollouts):
         self._logps = logps  # for the penalty
         return logps, -logps.detach(), None
 
-    def _penalty(self, model: nn.Module, inputs: dict[str, Any]) -> torch.Tensor | float:
-        return self.penalty_in_loss(model, self._logps, inputs["old_per_token_logps"], inputs)
+    def _compute_loss(self, model: nn.Module, inputs: dict[str, Any]) -> torch.Tensor:
+        loss = super()._compute_loss(model, inputs)
+        self._require_finite("policy loss", loss)
+        self.note(policy_loss=loss)
+        penalty = self.penalty_in_loss(model, self._logps, inputs["old_per_token_logps"], inputs)
+        return loss + penalty / self.answer(inputs["completion_mask"])
 
     def _clip_grad_norm(self, model: nn.Module) -> torch.Tensor:
         norm = torch.as_tensor(super()._clip_grad_norm(model))
@@ -74,40 +85,22 @@ class Group(Rollouts):
 
 
 class GRPOOnRollouts(Group, GRPOTrainer):
-    """TRL's GRPO, its loss a mean over the tokens of a rollout (its default)."""
+    """TRL's GRPO: advantages standardised within a prompt, the loss a mean over tokens (its default)."""
 
-    config: GRPO
+    ARGUMENTS = GRPOConfig
+    advantages = staticmethod(pg.group_advantages)
 
-    def __init__(self, problem: Problem, config: GRPO, out: Path, device: str, report: Report) -> None:
-        args = GRPOConfig(**arguments(config, out, device), epsilon=config.clip)
-        super().__init__(problem, config, args, report, config.group)
-
-    def advantages(self, rewards: torch.Tensor) -> torch.Tensor:
-        """Standardised within each prompt."""
-        return pg.group_advantages(rewards, self.config.group)
-
-    def _compute_loss(self, model: nn.Module, inputs: dict[str, Any]) -> torch.Tensor:
-        loss = super()._compute_loss(model, inputs)
-        self._require_finite("policy loss", loss)
-        self.note(policy_loss=loss)
-        return loss + self._penalty(model, inputs) / inputs["completion_mask"].sum(1).float().mean()
+    def answer(self, mask: torch.Tensor) -> torch.Tensor:
+        """Of a mean over tokens."""
+        return mask.sum(1).float().mean()
 
 
 class RLOOOnRollouts(Group, RLOOTrainer):
-    """TRL's RLOO, its loss a mean over answers, its ratio that of whole answers."""
+    """TRL's RLOO: advantages over the prompt's other answers, the loss a mean over answers, as is its ratio."""
 
-    config: RLOO
+    ARGUMENTS = RLOOConfig
+    advantages = staticmethod(pg.leave_one_out_advantages)
 
-    def __init__(self, problem: Problem, config: RLOO, out: Path, device: str, report: Report) -> None:
-        args = RLOOConfig(**arguments(config, out, device), epsilon=config.clip)
-        super().__init__(problem, config, args, report, config.group)
-
-    def advantages(self, rewards: torch.Tensor) -> torch.Tensor:
-        """Less the mean of the prompt's other answers."""
-        return pg.leave_one_out_advantages(rewards, self.config.group)
-
-    def _compute_loss(self, model: nn.Module, inputs: dict[str, Any]) -> torch.Tensor:
-        loss = super()._compute_loss(model, inputs)
-        self._require_finite("policy loss", loss)
-        self.note(policy_loss=loss)
-        return loss + self._penalty(model, inputs)
+    def answer(self, mask: torch.Tensor) -> float:
+        """Of a mean over answers."""
+        return 1.0

@@ -61,7 +61,7 @@ class PPOTrainer(Rollouts, GRPOTrainer):
         self.critic, self.documents = critic, documents
         args = GRPOConfig(**arguments(config, out, device))
         super().__init__(problem, config, args, report, group_size(config.rollout, len(problem.prompts)))
-        self.generators["documents"] = torch.Generator().manual_seed(config.seed)
+        self.generators = {**self.generators, "documents": torch.Generator().manual_seed(config.seed)}
 
     def detached(self) -> PreTrainedModel:
         """The policy alone, as it is saved."""

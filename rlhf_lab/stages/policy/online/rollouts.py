@@ -25,8 +25,8 @@ from rlhf_lab.batches import Batch, answer_logits, pack, pad_token
 from rlhf_lab.config import Divergence, Online, Penalised, Place
 from rlhf_lab.metrics import require_finite
 from rlhf_lab.sampling import sample
-from rlhf_lab.stages.policy.online import checkpoint
 from rlhf_lab.stages.policy.online.problem import Problem
+from rlhf_lab.stages.policy.resumable import Resumable, step_of
 
 if TYPE_CHECKING:
     from trl.trainer.grpo_trainer import GRPOTrainer as Trained
@@ -94,10 +94,11 @@ def token_logps(model: nn.Module, batch: Batch) -> torch.Tensor:
     return logits.gather(-1, batch.answers[..., None])[..., 0] - logits.logsumexp(-1)
 
 
-class Rollouts(Trained):
+class Rollouts(Resumable, Trained):
     """A trainer on rollouts; `report(step, numbers)` is called once a rollout."""
 
     config: Online
+    NUMBERS = ("kl_coef",)
 
     def __init__(self, problem: Problem, config: Online, args: Any, report: Report, group: int) -> None:
         if config.rollout // group > len(problem.prompts):
@@ -127,11 +128,14 @@ class Rollouts(Trained):
 
     def go(self, folder: Path | None) -> None:
         """Train to the end, from the beginning or from where the checkpoint in `folder` was saved."""
-        if folder is None:
-            self.train()
-        else:
-            self.begun_at = self._step = checkpoint.step(folder)
-            self.train(resume_from_checkpoint=str(folder))
+        if folder is not None:
+            self.begun_at = self._step = step_of(folder)
+        super().go(folder)
+
+    def moving(self) -> dict[str, nn.Module]:
+        """The policy, and a reference that follows it."""
+        follows = {"reference": self.problem.reference} if self.config.reference_ema else {}
+        return super().moving() | follows
 
     def detached(self) -> PreTrainedModel:
         """The policy alone, as it is saved."""
@@ -163,23 +167,6 @@ class Rollouts(Trained):
         for _ in range(self.begun_at // steps_an_epoch):
             torch.randperm(sampler.num_samples, generator=sampler.generator)
         return sampler
-
-    # --- checkpoints --------------------------------------------------------------------------------------
-
-    def save_checkpoint(self, folder: Path) -> None:
-        """Write to `folder` all that `go` needs."""
-        checkpoint.save(self, folder)
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        checkpoint.load_weights(self, Path(resume_from_checkpoint))
-
-    def _load_optimizer_and_scheduler(self, checkpoint_: str | None) -> None:
-        if checkpoint_ is not None:
-            checkpoint.load_optimizer(self, Path(checkpoint_))
-
-    def _load_rng_state(self, checkpoint_: str | None) -> None:
-        if checkpoint_ is not None:
-            checkpoint.load_random(self, Path(checkpoint_))
 
     # --- rollouts -----------------------------------------------------------------------------------------
 
