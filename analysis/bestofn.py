@@ -23,6 +23,7 @@ from analysis.resampling import cluster_means, mean_and_se
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+PORTION = 1 << 17  # answers in double precision at a time: their scores stay near the processor
 DROPPED_LOG_MASS = 40.0  # weights that together come to less than exp(-40) of a curve's value are left out
 DROPPED_CHANCE = 1e-18  # of a number of answers under Poisson
 
@@ -52,14 +53,24 @@ def question_curves(
     """(C, K): expected best-of-n `value` of each question, its prompts averaged, questions in ascending
     order.
     """
-    ranking, scored = rank(select), _scores(value)
-    if ranking.order.shape != scored.shape:
+    chosen, scored = np.atleast_2d(select), np.atleast_2d(value)
+    if chosen.shape != scored.shape:
         raise ValueError(
-            f"select {ranking.order.shape} and value {scored.shape} must have one shape: they score the same "
-            "answers"
+            f"select {chosen.shape} and value {scored.shape} must have one shape: they score the same answers"
         )
-    curves = ranked_curves(tie_averaged(ranking, scored), n)
+    curves = np.concatenate(
+        [
+            ranked_curves(tie_averaged(rank(chosen[own]), _scores(scored[own])), n)
+            for own in portions(*chosen.shape)
+        ]
+    )
     return curves if cluster is None else cluster_means(curves, np.asarray(cluster))
+
+
+def portions(prompts: int, answers: int) -> list[slice]:
+    """Prompts with `answers` each, by about `PORTION` answers."""
+    size = max(PORTION // answers, 1)
+    return [slice(start, start + size) for start in range(0, prompts, size)]
 
 
 class Ranking(NamedTuple):
@@ -106,7 +117,7 @@ def ranked_curves(ranked: Floats, n: ArrayLike) -> Floats:
     curves = np.empty((len(ranked), len(ns)))
     for block in _blocks(ns[order]):
         columns = order[block]
-        weights = _weights(answers, ns[columns])
+        weights = _weights(answers, tuple(ns[columns].tolist()))
         curves[:, columns] = ranked[:, answers - len(weights) :] @ weights
     return curves
 
@@ -117,13 +128,19 @@ def poisson_curves(ranked: Floats, n: ArrayLike) -> Floats:
     A mixture over M of the weights of `ranked_curves`, unbiased but for the chance that M exceeds the N answers
     there are (under 1e-12 from N = 128 up to n = N/2), which counts as M = N.
     """
-    answers = ranked.shape[1]
-    weights = np.zeros((answers, np.size(n)))
-    for column, mean in enumerate(np.atleast_1d(np.asarray(n, dtype=float))):
+    means = np.atleast_1d(np.asarray(n, dtype=float))
+    return ranked @ _poisson_weights(ranked.shape[1], tuple(means.tolist()))
+
+
+@lru_cache(maxsize=8)  # every portion of a table asks for the same
+def _poisson_weights(answers: int, means: tuple[float, ...]) -> Floats:
+    """(N, K): the weight of each rank under 1 + Poisson(mean - 1) answers."""
+    weights = np.zeros((answers, len(means)))
+    for column, mean in enumerate(means):
         drawn, chance = _poisson(mean, answers)
-        of_each = _weights(answers, drawn)
+        of_each = _rank_weights(answers, drawn)
         weights[answers - len(of_each) :, column] = of_each @ chance
-    return ranked @ weights
+    return weights
 
 
 def _poisson(mean: float, answers: int) -> tuple[Ints, Floats]:
@@ -216,7 +233,12 @@ def _blocks(ns: Ints) -> Iterator[slice]:
         start = stop
 
 
-def _weights(answers: int, ns: Ints) -> Floats:
+@lru_cache(maxsize=64)  # of the curves of a few tables: every portion of one asks for the same
+def _weights(answers: int, ns: tuple[int, ...]) -> Floats:
+    return _rank_weights(answers, np.array(ns))
+
+
+def _rank_weights(answers: int, ns: Ints) -> Floats:
     """(ranks, K): C(i-1, n-1) / C(N, n) for the highest ranks i that hold all but exp(-40) of the mass of any
     n.
 
