@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,30 +22,30 @@ PORTION = 1 << 18  # rows compared at a time
 
 def in_order(rows: pa.Table) -> pa.Table:
     """The rows by checkpoint, question and prompt, as stages leave them."""
-    if all((step >= 0).all() for _, step in _steps(rows)):
+    begin = starts(rows)
+    places = [rows[name].to_numpy()[begin].astype(np.int64) for name in _places(rows)]
+    later = np.zeros(len(begin) - 1, dtype=np.int64)
+    for place in places:
+        later = np.where(later, later, np.diff(place))
+    if (later > 0).all():
         return rows
     return rows.take(np.lexsort([rows[name].to_numpy() for name in reversed(_places(rows))]))
 
 
 def starts(rows: pa.Table) -> Ints:
-    """(S,): where the answers to each prompt at each checkpoint begin in rows that are in order."""
-    return np.concatenate([[0], *(first + np.flatnonzero(step) for first, step in _steps(rows))])
+    """(S,): where runs of answers to one prompt at one checkpoint begin; of rows in order, those of each."""
+    found = [np.zeros(1, dtype=np.int64)]
+    for first in range(1, rows.num_rows, PORTION):
+        part = rows.slice(first - 1, PORTION + 1)
+        places = [part[name].to_numpy() for name in _places(rows)]
+        moved = np.any([place[1:] != place[:-1] for place in places], axis=0)
+        found.append(first + np.flatnonzero(moved))
+    return np.concatenate(found)
 
 
 def _places(rows: pa.Table) -> list[str]:
     """The columns that order rows; a table without checkpoints is all of one."""
     return [name for name in PLACE if name in rows.column_names]
-
-
-def _steps(rows: pa.Table) -> Iterator[tuple[int, Ints]]:
-    """By portions: the first row, and of each row whether it comes after (1), with (0) or before (-1) the last."""
-    for first in range(1, rows.num_rows, PORTION):
-        part = rows.slice(first - 1, PORTION + 1)
-        step = np.zeros(len(part) - 1, dtype=np.int64)
-        for name in _places(rows):
-            moved = np.sign(np.diff(part[name].to_numpy()))
-            step = np.where(step, step, moved)
-        yield first, step
 
 
 @dataclass(frozen=True)
@@ -63,9 +62,12 @@ class Answers:
     def of(rows: pa.Table) -> Answers:
         """The scores of one run's rows."""
         rows = in_order(rows)
-        begin = starts(rows)
-        first = rows.select(_places(rows)).take(begin)
-        place = {name: first[name].to_numpy().astype(np.int64) for name in first.column_names}
+        return Answers.starting(rows, starts(rows))
+
+    @staticmethod
+    def starting(rows: pa.Table, begin: Ints) -> Answers:
+        """The scores of rows that are in order, where the answers to each prompt at each checkpoint `begin`."""
+        place = {name: rows[name].to_numpy()[begin].astype(np.int64) for name in _places(rows)}
         checkpoint = place.get("checkpoint", np.zeros(len(begin), dtype=np.int64))
         return Answers(begin, checkpoint, place["prompt_id"], place["question_id"], scores(rows))
 

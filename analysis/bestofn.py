@@ -14,9 +14,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special
 
 from analysis.resampling import cluster_means, mean_and_se
 
@@ -146,8 +145,9 @@ def _poisson_weights(answers: int, means: tuple[float, ...]) -> Floats:
 def _poisson(mean: float, answers: int) -> tuple[Ints, Floats]:
     """Numbers of answers M in 1..N that matter, and the chance of each under 1 + Poisson(mean - 1)."""
     drawn = np.arange(1, answers + 1)
-    chance = stats.poisson.pmf(drawn - 1, mean - 1)
-    chance[-1] += stats.poisson.sf(answers - 1, mean - 1)
+    others = drawn - 1.0
+    chance = np.exp(special.xlogy(others, mean - 1) - special.gammaln(drawn) - (mean - 1))
+    chance[-1] += special.pdtrc(answers - 1, mean - 1)
     matter = chance > DROPPED_CHANCE
     return drawn[matter], chance[matter] / chance[matter].sum()
 
@@ -184,8 +184,7 @@ def level_kl(ranking: Ranking, reach: Floats) -> Floats:
     """
     answers = ranking.order.shape[1]
     below = ranking.start % answers  # answers under the level, of its own prompt
-    kind, pairs = pd.factorize(below * (answers + 1) + ranking.size)  # few: most levels are alike
-    under, held = np.divmod(pairs, answers + 1)
+    kind, under, held = _kinds(below, ranking.size, answers)
     won = reach[under + held] - reach[under]  # (pairs, K)
     with np.errstate(divide="ignore", invalid="ignore"):
         terms = np.where(won > 0, won * np.log(won / (held / answers)[:, None]), 0.0)
@@ -193,6 +192,16 @@ def level_kl(ranking: Ranking, reach: Floats) -> Floats:
     return np.stack(
         [np.add.reduceat(column[kind], first) for column in np.ascontiguousarray(terms.T)], axis=1
     )
+
+
+def _kinds(below: Ints, size: Ints, answers: int) -> tuple[Ints, Ints, Ints]:
+    """The few kinds of level, that of each and what lies below and in each kind: most are one answer at some rank."""
+    tied = size > 1
+    pairs, which = np.unique(below[tied] * (answers + 1) + size[tied], return_inverse=True)
+    kind = below.copy()
+    kind[tied] = answers + which
+    under, held = np.divmod(pairs, answers + 1)
+    return kind, np.concatenate([np.arange(answers), under]), np.concatenate([np.ones(answers, int), held])
 
 
 def grid(answers: int, points: int = 25) -> Ints:

@@ -52,7 +52,7 @@ class Portions:
         rows = in_order(rows)
         begin = starts(rows)
         count = same_count(begin, rows.num_rows, "the table of SFT answers")
-        question = rows["question_id"].take(begin).to_numpy()
+        question = rows["question_id"].to_numpy()[begin]
         opens = np.append(begin[np.diff(question, prepend=-1) != 0], rows.num_rows)
         aimed = np.arange(0, rows.num_rows + PORTION, PORTION)
         bounds = opens[np.searchsorted(opens, aimed).clip(max=len(opens) - 1)]
@@ -76,17 +76,20 @@ class Portions:
 
     def _table(self, rows: pa.Table, scales: Scales) -> Table:
         """A portion in the units of the whole."""
-        answers = Answers.of(rows)
+        answers = self._read(rows)
         values = np.stack([answers.matrix(name, self.answers) for name in answers.values])
         score = answers.matrix("proxy", self.answers) / scales.proxy
         like = likeness(rows[TOKENS], self.answers) / scales.like if TOKENS in rows.column_names else None
         of = (answers.prompt, answers.cluster, score, scales.same, tuple(answers.values), values)
         return Table(*of, scales.initial, like)
 
+    def _read(self, rows: pa.Table) -> Answers:
+        return Answers.starting(rows, np.arange(0, len(rows), self.answers))
+
     def _scales(self, tilted: bool) -> Scales:
         proxy, like, moments, prompts = _Spread(), _Spread(), [], []
         for rows in self:
-            answers = Answers.of(rows.select([*PROMPT, "gold", "proxy"]))
+            answers = self._read(rows.select([*PROMPT, "gold", "proxy"]))
             proxy.add(answers.matrix("proxy", self.answers))
             moments.append(answers.moments(self.answers))
             prompts.append(answers.prompt)

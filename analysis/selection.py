@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from analysis import hedging, rules
+from analysis import rules
 from analysis.bestofn import grid
 from analysis.curves import Curves
 from analysis.portions import Portions
@@ -35,6 +35,10 @@ def selection_curves(rows: pa.Table, method: str, policy: Mapping[str, Any], til
         return portions.curves(points, lambda table: _chosen(table, points, method, policy), tilted)
     table = Table.of(rows)
     if method == HEDGED:
+        from analysis import (
+            hedging,
+        )  # brings an optimiser, which takes longer to import than a list of runs to read
+
         return hedging.tuned(table, policy)
     points = grid(table.answers)
     return table.curves(points, points <= table.answers // 4, _chosen(table, points, method, policy))
