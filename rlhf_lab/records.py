@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 SAMPLES, SCORES = "samples.parquet", "scores.parquet"
 REFERENCE = "reference.parquet"  # what a trained policy makes of SFT's answers
+PART = 1 << 17  # rows held at once where a table is read part by part
 SAMPLED = "samples"  # the leaf's input that holds completions; its other inputs hold their scores
 
 
@@ -57,10 +58,11 @@ def write_parts(path: Path, parts: Iterable[Mapping[str, Any]]) -> None:
 
 
 def read_parts(path: Path, columns: Sequence[str]) -> Iterator[pa.Table]:
-    """The row groups of the Parquet file at `path`, one after the other."""
+    """The row groups of the Parquet file at `path`, one after the other, and none of more rows than `PART` at once."""
     with open_table(path) as file:
         for number in range(file.num_row_groups):
-            yield file.read_row_group(number, columns=list(columns))
+            for batch in file.iter_batches(PART, row_groups=[number], columns=list(columns)):
+                yield pa.Table.from_batches([batch])
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
@@ -132,7 +134,8 @@ class Run:
             if table.num_rows != tables[0].num_rows:
                 raise ValueError(f"run {self.key}: {table.num_rows} scores for {tables[0].num_rows} samples")
             found |= zip(table.column_names, table.columns, strict=True)
-        return pa.table(found if columns is None else {name: found[name] for name in columns})
+        names = list(found if columns is None else columns)
+        return pa.Table.from_arrays([found[name] for name in names], names)
 
     def reference(self) -> pa.Table:
         """What a trained policy makes of SFT's answers at each checkpoint; KeyError for one that is not trained."""
@@ -332,15 +335,16 @@ def load(sweep: str, store: str | Path | None = None, columns: Sequence[str] | N
         >>> frame = load("quickstart", columns=["gold", "proxy", "kl"])  # doctest: +SKIP
         >>> frame.groupby(["method", "rm"])[["gold", "proxy"]].mean()  # doctest: +SKIP
     """
-    import pandas as pd
+    tables = [_with_origin(run, run.rows(columns)) for run in made(sweep, store)]
+    joined = pa.concat_tables(tables, promote_options="permissive")
+    del tables
+    return joined.to_pandas(split_blocks=True, self_destruct=True)  # no column is held twice
 
-    frames = []
-    for run in made(sweep, store):
-        frame = run.rows(columns).to_pandas()
-        for position, (name, value) in enumerate(origin(run).items()):
-            frame.insert(position, name, value)
-        frames.append(frame)
-    return pd.concat(frames, ignore_index=True)
+
+def _with_origin(run: Run, rows: pa.Table) -> pa.Table:
+    """The rows after columns that say where they come from."""
+    of = {name: pa.repeat(pa.scalar(value), rows.num_rows) for name, value in origin(run).items()}
+    return pa.Table.from_arrays([*of.values(), *rows.columns], [*of, *rows.column_names])
 
 
 def origin(run: Run) -> dict[str, Any]:
