@@ -46,8 +46,6 @@ def jobs(count: int, sizes: int = 1, sweep: str = "adhoc") -> list[Job]:
     """`count` jobs of one sweep, planned: each seed has a reward model of each size, over answers of its own where
     there are several.
     """
-    sources.register()
-    sweeper.register()
     bases = [base([f"rm.model.hidden={16 * 2**size}"]) for size in range(sizes)]
     found = []
     for index in range(count):
@@ -65,6 +63,8 @@ def jobs(count: int, sizes: int = 1, sweep: str = "adhoc") -> list[Job]:
 
 def base(overrides: list[str]) -> tuple[dict[str, str], dict[str, Any], Experiment]:
     """The choices, plain values and typed values of one composed experiment."""
+    sources.register()
+    sweeper.register()
     with initialize_config_dir(str(folder("conf")), version_base="1.3"):
         cfg = compose("config", overrides=["experiment=tiny", *overrides], return_hydra_config=True)
     choices = {key: str(value) for key, value in cfg.hydra.runtime.choices.items() if "/" not in key}
