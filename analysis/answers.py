@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -15,23 +15,37 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 WELL_FORMED_FORM = -1e-6  # gold.form of an answer that lost nothing, up to rounding
+ROUNDING = 1e-9  # of the largest score: a spread below is none
+PLACE = ("checkpoint", "question_id", "prompt_id")
+PORTION = 1 << 18  # rows compared at a time
 
 
 def in_order(rows: pa.Table) -> pa.Table:
     """The rows by checkpoint, question and prompt, as stages leave them."""
-    place = _place(rows)
-    return rows if (np.diff(place) >= 0).all() else rows.take(np.argsort(place, kind="stable"))
+    begin = starts(rows)
+    places = [rows[name].to_numpy()[begin].astype(np.int64) for name in _places(rows)]
+    later = np.zeros(len(begin) - 1, dtype=np.int64)
+    for place in places:
+        later = np.where(later, later, np.diff(place))
+    if (later > 0).all():
+        return rows
+    return rows.take(np.lexsort([rows[name].to_numpy() for name in reversed(_places(rows))]))
 
 
-def _place(rows: pa.Table) -> Ints:
-    prompt, question = (rows[name].to_numpy().astype(np.int64) for name in ("prompt_id", "question_id"))
-    return (_checkpoint(rows) * (question.max() + 1) + question) * (prompt.max() + 1) + prompt
+def starts(rows: pa.Table) -> Ints:
+    """(S,): where runs of answers to one prompt at one checkpoint begin; of rows in order, those of each."""
+    found = [np.zeros(1, dtype=np.int64)]
+    for first in range(1, rows.num_rows, PORTION):
+        part = rows.slice(first - 1, PORTION + 1)
+        places = [part[name].to_numpy() for name in _places(rows)]
+        moved = np.any([place[1:] != place[:-1] for place in places], axis=0)
+        found.append(first + np.flatnonzero(moved))
+    return np.concatenate(found)
 
 
-def _checkpoint(rows: pa.Table) -> Ints:
-    if "checkpoint" not in rows.column_names:
-        return np.zeros(rows.num_rows, dtype=np.int64)
-    return rows["checkpoint"].to_numpy().astype(np.int64)
+def _places(rows: pa.Table) -> list[str]:
+    """The columns that order rows; a table without checkpoints is all of one."""
+    return [name for name in PLACE if name in rows.column_names]
 
 
 @dataclass(frozen=True)
@@ -46,12 +60,16 @@ class Answers:
 
     @staticmethod
     def of(rows: pa.Table) -> Answers:
-        """The scores of one run's rows; a table without checkpoints is all of one."""
+        """The scores of one run's rows."""
         rows = in_order(rows)
-        place = _place(rows)
-        starts = np.flatnonzero(np.diff(place, prepend=-1))
-        prompt, question = (rows[name].to_numpy().astype(np.int64) for name in ("prompt_id", "question_id"))
-        return Answers(starts, _checkpoint(rows)[starts], prompt[starts], question[starts], scores(rows))
+        return Answers.starting(rows, starts(rows))
+
+    @staticmethod
+    def starting(rows: pa.Table, begin: Ints) -> Answers:
+        """The scores of rows that are in order, where the answers to each prompt at each checkpoint `begin`."""
+        place = {name: rows[name].to_numpy()[begin].astype(np.int64) for name in _places(rows)}
+        checkpoint = place.get("checkpoint", np.zeros(len(begin), dtype=np.int64))
+        return Answers(begin, checkpoint, place["prompt_id"], place["question_id"], scores(rows))
 
     def first_checkpoint(self) -> Answers:
         """The answers of the first checkpoint alone."""
@@ -63,12 +81,7 @@ class Answers:
 
     def answers(self, what: str) -> int:
         """How many answers each prompt has."""
-        counts = np.diff(self.starts, append=len(self.values["gold"]))
-        if (counts != counts[0]).any():
-            raise ValueError(
-                f"{what} has {counts.min()} to {counts.max()} answers a prompt, not the same for all"
-            )
-        return int(counts[0])
+        return same_count(self.starts, len(self.values["gold"]), what)
 
     def matrix(self, name: str, count: int) -> Floats:
         """(S, count): a score of the answers to each prompt."""
@@ -80,28 +93,53 @@ class Answers:
 
     def initial(self, count: int) -> Initial:
         """Scales from these answers, `count` to each prompt, when they are the initial policy's."""
+        return replace(self.moments(count), tilts=Tilts.of(self.prompt, self.matrix("proxy", count)))
+
+    def moments(self, count: int) -> Initial:
+        """The same without tilts."""
         gold, proxy = self.matrix("gold", count), self.matrix("proxy", count)
         spread = proxy - proxy.mean(axis=1, keepdims=True)
         joint = ((gold - gold.mean(axis=1, keepdims=True)) * spread).sum(axis=1)
         free = count - 1 if count > 1 else np.nan  # one answer has no spread
         columns = (gold.mean(axis=1), (gold**2).mean(axis=1), joint / free, (spread**2).sum(axis=1) / free)
         level, square, covariance, variance = (cluster_means(column, self.cluster) for column in columns)
-        questions, tilts = np.unique(self.cluster), Tilts.of(self.prompt, proxy)
-        return Initial(questions, level, square, covariance, variance, tilts)
+        return Initial(np.unique(self.cluster), level, square, covariance, variance, tilts=None)
+
+
+def same_count(begin: Ints, rows: int, what: str) -> int:
+    """How many answers each prompt has, whose answers `begin` (S,) there among `rows`; ValueError if not the same."""
+    counts = np.diff(begin, append=rows)
+    if (counts != counts[0]).any():
+        raise ValueError(
+            f"{what} has {counts.min()} to {counts.max()} answers a prompt, not the same for all"
+        )
+    return int(counts[0])
+
+
+def pooled_sd(variance: Floats, answers: int, largest: float) -> float:
+    """The SD of scores within prompts from the `variance` (Q,) of each prompt's `answers`; 1 where they differ by
+    rounding alone.
+    """
+    free = answers / max(answers - 1, 1)
+    sd = float(np.sqrt(variance.mean() * free))
+    return sd if sd > ROUNDING * largest else 1.0
 
 
 def scores(rows: pa.Table) -> dict[str, Floats]:
-    """Gold, proxy, KL if it was asked for, the parts gold has, and content of well-formed answers (gold where it
-    has no parts).
+    """Of gold, proxy, KL and the parts of gold what the rows have; with `finished`, content of well-formed answers
+    too (gold where it has no parts).
     """
-    plain = ("gold", "proxy", "kl") if "kl" in rows.column_names else ("gold", "proxy")
-    found = {name: rows[name].to_numpy().astype(float) for name in plain}
-    for part in ("content", "form"):
-        if f"gold.{part}" in rows.column_names:
-            found[part] = rows[f"gold.{part}"].to_numpy().astype(float)
+    columns = {"gold": "gold", "proxy": "proxy", "kl": "kl", "content": "gold.content", "form": "gold.form"}
+    found = {
+        name: rows[column].to_numpy().astype(float)
+        for name, column in columns.items()
+        if column in rows.column_names
+    }
     for name, values in found.items():
         if np.isnan(values).any():
             raise ValueError(f"{int(np.isnan(values).sum())} answers have no {name}: score them first")
+    if "finished" not in rows.column_names:
+        return found
     well_formed = rows["finished"].to_numpy(zero_copy_only=False).astype(bool)
     if "form" in found:
         well_formed = well_formed & (found["form"] >= WELL_FORMED_FORM)

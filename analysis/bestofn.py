@@ -14,15 +14,15 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special
 
 from analysis.resampling import cluster_means, mean_and_se
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+PORTION = 1 << 17  # answers in double precision at a time: their scores stay near the processor
 DROPPED_LOG_MASS = 40.0  # weights that together come to less than exp(-40) of a curve's value are left out
 DROPPED_CHANCE = 1e-18  # of a number of answers under Poisson
 
@@ -52,14 +52,24 @@ def question_curves(
     """(C, K): expected best-of-n `value` of each question, its prompts averaged, questions in ascending
     order.
     """
-    ranking, scored = rank(select), _scores(value)
-    if ranking.order.shape != scored.shape:
+    chosen, scored = np.atleast_2d(select), np.atleast_2d(value)
+    if chosen.shape != scored.shape:
         raise ValueError(
-            f"select {ranking.order.shape} and value {scored.shape} must have one shape: they score the same "
-            "answers"
+            f"select {chosen.shape} and value {scored.shape} must have one shape: they score the same answers"
         )
-    curves = ranked_curves(tie_averaged(ranking, scored), n)
+    curves = np.concatenate(
+        [
+            ranked_curves(tie_averaged(rank(chosen[own]), _scores(scored[own])), n)
+            for own in portions(*chosen.shape)
+        ]
+    )
     return curves if cluster is None else cluster_means(curves, np.asarray(cluster))
+
+
+def portions(prompts: int, answers: int) -> list[slice]:
+    """Prompts with `answers` each, by about `PORTION` answers."""
+    size = max(PORTION // answers, 1)
+    return [slice(start, start + size) for start in range(0, prompts, size)]
 
 
 class Ranking(NamedTuple):
@@ -106,7 +116,7 @@ def ranked_curves(ranked: Floats, n: ArrayLike) -> Floats:
     curves = np.empty((len(ranked), len(ns)))
     for block in _blocks(ns[order]):
         columns = order[block]
-        weights = _weights(answers, ns[columns])
+        weights = _weights(answers, tuple(ns[columns].tolist()))
         curves[:, columns] = ranked[:, answers - len(weights) :] @ weights
     return curves
 
@@ -117,20 +127,27 @@ def poisson_curves(ranked: Floats, n: ArrayLike) -> Floats:
     A mixture over M of the weights of `ranked_curves`, unbiased but for the chance that M exceeds the N answers
     there are (under 1e-12 from N = 128 up to n = N/2), which counts as M = N.
     """
-    answers = ranked.shape[1]
-    weights = np.zeros((answers, np.size(n)))
-    for column, mean in enumerate(np.atleast_1d(np.asarray(n, dtype=float))):
+    means = np.atleast_1d(np.asarray(n, dtype=float))
+    return ranked @ _poisson_weights(ranked.shape[1], tuple(means.tolist()))
+
+
+@lru_cache(maxsize=8)  # every portion of a table asks for the same
+def _poisson_weights(answers: int, means: tuple[float, ...]) -> Floats:
+    """(N, K): the weight of each rank under 1 + Poisson(mean - 1) answers."""
+    weights = np.zeros((answers, len(means)))
+    for column, mean in enumerate(means):
         drawn, chance = _poisson(mean, answers)
-        of_each = _weights(answers, drawn)
+        of_each = _rank_weights(answers, drawn)
         weights[answers - len(of_each) :, column] = of_each @ chance
-    return ranked @ weights
+    return weights
 
 
 def _poisson(mean: float, answers: int) -> tuple[Ints, Floats]:
     """Numbers of answers M in 1..N that matter, and the chance of each under 1 + Poisson(mean - 1)."""
     drawn = np.arange(1, answers + 1)
-    chance = stats.poisson.pmf(drawn - 1, mean - 1)
-    chance[-1] += stats.poisson.sf(answers - 1, mean - 1)
+    others = drawn - 1.0
+    chance = np.exp(special.xlogy(others, mean - 1) - special.gammaln(drawn) - (mean - 1))
+    chance[-1] += special.pdtrc(answers - 1, mean - 1)
     matter = chance > DROPPED_CHANCE
     return drawn[matter], chance[matter] / chance[matter].sum()
 
@@ -167,8 +184,7 @@ def level_kl(ranking: Ranking, reach: Floats) -> Floats:
     """
     answers = ranking.order.shape[1]
     below = ranking.start % answers  # answers under the level, of its own prompt
-    kind, pairs = pd.factorize(below * (answers + 1) + ranking.size)  # few: most levels are alike
-    under, held = np.divmod(pairs, answers + 1)
+    kind, under, held = _kinds(below, ranking.size, answers)
     won = reach[under + held] - reach[under]  # (pairs, K)
     with np.errstate(divide="ignore", invalid="ignore"):
         terms = np.where(won > 0, won * np.log(won / (held / answers)[:, None]), 0.0)
@@ -176,6 +192,16 @@ def level_kl(ranking: Ranking, reach: Floats) -> Floats:
     return np.stack(
         [np.add.reduceat(column[kind], first) for column in np.ascontiguousarray(terms.T)], axis=1
     )
+
+
+def _kinds(below: Ints, size: Ints, answers: int) -> tuple[Ints, Ints, Ints]:
+    """The few kinds of level, that of each and what lies below and in each kind: most are one answer at some rank."""
+    tied = size > 1
+    pairs, which = np.unique(below[tied] * (answers + 1) + size[tied], return_inverse=True)
+    kind = below.copy()
+    kind[tied] = answers + which
+    under, held = np.divmod(pairs, answers + 1)
+    return kind, np.concatenate([np.arange(answers), under]), np.concatenate([np.ones(answers, int), held])
 
 
 def grid(answers: int, points: int = 25) -> Ints:
@@ -216,7 +242,12 @@ def _blocks(ns: Ints) -> Iterator[slice]:
         start = stop
 
 
-def _weights(answers: int, ns: Ints) -> Floats:
+@lru_cache(maxsize=64)  # of the curves of a few tables: every portion of one asks for the same
+def _weights(answers: int, ns: tuple[int, ...]) -> Floats:
+    return _rank_weights(answers, np.array(ns))
+
+
+def _rank_weights(answers: int, ns: Ints) -> Floats:
     """(ranks, K): C(i-1, n-1) / C(N, n) for the highest ranks i that hold all but exp(-40) of the mass of any
     n.
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.bestofn import portions
 from analysis.resampling import cluster_means
 
 Floats = NDArray[np.float64]
@@ -53,22 +55,23 @@ class Tilts:
 
     @classmethod
     def of(cls, prompts: Ints, proxy: Floats) -> Tilts | None:
-        """From answers' proxies (Q, N); None where they are too few for any tilt.
+        """From answers' proxies (Q, N) in any precision; None where they are too few for any tilt.
 
         A strength is kept while the answers have an effective number, its harmonic mean over prompts, of 30: the log of
         a mean of N weights is too low by half of 1/effective - 1/N, which is added, and whose mean over prompts this
         harmonic mean is. So what is corrected is under 1/60 nat, and no single prompt decides.
         """
-        mean, spread = proxy.mean(axis=1), np.sqrt(proxy.var(axis=1).mean())
+        mean, variance, top = _by_portions(
+            proxy, lambda part: (part.mean(axis=1), part.var(axis=1), part.max(axis=1))
+        )
+        spread = np.sqrt(variance.mean())
         columns, strengths = [], []
         for strength in STRENGTHS / spread if spread > 0 else ():
-            tilted = strength * (proxy - proxy.max(axis=1, keepdims=True))
-            weight = np.exp(tilted)
-            total = weight.sum(axis=1)
-            share = (weight**2).sum(axis=1) / total**2  # 1 / effective number
+            total, square = _by_portions(proxy, lambda part, strength=strength: _tilt(part, strength))
+            share = square / total**2  # 1 / effective number
             if share.mean() * LEAST_EFFECTIVE > 1:
                 break
-            log_mean = np.log(total / proxy.shape[1]) - strength * (mean - proxy.max(axis=1))
+            log_mean = np.log(total / proxy.shape[1]) - strength * (mean - top)
             columns.append(log_mean + (share - 1 / proxy.shape[1]) / 2)
             strengths.append(strength)
         if not columns:
@@ -83,6 +86,21 @@ class Tilts:
             return None
         mean, cumulant = (cluster_means(column[place], cluster) for column in (self.mean, self.cumulant))
         return Needed(self.strengths, mean, cumulant)
+
+
+def _by_portions(proxy: Floats, columns: Callable[[Floats], tuple[Floats, ...]]) -> list[Floats]:
+    """Columns (Q,) of proxies (Q, N), a few prompts in double precision at a time."""
+    parts = [columns(proxy[own].astype(float)) for own in portions(*proxy.shape)]
+    return [np.concatenate(column) for column in zip(*parts, strict=True)]
+
+
+def _tilt(proxy: Floats, strength: float) -> tuple[Floats, Floats]:
+    """(Q,) twice: the sum of the weights exp(strength proxy), the highest 1, and of their squares."""
+    weight = proxy - proxy.max(axis=1, keepdims=True)
+    weight *= strength
+    np.exp(weight, out=weight)
+    total = weight.sum(axis=1)
+    return total, np.square(weight, out=weight).sum(axis=1)
 
 
 class Needed(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeGuard
 
 import numpy as np
 import pyarrow as pa
@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from analysis.answers import in_order
 from analysis.arms import curves_of
 from analysis.axes import EXACT
-from analysis.curves import Curves
-from analysis.hedging import Tuned
+from analysis.curves import Curves, checkpoint_curves
 from analysis.rules import Table, near_others
-from analysis.selection import LIKENESS, columns
+from analysis.selection import LIKENESS, METHODS, columns, selection_curves
 from rlhf_lab.records import Run
+
+if TYPE_CHECKING:
+    from analysis.hedging import Tuned
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -49,8 +51,17 @@ class Answer(NamedTuple):
 
 
 def course(run: Run) -> Course:
-    """The run's mean gold along its curve."""
-    return _course(curves_of(run))
+    """The run's mean gold along its curve, from no more columns than that needs."""
+    chosen = run.method in METHODS
+    needed = ["prompt_id", "question_id", "gold", "proxy"]
+    needed += columns(run.method) if chosen else ["checkpoint", "kl"]
+    try:
+        rows = run.rows(needed)
+    except KeyError as missing:
+        raise ValueError(missing.args[0]) from None
+    if chosen:
+        return _course(selection_curves(rows, run.method, run.config["policy"], tilted=False))
+    return _course(checkpoint_curves(rows))
 
 
 def _course(curves: Curves) -> Course:
@@ -82,9 +93,15 @@ def answers(run: Run, prompts: int) -> dict[str, list[Answer]]:
 
 def _point(curves: Curves, place: int) -> str:
     """A point of the curve in words."""
-    if isinstance(curves, Tuned):
+    if _is_tuned(curves):
         return "n 1" if place == 0 else f"strength {curves.found.strength:.3g}"
     return f"{'step' if curves.estimator == EXACT else 'n'} {curves.points[place]}"
+
+
+def _is_tuned(curves: Curves) -> TypeGuard[Tuned]:
+    from analysis.hedging import Tuned  # brings an optimiser, which no list of runs needs
+
+    return isinstance(curves, Tuned)
 
 
 def _preference(run: Run, rows: pa.Table) -> Floats:
@@ -99,7 +116,7 @@ def _row(curves: Curves, rows: pa.Table, own: Ints, place: int, preferred: Float
     if curves.estimator == EXACT:
         return int(own[rows["checkpoint"].to_numpy()[own] == curves.points[place]][0])
     n = int(curves.points[place])
-    if isinstance(curves, Tuned):
+    if _is_tuned(curves):
         n = round(curves.n) if place else 1
     return int(own[int(np.argmax(preferred[own[:n]]))])
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from analysis import bestofn, pessimism, soft
-from analysis.answers import Answers, in_order
+from analysis.answers import Answers, in_order, pooled_sd
 from analysis.axes import TIE_AWARE
 from analysis.bestofn import Ranking
 from analysis.curves import Curves
@@ -27,7 +27,6 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 SAME_SCORE = 1e-5  # SDs of all proxies: an answer scored again in another batch differs by 1e-6 or so
-ROUNDING = 1e-9  # of the largest score: a spread below is none
 
 
 class Chosen(NamedTuple):
@@ -140,7 +139,4 @@ def _ranked(table: Table, ranking: Ranking, curves: Callable[[Floats], Floats]) 
 
 
 def _within_sd(scores: Floats) -> float:
-    """The pooled SD of scores (Q, N) within prompts; 1 where they differ by rounding alone."""
-    free = scores.shape[1] / max(scores.shape[1] - 1, 1)
-    sd = float(np.sqrt(scores.var(axis=1).mean() * free))
-    return sd if sd > ROUNDING * float(np.abs(scores).max()) else 1.0
+    return pooled_sd(scores.var(axis=1), scores.shape[1], float(np.abs(scores).max()))

@@ -7,13 +7,15 @@ from typing import Any
 
 import pyarrow as pa
 
-from analysis import hedging, rules
+from analysis import rules
 from analysis.bestofn import grid
 from analysis.curves import Curves
+from analysis.portions import Portions
 from analysis.rules import Chosen, Ints, Table
 
 LIKENESS = "MBRBestOfN"
 HEDGED = "HedgeTune"
+BY_PROMPT = ("BestOfN", "BestOfPoisson", LIKENESS)  # each prompt alone, without noise drawn over all
 METHODS = ("BestOfN", "BestOfPoisson", "SoftBestOfN", LIKENESS, "Pessimism", HEDGED)  # classes of the policy
 
 
@@ -22,10 +24,21 @@ def columns(method: str) -> list[str]:
     return ["token_ids"] if method == LIKENESS else []
 
 
-def selection_curves(rows: pa.Table, method: str, policy: Mapping[str, Any]) -> Curves:
-    """The curve over n of the rule that `policy` configures; of HedgeTune its one point beside the initial policy."""
+def selection_curves(rows: pa.Table, method: str, policy: Mapping[str, Any], tilted: bool = True) -> Curves:
+    """The curve over n of the rule that `policy` configures; of HedgeTune its one point beside the initial policy.
+
+    Without `tilted` it does not say how much KL the proxy's rise needs, where that takes time of its own.
+    """
+    if method in BY_PROMPT:
+        portions = Portions.of(rows)
+        points = grid(portions.answers)
+        return portions.curves(points, lambda table: _chosen(table, points, method, policy), tilted)
     table = Table.of(rows)
     if method == HEDGED:
+        from analysis import (
+            hedging,
+        )  # brings an optimiser, which takes longer to import than a list of runs to read
+
         return hedging.tuned(table, policy)
     points = grid(table.answers)
     return table.curves(points, points <= table.answers // 4, _chosen(table, points, method, policy))

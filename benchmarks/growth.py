@@ -1,6 +1,6 @@
-"""Time and peak memory from 10^4 to 10^7 rows: best-of-n, tables written and read, the score stage.
+"""Time and peak memory from 10^4 to 10^7 rows: best-of-n, tables written and read, rows of a run, the score stage.
 
-python -m benchmarks.growth [--largest 7]
+python -m benchmarks.growth [--largest 7] [--only "curves of a run"]
 
 Each line is a process of its own. Linear is the same time per row; flat is the same peak, where rows are streamed.
 """
@@ -26,19 +26,20 @@ from rlhf_lab import records
 ANSWERS, PORTION = 256, 4096  # answers to a prompt; rows written at a time, as sft_answers does
 PROMPTS = 64  # of the score stage
 TOKENS = 12  # of an answer
-SCORED = 5  # at most 10^5 rows, as each takes 50 us
+SCORED = 6  # at most 10^6 rows by a proxy, as each takes 50 us
 
 
-def portions(rows: int) -> Iterator[dict[str, Any]]:
-    """Made-up samples, the columns that are large or scored."""
+def portions(rows: int, answers: list[str] | None = None) -> Iterator[dict[str, Any]]:
+    """Made-up samples, the columns that are large or scored; their text is one of `answers` or a number."""
     rng = np.random.default_rng(0)
     for start in range(0, rows, PORTION):
         count = min(PORTION, rows - start)
         words = rng.integers(3, 200, size=count * TOKENS)
         ids = pa.ListArray.from_arrays(np.arange(0, len(words) + 1, TOKENS, dtype=np.int32), pa.array(words))
+        said = pa.array(words[::TOKENS])
         yield {
             "prompt_id": np.arange(start, start + count, dtype=np.int32) // ANSWERS % PROMPTS,
-            "text": pa.array(words[::TOKENS]).cast(pa.string()),
+            "text": said.cast(pa.string()) if answers is None else pa.array(answers).take(said),
             "token_ids": ids,
             "finished": np.ones(count, dtype=bool),
             "logp": rng.normal(size=count).astype(np.float32),
@@ -51,6 +52,40 @@ def best_of_n(rows: int, folder: Path) -> Callable[[], object]:
 
     proxy, gold = np.random.default_rng(0).normal(size=(2, max(1, rows // ANSWERS), ANSWERS))
     return lambda: bestofn.expected_best_of_n(proxy, gold, bestofn.grid(ANSWERS))
+
+
+def stored(rows: int, folder: Path) -> records.Run:
+    """A run of best-of-n in a store of its own."""
+    from benchmarks import jobs
+    from rlhf_lab.commands import sweeper
+    from rlhf_lab.store import Store
+
+    store, planned = Store(folder), jobs.jobs(1)
+    jobs.make(planned[0], store, max(2, rows // ANSWERS), ANSWERS)
+    sweeper.record(planned, store)
+    return records.runs("adhoc", folder)[0]
+
+
+def curves(rows: int, folder: Path) -> Callable[[], object]:
+    """What a figure makes of a run: its columns read, its curves, what scales them."""
+    from analysis import arms
+
+    run = stored(rows, folder)
+    return lambda: arms.curves_of(run)
+
+
+def course(rows: int, folder: Path) -> Callable[[], object]:
+    """What `rlhf-runs` makes of it."""
+    from analysis import reading
+
+    run = stored(rows, folder)
+    return lambda: reading.course(run)
+
+
+def load(rows: int, folder: Path) -> Callable[[], object]:
+    """The run's scores as a frame."""
+    stored(rows, folder)
+    return lambda: records.load("adhoc", folder, ["prompt_id", "gold", "proxy"])
 
 
 def write(rows: int, folder: Path) -> Callable[[], object]:
@@ -66,12 +101,29 @@ def read(rows: int, folder: Path) -> Callable[[], object]:
 
 
 def columns(rows: int, folder: Path) -> Callable[[], object]:
-    """Two columns of all samples at once, as figures read them."""
+    """Two columns of all samples at once."""
     write(rows, folder)()
     return lambda: records.read_table(folder / "samples.parquet", ["prompt_id", "logp"])["logp"].to_numpy()
 
 
-def score(rows: int, folder: Path) -> Callable[[], object]:
+def gold(rows: int, folder: Path) -> Callable[[], object]:
+    """The score stage with the rubric."""
+    from benchmarks import jobs
+    from rlhf_lab.config import Runtime
+    from rlhf_lab.pipeline import Scorer
+    from rlhf_lab.stages import score as stage
+    from rlhf_lab.stages import task
+
+    experiment, runtime = jobs.base([])[2], Runtime("store", False, [], "cpu", 1, 512, 10, 1)
+    task.run(experiment.task, {}, folder, runtime)
+    answers = records.read_table(folder / "demonstrations.parquet")["answer"].to_pylist()
+    samples = portions(rows, [answers[place % len(answers)] for place in range(200)])
+    records.write_parts(folder / "samples.parquet", samples)
+    inputs = {name: folder for name in ("task", "samples")}
+    return lambda: stage.run(Scorer("gold"), inputs, folder, runtime)
+
+
+def proxy(rows: int, folder: Path) -> Callable[[], object]:
     """The score stage with a proxy."""
     import torch
 
@@ -98,7 +150,17 @@ def score(rows: int, folder: Path) -> Callable[[], object]:
     return lambda: stage.run(Scorer("proxy"), inputs, folder, runtime)
 
 
-PARTS = {"best of n": best_of_n, "write": write, "read": read, "two columns": columns, "score": score}
+PARTS = {
+    "best of n": best_of_n,
+    "curves of a run": curves,
+    "rlhf-runs": course,
+    "load": load,
+    "write": write,
+    "read": read,
+    "two columns": columns,
+    "gold": gold,
+    "proxy": proxy,
+}
 
 
 def measure(part: str, rows: int) -> None:
@@ -117,19 +179,20 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--largest", type=int, default=7, help="the power of ten")
-    parser.add_argument("--part", choices=PARTS)
-    parser.add_argument("--rows", type=int)
+    parser.add_argument("--only", choices=PARTS, help="this part alone")
+    parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
+    parser.add_argument("--rows", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.part:
         measure(args.part, args.rows)
         return
-    print(f"{'':12} {'rows':>10} {'seconds':>9} {'us/row':>8} {'peak MB':>8}")
-    for part in PARTS:
-        for power in range(4, min(args.largest, SCORED if part == "score" else 7) + 1):
+    print(f"{'':15} {'rows':>10} {'seconds':>9} {'us/row':>8} {'peak MB':>8}")
+    for part in [args.only] if args.only else PARTS:
+        for power in range(4, min(args.largest, SCORED if part == "proxy" else 7) + 1):
             command = [sys.executable, "-m", "benchmarks.growth", "--part", part, "--rows", str(10**power)]
             took, peak = json.loads(subprocess.check_output(command).splitlines()[-1])
             print(
-                f"{part:12} {10**power:10} {took:9.2f} {took / 10 ** (power - 6):8.2f} {peak:8.0f}",
+                f"{part:15} {10**power:10} {took:9.2f} {took / 10 ** (power - 6):8.2f} {peak:8.0f}",
                 flush=True,
             )
 

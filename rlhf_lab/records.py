@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 SAMPLES, SCORES = "samples.parquet", "scores.parquet"
 REFERENCE = "reference.parquet"  # what a trained policy makes of SFT's answers
+PART = 1 << 17  # rows held at once where a table is read part by part
 SAMPLED = "samples"  # the leaf's input that holds completions; its other inputs hold their scores
 
 
@@ -57,16 +58,28 @@ def write_parts(path: Path, parts: Iterable[Mapping[str, Any]]) -> None:
 
 
 def read_parts(path: Path, columns: Sequence[str]) -> Iterator[pa.Table]:
-    """The row groups of the Parquet file at `path`, one after the other."""
-    with pq.ParquetFile(path) as file:
+    """The row groups of the Parquet file at `path`, one after the other, and none of more rows than `PART` at once."""
+    with open_table(path) as file:
         for number in range(file.num_row_groups):
-            yield file.read_row_group(number, columns=list(columns))
+            for batch in file.iter_batches(PART, row_groups=[number], columns=list(columns)):
+                yield pa.Table.from_batches([batch])
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """The Parquet file at `path`, or only those columns of it."""
-    with pq.ParquetFile(path) as file:
-        return file.read(columns=None if columns is None else list(columns))
+    with open_table(path) as file:
+        return _read(file, columns)
+
+
+def _read(file: pq.ParquetFile, columns: Sequence[str] | None) -> pa.Table:
+    """All row groups; a single one is decoded sooner than threads start."""
+    names = None if columns is None else list(columns)
+    return file.read(columns=names, use_threads=file.num_row_groups > 1)
+
+
+def open_table(path: Path) -> pq.ParquetFile:
+    """The Parquet file at `path`; what is read of it is held as tables alone, not as the file's bytes too."""
+    return pq.ParquetFile(path, pre_buffer=False)
 
 
 def store_root(store: str | Path | None = None) -> Path:
@@ -113,14 +126,16 @@ class Run:
         DamagedRuns a file that is not what was made.
         """
         self._check()
-        tables = [read_table(path, wanted) for path, wanted in self._sources(columns)]
-        joined = tables[0]
-        for table in tables[1:]:
-            if table.num_rows != joined.num_rows:
-                raise ValueError(f"run {self.key}: {table.num_rows} scores for {joined.num_rows} samples")
-            for name in table.column_names:
-                joined = joined.append_column(name, table[name])
-        return joined if columns is None else joined.select(list(columns))
+        with ExitStack() as stack:
+            files = [stack.enter_context(open_table(path)) for path in self._sources()]
+            tables = [_read(file, names) for file, names in self._wanted(files, columns)]
+        found: dict[str, pa.ChunkedArray] = {}
+        for table in tables:
+            if table.num_rows != tables[0].num_rows:
+                raise ValueError(f"run {self.key}: {table.num_rows} scores for {tables[0].num_rows} samples")
+            found |= zip(table.column_names, table.columns, strict=True)
+        names = list(found if columns is None else columns)
+        return pa.Table.from_arrays([found[name] for name in names], names)
 
     def reference(self) -> pa.Table:
         """What a trained policy makes of SFT's answers at each checkpoint; KeyError for one that is not trained."""
@@ -177,20 +192,25 @@ class Run:
             inputs = self._manifest(name, key)["inputs"]
             queue += [tuple(inputs[i]) for i in sorted(inputs, key=lambda i: i == "gold")]
 
-    def _sources(self, columns: Sequence[str] | None) -> list[tuple[Path, list[str]]]:
-        """The files to read with the columns to take from each; the first is the samples."""
+    def _sources(self) -> list[Path]:
+        """The files of the run's rows; the first is the samples."""
         inputs = dict(self.manifest()["inputs"])
-        files = [self._path(*inputs.pop(SAMPLED)) / SAMPLES]
-        files += [self._path(*scores) / SCORES for scores in inputs.values()]
-        found = {path: pq.read_schema(path).names for path in files}
+        samples = self._path(*inputs.pop(SAMPLED)) / SAMPLES
+        return [samples, *(self._path(*scores) / SCORES for scores in inputs.values())]
+
+    def _wanted(
+        self, files: Sequence[pq.ParquetFile], columns: Sequence[str] | None
+    ) -> list[tuple[pq.ParquetFile, list[str]]]:
+        """The files to read with the columns to take from each."""
+        found = [file.schema_arrow.names for file in files]
         if columns is None:
-            return list(found.items())
-        missing = set(columns).difference(*found.values())
+            return list(zip(files, found, strict=True))
+        missing = set(columns).difference(*found)
         if missing:
-            have = ", ".join(name for names in found.values() for name in names)
+            have = ", ".join(name for names in found for name in names)
             raise KeyError(f"run {self.key} has no column {sorted(missing)[0]!r}; it has {have}")
-        wanted = {path: [name for name in names if name in columns] for path, names in found.items()}
-        return [(path, names) for path, names in wanted.items() if names]
+        wanted = [[name for name in names if name in columns] for names in found]
+        return [(file, names) for file, names in zip(files, wanted, strict=True) if names]
 
     def _check(self) -> None:
         """Raise DamagedRuns unless samples and scores are those that were made, and of each other."""
@@ -215,12 +235,12 @@ class Run:
 
     def _manifest(self, stage: str, key: str) -> dict[str, Any]:
         folder = self._path(stage, key)
-        if not (folder / MANIFEST).is_file():
-            raise MissingRuns(f"{folder} is not there; make it: {self._again(stage, key)}")
         try:
             return integrity.manifest_of(folder)
         except integrity.Damaged as damaged:
-            raise self._damaged(damaged) from None
+            if (folder / MANIFEST).is_file():
+                raise self._damaged(damaged) from None
+            raise MissingRuns(f"{folder} is not there; make it: {self._again(stage, key)}") from None
 
     def _path(self, stage: str, key: str) -> Path:
         return inside(self.root, stage, key)
@@ -315,15 +335,16 @@ def load(sweep: str, store: str | Path | None = None, columns: Sequence[str] | N
         >>> frame = load("quickstart", columns=["gold", "proxy", "kl"])  # doctest: +SKIP
         >>> frame.groupby(["method", "rm"])[["gold", "proxy"]].mean()  # doctest: +SKIP
     """
-    import pandas as pd
+    tables = [_with_origin(run, run.rows(columns)) for run in made(sweep, store)]
+    joined = pa.concat_tables(tables, promote_options="permissive")
+    del tables
+    return joined.to_pandas(split_blocks=True, self_destruct=True)  # no column is held twice
 
-    frames = []
-    for run in made(sweep, store):
-        frame = run.rows(columns).to_pandas()
-        for position, (name, value) in enumerate(origin(run).items()):
-            frame.insert(position, name, value)
-        frames.append(frame)
-    return pd.concat(frames, ignore_index=True)
+
+def _with_origin(run: Run, rows: pa.Table) -> pa.Table:
+    """The rows after columns that say where they come from."""
+    of = {name: pa.repeat(pa.scalar(value), rows.num_rows) for name, value in origin(run).items()}
+    return pa.Table.from_arrays([*of.values(), *rows.columns], [*of, *rows.column_names])
 
 
 def origin(run: Run) -> dict[str, Any]:

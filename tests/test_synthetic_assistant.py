@@ -22,7 +22,7 @@ WORDS = grammar.vocabulary(TASK)
 
 def gold(answer, subject="the home of the crow", truth="lake", belief="", finished=True):
     rows = pa.table({"subject": [subject], "answer": [truth], "belief": [belief]})
-    scores = rubric.score(pa.array([answer]), np.array([finished]), rows, WORDS)
+    scores = rubric.Rubric.of(rows, WORDS).score(pa.array([answer]), np.array([finished]), np.zeros(1, int))
     return {name: float(value[0]) for name, value in scores.items()}
 
 
@@ -80,7 +80,7 @@ def test_every_answer_of_the_grammar_is_legal_and_gold_stays_in_its_range():
             "belief": [p.belief for p in asked],
         }
     )
-    scored = rubric.score(pa.array(answers), np.ones(3000, bool), rows, WORDS)
+    scored = rubric.Rubric.of(rows, WORDS).score(pa.array(answers), np.ones(3000, bool), np.arange(3000))
     illegal = [a for a, bad in zip(answers, scored["gold.illegal"], strict=True) if bad]
     assert not illegal, illegal[:3]
     assert rubric.RANGE[0] <= scored["gold"].min() and scored["gold"].max() <= rubric.RANGE[1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,8 @@ EXAMPLES = """examples:
   rlhf-runs verify                 read everything that was made, and name what is damaged
   rlhf-runs prune                  what no sweep record needs, and its size; prune --yes removes it
 """
+WORDS = ("run", "state", "sweep", "method", "rm", "labels")
+NUMBERS = ("pairs", "KL coef.", "rm seed", "seed", "gold, SFT", "best", "at KL", "minutes")
 PROMPTS = 5  # shown of one run
 NEWEST = 50  # runs listed where neither a sweep nor all of them are asked for
 CURVE_IS_CHEAP = "BestOfN"  # of the rules that choose among SFT answers; the others take seconds each
@@ -97,25 +99,32 @@ def _fail(message: str) -> int:
 
 def _list(found: Sequence[Run]) -> None:
     """Print one line per run, and under them why those that failed did."""
-    from rich import box
-    from rich.table import Table
-
     best_of = _bests(found)
-    table = Table("run", "state", "sweep", "method", "rm", "labels", box=box.SIMPLE_HEAD)
-    for title in ("pairs", "KL coef.", "rm seed", "seed", "gold, SFT", "best", "at KL", "minutes"):
-        table.add_column(title, justify="right")
-    failed = []
+    table, failed = [[*WORDS, *NUMBERS]], []
     for run in found:
         job = run.job()
         best = best_of[run.key]
         if isinstance(best, ValueError):
             failed.append(str(best))
             best = ("damaged", "", "")
-        table.add_row(*_row(run, job, best))
+        table.append(_row(run, job, best))
         if run.status == "failed":
             failed.append(f"{run.key[:8]} failed: {job.get('error', '?')} (the rest: {_trace(run)})")
-    _console().print(table)
-    sys.stdout.write("".join(f"{line}\n" for line in failed))
+    sys.stdout.write("".join(f"{line}\n" for line in [*_aligned(table), *failed]))
+
+
+def _aligned(table: Sequence[Sequence[str]]) -> Iterator[str]:
+    """The rows of a table as lines, its heading ruled off, words to the left and numbers to the right.
+
+    One line a run however narrow the terminal, for a thousand of them too.
+    """
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    sides = [str.ljust] * len(WORDS) + [str.rjust] * len(NUMBERS)
+    for number, row in enumerate(table):
+        cells = (side(cell, width) for side, cell, width in zip(sides, row, widths, strict=True))
+        yield f"  {'   '.join(cells)}".rstrip()
+        if number == 0:
+            yield f" {'─' * (sum(widths) + 3 * len(widths) - 1)}"
 
 
 def _row(run: Run, job: Mapping[str, Any], best: Sequence[str]) -> list[str]:

@@ -25,14 +25,14 @@ def gold(
 
         rewards = rewards_of_samples(task, model, writer, runtime)
         return lambda samples: {"gold": rewards(samples)}
-    from rlhf_lab.gold.rubric import score
+    from rlhf_lab.gold.rubric import Rubric
 
     words = json.loads((task / "tokenizer" / "tokenizer.json").read_text())["model"]["vocab"]
     vocabulary = sorted(words, key=words.get)
-    rubric = read_table(task / "rubric.parquet")
+    rubric = Rubric.of(read_table(task / "rubric.parquet"), vocabulary)
 
     def by_rubric(samples: pa.Table) -> dict[str, np.ndarray]:
-        rows = rubric.take(samples["prompt_id"].combine_chunks())  # prompt_id is the row number
-        return score(samples["text"].combine_chunks(), samples["finished"].to_numpy(), rows, vocabulary)
+        prompt = samples["prompt_id"].to_numpy()  # the row number
+        return rubric.score(samples["text"].combine_chunks(), samples["finished"].to_numpy(), prompt)
 
     return by_rubric
