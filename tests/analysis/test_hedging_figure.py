@@ -36,7 +36,7 @@ def as_rule(run: Run, option: str, method: str, more: dict) -> Run:
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
     root = tmp_path_factory.mktemp("store")
     size = {"questions": 60, "answers": 64, "ppo_replicates": 0, "few_pairs": False, "control": False}
-    write_store(root, Sweep(name="khalaf2025_hedging", tokens=True, damage=0.5, **size))
+    write_store(root, Sweep(name="khalaf2025_hedging", tokens=3, damage=0.5, **size))
     plain = runs("khalaf2025_hedging", root)
     rules = [as_rule(run, option, *rule) for option, rule in RULES.items() for run in plain]
     tuned = [
