@@ -23,8 +23,12 @@ def columns(method: str) -> list[str]:
 
 
 def selection_curves(rows: pa.Table, method: str, policy: Mapping[str, Any]) -> Curves:
+    """`table_curves` of a run's rows."""
+    return table_curves(Table.of(rows), method, policy)
+
+
+def table_curves(table: Table, method: str, policy: Mapping[str, Any]) -> Curves:
     """The curve over n of the rule that `policy` configures; of HedgeTune its one point beside the initial policy."""
-    table = Table.of(rows)
     if method == HEDGED:
         return hedging.tuned(table, policy)
     points = grid(table.answers)

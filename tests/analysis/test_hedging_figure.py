@@ -90,13 +90,13 @@ def test_claims_in_a_world_that_turns(plate: Plate) -> None:
 
 def test_claims_in_a_world_that_does_not_turn(sweep: list[Run], monkeypatch: pytest.MonkeyPatch) -> None:
     """Where gold is the proxy nothing beats the largest n, and pessimism only loses."""
-    import analysis.arms
+    import analysis.chosen
 
-    def faithful(run: Run, more: list[str]) -> pa.Table:
-        rows = run.rows(["prompt_id", "question_id", "finished", "gold", "proxy", *more])
+    def faithful(run: Run) -> pa.Table:
+        rows = run.rows(["prompt_id", "question_id", "finished", "gold", "proxy"])
         return rows.set_column(rows.column_names.index("gold"), "gold", rows["proxy"])
 
-    monkeypatch.setattr(analysis.arms, "_rows", faithful)
+    monkeypatch.setattr(analysis.chosen, "rows_of", faithful)
     few = [run for run in sweep if run.method in ("BestOfN", "Pessimism", "HedgeTune")]
     plate = make(few)
     claims = plate.claims
