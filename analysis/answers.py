@@ -116,6 +116,11 @@ def same_count(begin: Ints, rows: int, what: str) -> int:
     return int(counts[0])
 
 
+def within_sd(scores: Floats) -> float:
+    """The SD within prompts of scores (Q, N); 1 where they differ by rounding alone."""
+    return pooled_sd(scores.var(axis=1), scores.shape[1], float(np.abs(scores).max()))
+
+
 def pooled_sd(variance: Floats, answers: int, largest: float) -> float:
     """The SD of scores within prompts from the `variance` (Q,) of each prompt's `answers`; 1 where they differ by
     rounding alone.

@@ -14,9 +14,9 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
 
 from analysis import selection
+from analysis.chosen import chooses, chosen_curves, rows_of
 from analysis.curves import Curves, Normalised, checkpoint_curves
 from analysis.initial import Initial
 from analysis.resampling import Resample, original, resamples, weights_of
@@ -90,6 +90,11 @@ class Arm:
         return f"{title(self.method)}, {self.label}"
 
     @property
+    def chooses(self) -> bool:
+        """Whether the method chooses from one table of answers of the initial policy."""
+        return chooses(self.runs[0])
+
+    @property
     def settings(self) -> Mapping[str, Any]:
         """The method's own settings, as the first replicate has them; only `seed` differs in the others."""
         return self.runs[0].config["policy"]
@@ -136,15 +141,14 @@ def study(runs: Sequence[Run]) -> Study:
         names = " and ".join(title(method) for method in sorted(empty)) or "anything"
         raise MissingRuns(f"no run of {names} is made ({len(made)} of {len(runs)} runs are)")
     most_pairs = max(run.config["preferences"]["pairs"] for run in runs)
-    read = _read([run for run in made if run.method in selection.METHODS], {})
+    choosing = [run for run in made if chooses(run)]
+    read = list(zip(choosing, chosen_curves(choosing), strict=True))
     initial = {_reward(run): curves.initial for run, curves in read if run.method != selection.HEDGED}
-    read += _read(
-        [run for run in made if run.method not in selection.METHODS], initial
-    )  # they scale the others
+    read += _trained([run for run in made if not chooses(run)], initial)  # they scale the others
     return Study(_arms(read, most_pairs))
 
 
-def _read(runs: Sequence[Run], initial: Mapping[str, Initial]) -> list[tuple[Run, Curves]]:
+def _trained(runs: Sequence[Run], initial: Mapping[str, Initial]) -> list[tuple[Run, Curves]]:
     """Each run with its curves; threads, as most of the work is numpy's."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         curves = pool.map(lambda run: curves_of(run, initial.get(_reward(run))), runs)
@@ -197,23 +201,9 @@ def _arm(label: str, members: Sequence[tuple[Run, Curves]], most_pairs: int) -> 
 
 def curves_of(run: Run, initial: Initial | None = None) -> Curves:
     """The curves of one run; `initial` scales a trained policy."""
-    if run.method in selection.METHODS:
-        rows = _rows(run, selection.columns(run.method))
-        return selection.selection_curves(rows, run.method, run.config["policy"])
-    return checkpoint_curves(_rows(run, ["checkpoint", "kl"]), initial)
-
-
-def _rows(run: Run, more: list[str]) -> pa.Table:
-    """The columns that curves need, and the parts of gold if it has parts."""
-    needed = ["prompt_id", "question_id", "finished", "gold", "proxy", *more]
-    try:
-        return run.rows([*needed, "gold.content", "gold.form"])
-    except KeyError:  # gold is a trained model
-        pass
-    try:
-        return run.rows(needed)
-    except KeyError as missing:
-        raise ValueError(missing.args[0]) from None
+    if chooses(run):
+        return chosen_curves([run])[0]
+    return checkpoint_curves(rows_of(run, ["checkpoint", "kl"]), initial)
 
 
 def title(method: str) -> str:

@@ -26,12 +26,11 @@ def fits_table(study: Study) -> pd.DataFrame:
     """
     rows: list[dict[str, Any]] = []
     for arm in study.arms:
-        for axis in ("tie-aware", "bound") if arm.method == BEST_OF_N else ("exact",):
+        for axis in (_axis(arm), "bound") if arm.method == BEST_OF_N else (_axis(arm),):
             rows += _fit_rows(arm, axis)
         rows += observed_rows(arm)
     for method in study.methods:
-        if method != BEST_OF_N:
-            rows += _shared_rows(study.of(method, MAIN))
+        rows += _shared_rows([arm for arm in study.of(method, MAIN) if not arm.chooses])
     return pd.DataFrame(rows)
 
 
@@ -117,7 +116,7 @@ def fitted_points(arm: Arm, axis: str) -> list[NDArray[np.bool_]]:
     for curves in arm.curves:
         mask = np.ones(len(curves.points), dtype=bool)
         mask[0] = False
-        if arm.method == BEST_OF_N:
+        if arm.chooses:
             mask &= curves.kl_good if axis == "tie-aware" else True
             mask &= curves.normalised().kl > 0  # a proxy that ties nearly everywhere
         else:
@@ -162,7 +161,7 @@ def observed_rows(arm: Arm) -> list[dict[str, Any]]:
         rows.append(
             _about(arm)
             | {
-                "x": "exact" if arm.method != BEST_OF_N else "tie-aware",
+                "x": _axis(arm),
                 "points": gold.shape[1],
                 "form": "observed",
                 "parameter": name,
@@ -175,6 +174,11 @@ def observed_rows(arm: Arm) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _axis(arm: Arm) -> str:
+    """The KL that every arm of its kind has; best-of-n has the bound as well."""
+    return "tie-aware" if arm.chooses else "exact"
 
 
 def _about(arm: Arm) -> dict[str, Any]:

@@ -48,22 +48,25 @@ class Tuned(Curves):
 def tuned(table: Table, policy: Mapping[str, Any]) -> Tuned:
     """Find the strength on `gold_questions` questions, chosen by the policy's seed; evaluate it on the others."""
     seen = np.isin(table.cluster, looked_at(table.cluster, policy["gold_questions"], policy["seed"]))
-    looked, rest = table.only(seen), table.only(~seen)
-    quarter = max(table.answers // 4, 1)
+    others, quarter = np.unique(table.cluster[~seen]), max(table.answers // 4, 1)
     if policy["rule"] == "soft_bon":
-        found = best(soft_response(looked, quarter), SOFTEST, HARDEST)
-        return _tuned(rest, rules.soft_best_of_n(rest, [1, quarter], found.strength), found, quarter)
+        found, rest = best(soft_response(table.only(seen), quarter), SOFTEST, HARDEST), table.only(~seen)
+        chosen = rules.soft_best_of_n(rest, [1, quarter], found.strength)
+        return _tuned(rest, chosen, found, quarter, others)
     if policy["rule"] == "best_of_poisson":
-        found = best(poisson_response(gold_by_rank(looked)), SMALLEST_MEAN, table.answers // 2 - 1)
+        found = best(poisson_response(gold_by_rank(table, seen)), SMALLEST_MEAN, table.answers // 2 - 1)
         n = 1 + found.strength
-        return _tuned(rest, rules.best_of_poisson(rest, [1, n]), found, n)
-    response = best_of_n_response(gold_by_rank(looked))
+        return _tuned(table, rules.best_of_poisson(table, [1, n]), found, n, others)
+    response = best_of_n_response(gold_by_rank(table, seen))
     found = whole(best(response, 1, table.answers // 2), response)
-    return _tuned(rest, rules.best_of_n(rest, [1, int(found.strength)]), found, found.strength)
+    chosen = rules.best_of_n(table, [1, int(found.strength)])
+    return _tuned(table, chosen, found, found.strength, others)
 
 
-def _tuned(table: Table, chosen: Chosen, found: Found, n: float) -> Tuned:
-    plain = table.curves(np.arange(2), np.array([True, n <= table.answers // 4]), chosen)
+def _tuned(table: Table, chosen: Chosen, found: Found, n: float, questions: NDArray[np.int64]) -> Tuned:
+    """The point of a rule beside the initial policy, on some of the table's questions."""
+    good = np.array([True, n <= table.answers // 4])
+    plain = table.curves(np.arange(2), good, chosen).on(questions)
     same = {field.name: getattr(plain, field.name) for field in fields(Curves)}
     return Tuned(**same, found=found, n=n)
 
@@ -132,8 +135,7 @@ def soft_response(table: Table, n: int) -> Response:
     return response
 
 
-def gold_by_rank(table: Table) -> Floats:
-    """(N,): the mean gold of each rank of the proxy over questions, lowest rank first."""
-    ranking = bestofn.rank(table.score, table.same)
-    ranked = bestofn.tie_averaged(ranking, table.values[table.names.index("gold")])
-    return cluster_means(ranked, table.cluster).mean(axis=0)
+def gold_by_rank(table: Table, seen: NDArray[np.bool_]) -> Floats:
+    """(N,): the mean gold of each rank of the proxy over questions, of the prompts `seen` (Q,), lowest rank first."""
+    ranked = table.ranked[table.names.index("gold"), seen]
+    return cluster_means(ranked, table.cluster[seen]).mean(axis=0)

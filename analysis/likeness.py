@@ -7,7 +7,20 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy import sparse
 
+from analysis.answers import within_sd
+
 Floats = NDArray[np.float64]
+
+
+PORTION = 1 << 16  # answers whose counts are held at once
+
+
+def like_others(token_ids: pa.ChunkedArray, answers: int) -> Floats:
+    """(Q, N): `likeness` in SDs within prompts, the counts of a few prompts in memory at a time."""
+    rows = max(PORTION // answers, 1) * answers
+    parts = [likeness(token_ids.slice(start, rows), answers) for start in range(0, len(token_ids), rows)]
+    found = np.concatenate(parts)
+    return found / within_sd(found)
 
 
 def likeness(token_ids: pa.ChunkedArray, answers: int) -> Floats:

@@ -19,7 +19,7 @@ from analysis.answers import Answers, in_order, pooled_sd, same_count, starts
 from analysis.bestofn import PORTION
 from analysis.curves import Curves
 from analysis.initial import Initial, Needed, Tilts
-from analysis.likeness import likeness
+from analysis.likeness import like_others
 from analysis.rules import SAME_SCORE, Chosen, Table
 
 Floats = NDArray[np.float64]
@@ -34,7 +34,6 @@ class Scales(NamedTuple):
 
     proxy: float  # its SD within prompts
     same: float  # how near two scores are that tie, in such SDs
-    like: float  # SD of likeness within prompts
     initial: Initial
 
 
@@ -45,10 +44,14 @@ class Portions:
     rows: pa.Table
     answers: int  # N
     bounds: Ints  # rows at which portions begin and the last one ends
+    like: Floats | None  # (Q, N) likeness to the other answers, in SDs within prompts
 
     @classmethod
-    def of(cls, rows: pa.Table) -> Portions:
-        """The portions of a run's rows; ValueError if its prompts have different numbers of answers."""
+    def of(cls, rows: pa.Table, like: Floats | None = None) -> Portions:
+        """The portions of a run's rows; likeness as it is known, or of their `token_ids` if they have that column.
+
+        ValueError if its prompts have different numbers of answers.
+        """
         rows = in_order(rows)
         begin = starts(rows)
         count = same_count(begin, rows.num_rows, "the table of SFT answers")
@@ -56,30 +59,35 @@ class Portions:
         opens = np.append(begin[np.diff(question, prepend=-1) != 0], rows.num_rows)
         aimed = np.arange(0, rows.num_rows + PORTION, PORTION)
         bounds = opens[np.searchsorted(opens, aimed).clip(max=len(opens) - 1)]
-        return cls(rows, count, np.unique(bounds))
+        if like is None and TOKENS in rows.column_names:
+            like = like_others(rows[TOKENS], count)
+        return cls(rows, count, np.unique(bounds), like)
 
-    def __iter__(self) -> Iterator[pa.Table]:
+    def __iter__(self) -> Iterator[tuple[pa.Table, slice]]:
         for start, stop in pairwise(self.bounds.tolist()):
-            yield self.rows.slice(start, stop - start)
+            yield self.rows.slice(start, stop - start), slice(start // self.answers, stop // self.answers)
 
-    def curves(self, points: Ints, rule: Callable[[Table], Chosen], tilted: bool = True) -> Curves:
-        """The curve over `points` (n of N answers) of a rule that looks at each prompt alone; without `tilted` it does
-        not say how much KL the proxy's rise needs.
+    def curves(
+        self, points: Ints, rules: Sequence[Callable[[Table], Chosen]], tilted: bool = True
+    ) -> list[Curves]:
+        """The curve over `points` (n of N answers) of each rule, all of which look at each prompt alone; without
+        `tilted` they do not say how much KL the proxy's rise needs.
         """
         scales = self._scales(tilted)
         good = points <= self.answers // 4
-        found = []
-        for rows in self:
-            table = self._table(rows, scales)
-            found.append(table.curves(points, good, rule(table)))
-        return _joined(found)
+        found: list[list[Curves]] = [[] for _ in rules]
+        for rows, prompts in self:
+            table = self._table(rows, prompts, scales)
+            for parts, rule in zip(found, rules, strict=True):
+                parts.append(table.curves(points, good, rule(table)))
+        return [_joined(parts) for parts in found]
 
-    def _table(self, rows: pa.Table, scales: Scales) -> Table:
+    def _table(self, rows: pa.Table, prompts: slice, scales: Scales) -> Table:
         """A portion in the units of the whole."""
         answers = self._read(rows)
         values = np.stack([answers.matrix(name, self.answers) for name in answers.values])
         score = answers.matrix("proxy", self.answers) / scales.proxy
-        like = likeness(rows[TOKENS], self.answers) / scales.like if TOKENS in rows.column_names else None
+        like = None if self.like is None else self.like[prompts]
         of = (answers.prompt, answers.cluster, score, scales.same, tuple(answers.values), values)
         return Table(*of, scales.initial, like)
 
@@ -87,20 +95,17 @@ class Portions:
         return Answers.starting(rows, np.arange(0, len(rows), self.answers))
 
     def _scales(self, tilted: bool) -> Scales:
-        proxy, like, moments, prompts = _Spread(), _Spread(), [], []
-        for rows in self:
+        proxy, moments, prompts = _Spread(), [], []
+        for rows, _ in self:
             answers = self._read(rows.select([*PROMPT, "gold", "proxy"]))
             proxy.add(answers.matrix("proxy", self.answers))
             moments.append(answers.moments(self.answers))
             prompts.append(answers.prompt)
-            if TOKENS in rows.column_names:
-                like.add(likeness(rows[TOKENS], self.answers))
         initial, sd = _whole(moments), proxy.within(self.answers)
         if tilted:
             stored = self.rows["proxy"].to_numpy().reshape(-1, self.answers)
             initial = replace(initial, tilts=Tilts.of(np.concatenate(prompts), stored))
-        same = SAME_SCORE * proxy.total() / sd
-        return Scales(sd, same, like.within(self.answers) if like else 1.0, initial)
+        return Scales(sd, SAME_SCORE * proxy.total() / sd, initial)
 
 
 class _Spread:
@@ -110,9 +115,6 @@ class _Spread:
         self._means: list[Floats] = []
         self._variances: list[Floats] = []
         self._largest = 0.0
-
-    def __bool__(self) -> bool:
-        return bool(self._means)
 
     def add(self, scores: Floats) -> None:
         """Count the scores (Q, N) of a portion."""

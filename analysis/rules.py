@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -15,12 +16,12 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from analysis import bestofn, pessimism, soft
-from analysis.answers import Answers, in_order, pooled_sd
+from analysis.answers import Answers, in_order, within_sd
 from analysis.axes import TIE_AWARE
 from analysis.bestofn import Ranking
 from analysis.curves import Curves
 from analysis.initial import Initial
-from analysis.likeness import likeness
+from analysis.likeness import like_others
 from analysis.resampling import cluster_means
 
 Floats = NDArray[np.float64]
@@ -50,17 +51,15 @@ class Table:
     like: Floats | None = None  # (Q, N) likeness to the other answers, in SDs within prompts
 
     @classmethod
-    def of(cls, rows: pa.Table) -> Table:
-        """From a run's rows; likeness from their `token_ids` if they have that column."""
+    def of(cls, rows: pa.Table, like: Floats | None = None) -> Table:
+        """From a run's rows; likeness as `like_others` has it, or of their `token_ids` if they have that column."""
         rows = in_order(rows)
         answers = Answers.of(rows)
         count = answers.answers("the table of SFT answers")
         proxy = answers.matrix("proxy", count)
-        sd = _within_sd(proxy)
-        like = None
-        if "token_ids" in rows.column_names:
-            found = likeness(rows["token_ids"], count)
-            like = found / _within_sd(found)
+        sd = within_sd(proxy)
+        if like is None and "token_ids" in rows.column_names:
+            like = like_others(rows["token_ids"], count)
         names = tuple(answers.values)
         values = np.stack([answers.matrix(name, count) for name in names])
         same = SAME_SCORE * float(proxy.std()) / sd
@@ -71,6 +70,16 @@ class Table:
     def answers(self) -> int:
         """N."""
         return self.score.shape[1]
+
+    @cached_property
+    def ranking(self) -> Ranking:
+        """Of the answers by score."""
+        return bestofn.rank(self.score, self.same)
+
+    @cached_property
+    def ranked(self) -> Floats:
+        """(V, Q, N): the values in ascending order of the score, answers that tie at their mean."""
+        return _by_rank(self.ranking, self.values)
 
     def only(self, kept: NDArray[np.bool_]) -> Table:
         """The prompts that are `kept` (Q,)."""
@@ -100,9 +109,13 @@ class Table:
 
 def best_of_n(table: Table, n: ArrayLike, proximity: float = 0.0) -> Chosen:
     """The highest proxy + proximity x likeness among n; without `proximity`, best-of-n."""
-    ranking = bestofn.rank(near_others(table, proximity) if proximity else table.score, table.same)
+    if proximity:
+        ranking = bestofn.rank(near_others(table, proximity), table.same)
+        ranked = _by_rank(ranking, table.values)
+    else:
+        ranking, ranked = table.ranking, table.ranked
     return Chosen(
-        _ranked(table, ranking, lambda rows: bestofn.ranked_curves(rows, n)), bestofn.ranking_kl(ranking, n)
+        _curves(ranked, lambda rows: bestofn.ranked_curves(rows, n)), bestofn.ranking_kl(ranking, n)
     )
 
 
@@ -115,9 +128,8 @@ def near_others(table: Table, proximity: float) -> Floats:
 
 def best_of_poisson(table: Table, n: ArrayLike) -> Chosen:
     """The best of 1 + Poisson(n - 1), n any numbers from 1 on."""
-    ranking = bestofn.rank(table.score, table.same)
-    values = _ranked(table, ranking, lambda rows: bestofn.poisson_curves(rows, n))
-    return Chosen(values, bestofn.poisson_kl(ranking, n))
+    values = _curves(table.ranked, lambda rows: bestofn.poisson_curves(rows, n))
+    return Chosen(values, bestofn.poisson_kl(table.ranking, n))
 
 
 def soft_best_of_n(table: Table, n: ArrayLike, inverse_temperature: float) -> Chosen:
@@ -132,11 +144,11 @@ def pessimistic(table: Table, n: Ints, beta: float) -> Chosen:
     return Chosen(values, pessimism.kl(table.score, n, beta))
 
 
-def _ranked(table: Table, ranking: Ranking, curves: Callable[[Floats], Floats]) -> Floats:
-    """(V, Q, K): every value's curves of ranked answers."""
-    ranked = np.concatenate([bestofn.tie_averaged(ranking, value) for value in table.values])
-    return curves(ranked).reshape(*table.values.shape[:2], -1)
+def _by_rank(ranking: Ranking, values: Floats) -> Floats:
+    """(V, Q, N): values in the order of a ranking, answers that tie at their mean."""
+    return np.stack([bestofn.tie_averaged(ranking, value) for value in values])
 
 
-def _within_sd(scores: Floats) -> float:
-    return pooled_sd(scores.var(axis=1), scores.shape[1], float(np.abs(scores).max()))
+def _curves(ranked: Floats, curves: Callable[[Floats], Floats]) -> Floats:
+    """(V, Q, K): every value's curves of ranked answers (V, Q, N)."""
+    return curves(ranked.reshape(-1, ranked.shape[2])).reshape(*ranked.shape[:2], -1)

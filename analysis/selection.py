@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -11,7 +12,7 @@ from analysis import rules
 from analysis.bestofn import grid
 from analysis.curves import Curves
 from analysis.portions import Portions
-from analysis.rules import Chosen, Ints, Table
+from analysis.rules import Chosen, Floats, Ints, Table
 
 LIKENESS = "MBRBestOfN"
 HEDGED = "HedgeTune"
@@ -24,27 +25,52 @@ def columns(method: str) -> list[str]:
     return ["token_ids"] if method == LIKENESS else []
 
 
+class Rule(NamedTuple):
+    """A rule of selection with its settings."""
+
+    method: str  # class of the policy
+    policy: Mapping[str, Any]
+
+
 def selection_curves(rows: pa.Table, method: str, policy: Mapping[str, Any], tilted: bool = True) -> Curves:
-    """The curve over n of the rule that `policy` configures; of HedgeTune its one point beside the initial policy.
+    """The curves of one rule, as `rules_curves` has them."""
+    return rules_curves(rows, [Rule(method, policy)], tilted=tilted)[0]
 
-    Without `tilted` it does not say how much KL the proxy's rise needs, where that takes time of its own.
+
+def rules_curves(
+    rows: pa.Table, rules: Sequence[Rule], like: Floats | None = None, tilted: bool = True
+) -> list[Curves]:
+    """The curve over n of each rule on one table of answers; of HedgeTune its one point beside the initial policy.
+
+    `like` (Q, N) is likeness to the other answers, if it is known. Without `tilted` rules that look at each prompt
+    alone do not say how much KL the proxy's rise needs, where that takes time of its own.
     """
-    if method in BY_PROMPT:
-        portions = Portions.of(rows)
-        points = grid(portions.answers)
-        return portions.curves(points, lambda table: _chosen(table, points, method, policy), tilted)
-    table = Table.of(rows)
-    if method == HEDGED:
+    alone = [rule for rule in rules if rule.method in BY_PROMPT]
+    found = iter(_of_portions(rows, alone, like, tilted) if alone else [])
+    table = Table.of(rows, like) if len(alone) < len(rules) else None
+    return [next(found) if rule.method in BY_PROMPT else _of_table(table, rule) for rule in rules]
+
+
+def _of_portions(rows: pa.Table, rules: Sequence[Rule], like: Floats | None, tilted: bool) -> list[Curves]:
+    portions = Portions.of(rows, like)
+    points = grid(portions.answers)
+    return portions.curves(points, [partial(_chosen, n=points, rule=rule) for rule in rules], tilted)
+
+
+def _of_table(table: Table | None, rule: Rule) -> Curves:
+    assert table is not None
+    if rule.method == HEDGED:
         from analysis import (
-            hedging,
-        )  # brings an optimiser, which takes longer to import than a list of runs to read
+            hedging,  # brings an optimiser, which takes longer to import than a list of runs to read
+        )
 
-        return hedging.tuned(table, policy)
+        return hedging.tuned(table, rule.policy)
     points = grid(table.answers)
-    return table.curves(points, points <= table.answers // 4, _chosen(table, points, method, policy))
+    return table.curves(points, points <= table.answers // 4, _chosen(table, points, rule))
 
 
-def _chosen(table: Table, n: Ints, method: str, policy: Mapping[str, Any]) -> Chosen:
+def _chosen(table: Table, n: Ints, rule: Rule) -> Chosen:
+    method, policy = rule
     if method == "BestOfN":
         return rules.best_of_n(table, n)
     if method == "BestOfPoisson":

@@ -65,7 +65,10 @@ class Sweep:
     control: bool = True
     parts: bool = True  # gold.content and gold.form; otherwise gold is a model, judged on 400 choices
     damage: float = 0.22  # how much content loses with the square of what the proxy likes
-    tokens: bool = False  # whether best-of-n's answers have token ids: the better ones are more alike
+    tokens: int = (
+        0  # of each of best-of-n's answers, 3 or more, if it has any: the better ones are more alike
+    )
+    one_table: bool = False  # whether every best-of-n run chooses from the same answers, as in a real sweep
     proxy: str = "proxy"  # what the proxy's column is called
     status: str = "made"
     cells: tuple[Cell, ...] = ()  # with `few_pairs` and `control` off and no `rms`, these alone
@@ -161,13 +164,14 @@ def _write_run(
 ) -> None:
     samples, scores = drawn(job, sweep, rng)
     gold = {name: value for name, value in scores.items() if name != "proxy"}
-    of = ("policy", key + "g")
+    shared = "table" if sweep.one_table and job.policy == "bon" else key  # whose answers and gold these are
+    of = ("policy", shared + "g")
     _write_metrics(root.joinpath(*of), samples, job.reach)
     made = _write_artifact(root, *of, {}, provenance, samples=samples)
     inputs = {"samples": (*of, made)}
     judge = {} if sweep.parts else {"gold": _gold_model(root)}
     for name, columns in (("gold", gold), ("proxy", {sweep.proxy: scores["proxy"]})):
-        of = ("score", key + name[0])
+        of = ("score", (shared if name == "gold" else key) + name[0])
         upstream = {"samples": inputs["samples"], **(judge if name == "gold" else {})}
         inputs[name] = (*of, _write_artifact(root, *of, upstream, provenance, scores=columns))
     _write_artifact(root, "run", key, inputs, provenance)
@@ -224,6 +228,17 @@ def drawn(job: Job, sweep: Sweep, rng: np.random.Generator) -> tuple[dict, dict]
 
 def _best_of_n(job: Job, sweep: Sweep, rng: np.random.Generator) -> tuple[dict, dict]:
     prompt = np.repeat(np.arange(sweep.questions * sweep.framings), sweep.answers)
+    if sweep.one_table:  # the same answers and gold; a reward model has noise of its own
+        samples, scores = _rows(
+            prompt,
+            np.zeros_like(prompt),
+            np.zeros(len(prompt)),
+            Job("bon", sweep.rms[0], 0),
+            sweep,
+            np.random.default_rng(7),
+        )
+        noise = rng.normal(scale=8 / np.log2(SIZES[job.rm]), size=len(prompt))
+        return samples, scores | {"proxy": (scores["proxy"] + noise).astype(np.float32)}
     return _rows(prompt, np.zeros_like(prompt), np.zeros(len(prompt)), job, sweep, rng)
 
 
@@ -278,7 +293,8 @@ def _rows(
     }
     if sweep.tokens and job.policy == "bon":
         kind = np.where(right, 3, rng.integers(4, 40, size=len(prompt)))
-        samples["token_ids"] = [[1, int(one), 2] for one in kind]
+        others = rng.integers(4, 40, size=(len(prompt), sweep.tokens - 3))
+        samples["token_ids"] = [[1, *of, 2] for of in np.column_stack([kind, others]).tolist()]
     scores = {"gold": content + form, "proxy": proxy}
     if sweep.parts:
         scores |= {"gold.content": content, "gold.form": form}

@@ -36,7 +36,7 @@ def as_rule(run: Run, option: str, method: str, more: dict) -> Run:
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
     root = tmp_path_factory.mktemp("store")
     size = {"questions": 60, "answers": 64, "ppo_replicates": 0, "few_pairs": False, "control": False}
-    write_store(root, Sweep(name="khalaf2025_hedging", tokens=True, damage=0.5, **size))
+    write_store(root, Sweep(name="khalaf2025_hedging", tokens=3, damage=0.5, **size))
     plain = runs("khalaf2025_hedging", root)
     rules = [as_rule(run, option, *rule) for option, rule in RULES.items() for run in plain]
     tuned = [
@@ -90,13 +90,13 @@ def test_claims_in_a_world_that_turns(plate: Plate) -> None:
 
 def test_claims_in_a_world_that_does_not_turn(sweep: list[Run], monkeypatch: pytest.MonkeyPatch) -> None:
     """Where gold is the proxy nothing beats the largest n, and pessimism only loses."""
-    import analysis.arms
+    import analysis.chosen
 
-    def faithful(run: Run, more: list[str]) -> pa.Table:
-        rows = run.rows(["prompt_id", "question_id", "finished", "gold", "proxy", *more])
+    def faithful(run: Run) -> pa.Table:
+        rows = run.rows(["prompt_id", "question_id", "finished", "gold", "proxy"])
         return rows.set_column(rows.column_names.index("gold"), "gold", rows["proxy"])
 
-    monkeypatch.setattr(analysis.arms, "_rows", faithful)
+    monkeypatch.setattr(analysis.chosen, "rows_of", faithful)
     few = [run for run in sweep if run.method in ("BestOfN", "Pessimism", "HedgeTune")]
     plate = make(few)
     claims = plate.claims

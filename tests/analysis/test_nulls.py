@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from scipy.stats import binom
 from test_hedging_figure import as_rule
 
 import analysis.arms
+import analysis.chosen
 from analysis import hedging_claims, losses
 from analysis.arms import Study, study
 from analysis.claims import Claim, thresholds
@@ -49,7 +50,7 @@ def worlds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Studies:
         monkeypatch.setattr(analysis.arms, "DRAWS", 100)
         for world in range(WORLDS):
 
-            def rows(run: Run, more: list[str], world: int = world) -> pa.Table:
+            def rows(run: Run, more: Sequence[str] = (), world: int = world) -> pa.Table:
                 number = int(run.key[:8], 16)
                 rng = np.random.default_rng([number, world])
                 samples, scores = drawn(written[number], sweep, rng)
@@ -57,7 +58,8 @@ def worlds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Studies:
                     scores["gold"] = rng.permutation(scores["gold"])
                 return pa.table(samples | scores)
 
-            monkeypatch.setattr(analysis.arms, "_rows", rows)
+            for module in (analysis.arms, analysis.chosen):
+                monkeypatch.setattr(module, "rows_of", rows)
             yield study([made for run in found for made in rules(run)])
 
     return studies
