@@ -25,7 +25,6 @@ from analysis.rules import SAME_SCORE, Chosen, Table
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-
 PROMPT, TOKENS = ("question_id", "prompt_id"), "token_ids"
 
 
