@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from rlhf_lab.config import Half, Rankings, RewardInit, RewardLoss, RewardTraining
+from rlhf_lab.config import Half, Model, Rankings, RewardInit, RewardLoss, RewardModel, RewardTraining
 
 PLAIN: dict[str, Any] = {
     "init": RewardInit.lm,
@@ -30,6 +30,11 @@ PLAIN: dict[str, Any] = {
 def reward_training(**changed: Any) -> RewardTraining:
     """Bradley-Terry on all pairs, but for what is changed."""
     return RewardTraining(**PLAIN | changed)
+
+
+def reward_model(model: Model, **changed: Any) -> RewardModel:
+    """The same of a reward model that starts from `model`."""
+    return RewardModel(model=model, **PLAIN | changed)
 
 
 def words(rng: np.random.Generator, length: int = 5) -> list[int]:
