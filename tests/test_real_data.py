@@ -29,6 +29,7 @@ from rlhf_lab.config import (
     PreferencePairs,
     Preferences,
     PretrainedModel,
+    RewardModel,
     Runtime,
     Score,
     ScratchModel,
