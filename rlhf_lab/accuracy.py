@@ -14,11 +14,11 @@ from rlhf_lab.scoring import reward
 Pairs = dict[str, list[list[int]]]  # `chosen_ids` and `rejected_ids`, prompt and answer of each side
 
 
-def margins(model: PreTrainedModel, rows: Pairs, batch: int) -> np.ndarray:
-    """Reward of the chosen minus reward of the rejected side, (N,)."""
+def rewards(model: PreTrainedModel, rows: Pairs, batch: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rewards of the chosen and of the rejected sides, (N,) float32 each."""
     nothing: Sequence[Sequence[int]] = [[]] * len(rows["chosen_ids"])  # the prompt is part of the rows
-    better, worse = (reward(model, nothing, rows[f"{side}_ids"], batch) for side in ("chosen", "rejected"))
-    return better - worse
+    chosen, rejected = (reward(model, nothing, rows[f"{side}_ids"], batch) for side in ("chosen", "rejected"))
+    return chosen, rejected
 
 
 def longer_wins(rows: Pairs) -> bool:

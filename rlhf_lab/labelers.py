@@ -1,34 +1,91 @@
-"""Who says which answer of a pair is better: the labeler's utility, then its noise."""
+"""Who says which answer of a pair is better: the labeler's utility, then its noise.
+
+Labelers compare K answers to each of N prompts, all P = K (K - 1) / 2 pairs of a prompt, in the order of `pairs_of(K)`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import singledispatch
+from itertools import combinations
 
 import numpy as np
 
-from rlhf_lab.config import Boltzmann, Flip, GoldArgmax, Labeler
+from rlhf_lab.config import Boltzmann, Flip, GoldArgmax, Labeler, Pool
+
+Seen = Mapping[str, np.ndarray]  # of every answer, (N, K): `gold`, its parts, `tokens`
 
 
 @singledispatch
-def prefers_first(labeler: Labeler, gold: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Whether `labeler` prefers the first of each pair, (N,) bool, given the gold of both, (N, 2)."""
+def prefers_first(labeler: Labeler, seen: Seen, rng: np.random.Generator) -> np.ndarray:
+    """The share of preference for the first of each pair, (N, P) in [0, 1]: 1 or 0 of who is sure, 0.5 of who is not.
+
+    `seen` has (N, K) arrays of what the answers are.
+    """
     raise TypeError(f"no labels from a {type(labeler).__name__}: register one with prefers_first.register")
 
 
-@prefers_first.register
-def _(labeler: GoldArgmax, gold: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The answer with the higher gold (2210.10760, section 2.2); a coin decides ties."""
-    coin = rng.random(len(gold)) < 0.5
-    return np.where(gold[:, 0] == gold[:, 1], coin, gold[:, 0] > gold[:, 1])
+def pairs_of(answers: int) -> tuple[np.ndarray, np.ndarray]:
+    """The first and the second answer of each pair of K, (P,) twice."""
+    first, second = zip(*combinations(range(answers), 2), strict=True)
+    return np.array(first), np.array(second)
+
+
+def settled(share: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Whether the first is preferred by more than half, bool; a coin decides where they are even."""
+    coin = rng.random(share.shape) < 0.5
+    return np.where(share == 0.5, coin, share > 0.5)
 
 
 @prefers_first.register
-def _(labeler: Boltzmann, gold: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Bradley-Terry: P(first) = sigmoid((gold_0 - gold_1) / temperature)."""
-    return rng.random(len(gold)) < 1 / (1 + np.exp((gold[:, 1] - gold[:, 0]) / labeler.temperature))
+def _(labeler: GoldArgmax, seen: Seen, rng: np.random.Generator) -> np.ndarray:
+    """The answer with the higher gold (2210.10760, section 2.2)."""
+    return 0.5 + 0.5 * np.sign(_gaps(seen["gold"]))
 
 
 @prefers_first.register
-def _(labeler: Flip, gold: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _(labeler: Boltzmann, seen: Seen, rng: np.random.Generator) -> np.ndarray:
+    """Bradley-Terry: P(first) = sigmoid((gold_0 - gold_1) / temperature); of K answers a ranking by Plackett-Luce."""
+    if labeler.soft:
+        return _sigmoid(_gaps(seen["gold"]) / labeler.temperature)
+    return _ranked(seen["gold"] / labeler.temperature, rng)
+
+
+@prefers_first.register
+def _(labeler: Flip, seen: Seen, rng: np.random.Generator) -> np.ndarray:
     """The better answer, with a share of the labels turned round (2310.02743, section 4)."""
-    return prefers_first(GoldArgmax(), gold, rng) ^ (rng.random(len(gold)) < labeler.rate)
+    better = settled(prefers_first(GoldArgmax(), seen, rng), rng)
+    return (better ^ (rng.random(better.shape) < labeler.rate)).astype(float)
+
+
+@prefers_first.register
+def _(labeler: Pool, seen: Seen, rng: np.random.Generator) -> np.ndarray:
+    """The share of votes; each annotator who is asked about a prompt ranks all of its answers."""
+    parts = [name for name in seen if name.count(".") == 1 and name not in ("gold.content", "gold.form")]
+    standard = np.stack([_standard(seen[name]) for name in (*parts, "tokens")], axis=-1)  # (N, K, parts)
+    weights = labeler.bias * rng.standard_normal((labeler.annotators, standard.shape[-1]))
+    asked = rng.random((len(standard), labeler.annotators)).argsort(axis=1)[:, : labeler.votes]
+    utility = seen["gold"][..., None] + np.einsum("nkp,nvp->nkv", standard, weights[asked])
+    votes = [_ranked(utility[..., vote] / labeler.temperature, rng) for vote in range(labeler.votes)]
+    return np.mean(votes, axis=0)
+
+
+def _gaps(utility: np.ndarray) -> np.ndarray:
+    """(N, P): utility of the first minus utility of the second of each pair, from (N, K)."""
+    first, second = pairs_of(utility.shape[1])
+    return utility[:, first] - utility[:, second]
+
+
+def _ranked(utility: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """(N, P): 1 where the first ranks higher by utility (N, K) plus Gumbel noise, whose differences are logistic."""
+    return (_gaps(utility + rng.gumbel(size=utility.shape)) > 0).astype(float)
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-x))
+
+
+def _standard(values: np.ndarray) -> np.ndarray:
+    """In SDs over all answers, around their mean; 0 where all are alike."""
+    sd = values.std()
+    return (values - values.mean()) / sd if sd > 0 else np.zeros_like(values, dtype=float)

@@ -52,11 +52,14 @@ def load_language_model(folder: Path | str, device: str = "cpu") -> PreTrainedMo
     return model.to(device).eval()
 
 
-def load_reward_model(folder: Path | str, device: str = "cpu") -> PreTrainedModel:
-    """The one-label sequence classifier in `folder`, in evaluation mode."""
+def load_reward_model(folder: Path | str, device: str = "cpu", dropout: float = 0.0) -> PreTrainedModel:
+    """The one-label sequence classifier in `folder`, in evaluation mode; `dropout` is that of attention in training."""
+    dropped = {"attention_dropout": dropout} if dropout else {}
     model = AutoModelForSequenceClassification.from_pretrained(
-        folder, num_labels=1, use_safetensors=True, dtype=torch.float32
+        folder, num_labels=1, use_safetensors=True, dtype=torch.float32, **dropped
     )
+    if dropout and getattr(model.config, "attention_dropout", None) != dropout:
+        raise ValueError(f"{folder}: {type(model).__name__} has no attention_dropout: set rm.dropout=0")
     return model.to(device).eval()
 
 

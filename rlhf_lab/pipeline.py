@@ -23,6 +23,8 @@ from rlhf_lab.config import (
     Preferences,
     RewardInit,
     RewardModel,
+    RewardTraining,
+    Writer,
     content_fields,
 )
 from rlhf_lab.store import Node
@@ -34,17 +36,6 @@ class Labelled:
 
     preferences: Preferences
     labeler: Labeler
-
-
-@dataclass(slots=True)
-class Training:
-    """The part of a reward model's configuration that its own stage uses; the trunk comes as an input."""
-
-    init: RewardInit
-    epochs: int
-    batch: int
-    lr: float
-    seed: int
 
 
 @dataclass(slots=True)
@@ -76,10 +67,9 @@ def language_model(model: Model, task: Node) -> Node:
     return node(model.STAGE, model, task=task)
 
 
-def reward_model(config: RewardModel, task: Node, pairs: Node) -> Node:
-    """A reward model of its own size, on `pairs`."""
-    training = Training(config.init, config.epochs, config.batch, config.lr, config.seed)
-    trunk = language_model(config.model, task)
+def reward_model(config: RewardModel, task: Node, pairs: Node, trunk: Node) -> Node:
+    """A reward model on `pairs`, started from `trunk`."""
+    training = RewardTraining(*(getattr(config, field.name) for field in fields(RewardTraining)))
     return node("rlhf_lab.stages.reward_model", training, task=task, pairs=pairs, trunk=trunk)
 
 
@@ -89,13 +79,15 @@ def plan(experiment: Experiment) -> Node:
     task, gold = node(e.task.STAGE, e.task), {}  # the rubric is a gold that needs no model
     if isinstance(e.task, PreferencePairs):
         task = node(e.task.STAGE, PairFile(*(getattr(e.task, f.name) for f in fields(PairFile))))
-        gold["gold"] = reward_model(e.task.gold, task, pairs=task)
+        gold["gold"] = reward_model(e.task.gold, task, task, language_model(e.task.gold.model, task))
 
-    sft = node("rlhf_lab.stages.sft", e.sft, task=task, base=language_model(e.model, task))
-    pairs = node(
-        "rlhf_lab.stages.preferences", Labelled(e.preferences, e.labeler), task=task, sft=sft, **gold
-    )
-    proxy = reward_model(e.rm, task, pairs)
+    base = language_model(e.model, task)
+    sft = node("rlhf_lab.stages.sft", e.sft, task=task, base=base)
+    compared = Labelled(e.preferences, e.labeler)
+    writer = {Writer.sft: sft, Writer.base: base}[e.preferences.writer]
+    pairs = node("rlhf_lab.stages.preferences", compared, task=task, writer=writer, **gold)
+    trunk = sft if e.rm.init is RewardInit.sft else language_model(e.rm.model, task)
+    proxy = reward_model(e.rm, task, pairs, trunk)
 
     rule = e.policy if isinstance(e.policy, BestOfN) else None
     sampled = e.policy.table() if isinstance(e.policy, BestOfN) else e.policy

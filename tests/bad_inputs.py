@@ -129,7 +129,7 @@ VALUES = {
     "word for a switch": Case("rlhf-lab runtime.plan=maybe", "expected true or false, got 'maybe'"),
     "null": Case("rlhf-lab policy.seed=null", "policy.seed=null: null is no value here"),
     "option for a part": Case("rlhf-lab rm.model=25k", r"rm.model: expected keys of its own \(rm.model.KEY"),
-    "word of no enum": Case("rlhf-lab rm.init=lmm", r"rm.init: Invalid value 'lmm', expected one of \[lm, scratch"),
+    "word of no enum": Case("rlhf-lab rm.init=lmm", r"rm.init: Invalid value 'lmm', expected one of \[lm, sft"),
     "too large a share": Case(
         "rlhf-lab labeler=flip labeler.rate=1.5", r"labeler.rate must be in \[0, 1\], got 1.5: it is a share"
     ),

@@ -123,22 +123,26 @@ def alternatives(field, value, folder):
     if isinstance(value, bool):
         return [not value]
     if isinstance(value, (int, float)):
-        return [value + 1, value * 2, value / 2, value + 0.25]
+        return [value + 1, value + 0.25, value * 2, value / 2]
     if isinstance(value, list):
         return [["json:dumps"]]
     if value is None and "float" in field.type:
         return [0.5]
+    if value is None and "int" in field.type:
+        return [7]
     return [str(folder / "other")] if field.metadata.get("content") else ["f" * 40]
 
 
 def replaced(config, path, values):
     """`config` with the field at `path` set to the first of `values` that is in its range."""
-    name, *rest = path
-    if rest:
-        return dataclasses.replace(config, **{name: replaced(getattr(config, name), rest, values)})
     for value in values:
         try:
-            return dataclasses.replace(config, **{name: value})
+            return _with(config, path, value)
         except ValueError:
             continue
-    raise AssertionError(f"no other value for {name} is in its range")
+    raise AssertionError(f"no other value for {'.'.join(path)} is in its range")
+
+
+def _with(config, path, value):
+    name, *rest = path
+    return dataclasses.replace(config, **{name: _with(getattr(config, name), rest, value) if rest else value})

@@ -3,15 +3,17 @@
 import numpy as np
 import pytest
 
-from rlhf_lab.config import Boltzmann, Flip, GoldArgmax, Labeler
-from rlhf_lab.labelers import prefers_first
+from rlhf_lab.config import Boltzmann, Flip, GoldArgmax, Labeler, Pool
+from rlhf_lab.labelers import pairs_of, prefers_first, settled
 
 CLEAR = np.tile([[2.0, 0.0], [0.0, 2.0]], (5000, 1))  # (N, 2) gold of both answers
 RIGHT = CLEAR[:, 0] > CLEAR[:, 1]
 
 
-def labels(labeler, gold=CLEAR, seed=0):
-    return prefers_first(labeler, gold, np.random.default_rng(seed))
+def labels(labeler, gold=CLEAR, seed=0, **more):
+    """The side that is preferred in each pair, as a label says it."""
+    rng = np.random.default_rng(seed)
+    return settled(prefers_first(labeler, {"gold": gold, **more}, rng), rng).squeeze()
 
 
 def test_argmax_is_always_right_and_tosses_a_coin_on_ties():
@@ -27,7 +29,23 @@ def test_flip_is_wrong_at_its_rate(rate):
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
 def test_boltzmann_is_right_with_bradley_terry_probability(temperature):
     expected = 1 / (1 + np.exp(-2.0 / temperature))
-    assert (labels(Boltzmann(temperature=temperature)) == RIGHT).mean() == pytest.approx(expected, abs=0.02)
+    drawn = Boltzmann(soft=False, temperature=temperature)
+    assert (labels(drawn) == RIGHT).mean() == pytest.approx(expected, abs=0.02)
+    share = prefers_first(Boltzmann(soft=True, temperature=temperature), {"gold": CLEAR}, None)
+    np.testing.assert_allclose(share[:, 0], np.where(RIGHT, expected, 1 - expected))
+
+
+def test_a_drawn_ranking_contradicts_itself_nowhere_and_has_bradley_terry_pairs():
+    gold = np.tile([3.0, 2.0, 1.0, 0.0], (20_000, 1))
+    wins = prefers_first(Boltzmann(soft=False, temperature=1.0), {"gold": gold}, np.random.default_rng(0))
+    first, second = pairs_of(4)
+    count = np.zeros(gold.shape)
+    for pair, (i, j) in enumerate(zip(first, second, strict=True)):
+        count[:, i] += wins[:, pair]
+        count[:, j] += 1 - wins[:, pair]
+    assert (np.sort(count, axis=1) == [0, 1, 2, 3]).all()  # a ranking: no circles
+    expected = 1 / (1 + np.exp(-(gold[0, first] - gold[0, second])))
+    np.testing.assert_allclose(wins.mean(axis=0), expected, atol=0.015)
 
 
 def test_labels_depend_on_the_generator_only():
@@ -38,3 +56,52 @@ def test_labels_depend_on_the_generator_only():
 def test_an_unknown_labeler_is_named():
     with pytest.raises(TypeError, match=r"prefers_first\.register"):
         labels(Labeler())
+
+
+def seen(count=4000, seed=0):
+    rng = np.random.default_rng(seed)
+    claim, courtesy = rng.normal(size=(2, count, 2))
+    return {
+        "gold": claim + courtesy,
+        "gold.content": claim + courtesy,
+        "gold.claim": claim,
+        "gold.courtesy": courtesy,
+        "tokens": rng.integers(5, 20, size=(count, 2)).astype(float),
+    }
+
+
+def pool(**changed):
+    return Pool(**{"soft": True, "annotators": 12, "votes": 5, "bias": 0.0, "temperature": 0.01} | changed)
+
+
+def test_a_pool_without_biases_or_noise_is_gold():
+    answers = seen()
+    share = prefers_first(pool(), answers, np.random.default_rng(0))
+    right = (answers["gold"][:, 0] > answers["gold"][:, 1]).astype(float)
+    assert (share[:, 0] == right).mean() > 0.99
+
+
+def test_biased_annotators_disagree_and_a_majority_is_right_more_often_than_one_of_them():
+    answers = seen()
+    right = answers["gold"][:, 0] > answers["gold"][:, 1]
+
+    def judged(votes):
+        rng = np.random.default_rng(1)
+        share = prefers_first(pool(bias=1.5, votes=votes), answers, rng)
+        return share, settled(share, rng)[:, 0] == right
+
+    (share, many), (_, one) = judged(11), judged(1)
+    assert ((share > 0) & (share < 1)).mean() > 0.05
+    assert many.mean() - one.mean() > 3 * np.sqrt(0.5 / len(right))
+
+
+def test_votes_of_a_pool_are_those_of_different_annotators():
+    everybody = prefers_first(pool(bias=2.0, votes=12), seen(), np.random.default_rng(3))
+    again = prefers_first(pool(bias=2.0, votes=12), seen(), np.random.default_rng(3))
+    assert (everybody == again).all()
+    steps = everybody * 12
+    np.testing.assert_allclose(steps, np.round(steps))
+
+
+def test_even_votes_are_settled_by_a_coin():
+    assert settled(np.full((10_000, 1), 0.5), np.random.default_rng(0)).mean() == pytest.approx(0.5, abs=0.02)

@@ -7,11 +7,11 @@ import pytest
 import tiny
 import torch
 from online import inputs, settings, toy, trained
+from reward_models import reward_training
 from runtime import RUNTIME
 
 from rlhf_lab import models
-from rlhf_lab.config import SFT, RewardInit, ScratchModel
-from rlhf_lab.pipeline import Training
+from rlhf_lab.config import SFT, ScratchModel
 from rlhf_lab.records import read_table, write_table
 from rlhf_lab.stages import base, reward_model, sft
 
@@ -59,7 +59,7 @@ def test_a_reward_model_stops_at_the_step_of_a_loss_that_is_not_finite(inputs, t
     out.mkdir()
     with pytest.raises(FloatingPointError, match="loss is nan at step"):
         reward_model.run(
-            Training(RewardInit.lm, epochs=2, batch=4, lr=1e30, seed=0),
+            reward_training(epochs=2, batch=4, lr=1e30),
             {"task": inputs["task"], "pairs": inputs["task"], "trunk": inputs["task"]},
             out,
             LATE,

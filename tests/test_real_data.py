@@ -10,6 +10,7 @@ import checkpoints
 import numpy as np
 import pytest
 from dialogues import rows, save
+from reward_models import reward_model
 from runtime import RUNTIME
 
 from rlhf_lab import execution, models, pipeline, scoring, text
@@ -29,23 +30,21 @@ from rlhf_lab.config import (
     PreferencePairs,
     Preferences,
     PretrainedModel,
-    RewardInit,
     RewardModel,
     Score,
     ScratchModel,
+    Writer,
 )
 from rlhf_lab.records import read_table
 from rlhf_lab.store import Node, Store
 
 SMALL = ScratchModel(hidden=16, layers=1, heads=2, intermediate=32, steps=10, batch=8, lr=5e-3, seed=0)
-PROXY = RewardModel(SMALL, RewardInit.lm, epochs=1, batch=16, lr=1e-3, seed=0)
-GOLD = RewardModel(
+PROXY = reward_model(SMALL, batch=16, lr=1e-3)
+GOLD = reward_model(
     ScratchModel(hidden=24, layers=1, heads=2, intermediate=32, steps=10, batch=8, lr=5e-3, seed=0),
-    RewardInit.lm,
     epochs=2,
     batch=16,
     lr=1e-3,
-    seed=0,
 )
 BON = BestOfN(seed=0, prompts=8, samples=6)
 PROXIMAL = PPO(
@@ -68,7 +67,7 @@ def experiment(path: Path, policy: Policy, model: Model = SMALL, rm: RewardModel
         vocabulary=400, gold=GOLD,
     )  # fmt: skip
     return Experiment(
-        task, model, SFT(10, 8, 1e-3, 0), Preferences(40, 0), GoldArgmax(), rm, policy, Score([]),
+        task, model, SFT(10, 8, 1e-3, 0), Preferences(40, 2, Writer.sft, 0), GoldArgmax(), rm, policy, Score([]),
         NoTracker(), RUNTIME,
     )  # fmt: skip
 
@@ -132,7 +131,7 @@ def test_policy_and_reward_model_may_be_checkpoints_with_their_own_tokenizers(
 ) -> None:
     model = PretrainedModel(str(checkpoints.gpt2(tmp_path / "policy")), None)
     reward = PretrainedModel(str(checkpoints.llama(tmp_path / "reward", classifier=True)), None)
-    rm = RewardModel(reward, RewardInit.lm, epochs=0, batch=16, lr=1e-3, seed=0)
+    rm = reward_model(reward, epochs=0, batch=16, lr=1e-3)
     nodes = made(store, experiment(data, policy, model, rm))
     samples = read_table(store.path(nodes["samples"]) / "samples.parquet").to_pylist()[::7]
     rewards = read_table(store.path(nodes["proxy_scores"]) / "scores.parquet")["proxy"].to_pylist()[::7]

@@ -13,7 +13,18 @@ from dataclasses import dataclass
 
 from rlhf_lab.config.contents import CONTENT, content_fields
 from rlhf_lab.config.direct import DPO, IPO, KTO, Direct, ExpertIteration, SLiC
-from rlhf_lab.config.models import SFT, Model, PretrainedModel, RewardInit, RewardModel, ScratchModel
+from rlhf_lab.config.models import (
+    SFT,
+    Half,
+    Model,
+    PretrainedModel,
+    Rankings,
+    RewardInit,
+    RewardLoss,
+    RewardModel,
+    RewardTraining,
+    ScratchModel,
+)
 from rlhf_lab.config.online import (
     GRPO,
     PPO,
@@ -27,7 +38,16 @@ from rlhf_lab.config.online import (
     Place,
 )
 from rlhf_lab.config.policies import Policy
-from rlhf_lab.config.preferences import Boltzmann, Flip, GoldArgmax, Labeler, Preferences
+from rlhf_lab.config.preferences import (
+    Boltzmann,
+    Flip,
+    GoldArgmax,
+    Labeler,
+    Pool,
+    Preferences,
+    Unsure,
+    Writer,
+)
 from rlhf_lab.config.runtime import NoTracker, Runtime, Tracker, Wandb, WandbMode
 from rlhf_lab.config.selection import (
     BestOfN,
@@ -61,6 +81,7 @@ __all__ = [
     "Flip",
     "GoldArgmax",
     "Grouped",
+    "Half",
     "HedgeTune",
     "Hedged",
     "Labeler",
@@ -75,11 +96,15 @@ __all__ = [
     "Pessimism",
     "Place",
     "Policy",
+    "Pool",
     "PreferencePairs",
     "Preferences",
     "PretrainedModel",
+    "Rankings",
     "RewardInit",
+    "RewardLoss",
     "RewardModel",
+    "RewardTraining",
     "Runtime",
     "SFTAnswers",
     "SLiC",
@@ -89,8 +114,10 @@ __all__ = [
     "SyntheticAssistant",
     "Task",
     "Tracker",
+    "Unsure",
     "Wandb",
     "WandbMode",
+    "Writer",
     "content_fields",
     "register",
 ]
@@ -135,7 +162,7 @@ GROUPS: dict[
     "task": {"synthetic_assistant": SyntheticAssistant, "preference_pairs": PreferencePairs},
     "model": {"scratch": ScratchModel, "pretrained": PretrainedModel},
     "rm": {"reward_model": RewardModel},
-    "labeler": {"gold_argmax": GoldArgmax, "boltzmann": Boltzmann, "flip": Flip},
+    "labeler": {"gold_argmax": GoldArgmax, "boltzmann": Boltzmann, "flip": Flip, "pool": Pool},
     "policy": {
         **{"bon": BestOfN, "soft_bon": SoftBestOfN, "best_of_poisson": BestOfPoisson, "mbr_bon": MBRBestOfN},
         **{"pessimism": Pessimism, "hedge_tune": HedgeTune},

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from rlhf_lab.config import ranges
 from rlhf_lab.config.contents import CONTENT
-from rlhf_lab.config.models import RewardModel
+from rlhf_lab.config.models import RewardInit, RewardModel
 
 
 @dataclass(slots=True)
@@ -76,3 +76,9 @@ class PreferencePairs(PairFile):
     """Real comparisons; the gold reward is a model trained on them and frozen (2210.10760, section 2)."""
 
     gold: RewardModel  # trained on the human choices
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        PairFile.__post_init__(self)
+        own = self.gold.init is not RewardInit.sft
+        ranges.check(self.gold, "init", own, "lm or scratch for gold", "gold is there before SFT")

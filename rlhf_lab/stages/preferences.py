@@ -1,4 +1,4 @@
-"""Pairs of SFT answers to the same prompt, labelled: what reward models learn from, and what they are judged on."""
+"""Answers to the same prompt, compared pair by pair: what reward models learn from, and what they are judged on."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rlhf_lab.config import Runtime
+from rlhf_lab.config import Runtime, Unsure
 from rlhf_lab.metrics import Metrics
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
 
     from rlhf_lab.pipeline import Labelled
 
-VERSION = 1
+VERSION = 2  # rankings, and whose answers are compared
 HELDOUT_PAIRS = 1000  # on held-out questions; no model trains on them
 
 
 def run(config: Labelled, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
-    """Sample two answers a prompt, score them with gold, let the labeler choose; `pairs.parquet`."""
+    """Sample answers to each prompt, score them with gold, let the labeler compare them; `pairs.parquet`."""
     import json
 
     import numpy as np
@@ -29,38 +30,49 @@ def run(config: Labelled, inputs: Mapping[str, Path], out: Path, runtime: Runtim
 
     from rlhf_lab import models, sampling, text
     from rlhf_lab.gold.rewards import gold
-    from rlhf_lab.labelers import prefers_first
+    from rlhf_lab.labelers import prefers_first, settled
     from rlhf_lab.records import read_table, write_table
 
-    task, seed = inputs["task"], config.preferences.seed
+    task, seed, count = inputs["task"], config.preferences.seed, config.preferences.answers
     limits = json.loads((task / "task.json").read_text())
-    tokenizer = text.load_tokenizer(inputs["sft"] / "model")
-    model = models.load_language_model(inputs["sft"] / "model", runtime.device)
+    tokenizer = text.load_tokenizer(inputs["writer"] / "model")
+    model = models.load_language_model(inputs["writer"] / "model", runtime.device)
     prompts = read_table(task / "prompts.parquet")
     rng = np.random.default_rng(seed)
+    wanted = {
+        "train": config.preferences.pairs // config.preferences.pairs_of_prompt,
+        "heldout": HELDOUT_PAIRS,
+    }
     asked = pa.concat_tables(
-        _draw(prompts.filter(pc.equal(prompts["split"], split)), count, rng)
-        for split, count in (("train", config.preferences.pairs), ("heldout", HELDOUT_PAIRS))
+        _draw(prompts.filter(pc.equal(prompts["split"], split)), number, rng)
+        for split, number in wanted.items()
     )
     with Metrics(out, len(asked)) as metrics:
         ids = text.prompts_ids(tokenizer, asked["messages"].to_pylist(), limits["prompt_tokens"])
         generator = torch.Generator(runtime.device).manual_seed(seed)
-        answers = sampling.sample(model, ids, 2, limits["answer_tokens"], generator).tokens()
+        answers = sampling.sample(model, ids, count, limits["answer_tokens"], generator).tokens()
         metrics.progress(len(asked))
     rows = pa.table(
         {
-            "prompt_id": np.repeat(asked["prompt_id"].to_numpy(), 2),
+            "prompt_id": np.repeat(asked["prompt_id"].to_numpy(), count),
             "text": [text.answer_text(tokenizer, a) for a in answers],
             "token_ids": answers,
             "finished": [a[-1] == tokenizer.eos_token_id for a in answers],
         }
     )
     tokenizer.save_pretrained(out / "tokenizer")  # whose token ids these are
-    value = gold(task, inputs.get("gold"), out / "tokenizer", runtime)(rows)["gold"].reshape(-1, 2)
-    if not np.isfinite(value).all():
+    value = gold(task, inputs.get("gold"), out / "tokenizer", runtime)(rows)
+    if not np.isfinite(value["gold"]).all():
         raise FloatingPointError("gold gave an answer a number that is not finite; no pair was labelled")
-    first = prefers_first(config.labeler, value, rng)
-    write_table(out / "pairs.parquet", _table(asked, rows, value, first))
+    seen = {**value, "tokens": np.array([len(a) for a in answers], float)}
+    seen = {name: numbers.reshape(-1, count) for name, numbers in seen.items()}
+    share = prefers_first(config.labeler, seen, rng)
+    first = settled(share, rng)
+    votes = np.where(first, share, 1 - share)
+    soft = isinstance(config.labeler, Unsure) and config.labeler.soft
+    label = votes if soft else np.ones_like(votes)
+    compared = _pairs(asked, wanted["train"], count)
+    write_table(out / "pairs.parquet", _table(asked, rows, seen["gold"], compared, first, votes, label))
 
 
 def _draw(prompts: pa.Table, count: int, rng) -> pa.Table:
@@ -72,16 +84,54 @@ def _draw(prompts: pa.Table, count: int, rng) -> pa.Table:
     return prompts.take(order[:count])
 
 
-def _table(asked: pa.Table, rows: pa.Table, value, first) -> dict:
+def _pairs(asked: pa.Table, train: int, answers: int) -> tuple[np.ndarray, np.ndarray]:
+    """Prompt and pair of everything that is compared: all pairs in training, the first one of held-out questions."""
     import numpy as np
 
-    pair = np.arange(len(asked)) * 2
-    chosen, rejected = pair + ~first, pair + first
-    margin = np.where(first, 1, -1) * (value[:, 0] - value[:, 1])
+    from rlhf_lab.labelers import pairs_of
+
+    ranking, pair = np.divmod(np.arange(len(asked) * len(pairs_of(answers)[0])), len(pairs_of(answers)[0]))
+    kept = (ranking < train) | (pair == 0)
+    return ranking[kept], pair[kept]
+
+
+def _table(
+    asked: pa.Table,
+    rows: pa.Table,
+    value: np.ndarray,
+    compared: tuple[np.ndarray, np.ndarray],
+    first: np.ndarray,
+    votes: np.ndarray,
+    label: np.ndarray,
+) -> dict:
+    import numpy as np
+
+    from rlhf_lab.labelers import pairs_of
+
+    answers = value.shape[1]
+    ranking, pair = compared
+    sides = np.stack(pairs_of(answers))[:, pair]  # (2, P) places among a prompt's answers
+    wins = first[ranking, pair]
+    chosen, rejected = np.where(wins, sides, sides[::-1])
+    margin = value[ranking, chosen] - value[ranking, rejected]
     named = {
-        f"{side}{suffix}": rows[column].take(index)
-        for side, index in (("chosen", chosen), ("rejected", rejected))
+        f"{side}{suffix}": rows[column].take(ranking * answers + place)
+        for side, place in (("chosen", chosen), ("rejected", rejected))
         for suffix, column in (("", "text"), ("_ids", "token_ids"))
     }
-    kept = {name: asked[name] for name in ("prompt_id", "question_id", "split", "messages")}
-    return {**kept, **named, "margin": margin.astype(np.float32), "tied": margin == 0, "first": first}
+    kept = {
+        name: asked[name].take(ranking)
+        for name in ("prompt_id", "question_id", "family", "split", "messages")
+    }
+    return {
+        **kept,
+        **named,
+        "ranking": ranking.astype(np.int32),
+        "chosen_place": chosen.astype(np.int8),
+        "rejected_place": rejected.astype(np.int8),
+        "margin": margin.astype(np.float32),
+        "tied": margin == 0,
+        "first": wins,
+        "label": label[ranking, pair].astype(np.float32),
+        "votes": votes[ranking, pair].astype(np.float32),
+    }

@@ -1,4 +1,4 @@
-"""A Bradley-Terry reward model on comparisons, with TRL's RewardTrainer on token ids that include EOS."""
+"""A reward model on comparisons, with TRL's RewardTrainer on token ids that include EOS."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlhf_lab import pretrained_files
-from rlhf_lab.config import PretrainedModel, RewardInit, Runtime
+from rlhf_lab.config import Half, PretrainedModel, Rankings, RewardInit, RewardTraining, Runtime
 from rlhf_lab.metrics import Metrics
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from transformers import PreTrainedTokenizerBase
 
-    from rlhf_lab.pipeline import Training
+    from rlhf_lab.stages.reward_trainer import Ranking
 
-VERSION = 1
+VERSION = 2  # losses, rankings, halves; rewards of held-out pairs
+HELDOUT = "heldout.parquet"  # rewards of both sides of every held-out pair
 
 
-def check(config: Training, inputs: Mapping[str, Any]) -> None:
+def check(config: RewardTraining, inputs: Mapping[str, Any]) -> None:
     """ValueError when a model that is not trained has no head: its rewards would be those of random weights."""
     trunk = inputs["trunk"]
     if config.epochs > 0:
@@ -34,37 +35,50 @@ def check(config: Training, inputs: Mapping[str, Any]) -> None:
         )
 
 
-def run(config: Training, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
+def run(config: RewardTraining, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
     """Train on the training questions' comparisons; evaluate on the held-out questions' into `evaluation.json`."""
     import numpy as np
     import pyarrow.compute as pc
     import torch
 
     from rlhf_lab import accuracy, models, text
-    from rlhf_lab.records import read_table
+    from rlhf_lab.records import read_table, write_table
     from rlhf_lab.store import write_json
 
     tokenizer = text.load_tokenizer(inputs["trunk"] / "model")
-    torch.manual_seed(config.seed)  # the head's weights
-    model = models.load_reward_model(inputs["trunk"] / "model", runtime.device)
+    torch.manual_seed(config.seed if config.head_seed is None else config.head_seed)  # the head's weights
+    model = models.load_reward_model(inputs["trunk"] / "model", runtime.device, config.dropout)
     model.config.pad_token_id = tokenizer.pad_token_id
     if config.init is RewardInit.scratch:
         model = models.randomise(model, config.seed).to(runtime.device)
     pairs = read_table(_comparisons(inputs["pairs"]))
     sides = {split: pairs.filter(pc.equal(pairs["split"], split)) for split in ("train", "heldout")}
+    sides["train"] = _half(sides["train"], config.half)
     rows = {split: encode(side, tokenizer, inputs) for split, side in sides.items()}
     if config.epochs > 0:
-        _train(config, model, tokenizer, rows["train"], out, runtime)
+        _train(config, model, tokenizer, rankings(sides["train"], rows["train"]), out, runtime)
     models.save(model, tokenizer, out / "model")
     longer = accuracy.longer_wins(rows["train"])
-    margin = accuracy.margins(model, rows["heldout"], runtime.score_batch)
-    if not np.isfinite(margin).all():
+    chosen, rejected = accuracy.rewards(model, rows["heldout"], runtime.score_batch)
+    if not np.isfinite([chosen, rejected]).all():
         raise FloatingPointError("after training it gives a held-out answer a reward that is not finite")
+    write_table(out / HELDOUT, {"chosen": chosen, "rejected": rejected})
     found = {"parameters": models.non_embedding_parameters(model)}
+    margin = chosen - rejected
     write_json(
         out / "evaluation.json",
         found | accuracy.evaluation(margin, sides["heldout"], rows["heldout"], longer),
     )
+
+
+def _half(pairs: pa.Table, half: Half) -> pa.Table:
+    """The comparisons of every second training question."""
+    import numpy as np
+
+    if half is Half.both:
+        return pairs
+    _, place = np.unique(pairs["question_id"].to_numpy(), return_inverse=True)
+    return pairs.filter(place % 2 == (half is Half.second))
 
 
 def _comparisons(folder: Path) -> Path:
@@ -73,29 +87,81 @@ def _comparisons(folder: Path) -> Path:
     return labelled if labelled.exists() else folder / "comparisons.parquet"
 
 
-def _train(config: Training, model, tokenizer, rows: dict, out: Path, runtime: Runtime) -> None:
-    from datasets import Dataset
-    from trl import RewardConfig, RewardTrainer
+def _train(
+    config: RewardTraining, model, tokenizer, learned: list[Ranking], out: Path, runtime: Runtime
+) -> None:
+    from trl.trainer.reward_config import RewardConfig
 
+    from rlhf_lab.stages.reward_trainer import RankingTrainer, shuffled
     from rlhf_lab.training import arguments, bare
 
-    total = config.epochs * -(-len(rows["chosen_ids"]) // config.batch)
+    if config.rankings is Rankings.shuffled:
+        learned = shuffled(learned)
+    pairs = sum(len(one.chosen) for one in learned)
+    batch = max(1, round(config.batch * len(learned) / pairs))  # rankings
+    total = config.epochs * -(-len(learned) // batch)
+    if config.frozen:
+        model.requires_grad_(False)
+        model.get_submodule(_head(model)).requires_grad_(True)
     with Metrics(out, total) as metrics:
-        trainer = RewardTrainer(
+        trainer = RankingTrainer(
             model=model,
             args=RewardConfig(
                 **arguments(out, config.seed, runtime),
                 num_train_epochs=config.epochs,
-                per_device_train_batch_size=config.batch,
+                per_device_train_batch_size=batch,
                 learning_rate=config.lr,
                 warmup_steps=max(1, total // 20),
                 max_length=None,
-                disable_dropout=True,
+                disable_dropout=config.dropout == 0,
             ),
-            train_dataset=Dataset.from_dict(rows),
-            processing_class=tokenizer,
+            rankings=learned,
+            tokenizer=tokenizer,
+            config=config,
         )
         bare(trainer, metrics).train()
+
+
+def _head(model) -> str:
+    """The name of the module that makes rewards of hidden states: the one outside the trunk."""
+    outside = [name for name, _ in model.named_children() if name != model.base_model_prefix]
+    if len(outside) != 1:
+        raise ValueError(
+            f"rm.frozen: {type(model).__name__} has {outside} beside its trunk, expected one head"
+        )
+    return outside[0]
+
+
+def rankings(pairs: pa.Table, rows: dict[str, list[list[int]]]) -> list[Ranking]:
+    """The pairs of each prompt together, with its answers once; human comparisons are pairs of their own."""
+    import numpy as np
+
+    from rlhf_lab.stages.reward_trainer import Ranking
+
+    def column(name: str, default: Any) -> list:
+        return pairs[name].to_pylist() if name in pairs.column_names else default
+
+    count = len(pairs)
+    places = column("chosen_place", [0] * count), column("rejected_place", [1] * count)
+    label, margin = column("label", [1.0] * count), column("margin", [0.0] * count)
+    ranking = np.array(column("ranking", range(count)))
+    found = []
+    for own in np.split(np.arange(count), np.flatnonzero(np.diff(ranking)) + 1):
+        answers: dict[int, list[int]] = {}
+        for row in own:
+            answers.setdefault(places[0][row], rows["chosen_ids"][row])
+            answers.setdefault(places[1][row], rows["rejected_ids"][row])
+        where = {place: number for number, place in enumerate(answers)}
+        found.append(
+            Ranking(
+                answers=[*answers.values()],
+                chosen=[where[places[0][row]] for row in own],
+                rejected=[where[places[1][row]] for row in own],
+                preference=[label[row] for row in own],
+                margin=[margin[row] for row in own],
+            )
+        )
+    return found
 
 
 def encode(

@@ -1,0 +1,42 @@
+"""Reward models that tests train: settings and comparisons."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from rlhf_lab.config import Half, Model, Rankings, RewardInit, RewardLoss, RewardModel, RewardTraining
+
+PLAIN: dict[str, Any] = {
+    "init": RewardInit.lm,
+    "loss": RewardLoss.bradley_terry,
+    "margin": 0.0,
+    "smoothing": 0.0,
+    "data_smoothing": 0.0,
+    "center": 0.0,
+    "dropout": 0.0,
+    "frozen": False,
+    "rankings": Rankings.whole,
+    "half": Half.both,
+    "epochs": 1,
+    "batch": 8,
+    "lr": 1e-2,
+    "seed": 0,
+    "head_seed": None,
+}
+
+
+def reward_training(**changed: Any) -> RewardTraining:
+    """Bradley-Terry on all pairs, but for what is changed."""
+    return RewardTraining(**PLAIN | changed)
+
+
+def reward_model(model: Model, **changed: Any) -> RewardModel:
+    """The same of a reward model that starts from `model`."""
+    return RewardModel(model=model, **PLAIN | changed)
+
+
+def words(rng: np.random.Generator, length: int = 5) -> list[int]:
+    """An answer: random words of the tiny vocabulary, and EOS."""
+    return [*rng.integers(6, 16, size=length).tolist(), 2]
