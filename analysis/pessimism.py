@@ -116,7 +116,7 @@ def mean_weights(ranked: Floats, others: Floats, beta: float) -> Floats:
 
     def summed(changes: Floats) -> Floats:
         """(Q, H, N): of the lines that hold at each score."""
-        found = np.bincount(where, changes[:, 0], prompts * groups * size)
+        found = np.asarray(np.bincount(where, changes[:, 0], prompts * groups * size), dtype=float)
         return np.cumsum(found.reshape(prompts, groups, -1), axis=2)[:, :, :-1]
 
     return np.maximum(summed(slopes) * ranked[:, None] + summed(intercepts), 0) / (sets * beta)

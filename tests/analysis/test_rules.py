@@ -161,6 +161,12 @@ def test_pessimism_stops_where_best_of_n_goes_on() -> None:
     assert best_of_n_bound(128) > 8 * limit
 
 
+def test_the_noise_of_pessimism_s_kl_is_small() -> None:
+    scores, n = np.random.default_rng(10).normal(size=(128, 256)), np.array([2, 16, 64])
+    found, many = (pessimism.kl(scores, n, 1.0, drawn=drawn).mean(axis=0) for drawn in (512, 8192))
+    assert found == pytest.approx(many, abs=0.005)  # of .1 to .4 nats; with 512 prompts half of it
+
+
 def test_likeness_is_the_cosine_with_the_mean_of_normalised_counts() -> None:
     answers = [[1, 1, 2], [1, 2], [3], [], [2, 2, 5, 7], [1, 1, 2], [9, 9], [9]]
     found = likeness(pa.chunked_array([pa.array(answers, pa.list_(pa.int32()))]), 4)
