@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -86,7 +87,7 @@ def best(response: Response, least: float, most: float) -> Found:
 
     A curve that only rises has no root: its strongest end is taken. Where gold stops to fall is no candidate.
     """
-    grid = np.geomspace(least, most, STRENGTHS)
+    response, grid = cache(response), np.geomspace(least, most, STRENGTHS)
     slopes = np.array([response(strength)[1] for strength in grid])
     turns = np.flatnonzero((slopes[:-1] > 0) & (slopes[1:] <= 0))
     roots = [float(brentq(lambda x: response(x)[1], grid[i], grid[i + 1], rtol=1e-6)) for i in turns]

@@ -13,20 +13,19 @@ from analysis.soft import divergence
 Floats = NDArray[np.float64]
 
 PARTITIONS = 4  # of the table into blocks of n, for values
-SETS = 24  # of n - 1 other answers, for chances
-NODES = 64  # ranks at which a chance is computed, the denser the higher; it is taken as straight between
+DRAWN = 512  # other answers drawn to a prompt and an n, for chances: sets of n - 1
+FEWEST_SETS = 4
 SEED = 2503  # of blocks and sets: the same table gives the same numbers
-PORTION = 64  # prompts in memory at once
+PORTION = 16  # prompts in memory at once
 
 
-def weights(ascending: Floats, beta: float) -> Floats:
-    """(..., n): relu(score - level) / beta of mean 1, for scores (..., n) in ascending order."""
+def levels(ascending: Floats, beta: float) -> Floats:
+    """(..., 1): the level under which relu(score - level) / beta has mean 1, for scores (..., n) in ascending order."""
     n = ascending.shape[-1]
-    down = ascending[..., ::-1]
-    levels = (np.cumsum(down, axis=-1) - n * beta) / np.arange(
-        1, n + 1
-    )  # if the highest 1, 2, ... have weight
-    return np.maximum(ascending - levels.max(axis=-1, keepdims=True), 0) / beta
+    sums = np.cumsum(ascending[..., ::-1], axis=-1)
+    sums -= n * beta
+    sums /= np.arange(1, n + 1)  # the level if the highest 1, 2, ... have weight
+    return sums.max(axis=-1, keepdims=True)
 
 
 def curves(score: Floats, values: Floats, n: Ints, beta: float, partitions: int = PARTITIONS) -> Floats:
@@ -35,108 +34,97 @@ def curves(score: Floats, values: Floats, n: Ints, beta: float, partitions: int 
     The mean over disjoint random blocks of n of the N answers; one order of the answers serves every n.
     """
     rng = np.random.default_rng(SEED)
-    order = np.argsort(score, axis=1)
-    ranked = np.take_along_axis(score, order, axis=1)
-    chance = np.zeros((len(n), *score.shape))
+    total = np.zeros((len(score), len(values), len(n)))
+    answers = np.broadcast_to(np.arange(score.shape[1], dtype=np.int32), score.shape)
+    by_prompt = values.transpose(1, 0, 2)
     for _ in range(partitions):
-        rows = np.broadcast_to(np.arange(score.shape[1], dtype=np.int32), score.shape)
-        shuffled = rng.permuted(rows, axis=1)
-        for place, size in enumerate(n):
-            _add_blocks(chance[place], ranked, shuffled, int(size), beta)
-    by_rank = np.take_along_axis(values, order[None], axis=2)
-    return (by_rank.transpose(1, 0, 2) @ chance.transpose(1, 2, 0)).transpose(1, 0, 2) / partitions
+        shuffled = rng.permuted(answers, axis=1)
+        for start in range(0, len(score), PORTION):
+            part = slice(start, start + PORTION)
+            chance = _in_blocks(np.take_along_axis(score[part], shuffled[part], axis=1), n, beta)
+            total[part] += np.take_along_axis(by_prompt[part], shuffled[part, None], axis=2) @ chance
+    return total.transpose(1, 0, 2) / partitions
 
 
-def _add_blocks(chance: Floats, ranked: Floats, shuffled: NDArray[np.int32], n: int, beta: float) -> None:
-    """Add to `chance` (Q, N) what each of the `ranked` scores has in its block of n of the `shuffled` ranks."""
-    prompts, answers = ranked.shape
-    blocks = answers // n
-    rank = np.sort(shuffled[:, : blocks * n].reshape(prompts, blocks, n), axis=2)
-    rank += np.arange(0, ranked.size, answers, dtype=np.int32)[:, None, None]
-    chance.reshape(-1)[rank] += weights(ranked.take(rank), beta) / (n * blocks)
+def _in_blocks(score: Floats, n: Ints, beta: float) -> Floats:
+    """(Q, N, K): the chance of each of the scores (Q, N) in its block of n of them; none in the rest."""
+    prompts, answers = score.shape
+    chance = np.zeros((prompts, len(n), answers))
+    for place, size in enumerate(map(int, n)):
+        blocks = answers // size
+        within = score[:, : blocks * size].reshape(prompts, blocks, size)
+        weight = np.maximum(within - levels(np.sort(within, axis=2), beta), 0)
+        chance[:, place, : blocks * size] = weight.reshape(prompts, -1) / (beta * size * blocks)
+    return chance.transpose(0, 2, 1)
 
 
-def kl(score: Floats, n: Ints, beta: float, sets: int = SETS) -> Floats:
+def kl(score: Floats, n: Ints, beta: float, drawn: int = DRAWN) -> Floats:
     """(Q, K) nats of pessimism with the N answers to each prompt for the whole distribution.
 
-    From `sets` random sets of n - 1 others an answer's chance is its mean weight beside them over N; what a finite
-    number of sets adds to KL, which goes as one over it, is taken off by the two halves of them.
+    From random sets of n - 1 others, `drawn` answers in all, an answer's chance is its mean weight beside them over N;
+    what a finite number of sets adds to KL, which goes as one over it, is taken off by the two halves of them.
     """
     rng = np.random.default_rng(SEED)
     ranked = np.sort(score, axis=1)
-    columns = []
-    for size in n:
-        parts = [
-            _kl(ranked[start : start + PORTION], int(size), beta, sets, rng)
-            for start in range(0, len(ranked), PORTION)
-        ]
-        columns.append(np.concatenate(parts))
-    return np.stack(columns, axis=1)
+    parts = [
+        np.stack([_kl(ranked[start : start + PORTION], int(size), beta, drawn, rng) for size in n], axis=1)
+        for start in range(0, len(ranked), PORTION)
+    ]
+    return np.concatenate(parts)
 
 
-def _kl(ranked: Floats, n: int, beta: float, sets: int, rng: np.random.Generator) -> Floats:
+def _kl(ranked: Floats, n: int, beta: float, drawn: int, rng: np.random.Generator) -> Floats:
     """(Q,) of one n."""
+    prompts, answers = ranked.shape
     if n == 1:
-        return np.zeros(len(ranked))
-    answers = ranked.shape[1]
-    places = nodes(answers)
-    found = weight_beside(ranked[:, places], _others(ranked, n - 1, sets, rng), beta)  # (Q, sets, nodes)
-    halves = [found[:, : sets // 2].mean(axis=1), found[:, sets // 2 :].mean(axis=1)]
-    both = np.stack([*halves, found.mean(axis=1)], axis=2)  # (Q, nodes, 3)
-    chance = _between(both, places, ranked)
-    first, second, whole = divergence(chance / chance.sum(axis=1, keepdims=True)).T
+        return np.zeros(prompts)
+    half = max(drawn // (n - 1), FEWEST_SETS) // 2
+    rank = np.sort(rng.integers(answers, size=(prompts, 2, half, n - 1), dtype=np.int32), axis=3)
+    others = np.take_along_axis(ranked, rank.reshape(prompts, -1), axis=1).reshape(rank.shape)
+    halves = mean_weights(ranked, others, beta)
+    both = np.concatenate([halves, halves.mean(axis=1, keepdims=True)], axis=1)
+    chance = both / both.sum(axis=2, keepdims=True)
+    first, second, whole = divergence(chance.transpose(0, 2, 1)).T
     return 2 * whole - (first + second) / 2
 
 
-def nodes(answers: int) -> Ints:
-    """Ranks from 0 to N - 1, every one at the top and fewer and fewer below."""
-    from_top = np.rint(np.geomspace(1, answers, NODES)).astype(np.int64)
-    return np.unique(answers - from_top)
+def mean_weights(ranked: Floats, others: Floats, beta: float) -> Floats:
+    """(Q, H, N): the mean weight of each of the scores (Q, N) beside sets of m `others` (Q, H, sets, m), all ascending.
 
-
-def _between(found: Floats, places: Ints, ranked: Floats) -> Floats:
-    """(Q, N, ...): what is known at ranks `places`, straight in the score between."""
-    rank = np.arange(ranked.shape[1])
-    after = np.searchsorted(places, rank).clip(1)
-    low, high = ranked[:, places[after - 1]], ranked[:, places[after]]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        share = np.where(high > low, (ranked - low) / (high - low), 1.0)[:, :, None]
-    return found[:, after - 1] * (1 - share) + found[:, after] * share
-
-
-def _others(ranked: Floats, count: int, sets: int, rng: np.random.Generator) -> Floats:
-    """(Q, sets, count): random answers to each prompt with replacement, in ascending order."""
-    prompts, answers = ranked.shape
-    spaces = np.cumsum(rng.standard_exponential((prompts, sets, count + 1)), axis=2)
-    uniform = spaces[:, :, :-1] / spaces[:, :, -1:]  # in order already
-    rank = (uniform * answers).astype(np.int64) + np.arange(0, ranked.size, answers)[:, None, None]
-    return ranked.take(rank)
-
-
-def weight_beside(score: Floats, others: Floats, beta: float) -> Floats:
-    """(Q, sets, J): the weight of each answer with `score` (Q, J) beside each set of m `others` (Q, sets, m),
-    ascending.
-
-    With the highest c of the others above the level, score - level = (c score - their sum + n beta) / (c + 1) for
-    n = m + 1; c goes down as the score goes up, at the scores whose level is one of the others.
+    With the highest c of a set above the level, the weight of a score s is (c s - their sum + n beta) / (c + 1) / beta
+    for n = m + 1: a line in s up to where the level is the c-th highest, and the line of c - 1 beyond. It begins where
+    it is 0, at the level of the set alone. So each set adds to slopes and intercepts at few of the scores.
     """
-    prompts, sets, m = others.shape
-    above = np.cumsum(others[..., ::-1], axis=-1)[..., ::-1] - others  # sum of those above each
-    count = np.arange(m - 1, -1, -1)
-    turns = others * (count + 1) - above + (m + 1) * beta  # the score whose level is there; ascending
-    sums = np.concatenate(
-        [above[..., :1] + others[..., :1], above], axis=-1
-    )  # (Q, sets, m + 1) of c = m .. 0
-    at = _places(turns.reshape(-1, m), np.repeat(score, sets, axis=0)).reshape(prompts, sets, -1)
-    c = m - at
-    gap = (c * score[:, None] - np.take_along_axis(sums, at, axis=2) + (m + 1) * beta) / (c + 1)
-    return np.maximum(gap, 0) / beta
+    prompts, groups, sets, m = others.shape
+    size = ranked.shape[1] + 1  # places among the scores of a prompt
+    down, total = others[..., ::-1].reshape(-1, m), (m + 1) * beta  # (sets of all, m)
+    c, sums = np.arange(1, m + 1), np.cumsum(down, axis=-1)
+    alone = (sums - total) / c  # the level, if the highest c have weight
+    first = alone.argmax(axis=-1)[:, None]
+    start, under = (np.take_along_axis(one, first, axis=1) for one in (alone, sums))
+    ends = down * (c + 1) - sums + total
+    group = np.arange(len(down)) // sets
+    highest = np.repeat(ranked[:, -1], groups * sets)[:, None]
+    own, place = np.nonzero((ends > start) & (ends < highest))  # lines that end among the scores
+    last, line = sums[own, place], place + 1
+    slopes = np.concatenate([(first + 1) / (first + 2), -1 / (line * (line + 1))[:, None]])
+    after = (total - last + down[own, place]) / line - (total - last) / (line + 1)
+    intercepts = np.concatenate([(total - under) / (first + 2), after[:, None]])
+    at = np.concatenate([np.arange(len(down)), own])
+    where = _places(ranked, np.concatenate([start[:, 0], ends[own, place]]), at // (groups * sets))
+    where += group[at] * size
+
+    def summed(changes: Floats) -> Floats:
+        """(Q, H, N): of the lines that hold at each score."""
+        found = np.asarray(np.bincount(where, changes[:, 0], prompts * groups * size), dtype=float)
+        return np.cumsum(found.reshape(prompts, groups, -1), axis=2)[:, :, :-1]
+
+    return np.maximum(summed(slopes) * ranked[:, None] + summed(intercepts), 0) / (sets * beta)
 
 
-def _places(knots: Floats, asked: Floats) -> Ints:
-    """(R, J): how many of `knots` (R, m), ascending, lie below each of `asked` (R, J) in the same row."""
-    low = min(knots.min(), asked.min())
-    rows = np.arange(len(knots))[:, None]
-    offset = rows * (max(knots.max(), asked.max()) - low + 1)
-    found = np.searchsorted((knots + offset).ravel(), (asked + offset).ravel())
-    return found.reshape(asked.shape) - rows * knots.shape[1]
+def _places(ranked: Floats, asked: Floats, prompt: Ints) -> Ints:
+    """(J,): how many of `ranked` (Q, N), ascending, lie below each of `asked` (J,) at the same `prompt` (J,)."""
+    low, high = ranked.min(), ranked.max()
+    offset = np.arange(len(ranked)) * (high - low + 2)
+    known, keys = (ranked + offset[:, None]).ravel(), asked.clip(low - 1, high + 1) + offset[prompt]
+    return np.searchsorted(known, keys) - prompt * ranked.shape[1]

@@ -13,12 +13,14 @@ Floats = NDArray[np.float64]
 
 DRAWS = 8  # of Gumbel noise
 SEED = 2025  # of the noise: the same table gives the same numbers
-STEP = 0.6  # of log t: the trapezoid rule errs by some exp(-pi^2 / STEP) = 7e-8 of a chance
+ROOTS = 2  # steps of log t after which t is 3 times as large
+STEP = float(np.log(3)) / ROOTS  # the trapezoid rule errs by some exp(-pi^2 / STEP) = 2e-8 of a chance
+CUBES = 5  # one after the other, from each exponential: they raise its rounding error to 243 times, 5e-14
 BEFORE, BEYOND = 21.0, 4.0  # log t before and after which the integrand is nothing: e^-21, exp(-e^4)
 FADED = 1e-300  # all but 0
 HARDEST = 50.0  # inverse temperature, per SD
 WIDEST = 600.0  # log of the highest over the lowest weight: answers 12 SDs below the best and more are alike
-PORTION = 16  # prompts in memory at once
+PORTION = 8  # prompts in memory at once
 
 
 def curves(score: Floats, values: Floats, n: ArrayLike, inverse_temperature: float) -> Floats:
@@ -28,12 +30,13 @@ def curves(score: Floats, values: Floats, n: ArrayLike, inverse_temperature: flo
     draw of the noise goes through the estimator of best-of-n.
     """
     rng = np.random.default_rng(SEED)
-    total = np.zeros((len(values) * len(score), np.size(n)))
+    ranked = np.zeros(values.shape)
     for _ in range(DRAWS):
         ranking = bestofn.rank(inverse_temperature * score + rng.gumbel(size=score.shape))
-        ranked = np.concatenate([bestofn.tie_averaged(ranking, value) for value in values])
-        total += bestofn.ranked_curves(ranked, n)
-    return (total / DRAWS).reshape(len(values), len(score), -1)
+        for total, value in zip(ranked, values, strict=True):
+            total += bestofn.tie_averaged(ranking, value)
+    found = bestofn.ranked_curves(ranked.reshape(-1, score.shape[1]), n)  # linear, so once for all draws
+    return (found / DRAWS).reshape(len(values), len(score), -1)
 
 
 def kl(score: Floats, n: ArrayLike, inverse_temperature: float) -> Floats:
@@ -45,8 +48,7 @@ def kl(score: Floats, n: ArrayLike, inverse_temperature: float) -> Floats:
 
 def divergence(chance: Floats) -> Floats:
     """(Q, K): KL in nats from equal chances of the N answers to chances (Q, N, K)."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(chance > 0, chance * np.log(chance * chance.shape[1]), 0.0).sum(axis=1)
+    return (chance * np.log(np.maximum(chance * chance.shape[1], FADED))).sum(axis=1)
 
 
 def chances(score: Floats, n: ArrayLike, inverse_temperature: float) -> Floats:
@@ -81,8 +83,7 @@ def _response(score: Floats, value: Floats, n: int, strength: float) -> tuple[Fl
     columns = np.stack([a * value, r * a * value, r * a**2 * value, a * r, a], axis=2)
     moved = nodes.fade @ columns  # (Q, S, 5)
     weight = nodes.masses(np.array([float(n)]))[:, :, 0]
-    left = np.maximum(nodes.fade.sum(axis=2), FADED)
-    drift = -t * moved[:, :, 3] / left  # d log phi / d strength
+    drift = -t * moved[:, :, 3] / (nodes.phi * a.shape[1])  # d log phi / d strength
     total = (weight * moved[:, :, 4]).sum(axis=1)
     expected = (weight * moved[:, :, 0]).sum(axis=1) / total
     terms = moved[:, :, 1] - t * moved[:, :, 2] + (n - 1) * drift * moved[:, :, 0]
@@ -99,7 +100,8 @@ class Nodes:
     def __init__(self, a: Floats, t: Floats) -> None:
         self.a = a  # (Q, N) the highest of a prompt is 1
         self.t = t  # (S,)
-        self.fade = np.exp(-(t[:, None] * a[:, None, :]))  # (Q, S, N)
+        self.fade = _fade(a, t)  # (Q, S, N)
+        self.phi = np.maximum(self.fade @ np.full(a.shape[1], 1 / a.shape[1]), FADED)  # (Q, S)
 
     @classmethod
     def of(cls, score: Floats, strength: float, largest: float) -> Nodes:
@@ -109,11 +111,23 @@ class Nodes:
                 f"soft best-of-n at an inverse temperature of {strength:g} per SD is best-of-n: use that"
             )
         log_a = np.maximum(strength * (score - score.max(axis=1, keepdims=True)), -WIDEST)
-        log_t = np.arange(-BEFORE - np.log(largest), BEYOND - log_a.min() + STEP, STEP)
-        return cls(np.exp(log_a), np.exp(log_t))
+        first, last = -BEFORE - np.log(largest), BEYOND - log_a.min() + STEP
+        block = ROOTS * (CUBES + 1)
+        steps = np.arange(block * int(np.ceil((last - first) / (STEP * block))))
+        return cls(np.exp(log_a), np.exp(first + STEP * steps))
 
     def masses(self, n: Floats) -> Floats:
         """(Q, S, K): n/N t phi(t)^(n-1) dlog t."""
-        phi = np.maximum(self.fade.mean(axis=2), FADED)
-        powers = np.exp(np.log(phi)[:, :, None] * (n - 1))
+        powers = np.exp(np.log(self.phi)[:, :, None] * (n - 1))
         return powers * (self.t * STEP / self.a.shape[1])[:, None] * n
+
+
+def _fade(a: Floats, t: Floats) -> Floats:
+    """(Q, S, N): exp(-t a); t is 3 times as large every `ROOTS` nodes, and exp(-3 t a) is a cube."""
+    fade = np.empty((len(a), len(t) // (ROOTS * (CUBES + 1)), CUBES + 1, ROOTS, a.shape[1]))
+    starts = t.reshape(fade.shape[1:4])[:, 0]  # (blocks, ROOTS)
+    np.exp(-starts[:, :, None] * a[:, None, None, :], out=fade[:, :, 0])
+    for cube in range(CUBES):
+        before = fade[:, :, cube]
+        np.multiply(before * before, before, out=fade[:, :, cube + 1])
+    return fade.reshape(len(a), len(t), -1)

@@ -11,9 +11,12 @@ import pyarrow as pa
 import pytest
 from fake_store import Sweep, write_store
 
-from analysis.arms import study, title
+from analysis import chosen
+from analysis.arms import curves_of, study, title
+from analysis.chosen import rows_of
 from analysis.figures import khalaf2025_hedging
 from analysis.figures.khalaf2025_hedging import make, on_unseen
+from analysis.fit_tables import observed_rows
 from analysis.hedging_claims import equal_kl_difference, hindsight, paired_se
 from analysis.plate import Plate, write
 from rlhf_lab.records import MissingRuns, Run, runs
@@ -140,6 +143,29 @@ def test_paired_se_by_hand() -> None:
     assert paired_se(differences) == pytest.approx(1.0)  # means 2 and 4 of two questions
     five = np.repeat([[0.0], [1.0], [2.0], [3.0], [4.0]], 2, axis=1)
     assert paired_se(five) == pytest.approx(np.sqrt(2.5 / 5))  # all of it between replicates
+
+
+def test_runs_of_one_table_read_it_once_and_have_the_curves_they_have_alone(
+    sweep: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    some = [run for run in sweep if run.config["rm"]["seed"] == 0]
+    alone = [curves_of(run) for run in some]
+    read: list[str] = []
+
+    def counted(run: Run) -> pa.Table:
+        read.append(run.key)
+        return rows_of(run)
+
+    monkeypatch.setattr(chosen, "rows_of", counted)
+    together = chosen.chosen_curves(some)
+    assert len(some) == 18 and len(read) == 2  # a table a reward model
+    for one, other in zip(alone, together, strict=True):
+        assert np.array_equal(one.kl, other.kl) and np.array_equal(one.values["gold"], other.values["gold"])
+
+
+def test_every_rule_is_on_the_axis_of_best_of_n(sweep: list[Run]) -> None:
+    for arm in study(sweep).arms:
+        assert arm.chooses and {row["x"] for row in observed_rows(arm)} == {"tie-aware"}
 
 
 def test_names() -> None:

@@ -110,7 +110,7 @@ def test_best_of_poisson_takes_no_more_answers_than_there_are() -> None:
 def test_pessimism_against_every_draw(beta: float) -> None:
     choice = enumeration.pessimist(beta)
     values = pessimism.curves(SCORES, VALUES, NS, beta, partitions=6000)[0]
-    found = pessimism.kl(SCORES, NS, beta, sets=8000)
+    found = pessimism.kl(SCORES, NS, beta, drawn=8000)
     for q, scores in enumerate(SCORES):
         wanted = [enumeration.expected(scores, VALUES[0, q], n, choice) for n in NS]
         assert values[q] == pytest.approx(wanted, abs=0.06)
@@ -118,17 +118,30 @@ def test_pessimism_against_every_draw(beta: float) -> None:
         assert found[q] == pytest.approx(exact, abs=0.02)
 
 
-def test_weights_of_pessimism_by_hand() -> None:
+def test_the_level_of_pessimism_by_hand() -> None:
     # 0, 1, 3 and beta 1: the highest alone would have weight 3, which is relu(3 - 0) with the level at 0; with the
     # second, 2 (3 + 1 - 3) / 2 puts it at .5, so 3 and 1 have 2.5 and .5
-    assert pessimism.weights(np.array([0.0, 1.0, 3.0]), 1.0) == pytest.approx([0, 0.5, 2.5])
-    assert pessimism.weights(np.array([0.0, 1.0, 3.0]), 1e-9) == pytest.approx([0, 0, 3.0])
+    scores = np.array([0.0, 1.0, 3.0])
+    assert pessimism.levels(scores, 1.0) == pytest.approx([0.5])
+    assert pessimism.levels(scores, 1e-9) == pytest.approx([3.0])
+
+
+@pytest.mark.parametrize("beta", [0.05, 0.6, 3.0])
+def test_mean_weights_are_those_of_each_score_among_the_others(beta: float) -> None:
+    rng = np.random.default_rng(9)
+    ranked = np.sort(rng.normal(size=(3, 40)), axis=1)
+    others = np.sort(rng.permuted(np.tile(ranked[:, None, None], (1, 2, 5, 1)), axis=3)[..., :7], axis=3)
+    found = pessimism.mean_weights(ranked, others, beta)
+    for q, half, place in np.ndindex(found.shape):
+        beside = np.concatenate([others[q, half], np.full((5, 1), ranked[q, place])], axis=1)
+        own = ranked[q, place] - pessimism.levels(np.sort(beside, axis=1), beta)
+        assert found[q, half, place] == pytest.approx(np.maximum(own, 0).mean() / beta, abs=1e-9)
 
 
 def test_pessimism_with_a_vanishing_beta_is_best_of_n() -> None:
     scores = np.random.default_rng(6).normal(size=(40, 128))
     n, ranking = np.array([1, 2, 8, 32]), bestofn.rank(scores)
-    assert pessimism.kl(scores, n, 1e-4, sets=400).mean(axis=0) == pytest.approx(
+    assert pessimism.kl(scores, n, 1e-4, drawn=12_000).mean(axis=0) == pytest.approx(
         bestofn.ranking_kl(ranking, n).mean(axis=0), abs=0.03
     )
     plain = bestofn.ranked_curves(np.sort(scores, axis=1), n).mean(axis=0)
@@ -141,9 +154,17 @@ def test_pessimism_stops_where_best_of_n_goes_on() -> None:
     scores = np.random.default_rng(7).normal(size=(64, 512))
     found = pessimism.kl(scores, np.array([16, 64, 128]), 1.0).mean(axis=0)
     whole = np.sort(scores, axis=1)
-    limit = np.mean([enumeration.kl(row) for row in pessimism.weights(whole, 1.0) / 512])
+    limit = np.mean(
+        [enumeration.kl(row) for row in np.maximum(whole - pessimism.levels(whole, 1.0), 0) / 512]
+    )
     assert (np.diff(found) > 0).all() and found[-1] == pytest.approx(limit, abs=0.02)
     assert best_of_n_bound(128) > 8 * limit
+
+
+def test_the_noise_of_pessimism_s_kl_is_small() -> None:
+    scores, n = np.random.default_rng(10).normal(size=(128, 256)), np.array([2, 16, 64])
+    found, many = (pessimism.kl(scores, n, 1.0, drawn=drawn).mean(axis=0) for drawn in (512, 8192))
+    assert found == pytest.approx(many, abs=0.005)  # of .1 to .4 nats; with 512 prompts half of it
 
 
 def test_likeness_is_the_cosine_with_the_mean_of_normalised_counts() -> None:
