@@ -70,7 +70,7 @@ def test_portions_add_up_to_the_whole(method: str, portion: int, monkeypatch: py
 
 def test_a_portion_holds_whole_questions_and_hardly_more_than_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     small(monkeypatch, 4 * ANSWERS)
-    found = list(Portions.of(rows()))
+    found = [part for part, _ in Portions.of(rows())]
     assert sum(map(len, found)) == len(rows()) and len(found) > 2
     seen = [set(part["question_id"].to_pylist()) for part in found]
     assert sum(map(len, seen)) == QUESTIONS == len(set.union(*seen))
