@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.modeling_layers import GenericForSequenceClassification
@@ -24,6 +25,7 @@ from rlhf_lab.batches import Ids, right_padded
 from rlhf_lab.config import Runtime
 from rlhf_lab.evaluation import load_prompts
 from rlhf_lab.models import load_reward_model
+from rlhf_lab.proxy import Proxy
 from rlhf_lab.records import read_table
 
 TOKENS = 1536  # of a batch on a processor: twice as many leave its cache, half as many are calls for little
@@ -123,7 +125,23 @@ def _whole(model: PreTrainedModel, ids: torch.Tensor, mask: torch.Tensor) -> np.
 def rewards_of_split(
     task: Path, folder: Path, writer: PreTrainedTokenizerBase, split: str, runtime: Runtime
 ) -> Reward:
-    """Rewards by the model in `folder` of answers (ids of `writer`) to prompts, by their numbers within the split."""
+    """Rewards by the proxy in `folder` of answers (ids of `writer`) to prompts, by their numbers within the split."""
+    proxy = Proxy.load(folder)
+    members = [_rewards_of_member(task, one, writer, split, runtime) for one in proxy.members]
+    table = read_table(task / "prompts.parquet", ["prompt_id", "split"])
+    ids = table.filter(pc.field("split") == split)["prompt_id"].to_numpy()
+
+    def rewards(rows: Sequence[int], answers: Sequence[Sequence[int]]) -> np.ndarray:
+        found = np.stack([member(rows, answers) for member in members])
+        prompt, tokens = ids[list(rows)], np.array([len(answer) for answer in answers], float)
+        return proxy.shaped(proxy.combined(found, prompt), prompt, tokens).astype(np.float32)
+
+    return rewards
+
+
+def _rewards_of_member(
+    task: Path, folder: Path, writer: PreTrainedTokenizerBase, split: str, runtime: Runtime
+) -> Reward:
     reader = text.load_tokenizer(folder / "model")
     prompts = load_prompts(task, reader, split).ids
     limit = json.loads((task / "task.json").read_text())["answer_tokens"]

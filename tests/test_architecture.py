@@ -17,7 +17,7 @@ DOORS = ("rlhf_lab.records", "rlhf_lab.upkeep", "rlhf_lab.divergence")  # betwee
 FLOORS = [  # the first pattern that a module's name starts with says its floor
     ("rlhf_lab.commands", 4),
     ("rlhf_lab.__main__", 4),
-    ("rlhf_lab.pipeline", 3),
+    *((f"rlhf_lab.{name}", 3) for name in ("pipeline", "proxies", "nodes")),
     ("rlhf_lab.execution", 3),
     ("rlhf_lab.stages", 2),
     *((f"rlhf_lab.{name}", 0) for name in FLOOR_0),

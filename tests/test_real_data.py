@@ -24,6 +24,7 @@ from rlhf_lab.config import (
     ExpertIteration,
     GoldArgmax,
     Model,
+    NoShaping,
     NoTracker,
     Place,
     Policy,
@@ -33,6 +34,7 @@ from rlhf_lab.config import (
     RewardModel,
     Score,
     ScratchModel,
+    Single,
     Writer,
 )
 from rlhf_lab.records import read_table
@@ -67,8 +69,8 @@ def experiment(path: Path, policy: Policy, model: Model = SMALL, rm: RewardModel
         vocabulary=400, gold=GOLD,
     )  # fmt: skip
     return Experiment(
-        task, model, SFT(10, 8, 1e-3, 0), Preferences(40, 2, Writer.sft, 0), GoldArgmax(), rm, policy, Score([]),
-        NoTracker(), RUNTIME,
+        task, model, SFT(10, 8, 1e-3, 0), Preferences(40, 2, Writer.sft, 0), GoldArgmax(), rm, Single(),
+        NoShaping(), policy, Score([]), NoTracker(), RUNTIME,
     )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from rlhf_lab import records
 from rlhf_lab.commands import cells
 from rlhf_lab.commands.compose import REPLICATES
 from rlhf_lab.commands.folders import folder
+from rlhf_lab.config import GROUPS
 from rlhf_lab.pipeline import plan
 
 PARSE = OverridesParser.create().parse_overrides
@@ -74,6 +75,7 @@ NEEDED = {  # what an option needs from the user
     "model=pretrained": ["model.path={file}"],
     "rm=pretrained": ["rm.model.path={file}"],
     "task=preference_pairs": ["task.path={file}"],
+    **{f"reward_shaping={name}": ["policy=ppo"] for name in GROUPS["reward_shaping"]},  # a learner
 }
 OPTIONS = sorted(f"{path.parent.name}={path.stem}" for path in folder("conf").glob("*/*.yaml"))
 SWEEPS = sorted(path.stem for path in folder("sweeps").glob("*.yaml"))

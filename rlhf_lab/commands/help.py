@@ -10,7 +10,10 @@ from rlhf_lab import config
 from rlhf_lab.commands.folders import folder, options
 
 WIDTH = 100
-GROUPS = ("task", "model", "labeler", "rm", "policy", "tracker", "runtime", "experiment")  # in reading order
+GROUPS = (
+    *("task", "model", "labeler", "rm", "rm_combination", "reward_shaping"),
+    *("policy", "tracker", "runtime", "experiment"),
+)  # in reading order
 
 HEADER = """\
 rlhf-lab: what happens when a policy is optimised too hard against a learned reward.
@@ -41,13 +44,9 @@ def help_text(added: Sequence[Path] = ()) -> str:
     folders, sweeps = [folder("conf"), *added], folder("sweeps")
     found = {path.name: options(path.name, folders) for root in folders for path in root.iterdir()}
     order = [*GROUPS, *sorted(set(found) - set(GROUPS))]
-    lines = [
-        _line(group, _ordered(found[group]) if group == "policy" else found[group])
-        for group in order
-        if found.get(group)
-    ]
+    lines = [_line(group, _ordered(group, found[group])) for group in order if found.get(group)]
     lines.append(
-        f"  {'replicate':<12}r0 .. r9 | r100 .. r119   (preferences.seed, rm.seed, policy.seed at once)"
+        f"  {'replicate':<16}r0 .. r9 | r100 .. r119   (preferences.seed, rm.seed, policy.seed at once)"
     )
     lines.append(_line("+sweeps", sorted(path.stem for path in sweeps.glob("*.yaml"))))
     return HEADER + "\n".join(lines) + "\n" + FOOTER
@@ -56,11 +55,11 @@ def help_text(added: Sequence[Path] = ()) -> str:
 def _line(group: str, names: Sequence[str]) -> str:
     """The options of a group, on as many lines as they need."""
     return textwrap.fill(
-        " | ".join(names), WIDTH, initial_indent=f"  {group:<12}", subsequent_indent=" " * 14
+        " | ".join(names), WIDTH, initial_indent=f"  {group:<16}", subsequent_indent=" " * 18
     )
 
 
-def _ordered(names: Sequence[str]) -> list[str]:
-    """Methods in the order of the schema, which puts like by like; those of other packages last."""
-    known = list(config.GROUPS["policy"])
+def _ordered(group: str, names: Sequence[str]) -> list[str]:
+    """Options in the order of the schema, which puts like by like; those not named there last, as they come."""
+    known = list(config.GROUPS.get(group, ()))
     return sorted(names, key=lambda name: known.index(name) if name in known else len(known))

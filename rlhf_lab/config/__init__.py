@@ -11,6 +11,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rlhf_lab.config.combination import (
+    Combination,
+    Ensemble,
+    LowerBound,
+    Mean,
+    Median,
+    Minimum,
+    Offset,
+    Seeds,
+    Several,
+    Single,
+    UncertaintyWeighted,
+    WeightAverage,
+)
 from rlhf_lab.config.contents import CONTENT, content_fields
 from rlhf_lab.config.direct import DPO, IPO, KTO, Direct, ExpertIteration, SLiC
 from rlhf_lab.config.models import (
@@ -59,6 +73,16 @@ from rlhf_lab.config.selection import (
     SFTAnswers,
     SoftBestOfN,
 )
+from rlhf_lab.config.shaping import (
+    Clip,
+    LengthPenalty,
+    LogSigmoid,
+    MeanStd,
+    MinMax,
+    NoShaping,
+    PreferenceAsReward,
+    Shaping,
+)
 from rlhf_lab.config.tasks import PairFile, PreferencePairs, SyntheticAssistant, Task
 
 __all__ = [
@@ -74,8 +98,11 @@ __all__ = [
     "BestOfN",
     "BestOfPoisson",
     "Boltzmann",
+    "Clip",
+    "Combination",
     "Direct",
     "Divergence",
+    "Ensemble",
     "Experiment",
     "ExpertIteration",
     "Flip",
@@ -85,9 +112,19 @@ __all__ = [
     "HedgeTune",
     "Hedged",
     "Labeler",
+    "LengthPenalty",
+    "LogSigmoid",
+    "LowerBound",
     "MBRBestOfN",
+    "Mean",
+    "MeanStd",
+    "Median",
+    "MinMax",
+    "Minimum",
     "Model",
+    "NoShaping",
     "NoTracker",
+    "Offset",
     "Online",
     "OnlineDPO",
     "PairFile",
@@ -97,6 +134,7 @@ __all__ = [
     "Place",
     "Policy",
     "Pool",
+    "PreferenceAsReward",
     "PreferencePairs",
     "Preferences",
     "PretrainedModel",
@@ -110,15 +148,22 @@ __all__ = [
     "SLiC",
     "Score",
     "ScratchModel",
+    "Seeds",
+    "Several",
+    "Shaping",
+    "Single",
     "SoftBestOfN",
     "SyntheticAssistant",
     "Task",
     "Tracker",
+    "UncertaintyWeighted",
     "Unsure",
     "Wandb",
     "WandbMode",
+    "WeightAverage",
     "Writer",
     "content_fields",
+    "named",
     "register",
 ]
 
@@ -140,6 +185,8 @@ class Experiment:
     preferences: Preferences
     labeler: Labeler
     rm: RewardModel
+    rm_combination: Combination
+    reward_shaping: Shaping
     policy: Policy
     score: Score
     tracker: Tracker
@@ -154,6 +201,18 @@ class Experiment:
             raise ValueError(
                 f"the labeler {labeler} labels {named}, the task is {task}: choose another of them"
             )
+        if not isinstance(self.reward_shaping, NoShaping) and "proxy" not in self.policy.NEEDS:
+            raise ValueError(
+                f"reward_shaping={type(self.reward_shaping).__name__} changes what a policy learns from, and "
+                f"{type(self.policy).__name__} learns from no proxy: use reward_shaping=none"
+            )
+        if isinstance(self.rm_combination, Several) and self.rm_combination.seeds is Seeds.pretrain:
+            scratch = isinstance(self.rm.model, ScratchModel) and self.rm.init is RewardInit.lm
+            if not scratch:
+                raise ValueError(
+                    "rm_combination.seeds=pretrain needs language models that are trained here (rm.init=lm, not "
+                    "rm=pretrained): members differ in the seeds of these"
+                )
 
 
 GROUPS: dict[
@@ -162,6 +221,14 @@ GROUPS: dict[
     "task": {"synthetic_assistant": SyntheticAssistant, "preference_pairs": PreferencePairs},
     "model": {"scratch": ScratchModel, "pretrained": PretrainedModel},
     "rm": {"reward_model": RewardModel},
+    "rm_combination": {
+        **{"single": Single, "mean": Mean, "min": Minimum, "median": Median},
+        **{"uwo": UncertaintyWeighted, "lower_bound": LowerBound, "warm": WeightAverage},
+    },
+    "reward_shaping": {
+        **{"none": NoShaping, "clip": Clip, "mean_std": MeanStd, "min_max": MinMax},
+        **{"log_sigmoid": LogSigmoid, "par": PreferenceAsReward, "length_penalty": LengthPenalty},
+    },
     "labeler": {"gold_argmax": GoldArgmax, "boltzmann": Boltzmann, "flip": Flip, "pool": Pool},
     "policy": {
         **{"bon": BestOfN, "soft_bon": SoftBestOfN, "best_of_poisson": BestOfPoisson, "mbr_bon": MBRBestOfN},
@@ -176,3 +243,8 @@ GROUPS: dict[
 def register(group: str, name: str, schema: type) -> None:
     """Make `schema` available to YAML as `/schema/<group>@_here_: name` (see docs/extending.md)."""
     GROUPS.setdefault(group, {})[name] = schema
+
+
+def named(kind: str) -> type:
+    """The class of an option by its name, that of another package too; KeyError if nothing is called so."""
+    return {schema.__name__: schema for schemas in GROUPS.values() for schema in schemas.values()}[kind]

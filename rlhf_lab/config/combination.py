@@ -1,0 +1,107 @@
+"""How the rewards of several reward models become one.
+
+Members are put on one scale first: less their mean reward of SFT answers, over the SD of these. SDs and variances over
+members divide by their number (ddof 0), everywhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from rlhf_lab.config import ranges
+
+
+class Seeds(Enum):
+    """Which seeds members differ in."""
+
+    finetune = "finetune"  # head and order of the comparisons
+    pretrain = "pretrain"  # the language model that they start from, too
+
+
+class Offset(Enum):
+    """What is taken from a member's rewards: comparisons say nothing of the level of a prompt."""
+
+    all = "all"  # its mean over SFT answers to all prompts
+    prompt = "prompt"  # its mean over SFT answers to the same prompt
+
+
+@dataclass(slots=True)
+class Combination:
+    """How the proxy comes of reward models."""
+
+
+@dataclass(slots=True)
+class Single(Combination):
+    """One reward model; nothing is combined."""
+
+
+@dataclass(slots=True)
+class Several(Combination):
+    """Reward models on the same comparisons; the first is the one of `single`."""
+
+    members: int
+    seeds: Seeds
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        ranges.check(self, "members", self.members >= 2, ">= 2", "one reward model is rm_combination=single")
+
+
+@dataclass(slots=True)
+class Ensemble(Several):
+    """Reward models whose rewards of an answer are combined."""
+
+    offset: Offset
+
+
+@dataclass(slots=True)
+class Mean(Ensemble):
+    """The mean over members."""
+
+
+@dataclass(slots=True)
+class Minimum(Ensemble):
+    """The lowest of the members: worst-case optimisation (WCO, 2310.02743, Eq. 5)."""
+
+
+@dataclass(slots=True)
+class Median(Ensemble):
+    """The median over members."""
+
+
+@dataclass(slots=True)
+class UncertaintyWeighted(Ensemble):
+    """Mean less `weight` times the variance over members (UWO, 2310.02743, Eq. 6)."""
+
+    weight: float  # per unit of variance
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        Ensemble.__post_init__(self)
+        ranges.not_negative(self, "weight")
+
+
+@dataclass(slots=True)
+class LowerBound(Ensemble):
+    """Mean less so many SDs over members."""
+
+    sds: float
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        Ensemble.__post_init__(self)
+        ranges.not_negative(self, "sds")
+
+
+@dataclass(slots=True)
+class WeightAverage(Several):
+    """One reward model whose weights are the mean of the members' (WARM, 2401.12187); they share trunk and head."""
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        Several.__post_init__(self)
+        shared = self.seeds is Seeds.finetune
+        ranges.check(
+            self, "seeds", shared, "finetune", "weights are averaged of models with one initialisation"
+        )

@@ -1,0 +1,25 @@
+"""One reward model whose weights are the mean of the members' (WARM, 2401.12187)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from rlhf_lab.config import Runtime, WeightAverage
+
+VERSION = 1
+
+
+def run(config: WeightAverage, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
+    """Average the members' weights; `model/`."""
+    import torch
+
+    from rlhf_lab import models, text
+
+    folders = [inputs[f"member.{number}"] / "model" for number in range(config.members)]
+    model = models.load_reward_model(folders[0], runtime.device)
+    others = [dict(models.load_reward_model(path, runtime.device).named_parameters()) for path in folders[1:]]
+    with torch.no_grad():
+        for name, mine in model.named_parameters():
+            mine.copy_(torch.stack([mine, *(other[name] for other in others)]).mean(dim=0))
+    models.save(model, text.load_tokenizer(folders[0]), out / "model")
