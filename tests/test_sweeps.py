@@ -122,3 +122,21 @@ def test_a_replicate_has_seeds_of_its_own_for_pairs_reward_model_and_policy():
 def test_options_are_listed_in_the_help_by_size(lab):
     listed = next(line for line in lab("--help").out.splitlines() if line.startswith("  rm "))
     assert listed.split(" | ")[0].endswith("1k") and Path(folder("conf") / "rm").is_dir()
+
+
+QUICK = {
+    path.stem: line.partition("rlhf-lab ")[2].split()
+    for path in folder("sweeps").glob("*.yaml")
+    for line in path.read_text().splitlines()
+    if line.startswith("# Quick")
+}
+
+
+@pytest.mark.parametrize("sweep", QUICK)
+def test_the_quick_variant_that_a_sweep_names_is_planned(sweep, lab):
+    answer = lab(*QUICK[sweep], "runtime.plan=true")
+    assert answer.code == 0 and "to make" in answer.out, answer
+
+
+def test_sweeps_have_quick_variants():
+    assert set(SWEEPS) - set(QUICK) <= {"quickstart", "hh_harmless"}
