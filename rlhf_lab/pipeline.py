@@ -9,12 +9,13 @@ Several reward models may stand in the place of one, and what a policy learns fr
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from rlhf_lab import sources
 from rlhf_lab.config import (
     BestOfN,
     Experiment,
+    Half,
     Labeler,
     PairFile,
     Policy,
@@ -39,7 +40,7 @@ class Labelled:
 class Scorer:
     """One scorer of stored samples."""
 
-    name: str  # gold, proxy, or a judge as "module:function"
+    name: str  # gold, proxy, test (a proxy that is not optimised), or a judge as "module:function"
     source: str | None = None  # digest of a judge's module
 
 
@@ -78,5 +79,9 @@ def plan(experiment: Experiment) -> Node:
         return score(Scorer("proxy"), proxy=member)
 
     scores = {"gold": score(Scorer("gold"), **gold), "proxy": proxies.score(samples, proxy)}
+    if e.score.other_half:
+        other = replace(e.rm, half=Half.second if e.rm.half is Half.first else Half.first)
+        (test,) = members(other, e.rm_combination, task, pairs, sft)
+        scores["test"] = score(Scorer("test"), proxy=test)
     scores |= {name: score(Scorer(name, sources.module_digest(name))) for name in e.score.extra}
     return node("rlhf_lab.stages.run", Run(rule), samples=samples, **scores)

@@ -12,9 +12,11 @@ from rlhf_lab.pipeline import plan
 from rlhf_lab.records import read_table
 from rlhf_lab.store import Store
 
-TINY = ("experiment=tiny", "rm=1k", "rm_combination.members=3")
+THREE = ("rm_combination.members=3",)
+BASE = ("experiment=tiny", "rm=1k")
+TINY = (*BASE, *THREE)
 SMALL = (
-    *TINY,
+    *BASE,
     *(
         "model.steps=20",
         "rm.model.steps=20",
@@ -86,7 +88,7 @@ def node(leaf, name, **inputs):
 
 
 def test_the_recorded_proxy_is_the_rule_of_its_members_on_one_scale(store):
-    leaf = made(store, "rm_combination=uwo", "rm_combination.weight=0.3")
+    leaf = made(store, *THREE, "rm_combination=uwo", "rm_combination.weight=0.3")
     scores = read_table(store.path(leaf.inputs["proxy"]) / "scores.parquet")
     members = np.stack([scores[f"proxy.{number}"].to_numpy() for number in range(3)])
     expected = members.mean(axis=0) - 0.3 * members.var(axis=0)
@@ -95,7 +97,7 @@ def test_the_recorded_proxy_is_the_rule_of_its_members_on_one_scale(store):
 
 
 def test_policies_are_rewarded_with_what_is_recorded(store):
-    leaf = made(store, "rm_combination=min", "rm_combination.offset=prompt")
+    leaf = made(store, *THREE, "rm_combination=min", "rm_combination.offset=prompt")
     task, ensemble = store.path(node(leaf, "task")), store.path(node(leaf, "ensemble"))
     samples = read_table(store.path(leaf.inputs["samples"]) / "samples.parquet").slice(0, 200)
     writer = text.load_tokenizer(store.path(leaf.inputs["samples"]) / "tokenizer")
@@ -107,10 +109,30 @@ def test_policies_are_rewarded_with_what_is_recorded(store):
     np.testing.assert_allclose(rewards(rows, samples["token_ids"].to_pylist()), recorded, atol=1e-4)
 
 
+def test_halves_of_the_questions_train_two_reward_models_and_each_judges_the_other(store):
+    halves = [
+        made(store, "rm.batch=4", f"rm.half={half}", "score.other_half=true") for half in ("first", "second")
+    ]
+    first, second = (keys(leaf, "reward_model") for leaf in halves)
+    assert first == second and len(first) == 2
+    proxy, test = (
+        [read_table(store.path(leaf.inputs[name]) / "scores.parquet")[name].to_numpy() for leaf in halves]
+        for name in ("proxy", "test")
+    )
+    np.testing.assert_array_equal(proxy[0], test[1])
+    np.testing.assert_array_equal(proxy[1], test[0])
+    assert not np.array_equal(proxy[0], proxy[1])
+
+
+def test_the_other_half_is_refused_where_there_is_none():
+    with pytest.raises(ValueError, match=r"set rm\.half=first"):
+        experiment("score.other_half=true")
+
+
 def test_averaged_weights_are_the_mean(store):
     from rlhf_lab.models import load_reward_model
 
-    leaf = made(store, "rm_combination=warm")
+    leaf = made(store, *THREE, "rm_combination=warm")
     folders = [store.path(one) / "model" for one in leaf.walk() if one.name == "reward_model"]
     members = [load_reward_model(folder).state_dict() for folder in folders]
     whole = load_reward_model(store.path(node(leaf, "weight_average")) / "model").state_dict()
@@ -121,8 +143,8 @@ def test_averaged_weights_are_the_mean(store):
 
 def test_a_shaped_reward_is_learned_from_and_the_proxy_is_recorded(store):
     policy = ("policy=ppo", "policy.steps=2", "policy.prompts=8", "policy.samples=2", "policy.evaluations=1")
-    plain = made(store, "rm_combination=mean", *policy)
-    shaped = made(store, "rm_combination=mean", "reward_shaping=par", *policy)
+    plain = made(store, *THREE, "rm_combination=mean", *policy)
+    shaped = made(store, *THREE, "rm_combination=mean", "reward_shaping=par", *policy)
     assert plain.inputs["samples"].key != shaped.inputs["samples"].key
     folder = store.path(node(shaped, "shaped"))
     writer = text.load_tokenizer(store.path(shaped.inputs["samples"]) / "tokenizer")

@@ -70,7 +70,7 @@ def experiment(path: Path, policy: Policy, model: Model = SMALL, rm: RewardModel
     )  # fmt: skip
     return Experiment(
         task, model, SFT(10, 8, 1e-3, 0), Preferences(40, 2, Writer.sft, 0), GoldArgmax(), rm, Single(),
-        NoShaping(), policy, Score([]), NoTracker(), RUNTIME,
+        NoShaping(), policy, Score([], False), NoTracker(), RUNTIME,
     )  # fmt: skip
 
 

@@ -173,6 +173,7 @@ class Score:
     """What scores the stored samples beside gold and the proxy."""
 
     extra: list[str]  # "module:function" judges, function(prompts, answers) -> one number an answer
+    other_half: bool  # `test`: the same reward model trained on the other half of the questions (2204.05862, Figure 4)
 
 
 @dataclass(slots=True)
@@ -205,6 +206,13 @@ class Experiment:
             raise ValueError(
                 f"reward_shaping={type(self.reward_shaping).__name__} changes what a policy learns from, and "
                 f"{type(self.policy).__name__} learns from no proxy: use reward_shaping=none"
+            )
+        if self.score.other_half and (
+            self.rm.half is Half.both or not isinstance(self.rm_combination, Single)
+        ):
+            raise ValueError(
+                "score.other_half=true needs one reward model that learned from half of the questions: set "
+                "rm.half=first and rm_combination=single"
             )
         if isinstance(self.rm_combination, Several) and self.rm_combination.seeds is Seeds.pretrain:
             scratch = isinstance(self.rm.model, ScratchModel) and self.rm.init is RewardInit.lm

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from rlhf_lab.pipeline import Scorer
 
 VERSION = 1
-OWN = ("gold", "proxy")  # scorers that are not judges
+MODELS = ("proxy", "test")  # scorers that are reward models
+OWN = ("gold", *MODELS)  # scorers that are not judges
 
 
 def run(config: Scorer, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
@@ -61,11 +62,11 @@ def _scorer(
         from rlhf_lab.gold.rewards import gold
 
         return gold(inputs["task"], inputs.get("gold"), writer, runtime)
-    if config.name == "proxy":
+    if config.name in MODELS:
         from rlhf_lab.scoring import rewards_of_samples
 
         rewards = rewards_of_samples(inputs["task"], inputs["proxy"], writer, runtime)
-        return lambda samples: {"proxy": rewards(samples)}
+        return lambda samples: {config.name: rewards(samples)}
     return lambda samples: {config.name: _judge(config.name, inputs["task"], samples)}
 
 
