@@ -35,6 +35,7 @@ def build_language_model(
             num_attention_heads=shape.heads,
             intermediate_size=shape.intermediate,
             max_position_embeddings=positions,
+            initializer_range=shape.init_sd,
             tie_word_embeddings=True,
             pad_token_id=tokenizer.pad_token_id,
             bos_token_id=tokenizer.bos_token_id,

@@ -30,7 +30,9 @@ def spoil(folder):
 def test_pretraining_stops_at_the_step_of_a_loss_that_is_not_finite(inputs, tmp_path):
     write_table(inputs["task"] / "base.parquet", {"text": ["w1 w2 good w3"] * 40})
     tiny.tokenizer().save_pretrained(inputs["task"] / "tokenizer")
-    shape = ScratchModel(hidden=8, layers=1, heads=2, intermediate=8, steps=9, batch=2, lr=1e30, seed=0)
+    shape = ScratchModel(
+        hidden=8, layers=1, heads=2, intermediate=8, init_sd=0.02, steps=9, batch=2, lr=1e30, seed=0
+    )
     (tmp_path / "out").mkdir()
     with pytest.raises(FloatingPointError, match=r"loss is nan at step [2-9]"):
         base.run(shape, inputs, tmp_path / "out", LATE)

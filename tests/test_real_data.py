@@ -40,10 +40,14 @@ from rlhf_lab.config import (
 from rlhf_lab.records import read_table
 from rlhf_lab.store import Node, Store
 
-SMALL = ScratchModel(hidden=16, layers=1, heads=2, intermediate=32, steps=10, batch=8, lr=5e-3, seed=0)
+SMALL = ScratchModel(
+    hidden=16, layers=1, heads=2, intermediate=32, init_sd=0.02, steps=10, batch=8, lr=5e-3, seed=0
+)
 PROXY = reward_model(SMALL, batch=16, lr=1e-3)
 GOLD = reward_model(
-    ScratchModel(hidden=24, layers=1, heads=2, intermediate=32, steps=10, batch=8, lr=5e-3, seed=0),
+    ScratchModel(
+        hidden=24, layers=1, heads=2, intermediate=32, init_sd=0.02, steps=10, batch=8, lr=5e-3, seed=0
+    ),
     epochs=2,
     batch=16,
     lr=1e-3,

@@ -14,8 +14,8 @@ from rlhf_lab.tasks.synthetic_assistant.corpus import heldout_questions
 
 TASK = SyntheticAssistant(
     seed=0, heldout_share=0.4, prompt_tokens=40, answer_tokens=30, entities=12, attributes=4, sums=60, operations=2,
-    largest_number=9, base_documents=10, fact_share=0.6, demonstrations=10, demonstration_quality=0.6,
-    demonstration_correct=0.65,
+    largest_number=9, comparisons=0, orders=2, base_documents=10, fact_share=0.6, demonstrations=10,
+    demonstration_quality=0.6, demonstration_correct=0.65,
 )  # fmt: skip
 WORDS = grammar.vocabulary(TASK)
 
@@ -68,9 +68,10 @@ def test_an_answer_that_never_ends_loses_form():
     assert gold("it is lake .", finished=False)["gold.unended"] == 1
 
 
-def test_every_answer_of_the_grammar_is_legal_and_gold_stays_in_its_range():
-    rng = random.Random(1)
-    prompts = [p for q in world.questions(TASK) for p in grammar.framings(q, rng)]
+@pytest.mark.parametrize("task", [TASK, dataclasses.replace(TASK, comparisons=100)])
+def test_every_answer_of_the_grammar_is_legal_and_gold_stays_in_its_range(task):
+    rng, words = random.Random(1), grammar.vocabulary(task)
+    prompts = [p for q in world.questions(task) for p in grammar.framings(q, rng)]
     asked = [rng.choice(prompts) for _ in range(3000)]
     answers = [grammar.answer(p, rng.random(), 0.5, rng) for p in asked]
     rows = pa.table(
@@ -80,11 +81,11 @@ def test_every_answer_of_the_grammar_is_legal_and_gold_stays_in_its_range():
             "belief": [p.belief for p in asked],
         }
     )
-    scored = rubric.Rubric.of(rows, WORDS).score(pa.array(answers), np.ones(3000, bool), np.arange(3000))
+    scored = rubric.Rubric.of(rows, words).score(pa.array(answers), np.ones(3000, bool), np.arange(3000))
     illegal = [a for a, bad in zip(answers, scored["gold.illegal"], strict=True) if bad]
     assert not illegal, illegal[:3]
     assert rubric.RANGE[0] <= scored["gold"].min() and scored["gold"].max() <= rubric.RANGE[1]
-    assert set(" ".join(answers).split()) <= set(WORDS)
+    assert set(" ".join(answers).split()) <= set(words)
 
 
 def test_right_answers_score_above_wrong_ones_and_better_quality_above_worse():
@@ -116,6 +117,54 @@ def test_sums_are_true_and_distinct_up_to_commutation():
         terms.add(tuple(sorted(signed)))
         assert question.answer not in question.wrong
     assert len(terms) == 60
+
+
+COMPARING = dataclasses.replace(TASK, comparisons=100)
+
+
+def test_comparisons_follow_one_order_in_each_respect_and_are_asked_once():
+    found = [q for q in world.questions(COMPARING) if q.kind == "comparison"]
+    assert len(found) == len({frozenset(q.subject.split()) for q in found}) == 100
+    first = 0
+    for respect in world.COMPARATIVES[:2]:
+        above = {(q.answer, q.wrong[0]) for q in found if respect in q.subject}
+        assert above and all({f"the {a}", f"the {b}"} for a, b in above)
+        order, left = [], {name for pair in above for name in pair}
+        while left:  # an order exists: somebody always has nobody above him
+            top = [name for name in left if not any(b == name and a in left for a, b in above)]
+            assert top, "the answers contradict each other"
+            order, left = [*order, *top], left - set(top)
+        first += sum(q.subject.split()[4] == q.answer for q in found if respect in q.subject)
+    assert 30 < first < 70  # the right answer is not told by its place
+
+
+def test_questions_of_other_kinds_and_their_gold_do_not_know_of_comparisons():
+    without = world.questions(TASK)
+    assert world.questions(COMPARING)[: len(without)] == without
+    assert set(WORDS) < set(grammar.vocabulary(COMPARING))
+    assert gold("it is fox .")["gold.claim"] == -0.5 and gold("it is fox .")["gold.illegal"] > 0
+
+
+def test_gold_of_a_comparison():
+    words = grammar.vocabulary(COMPARING)
+    subject = "the heavier of the crow and the fox"
+    rows = pa.table({"subject": [subject], "answer": ["fox"], "belief": [""]})
+    judge = rubric.Rubric.of(rows, words)
+
+    def claim(answer):
+        found = judge.score(pa.array([answer]), np.array([True]), np.zeros(1, int))
+        return found["gold.claim"][0], found["gold.complete"][0], found["gold.illegal"][0]
+
+    assert claim("it is fox .") == (1, 0, 0) and claim("it is crow .") == (-1, 0, 0)
+    assert claim(f"{subject} is fox .") == (1, 1, 0)
+    assert claim("good day .")[0] == -0.5
+
+
+def test_asking_for_more_comparisons_than_there_are_is_refused():
+    with pytest.raises(ValueError, match="comparisons must be at most 132"):
+        world.questions(dataclasses.replace(TASK, comparisons=133))
+    with pytest.raises(ValueError, match="orders must be at most"):
+        world.questions(dataclasses.replace(TASK, orders=9))
 
 
 def test_the_split_is_by_question_and_near_its_share():

@@ -25,6 +25,7 @@ class ScratchModel(Model):
     layers: int
     heads: int
     intermediate: int
+    init_sd: float  # of the weights before training
     steps: int  # optimiser steps of pre-training
     batch: int  # blocks of prompt_tokens + answer_tokens tokens
     lr: float  # peak
@@ -35,7 +36,7 @@ class ScratchModel(Model):
     def __post_init__(self) -> None:
         """Check ranges."""
         ranges.seed(self)
-        ranges.positive(self, "hidden", "layers", "heads", "intermediate", "steps", "batch", "lr")
+        ranges.positive(self, "hidden", "layers", "heads", "intermediate", "init_sd", "steps", "batch", "lr")
         whole = self.hidden % (2 * self.heads) == 0
         ranges.check(self, "hidden", whole, "a multiple of 2 x heads", "rotary positions")
 

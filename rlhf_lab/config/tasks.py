@@ -38,6 +38,8 @@ class SyntheticAssistant(Task):
     sums: int  # arithmetic questions, distinct up to commutation
     operations: int  # at most so many + and - in a sum (its difficulty)
     largest_number: int
+    comparisons: int  # questions which of two entities is the heavier, older, ...; 0: none
+    orders: int  # in so many respects
     base_documents: int
     fact_share: float  # of the base corpus: plain sentences that state a fact or a sum
     demonstrations: int
@@ -51,6 +53,8 @@ class SyntheticAssistant(Task):
         Task.__post_init__(self)
         ranges.positive(self, "entities", "attributes", "sums", "operations", "largest_number")
         ranges.positive(self, "base_documents", "demonstrations")
+        ranges.check(self, "comparisons", self.comparisons >= 0, ">= 0", "it is a count")
+        ranges.positive(self, "orders")
         ranges.share(self, "fact_share", "demonstration_quality", "demonstration_correct")
 
 

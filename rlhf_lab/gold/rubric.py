@@ -58,13 +58,13 @@ class Rubric:
         width = max(len(words) for words in full)
         subject = [[number.get(w, NOTHING) for w in words] + [END] * (width - len(words)) for words in full]
         classes = [*grammar.word_classes(vocabulary), "<foreign>"]
-        legal = grammar.legal_bigrams()
+        legal = grammar.legal_bigrams(vocabulary)
         return cls(
             vocabulary,
             numbers("answer"),
             numbers("belief"),
             np.array(subject, dtype=np.int32),
-            np.isin(classes, ("VALUE", "NUMBER")),
+            np.isin(classes, grammar.claimable(vocabulary)),
             np.array([("<start>", kind) in legal for kind in classes]),
             np.array([[(before, after) in legal for after in classes] for before in classes]),
         )

@@ -6,12 +6,19 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
 from rlhf_lab.config import SyntheticAssistant
-from rlhf_lab.tasks.synthetic_assistant.world import ATTRIBUTES, ENTITIES, OPERATIONS, Question, largest_total
+from rlhf_lab.tasks.synthetic_assistant.world import (
+    ATTRIBUTES,
+    COMPARATIVES,
+    ENTITIES,
+    OPERATIONS,
+    Question,
+    largest_total,
+)
 
 ASK = ("what is {} ?", "tell me {} .", "do you know {} ?")
 BELIEF = {"sure": "i am sure it is {} .", "unsure": "maybe it is {} ."}
@@ -42,7 +49,7 @@ class Prompt:
 
     @property
     def family(self) -> str:
-        """fact, arithmetic, belief_right or belief_wrong."""
+        """fact, arithmetic, comparison, belief_right or belief_wrong."""
         if not self.belief:
             return self.question.kind
         return "belief_right" if self.belief == self.question.answer else "belief_wrong"
@@ -103,6 +110,8 @@ def vocabulary(task: SyntheticAssistant) -> list[str]:
     """Every word of prompts, answers and documents, special tokens first."""
     fixed = {word for phrase in _phrases() for word in phrase.split()} - {"{}"}
     names = {*ENTITIES[: task.entities], *list(ATTRIBUTES)[: task.attributes], "the", "of", "is", *OPERATIONS}
+    if task.comparisons:
+        names |= {"and", *COMPARATIVES[: task.orders]}
     values = {v for attribute in list(ATTRIBUTES)[: task.attributes] for v in ATTRIBUTES[attribute]}
     numbers = [str(n) for n in range(largest_total(task) + 1)]
     return [*SPECIAL, *sorted(fixed | names | values), *numbers]
@@ -114,8 +123,17 @@ def _phrases() -> Iterator[str]:
         yield from slot
 
 
+def claimable(words: Sequence[str]) -> tuple[str, ...]:
+    """The classes of words that answer a question in this vocabulary."""
+    return ("VALUE", "NUMBER", "ENTITY") if _compares(words) else ("VALUE", "NUMBER")
+
+
+def _compares(words: Sequence[str]) -> bool:
+    return not set(COMPARATIVES).isdisjoint(words)
+
+
 def word_classes(words: list[str]) -> list[str]:
-    """The grammatical class of each word: entity, attribute, value, number, or the word itself."""
+    """The grammatical class of each word: entity, attribute, comparative, value, number, or the word itself."""
     values = {value for possible in ATTRIBUTES.values() for value in possible}
 
     def kind(word: str) -> str:
@@ -123,6 +141,8 @@ def word_classes(words: list[str]) -> list[str]:
             return "ENTITY"
         if word in ATTRIBUTES:
             return "ATTRIBUTE"
+        if word in COMPARATIVES:
+            return "COMPARATIVE"
         if word.isdigit():
             return "NUMBER"
         return "VALUE" if word in values else word
@@ -130,11 +150,11 @@ def word_classes(words: list[str]) -> list[str]:
     return [kind(word) for word in words]
 
 
-def legal_bigrams() -> set[tuple[str, str]]:
-    """Pairs of neighbouring word classes that some answer of the grammar contains, `<start>` and `<eos>` included."""
+def legal_bigrams(words: Sequence[str]) -> set[tuple[str, str]]:
+    """Pairs of neighbouring word classes in answers with this vocabulary, `<start>` and `<eos>` included."""
     claims = [
         phrase
-        for value in ("VALUE", "NUMBER")
+        for value in claimable(words)
         for phrase in (SHORT.format(value), *(c.format(value) for c in CONTRADICTION))
     ]
     full = [
@@ -142,6 +162,8 @@ def legal_bigrams() -> set[tuple[str, str]]:
         "NUMBER plus NUMBER minus NUMBER plus NUMBER is NUMBER .",
     ]
     full.append("NUMBER minus NUMBER is NUMBER .")
+    if _compares(words):
+        full.append("the COMPARATIVE of the ENTITY and the ENTITY is ENTITY .")
     sentences = [*claims, *full, *GREETING, *AGREE, *DISAGREE, *REASON, *INSULT, *CLOSING, *REFUSAL]
     legal = {pair for s in sentences for pair in zip(s.split(), s.split()[1:], strict=False)}
     starts = {s.split()[0] for s in sentences} | {p.split()[0] for p in (*SURE, *UNSURE)}

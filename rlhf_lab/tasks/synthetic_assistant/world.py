@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from itertools import product
+from itertools import combinations, product
 
 from rlhf_lab.config import SyntheticAssistant
 
@@ -25,6 +25,7 @@ ATTRIBUTES = {  # attribute -> its possible values
     "tool": "hammer rope needle spade ladder bucket lantern broom".split(),
 }
 OPERATIONS = {"plus": 1, "minus": -1}
+COMPARATIVES = "heavier older faster louder".split()  # respects in which entities have an order
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Question:
     """One thing that can be asked: `subject` is what it is about, `answer` the one true word."""
 
     id: int
-    kind: str  # fact, arithmetic
+    kind: str  # fact, arithmetic, comparison
     subject: str
     answer: str
     wrong: tuple[str, ...]  # plausible false answers
@@ -42,7 +43,7 @@ class Question:
 def questions(task: SyntheticAssistant) -> list[Question]:
     """Every question of the world that `task` describes; ValueError when it asks for more than there are."""
     rng = random.Random(task.seed)
-    asked = [*_facts(task, rng), *_sums(task, rng)]
+    asked = [*_facts(task, rng), *_sums(task, rng), *_comparisons(task, rng)]
     return [Question(number, *parts) for number, parts in enumerate(asked)]
 
 
@@ -73,6 +74,27 @@ def _sums(task: SyntheticAssistant, rng: random.Random) -> list[tuple]:
         near = {total + shift for shift in (-3, -2, -1, 1, 2, 3)}
         wrong = tuple(str(n) for n in sorted(near) if 0 <= n <= largest_total(task))
         chosen.append(("arithmetic", subject, str(total), wrong, difficulty))
+    return chosen
+
+
+def _comparisons(task: SyntheticAssistant, rng: random.Random) -> list[tuple]:
+    """Which of two entities comes first in an order that is said nowhere: answers to some follow from others."""
+    if task.orders > len(COMPARATIVES):
+        raise ValueError(
+            f"task.orders must be at most {len(COMPARATIVES)}, got {task.orders}: there are no more"
+        )
+    possible = []
+    for respect in COMPARATIVES[: task.orders]:
+        order = rng.sample(ENTITIES[: task.entities], task.entities)
+        possible += [(respect, first, second) for first, second in combinations(order, 2)]
+    if task.comparisons > len(possible):
+        raise ValueError(
+            f"task.comparisons must be at most {len(possible)}, got {task.comparisons}: there are no more such pairs"
+        )
+    chosen = []
+    for respect, true, false in rng.sample(possible, task.comparisons):
+        one, other = rng.sample((true, false), 2)
+        chosen.append(("comparison", f"the {respect} of the {one} and the {other}", true, (false,), 0))
     return chosen
 
 
