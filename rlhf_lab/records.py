@@ -184,7 +184,7 @@ class Run:
         trained_on = self._manifest(REWARD_MODEL, reward_model)["inputs"]["pairs"]
         pairs = read_table(self._file(PAIRS, *trained_on))
         rewards = read_table(self._file(HELDOUT, REWARD_MODEL, reward_model))
-        heldout = pairs["split"].to_numpy() == "heldout"
+        heldout = np.array(pairs["split"].to_pylist()) == "heldout"
         if heldout.sum() != rewards.num_rows:
             raise ValueError(
                 f"reward_model/{reward_model}: {rewards.num_rows} rewards for {heldout.sum()} held-out pairs"
@@ -196,15 +196,16 @@ class Run:
         return pairs
 
     def rewards(self, reward_model: str) -> pa.ChunkedArray:
-        """Rewards of the run's answers, in their order, by one reward model behind the proxy; KeyError where it scored
-        none of them by itself.
-        """
-        first = tuple(self.manifest()["inputs"]["proxy"])
-        of = self._manifest(*first)["inputs"]
-        for stage, key in [first, *(tuple(of[name]) for name in of if name.startswith("scores."))]:
-            if self._manifest(stage, key)["inputs"].get("proxy") == [REWARD_MODEL, reward_model]:
-                return read_table(self._file(SCORES, stage, key), ["proxy"])["proxy"]
-        raise KeyError(f"run {self.key}: reward_model/{reward_model} scored no answers by itself")
+        """Rewards of the run's answers, in their order, by one of those that scored them (`scored_by`)."""
+        return read_table(self._file(SCORES, *self.scored_by()[reward_model]), ["proxy"])["proxy"]
+
+    def scored_by(self) -> dict[str, tuple[str, str]]:
+        """Key -> stage and key of its scores, of every reward model that scored the run's answers by itself."""
+        proxy = tuple(self.manifest()["inputs"]["proxy"])
+        of = self._manifest(*proxy)["inputs"]
+        scores = [proxy, *(tuple(of[name]) for name in of if name.startswith("scores."))]
+        behind = [(self._manifest(*one)["inputs"].get("proxy", ("", "")), one) for one in scores]
+        return {key: one for (stage, key), one in behind if stage == REWARD_MODEL}
 
     def stage_metrics(self, stage: str) -> list[dict[str, Any]]:
         """The lines that the stage of this name recorded as it ran; of several, the one nearest the leaf."""
