@@ -128,7 +128,7 @@ def _print_making(model: RewardModel, pairs: OfPairs) -> None:
         "size": model.run.choices["rm"],
         "training": settings,
         "labels": labels(model.run) or "gold",
-        "pairs": f"{pairs.training_pairs}; judged on {pairs.pairs} of {pairs.questions} held-out questions",
+        "pairs": f"{pairs.training_pairs}; judged on {pairs.pairs} pairs of {pairs.questions} held-out questions",
         "proxy of": f"{model.runs} runs, the newest {model.run.key[:8]} of {model.run.sweep}",
     }
     sys.stdout.write("".join(f"{name:<14}{value}\n" for name, value in facts.items()))
