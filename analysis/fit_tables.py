@@ -17,7 +17,6 @@ from rlhf_lab.divergence import best_of_n_bound
 Floats = NDArray[np.float64]
 
 LEAST_D_RL = 1.0  # nats^0.5: the rl form is not fitted below (2210.10760, footnote 1)
-FEWEST_POINTS = 4  # of a fit of two parameters
 
 
 def fits_table(study: Study) -> pd.DataFrame:
@@ -38,9 +37,9 @@ def _fit_rows(arm: Arm, axis: str) -> list[dict[str, Any]]:
     """Both forms on the same points; the one with the smaller RMSE is marked, not demanded."""
     keep = fitted_points(arm, axis)
     about = _about(arm) | {"x": axis, "points": int(sum(mask.sum() for mask in keep))}
-    if min(mask.sum() for mask in keep) < FEWEST_POINTS:
+    if min(mask.sum() for mask in keep) < fits.FEWEST_POINTS:
         nothing = {"estimate": np.nan, "lo": np.nan, "hi": np.nan, "rmse": np.nan, "best_form": None}
-        note = f"not fitted: a replicate has fewer than {FEWEST_POINTS} points to fit"
+        note = f"not fitted: a replicate has fewer than {fits.FEWEST_POINTS} points to fit"
         return [
             about | {"form": form, "parameter": name} | nothing | {"note": note}
             for form in fits.FORMS
@@ -78,7 +77,7 @@ def _shared_rows(arms: list[Arm]) -> list[dict[str, Any]]:
     RMSE is for the reader to compare.
     """
     kept = [(arm, fitted_points(arm, "exact")) for arm in arms]
-    kept = [(arm, masks) for arm, masks in kept if min(mask.sum() for mask in masks) >= FEWEST_POINTS]
+    kept = [(arm, masks) for arm, masks in kept if min(mask.sum() for mask in masks) >= fits.FEWEST_POINTS]
     if len(kept) < 2:
         return []
     arms, curves = [arm for arm, _ in kept], [curve_of(arm, "exact", masks) for arm, masks in kept]

@@ -21,6 +21,7 @@ Curve = Callable[
 
 FORMS: tuple[Form, ...] = ("bon", "rl")
 FORMULA: dict[Form, str] = {"bon": "d (alpha - beta d)", "rl": "d (alpha - beta log d)"}
+FEWEST_POINTS = 4  # of a fit of two parameters
 PARAMETERS = ("alpha", "beta", "peak_d", "peak_height")
 
 
@@ -136,13 +137,13 @@ def bootstrap(form: Form, curve: Curve, replicates: int, rng: np.random.Generato
     _check(form, d, gold)
     starts = np.cumsum([0, *(len(points) for points, _ in drawn[:-1])])
     solved = _solve(form, d, gold, np.ones_like(d), starts)
-    peaks = [_rankable_peak(form, float(a), float(b)) for a, b in zip(solved.alpha, solved.beta, strict=True)]
+    peaks = [rankable_peak(form, float(a), float(b)) for a, b in zip(solved.alpha, solved.beta, strict=True)]
     draws = (solved.alpha, solved.beta, *zip(*peaks, strict=True))
     intervals = {name: percentile_interval(values) for name, values in zip(PARAMETERS, draws, strict=True)}
     return Bootstrap(best, intervals, n, replicates, conditional(replicates))
 
 
-def _rankable_peak(form: Form, alpha: float, beta: float) -> tuple[float, float]:
+def rankable_peak(form: Form, alpha: float, beta: float) -> tuple[float, float]:
     """The peak; where there is none, 0 for a form that only falls and inf for one that rises beyond any d."""
     found = peak(form, alpha, beta)
     if not np.isnan(found[0]):

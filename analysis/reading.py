@@ -76,7 +76,7 @@ def answers(run: Run, prompts: int) -> dict[str, list[Answer]]:
     prompt = rows["prompt_id"].to_numpy()
     known = np.unique(prompt)
     chosen = known[np.linspace(0, len(known) - 1, min(prompts, len(known))).astype(int)]
-    asked, preferred = _questions(run), _preference(run, rows)
+    asked, preferred = questions(run), _preference(run, rows)
     moments = dict.fromkeys((0, found.peak, len(found.points) - 1))
     return {
         asked[int(one)]: [
@@ -132,7 +132,7 @@ def _name(when: str, index: int, found: Course) -> str:
     return f"{when} (gold's peak)" if index == found.peak else f"{when} (end)"
 
 
-def _questions(run: Run) -> Mapping[int, str]:
+def questions(run: Run) -> Mapping[int, str]:
     """Prompt id -> the last turn of the prompt."""
     table = run.prompts()
     turns = (json.loads(messages)[-1]["content"] for messages in table["messages"].to_pylist())

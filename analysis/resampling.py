@@ -124,6 +124,22 @@ def mean_and_se(values: ArrayLike) -> tuple[Floats, Floats]:
     return table.mean(axis=0), table.std(axis=0, ddof=1) / np.sqrt(len(table))
 
 
+def clustered_mean(values: ArrayLike, cluster: ArrayLike) -> Estimate:
+    """Mean of `values` (P,), each counted once, and its SE over the questions in `cluster` (P,) with C - 1 degrees of
+    freedom; NaN of nothing, an SE of NaN for one question.
+    """
+    numbers = np.asarray(values, dtype=float)
+    if not len(numbers):
+        return Estimate(float("nan"), float("nan"), float("inf"), 1)
+    names, member = np.unique(np.asarray(cluster), return_inverse=True)
+    clusters, mean = len(names), float(numbers.mean())
+    if clusters == 1:
+        return Estimate(mean, float("nan"), float("inf"), 1)
+    residual = np.bincount(member, numbers - mean)
+    variance = (residual**2).sum() * clusters / (clusters - 1)
+    return Estimate(mean, float(np.sqrt(variance)) / len(numbers), clusters - 1.0, 1)
+
+
 def paired_difference(first: ArrayLike, second: ArrayLike) -> tuple[float, float]:
     """Mean of first - second over questions (C,) and its standard error, each question its own pair."""
     mean, se = mean_and_se(np.asarray(first, dtype=float) - np.asarray(second, dtype=float))

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -29,7 +30,11 @@ if TYPE_CHECKING:
 
 SAMPLES, SCORES = "samples.parquet", "scores.parquet"
 REFERENCE = "reference.parquet"  # what a trained policy makes of SFT's answers
+PAIRS = "pairs.parquet"  # labelled comparisons
+HELDOUT = "heldout.parquet"  # rewards by a reward model of both sides of every held-out pair
 PART = 1 << 17  # rows held at once where a table is read part by part
+REWARD_MODEL = "reward_model"
+BEHIND = ("proxy", "ensemble", "member")  # inputs by which a score of the proxy comes of reward models
 SAMPLED = "samples"  # the leaf's input that holds completions; its other inputs hold their scores
 
 
@@ -158,6 +163,49 @@ class Run:
         if scorer not in inputs:
             raise KeyError(f"run {self.key}: no reward model is behind {scorer}")
         return json.loads(self._file("evaluation.json", *inputs[scorer]).read_text())
+
+    def reward_models(self) -> dict[str, dict[str, Any]]:
+        """Key -> settings of the training of every reward model behind the proxy: one, or the members of several."""
+        found, queue = {}, [tuple(self.manifest()["inputs"]["proxy"])]
+        while queue:
+            stage, key = queue.pop(0)
+            manifest = self._manifest(stage, key)
+            if stage == REWARD_MODEL:
+                found[key] = manifest["config"]
+                continue  # a reward model further up is gold
+            of = manifest["inputs"]
+            queue += [tuple(of[name]) for name in of if name.partition(".")[0] in BEHIND]
+        return found
+
+    def comparisons(self, reward_model: str) -> pa.Table:
+        """The pairs that a reward model behind the proxy learned from and is judged on (`split` says which), with
+        `chosen_reward` and `rejected_reward`, NaN for those it learned from.
+        """
+        trained_on = self._manifest(REWARD_MODEL, reward_model)["inputs"]["pairs"]
+        pairs = read_table(self._file(PAIRS, *trained_on))
+        rewards = read_table(self._file(HELDOUT, REWARD_MODEL, reward_model))
+        heldout = np.array(pairs["split"].to_pylist()) == "heldout"
+        if heldout.sum() != rewards.num_rows:
+            raise ValueError(
+                f"reward_model/{reward_model}: {rewards.num_rows} rewards for {heldout.sum()} held-out pairs"
+            )
+        for side in rewards.column_names:
+            column = np.full(len(pairs), np.nan, dtype=np.float32)
+            column[heldout] = rewards[side].to_numpy()
+            pairs = pairs.append_column(f"{side}_reward", pa.array(column))
+        return pairs
+
+    def rewards(self, reward_model: str) -> pa.ChunkedArray:
+        """Rewards of the run's answers, in their order, by one of those that scored them (`scored_by`)."""
+        return read_table(self._file(SCORES, *self.scored_by()[reward_model]), ["proxy"])["proxy"]
+
+    def scored_by(self) -> dict[str, tuple[str, str]]:
+        """Key -> stage and key of its scores, of every reward model that scored the run's answers by itself."""
+        proxy = tuple(self.manifest()["inputs"]["proxy"])
+        of = self._manifest(*proxy)["inputs"]
+        scores = [proxy, *(tuple(of[name]) for name in of if name.startswith("scores."))]
+        behind = [(self._manifest(*one)["inputs"].get("proxy", ("", "")), one) for one in scores]
+        return {key: one for (stage, key), one in behind if stage == REWARD_MODEL}
 
     def stage_metrics(self, stage: str) -> list[dict[str, Any]]:
         """The lines that the stage of this name recorded as it ran; of several, the one nearest the leaf."""

@@ -5,22 +5,23 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis.commands.parsing import MISUSED, Parser
+from analysis.commands.printing import aligned, console, labels
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from rlhf_lab.records import Run
 
 EXAMPLES = """examples:
   rlhf-runs                        what has been run, the newest 50; --all: everything
   rlhf-runs --sweep quickstart     one sweep
   rlhf-runs show 3f2a              one run: how it was made, and five prompts' answers at SFT, peak and end
+  rlhf-runs --rms                  the reward models of these runs: accuracy, calibration, gap, spread, tails
+  rlhf-runs --rms 7a92             one of them in full, with the ten answers that it overrates most
   rlhf-runs verify                 read everything that was made, and name what is damaged
   rlhf-runs prune                  what no sweep record needs, and its size; prune --yes removes it
 """
@@ -60,6 +61,8 @@ def _answer(options: argparse.Namespace) -> int:
     if options.command == "show":
         return _show(options.key, found)
     shown = found if options.sweep or options.all else found[:NEWEST]
+    if options.rms is not None:
+        return _reward_models(options.rms, found if options.rms else shown, history(root))
     _list(shown)
     if len(shown) < len(found):
         sys.stdout.write(f"{len(found) - len(shown)} older runs: rlhf-runs --all, or --sweep NAME\n")
@@ -76,6 +79,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--sweep", help="only the newest record of this sweep")
     parser.add_argument("--all", action="store_true", help=f"older runs than the newest {NEWEST} too")
+    parser.add_argument(
+        "--rms",
+        nargs="?",
+        const="",
+        metavar="KEY",
+        help="the reward models of these runs, or one of them in full",
+    )
     parser.add_argument("--store", help="folder of everything made (RLHF_LAB_STORE, ./store)")
     commands = parser.add_subparsers(dest="command", metavar="show KEY | verify | prune")
     show = commands.add_parser("show", help="one run")
@@ -110,21 +120,7 @@ def _list(found: Sequence[Run]) -> None:
         table.append(_row(run, job, best))
         if run.status == "failed":
             failed.append(f"{run.key[:8]} failed: {job.get('error', '?')} (the rest: {_trace(run)})")
-    sys.stdout.write("".join(f"{line}\n" for line in [*_aligned(table), *failed]))
-
-
-def _aligned(table: Sequence[Sequence[str]]) -> Iterator[str]:
-    """The rows of a table as lines, its heading ruled off, words to the left and numbers to the right.
-
-    One line a run however narrow the terminal, for a thousand of them too.
-    """
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    sides = [str.ljust] * len(WORDS) + [str.rjust] * len(NUMBERS)
-    for number, row in enumerate(table):
-        cells = (side(cell, width) for side, cell, width in zip(sides, row, widths, strict=True))
-        yield f"  {'   '.join(cells)}".rstrip()
-        if number == 0:
-            yield f" {'─' * (sum(widths) + 3 * len(widths) - 1)}"
+    sys.stdout.write("".join(f"{line}\n" for line in [*aligned(table, len(WORDS)), *failed]))
 
 
 def _row(run: Run, job: Mapping[str, Any], best: Sequence[str]) -> list[str]:
@@ -138,7 +134,7 @@ def _row(run: Run, job: Mapping[str, Any], best: Sequence[str]) -> list[str]:
         run.sweep,
         str(of["method"]),
         str(of["rm"]),
-        _labels(run),
+        labels(run),
         str(of["pairs"]),
         "" if of["kl_coef"] != of["kl_coef"] else f"{of['kl_coef']:g}",
         str(of["rm_seed"]),
@@ -146,13 +142,6 @@ def _row(run: Run, job: Mapping[str, Any], best: Sequence[str]) -> list[str]:
         *best,
         "" if seconds is None else f"{seconds / 60:.1f}",
     ]
-
-
-def _labels(run: Run) -> str:
-    """Who labelled the pairs, with its numbers; nothing for gold itself."""
-    labeler = run.choices["labeler"]
-    numbers = (f"{value:g}" for value in run.config["labeler"].values() if isinstance(value, (int, float)))
-    return "" if labeler == "gold_argmax" else " ".join([labeler, *numbers])
 
 
 def _bests(found: Sequence[Run]) -> dict[str, tuple[str, str, str] | ValueError]:
@@ -186,6 +175,27 @@ def _best(run: Run) -> tuple[str, str, str]:
 def _trace(run: Run) -> Path:
     trace = run.folder / "traceback.txt"
     return trace if trace.is_file() else run.folder / "log.txt"
+
+
+# --- reward models --------------------------------------------------------------------------------------------
+
+
+def _reward_models(key: str, found: Sequence[Run], known: Sequence[Run]) -> int:
+    """Print those behind the runs, or the one whose key starts with `key`."""
+    from analysis.commands import reward_models as printed
+    from analysis.reward_models import reward_models
+
+    models = [one for one in reward_models(found, known) if one.key.startswith(key)]
+    if not key and models:
+        printed.table(models)
+        return 0
+    if len(models) != 1:
+        problem = "is the start of several reward models" if models else "is no reward model of these runs"
+        return _fail(
+            f"{key!r} {problem}; rlhf-runs --rms lists them" if key else "no run has a reward model yet"
+        )
+    printed.one(models[0])
+    return 0
 
 
 # --- one run ------------------------------------------------------------------------------------------------
@@ -232,21 +242,13 @@ def _print_answers(run: Run) -> None:
 
     from analysis.reading import answers
 
-    console = _console()
+    out = console()
     for question, along in answers(run, PROMPTS).items():
-        console.print(f"\n[bold]{escape(question)}[/bold]")
+        out.print(f"\n[bold]{escape(question)}[/bold]")
         for answer in along:
             scores = f"gold {answer.gold:+.2f}  proxy {answer.proxy:+.2f}  KL {answer.kl:.1f}"
-            console.print(f"  [dim]{answer.when:<24}{scores}[/dim]")
-            console.print(f"    {escape(answer.text) or '[dim](nothing)[/dim]'}")
-
-
-def _console() -> Console:
-    """The terminal, or something wide enough that a file or pipe gets whole lines."""
-    from rich.console import Console
-
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(width=160, highlight=False)
+            out.print(f"  [dim]{answer.when:<24}{scores}[/dim]")
+            out.print(f"    {escape(answer.text) or '[dim](nothing)[/dim]'}")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from analysis import consistency, fits
 from analysis.arms import DRAWS, SEED, Arm, Study, study, title
 from analysis.axes import kl_axis
 from analysis.claims import Claim, Thresholds, both, by_ses, exceeds_by_ses, normal_interval, thresholds
-from analysis.fit_tables import FEWEST_POINTS, curve_of, fitted_points
+from analysis.fit_tables import curve_of, fitted_points
 from analysis.overoptimization import GOLD_SDS, difference_se, loss_at, spearman, split
 from analysis.plate import Plate
 from analysis.resampling import Estimate, Resample, conditional, weights_of
@@ -155,7 +155,7 @@ def _fit_rows(members: Members) -> list[dict[str, Any]]:
         every = [(arm, fitted_points(arm, "exact")) for arm in arms]
         kept = [(arm, masks) for arm, masks in every if all(mask.any() for mask in masks)]
         points = sum(int(mask.sum()) for _, masks in kept for mask in masks)
-        if points < FEWEST_POINTS:
+        if points < fits.FEWEST_POINTS:
             continue
         curve = _pooled([curve_of(arm, "exact", masks) for arm, masks in kept])
         replicates = min(len(arm.curves) for arm, _ in kept)

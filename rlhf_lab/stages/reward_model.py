@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from rlhf_lab.stages.reward_trainer import Ranking
 
 VERSION = 2  # losses, rankings, halves; rewards of held-out pairs
-HELDOUT = "heldout.parquet"  # rewards of both sides of every held-out pair
 
 
 def check(config: RewardTraining, inputs: Mapping[str, Any]) -> None:
@@ -42,7 +41,7 @@ def run(config: RewardTraining, inputs: Mapping[str, Path], out: Path, runtime: 
     import torch
 
     from rlhf_lab import accuracy, models, text
-    from rlhf_lab.records import read_table, write_table
+    from rlhf_lab.records import HELDOUT, read_table, write_table
     from rlhf_lab.store import write_json
 
     tokenizer = text.load_tokenizer(inputs["trunk"] / "model")
