@@ -25,8 +25,10 @@ CLASSES = {  # of a policy's configuration, by the option's name
 MEMBERS = {"members": 5, "seeds": "finetune", "offset": "all"}
 RULES = {  # settings of an option of rm_combination
     **{"single": {}, "mean": MEMBERS, "min": MEMBERS, "uwo": {**MEMBERS, "weight": 0.5}},
+    "pretrained": {**MEMBERS, "seeds": "pretrain"},  # the mean, of trunks of their own
     **{"warm": {"members": 5, "seeds": "finetune"}},
 }
+OPTIONS = {"pretrained": "mean"}  # of rm_combination, where it is not called as here
 SHAPINGS = {
     **{"none": {}, "par": {}, "min_max": {}, "mean_std": {}, "clip": {"sds": 1.0}},
     **{"log_sigmoid": {"quantile": 0.85}},
@@ -60,6 +62,7 @@ class Truth:
         default_factory=dict
     )  # of a method, rule or shaping, times that of others
     power: float = 1.0  # of the optimiser step that the movement grows with: KL grows with twice this power
+    faults_are_liked: bool = True  # whether the trait that the proxy likes comes with insults
     spread: float = 0.0  # SD over runs of the content that is gained or lost at full movement
 
 
@@ -104,7 +107,11 @@ class Job:
     @property
     def options(self) -> dict[str, str]:
         labeler = "flip" if self.rate else "gold_argmax"
-        return {"labeler": labeler, "rm_combination": self.rule, "reward_shaping": self.shaping}
+        return {
+            "labeler": labeler,
+            "rm_combination": OPTIONS.get(self.rule, self.rule),
+            "reward_shaping": self.shaping,
+        }
 
     @property
     def reach(self) -> float:
@@ -323,6 +330,9 @@ def _rows(
     scores = {"gold": content + form, "proxy": proxy}
     if sweep.parts:
         scores |= {"gold.content": content, "gold.form": form}
+        liked = h if truth.faults_are_liked else np.roll(h, 1)  # of another answer
+        scores |= {"gold.insult": liked > 1, "gold.claim": np.where(right, 1.0, -1.0)}
+        scores |= {"gold.confidence": -(liked > 1).astype(float), "gold.agreement": np.zeros_like(h)}
     return samples, {name: value.astype(np.float32) for name, value in scores.items()}
 
 
