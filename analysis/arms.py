@@ -15,10 +15,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from analysis import selection
+from analysis import labels, selection
 from analysis.chosen import chooses, chosen_curves, rows_of
 from analysis.curves import Curves, Normalised, checkpoint_curves
 from analysis.initial import Initial
+from analysis.labels import COIN
 from analysis.resampling import Resample, original, resamples, weights_of
 from rlhf_lab.records import MissingRuns, Run
 
@@ -40,14 +41,8 @@ TITLES = {
     "kto": "KTO",
     "expert_iteration": "expert iteration",
 }
-NO_PART_OF_THE_REWARD = ("policy", "score", "tracker", "runtime")  # sections of the config
-COIN = 0.5  # the share of flipped labels that leaves no information: the drift control
+NO_PART_OF_THE_PROXY = ("reward_shaping", "policy", "score", "tracker", "runtime")  # sections of the config
 MAIN, FEW_PAIRS, PENALISED, CONTROL = "main", "few_pairs", "penalised", "drift_control"
-PENALTIES = {  # what is penalised, in words; settings without a word of their own are named as in the config
-    "reverse_kl": "KL penalty",
-    "forward_kl": "forward-KL penalty",
-    "sqrt_chi2": "root-chi-squared penalty",
-}
 DRAWS = 300
 SEED = 2022  # of every draw in a figure: the same records give the same numbers
 
@@ -78,11 +73,12 @@ class Arm:
     method: str  # bon, ppo, ...
     rm: str  # option of the reward model
     kind: str  # main, few_pairs, penalised, drift_control
-    label: str  # the reward model in words
+    label: str  # what is optimised in words, and the settings that vary
     parameters: float  # of the reward model, non-embedding; NaN for a checkpoint
     seeds: tuple[str, ...]  # of each replicate: reward model/preferences/policy
     curves: tuple[Curves, ...]  # of each replicate
     runs: tuple[Run, ...]  # of each replicate
+    reward: str = ""  # what is optimised in words: size, rule, comparisons, shaping
 
     @property
     def title(self) -> str:
@@ -143,7 +139,7 @@ def study(runs: Sequence[Run]) -> Study:
     most_pairs = max(run.config["preferences"]["pairs"] for run in runs)
     choosing = [run for run in made if chooses(run)]
     read = list(zip(choosing, chosen_curves(choosing), strict=True))
-    initial = {_reward(run): curves.initial for run, curves in read if run.method != selection.HEDGED}
+    initial = {_proxy(run): curves.initial for run, curves in read if run.method != selection.HEDGED}
     read += _trained([run for run in made if not chooses(run)], initial)  # they scale the others
     return Study(_arms(read, most_pairs))
 
@@ -151,7 +147,7 @@ def study(runs: Sequence[Run]) -> Study:
 def _trained(runs: Sequence[Run], initial: Mapping[str, Initial]) -> list[tuple[Run, Curves]]:
     """Each run with its curves; threads, as most of the work is numpy's."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        curves = pool.map(lambda run: curves_of(run, initial.get(_reward(run))), runs)
+        curves = pool.map(lambda run: curves_of(run, initial.get(_proxy(run))), runs)
         return list(zip(runs, curves, strict=True))
 
 
@@ -196,7 +192,8 @@ def _arm(label: str, members: Sequence[tuple[Run, Curves]], most_pairs: int) -> 
     runs, curves = zip(*ordered, strict=True)
     parameters = _parameters(run.config["rm"]["model"])
     kind = _kind(run, most_pairs)
-    return Arm(_method(run), run.choices["rm"], kind, label, parameters, seeds, curves, runs)
+    reward = labels.reward(run, most_pairs)
+    return Arm(_method(run), run.choices["rm"], kind, label, parameters, seeds, curves, runs, reward)
 
 
 def curves_of(run: Run, initial: Initial | None = None) -> Curves:
@@ -222,10 +219,11 @@ def _method(run: Run) -> str:
     return BEST_OF_N if run.method == "BestOfN" else run.choices["policy"]
 
 
-def _reward(run: Run) -> str:
-    """What tells reward models apart: all that lies upstream of a policy."""
-    upstream = {name: part for name, part in run.config.items() if name not in NO_PART_OF_THE_REWARD}
-    return json.dumps(upstream, sort_keys=True, default=str)
+def _proxy(run: Run) -> str:
+    """What tells proxies apart: all that lies upstream of a policy; recorded scores are not shaped."""
+    upstream = {name: part for name, part in run.config.items() if name not in NO_PART_OF_THE_PROXY}
+    rule = labels.option(run, "rm_combination")  # rules with the same settings
+    return json.dumps([rule, upstream], sort_keys=True, default=str)
 
 
 def _seeds(run: Run) -> tuple[int, int, int]:
@@ -241,31 +239,9 @@ def _kind(run: Run, most_pairs: int) -> str:
 
 
 def _label(run: Run, most_pairs: int, varying: frozenset[str]) -> str:
-    """The reward model's size, and all that sets the run apart from the plain case: `varying` names settings."""
-    rate, pairs = run.config["labeler"].get("rate"), run.config["preferences"]["pairs"]
-    policy = run.config["policy"]
-    words = [run.choices["rm"]]
-    if pairs != most_pairs:
-        words.append(f"{pairs:,} pairs")
-    if rate == COIN:
-        words.append("coin-flip labels")
-    elif rate:
-        words.append(f"{rate:.0%} of labels flipped")
-    if policy.get("kl_coef"):
-        words.append(_penalty(policy))
-    others = sorted(varying - {"kl_coef", "divergence", "kl_place"})
-    words += [f"{name.replace('_', ' ')} {_plain(policy[name])}" for name in others]
+    """What is optimised, and all that sets the run apart from the plain case: `varying` names settings."""
+    words = [labels.reward(run, most_pairs), *labels.settings(run.config["policy"], varying)]
     return ", ".join(words)
-
-
-def _penalty(policy: Mapping[str, Any]) -> str:
-    what = PENALTIES[policy.get("divergence", "reverse_kl")]
-    where = " in the loss" if policy.get("kl_place") == "loss" else ""
-    return f"{what} {_plain(policy['kl_coef'])}{where}"
-
-
-def _plain(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _varying(runs: Sequence[Run], most_pairs: int) -> dict[str, frozenset[str]]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from analysis.arms import MAIN, PENALISED, PENALTIES, Arm, Study
+from analysis.arms import PENALISED, Arm, Study
+from analysis.labels import PENALTIES
 
 if TYPE_CHECKING:
     from matplotlib.typing import ColorType
@@ -24,8 +25,9 @@ def penalised(study: Study) -> list[Arm]:
 
 
 def unpenalised(study: Study, arm: Arm) -> Arm | None:
-    """The arm of the same method and reward model without a penalty."""
-    return next((one for one in study.of(arm.method, MAIN) if one.rm == arm.rm), None)
+    """The arm of the same method and reward without a penalty."""
+    same = (one for one in study.of(arm.method) if one.reward == arm.reward)
+    return next((one for one in same if not coefficient(one)), None)
 
 
 def kind(arm: Arm) -> tuple[str, str]:

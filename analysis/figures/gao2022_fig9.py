@@ -98,7 +98,7 @@ def _proxy_at_kl(arm: Arm, found: Difference, limits: Thresholds) -> Claim:
 
 
 def _chi2_above_kl(read: Study, arm: Arm, limits: Thresholds) -> list[Claim]:
-    plain = [one for one in penalised(read) if kind(one) == PLAIN_PENALTY and one.rm == arm.rm]
+    plain = [one for one in penalised(read) if kind(one) == PLAIN_PENALTY and one.reward == arm.reward]
     if kind(arm)[0] != "sqrt_chi2" or not plain:
         return []
     other = min(plain, key=lambda one: abs(_end_kl(one) - _end_kl(arm)))

@@ -22,6 +22,17 @@ CLASSES = {  # of a policy's configuration, by the option's name
     **{"bon": "BestOfN", "ppo": "PPO", "grpo": "GRPO", "rloo": "RLOO", "online_dpo": "OnlineDPO"},
     **{"dpo": "DPO", "ipo": "IPO", "slic": "SLiC", "kto": "KTO", "expert_iteration": "ExpertIteration"},
 }
+MEMBERS = {"members": 5, "seeds": "finetune", "offset": "all"}
+RULES = {  # settings of an option of rm_combination
+    **{"single": {}, "mean": MEMBERS, "min": MEMBERS, "uwo": {**MEMBERS, "weight": 0.5}},
+    "pretrained": {**MEMBERS, "seeds": "pretrain"},  # the mean, of trunks of their own
+    **{"warm": {"members": 5, "seeds": "finetune"}},
+}
+OPTIONS = {"pretrained": "mean"}  # of rm_combination, where it is not called as here
+SHAPINGS = {
+    **{"none": {}, "par": {}, "min_max": {}, "mean_std": {}, "clip": {"sds": 1.0}},
+    **{"log_sigmoid": {"quantile": 0.85}},
+}
 SIZES = {"1k": 8, "3k": 16, "25k": 32, "100k": 64, "600k": 128}
 
 
@@ -34,6 +45,9 @@ class Cell:
     replicates: int = 2
     rm: str = "3k"
     uses_gold: bool = False
+    rule: str = "single"  # option of rm_combination
+    shaping: str = "none"
+    rate: float | None = None  # of flipped labels
 
 
 @dataclass(frozen=True)
@@ -44,8 +58,11 @@ class Truth:
     slip: float = 0.0  # content that a policy loses for each SD that it moves, whatever the proxy says
     penalised: float = 0.0  # content that a penalised policy gains, beyond half an SD of movement
     penalised_proxy: float = 0.0  # the same of the proxy, in SDs of its trait
-    damage: Mapping[str, float] = field(default_factory=dict)  # of a method, times that of the others
+    damage: Mapping[str, float] = field(
+        default_factory=dict
+    )  # of a method, rule or shaping, times that of others
     power: float = 1.0  # of the optimiser step that the movement grows with: KL grows with twice this power
+    faults_are_liked: bool = True  # whether the trait that the proxy likes comes with insults
     spread: float = 0.0  # SD over runs of the content that is gained or lost at full movement
 
 
@@ -84,6 +101,17 @@ class Job:
     rate: float | None = None
     settings: Mapping[str, float | str] = field(default_factory=dict)
     uses_gold: bool = False
+    rule: str = "single"
+    shaping: str = "none"
+
+    @property
+    def options(self) -> dict[str, str]:
+        labeler = "flip" if self.rate else "gold_argmax"
+        return {
+            "labeler": labeler,
+            "rm_combination": OPTIONS.get(self.rule, self.rule),
+            "reward_shaping": self.shaping,
+        }
 
     @property
     def reach(self) -> float:
@@ -109,7 +137,7 @@ def write_store(
     for number, job in enumerate(jobs(sweep)):
         key = f"{number:08x}{abs(hash(sweep.name)) % 16**8:08x}"
         overrides = [f"policy={job.policy}", f"rm={job.rm}", f"rm.seed={job.seed}"]
-        choices = {"policy": job.policy, "rm": job.rm, "labeler": "flip" if job.rate else "gold_argmax"}
+        choices = {"policy": job.policy, "rm": job.rm, **job.options}
         overrides += [f"policy.{name}={value}" for name, value in job.settings.items()]
         rows.append(
             {
@@ -135,7 +163,8 @@ def jobs(sweep: Sweep) -> list[Job]:
     if sweep.control:
         found += [Job("ppo", sweep.rms[0], 0, rate=0.5)]
     for cell in sweep.cells:
-        of = {"settings": cell.settings, "uses_gold": cell.uses_gold}
+        of = {"settings": cell.settings, "uses_gold": cell.uses_gold, "rate": cell.rate}
+        of |= {"rule": cell.rule, "shaping": cell.shaping}
         found += [Job(cell.policy, cell.rm, seed, **of) for seed in range(cell.replicates)]
     return found
 
@@ -155,6 +184,8 @@ def config(job: Job, sweep: Sweep) -> dict:
         },
         "preferences": {"pairs": job.pairs, "seed": job.seed},
         "labeler": {"rate": job.rate} if job.rate else {},
+        "rm_combination": RULES[job.rule],
+        "reward_shaping": SHAPINGS[job.shaping],
         "policy": policy,
     }
 
@@ -264,14 +295,15 @@ def _rows(
     question = prompt // sweep.framings
     capacity = np.log2(SIZES[job.rm]) / 7
     known = np.random.default_rng(1).beta(1, 1, sweep.questions)
-    drift = 1.0 if job.rate else 0.0
+    drift = 1.0 if job.rate == 0.5 else 0.0
     h = rng.normal(size=len(prompt)) + shift * (1 - drift)
     right = rng.random(len(prompt)) < np.clip(
         known[question] + (0.1 - 0.03 * shift) * shift * (1 - drift), 0, 1
     )
     damage = {250: 0.35}.get(job.pairs, sweep.damage - 0.13 * capacity)
     truth, penalised = sweep.truth, float(job.settings.get("kl_coef", 0) != 0) * np.clip(2 * shift, 0, 1)
-    damage *= truth.damage.get(job.policy, 1.0)
+    for name in (job.policy, job.rule, job.shaping):
+        damage *= truth.damage.get(name, 1.0)
     content = 2.5 * right + 0.6 * h - damage * np.abs(h) ** 2.0
     content += truth.penalised * penalised - truth.slip * shift
     if truth.spread:
@@ -298,6 +330,9 @@ def _rows(
     scores = {"gold": content + form, "proxy": proxy}
     if sweep.parts:
         scores |= {"gold.content": content, "gold.form": form}
+        liked = h if truth.faults_are_liked else np.roll(h, 1)  # of another answer
+        scores |= {"gold.insult": liked > 1, "gold.claim": np.where(right, 1.0, -1.0)}
+        scores |= {"gold.confidence": -(liked > 1).astype(float), "gold.agreement": np.zeros_like(h)}
     return samples, {name: value.astype(np.float32) for name, value in scores.items()}
 
 

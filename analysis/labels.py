@@ -1,0 +1,111 @@
+"""What runs are called: the reward that is optimised, and the method's settings, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from rlhf_lab.records import Run
+
+COIN = 0.5  # the share of flipped labels that leaves no information: the drift control
+PLAIN = {
+    "labeler": "gold_argmax",
+    "rm_combination": "single",
+    "reward_shaping": "none",
+}  # options without a word
+PENALTIES = {  # what is penalised, in words; settings without a word of their own are named as in the config
+    "reverse_kl": "KL penalty",
+    "forward_kl": "forward-KL penalty",
+    "sqrt_chi2": "root-chi-squared penalty",
+}
+PENALTY_SETTINGS = {"kl_coef", "divergence", "kl_place"}
+
+Words = Callable[[Mapping[str, Any]], str]
+COMBINATIONS: dict[str, Words] = {
+    "mean": lambda of: f"mean of {of['members']}",
+    "min": lambda of: f"min of {of['members']}",
+    "median": lambda of: f"median of {of['members']}",
+    "uwo": lambda of: f"UWO of {of['members']} ({_short(of['weight'])})",
+    "lower_bound": lambda of: f"mean less {_short(of['sds'])} SD of {of['members']}",
+    "warm": lambda of: f"WARM of {of['members']}",
+}
+SHAPINGS: dict[str, Words] = {
+    "clip": lambda of: f"clipped at {_short(of['sds'])} SD",
+    "mean_std": lambda of: "mean-std",
+    "min_max": lambda of: "min-max",
+    "log_sigmoid": lambda of: f"log-sigmoid at {_short(of['quantile'])}",
+    "par": lambda of: "PAR",
+    "length_penalty": lambda of: f"less {_short(of['per_token'])} SD a token",
+}
+
+
+def option(run: Run, group: str) -> str:
+    """The option of a config group; the plain one in records from before there was the group."""
+    return run.choices.get(group, PLAIN[group])
+
+
+def combination(run: Run) -> str:
+    """How reward models become one, in words; empty for a single one."""
+    words = _words(run, "rm_combination", COMBINATIONS)
+    settings = run.config.get("rm_combination", {})
+    if settings.get("seeds") == "pretrain":
+        words += " from trunks of their own"
+    if settings.get("offset") == "prompt":
+        words += ", centred by prompt"
+    return words
+
+
+def shaping(run: Run) -> str:
+    """What is made of the proxy before a policy learns from it, in words; empty for nothing."""
+    return _words(run, "reward_shaping", SHAPINGS)
+
+
+def labels(run: Run) -> str:
+    """What is wrong with the comparisons' labels, in words; empty where gold decides."""
+    rate = run.config["labeler"].get("rate")
+    if rate is None:
+        name = option(run, "labeler")
+        return "" if name == PLAIN["labeler"] else f"labels of {name}"
+    return "coin-flip labels" if rate == COIN else f"{100 * rate:g} % flipped" if rate else ""
+
+
+def reward(run: Run, most_pairs: int) -> str:
+    """What is optimised: size, rule, comparisons, shaping."""
+    pairs = run.config["preferences"]["pairs"]
+    few = f"{pairs:,} pairs" if pairs != most_pairs else ""
+    words = (run.choices["rm"], combination(run), few, labels(run), shaping(run))
+    return ", ".join(word for word in words if word)
+
+
+def settings(policy: Mapping[str, Any], varying: frozenset[str]) -> list[str]:
+    """The penalty, and the method's own settings among those `varying`."""
+    others = sorted(varying - PENALTY_SETTINGS)
+    words = [f"{name.replace('_', ' ')} {plain(policy[name])}" for name in others]
+    return [penalty(policy), *words] if policy.get("kl_coef") else words
+
+
+def penalty(policy: Mapping[str, Any]) -> str:
+    """What is penalised, how much and where."""
+    what = PENALTIES[policy.get("divergence", "reverse_kl")]
+    where = " in the loss" if policy.get("kl_place") == "loss" else ""
+    return f"{what} {plain(policy['kl_coef'])}{where}"
+
+
+def plain(value: Any) -> str:
+    """A setting as it is written."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _short(number: float) -> str:
+    """A number without the zero before its point."""
+    return f"{number:g}".removeprefix("0") if 0 < number < 1 else f"{number:g}"
+
+
+def _words(run: Run, group: str, known: Mapping[str, Words]) -> str:
+    """The words of an option; one that an installed package adds is named with its settings."""
+    name, of = option(run, group), run.config.get(group, {})
+    if name == PLAIN[group]:
+        return ""
+    if name in known:
+        return known[name](of)
+    return " ".join([name, *(f"{key} {plain(value)}" for key, value in of.items())])
