@@ -12,7 +12,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,12 @@ import pyarrow.parquet as pq
 
 from rlhf_lab import integrity
 from rlhf_lab.store import MANIFEST, inside, read_json
+from rlhf_lab.tables import open_table as open_table
+from rlhf_lab.tables import read_columns
+from rlhf_lab.tables import read_parts as read_parts
+from rlhf_lab.tables import read_table as read_table
+from rlhf_lab.tables import write_parts as write_parts
+from rlhf_lab.tables import write_table as write_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +38,6 @@ SAMPLES, SCORES = "samples.parquet", "scores.parquet"
 REFERENCE = "reference.parquet"  # what a trained policy makes of SFT's answers
 PAIRS = "pairs.parquet"  # labelled comparisons
 HELDOUT = "heldout.parquet"  # rewards by a reward model of both sides of every held-out pair
-PART = 1 << 17  # rows held at once where a table is read part by part
 REWARD_MODEL = "reward_model"
 BEHIND = ("proxy", "ensemble", "member")  # inputs by which a score of the proxy comes of reward models
 SAMPLED = "samples"  # the leaf's input that holds completions; its other inputs hold their scores
@@ -44,47 +49,6 @@ class MissingRuns(ValueError):
 
 class DamagedRuns(ValueError):
     """Records that are not what was made; the message ends with the command that makes them again."""
-
-
-def write_table(path: Path, columns: Mapping[str, Any]) -> None:
-    """Write columns (numpy arrays or lists, nested ones too) of equal length as a Parquet file."""
-    pq.write_table(pa.table(dict(columns)), path, compression="zstd")
-
-
-def write_parts(path: Path, parts: Iterable[Mapping[str, Any]]) -> None:
-    """Write a table whose parts come one after the other, each as a row group; none is held once it is written."""
-    with ExitStack() as stack:
-        writer = None
-        for columns in parts:
-            table = pa.table(dict(columns))
-            if writer is None:
-                writer = stack.enter_context(pq.ParquetWriter(path, table.schema, compression="zstd"))
-            writer.write_table(table)
-
-
-def read_parts(path: Path, columns: Sequence[str]) -> Iterator[pa.Table]:
-    """The row groups of the Parquet file at `path`, one after the other, and none of more rows than `PART` at once."""
-    with open_table(path) as file:
-        for number in range(file.num_row_groups):
-            for batch in file.iter_batches(PART, row_groups=[number], columns=list(columns)):
-                yield pa.Table.from_batches([batch])
-
-
-def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """The Parquet file at `path`, or only those columns of it."""
-    with open_table(path) as file:
-        return _read(file, columns)
-
-
-def _read(file: pq.ParquetFile, columns: Sequence[str] | None) -> pa.Table:
-    """All row groups; a single one is decoded sooner than threads start."""
-    names = None if columns is None else list(columns)
-    return file.read(columns=names, use_threads=file.num_row_groups > 1)
-
-
-def open_table(path: Path) -> pq.ParquetFile:
-    """The Parquet file at `path`; what is read of it is held as tables alone, not as the file's bytes too."""
-    return pq.ParquetFile(path, pre_buffer=False)
 
 
 def store_root(store: str | Path | None = None) -> Path:
@@ -133,7 +97,7 @@ class Run:
         self._check()
         with ExitStack() as stack:
             files = [stack.enter_context(open_table(path)) for path in self._sources()]
-            tables = [_read(file, names) for file, names in self._wanted(files, columns)]
+            tables = [read_columns(file, names) for file, names in self._wanted(files, columns)]
         found: dict[str, pa.ChunkedArray] = {}
         for table in tables:
             if table.num_rows != tables[0].num_rows:

@@ -11,7 +11,7 @@ HEAVY = {"torch", "trl", "transformers", "datasets", "accelerate", "wandb"}
 
 FLOOR_0 = (
     *("config", "redaction", "store", "leases", "integrity", "upkeep"),
-    *("sources", "records", "metrics", "checkpoints", "interrupts", "tracking"),
+    *("sources", "records", "tables", "metrics", "checkpoints", "interrupts", "tracking"),
 )
 DOORS = ("rlhf_lab.records", "rlhf_lab.upkeep", "rlhf_lab.divergence")  # between the store and analysis
 FLOORS = [  # the first pattern that a module's name starts with says its floor
