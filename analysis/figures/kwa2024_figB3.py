@@ -30,7 +30,8 @@ NAME = "kwa2024_figB3"
 SWEEPS = ()  # everything is computed: no run is read
 
 LIGHT, LEVY = "normal", "Levy"  # errors: of a light tail; without a mean
-PER_FOLD = 24  # points of a curve to each factor 4 of n
+PER_FOLD = 96  # points of a curve to each factor 4 of n, among which the peak is sought
+THIN = 8  # one in so many is drawn
 PAPERS = 8  # 4^0 to 4^8 answers are what the paper draws,
 LONGER = {("t10", "t5"): 10}  # but for one pair
 LAST = max(PAPERS, *LONGER.values())
@@ -46,7 +47,8 @@ class Pair:
     error: str
     value: Floats  # (K,) expected utility at NS, by quadrature
     off: Floats  # (K,) error of that
-    tried: list[Estimate]  # the estimator's at TRIED
+    tried: list[Estimate]  # the estimator's at TRIED, as far as its tables go
+    answers: int  # in each of its tables
 
     @property
     def title(self) -> str:
@@ -71,17 +73,18 @@ class Pair:
 NS = 4.0 ** (
     np.arange(LAST * PER_FOLD + 1) / PER_FOLD
 )  # n of a curve; between whole numbers its formula holds too
+TICKS = {1: "1", 10: "10", 100: "100", 1000: "1k", 10_000: "10k", 100_000: "100k", 1_000_000: "1M"}
 TRIED = 4 ** np.arange(1, PAPERS + 1)
 
 
-def make(runs: Sequence[Run] = ()) -> Plate:
+def make(runs: Sequence[Run]) -> Plate:
     """One panel a utility, one curve an error; `runs` are none."""
-    pairs = list(computed())
+    pairs = list(computed(SIZE))
     table, peaks = pd.concat([_rows(pair) for pair in pairs], ignore_index=True), peaks_table(pairs)
     return Plate(table, peaks, claims(pairs, thresholds(NAME)), draw(pairs), [_note(pairs)])
 
 
-def computed(size: Size = SIZE, seed: int = 0) -> Iterator[Pair]:
+def computed(size: Size, seed: int = 0) -> Iterator[Pair]:
     """Every pair: its curve, and the estimator on tables of `size`."""
     seeds = iter(np.random.SeedSequence(seed).spawn(len(UTILITIES) * len(ERRORS)))
     for utility, of_utility in UTILITIES.items():
@@ -91,7 +94,7 @@ def computed(size: Size = SIZE, seed: int = 0) -> Iterator[Pair]:
             mean, se = expected_best_of_n(world.proxy, world.gold, TRIED[size.answers >= TRIED])
             tables = size.prompts
             tried = [Estimate(m, s, tables - 1.0, tables) for m, s in zip(mean, se, strict=True)]
-            yield Pair(utility, error, value, off, tried)
+            yield Pair(utility, error, value, off, tried, size.answers)
 
 
 # --- numbers ------------------------------------------------------------------------------------------------
@@ -100,9 +103,10 @@ def computed(size: Size = SIZE, seed: int = 0) -> Iterator[Pair]:
 def _rows(pair: Pair) -> pd.DataFrame:
     """Utility over n, by quadrature and by the estimator, with bounds: of the integral, and 95 %."""
     bounds = [found.interval() for found in pair.tried]
-    exact = {"curve": "quadrature", "n": NS, "gold": pair.value, "questions": 0}
-    exact |= {"gold_lo": pair.value - pair.off, "gold_hi": pair.value + pair.off}
-    tried = {"curve": "estimator", "n": TRIED[: len(bounds)], "questions": pair.tried[0].replicates}
+    value, off = pair.value[::THIN], pair.off[::THIN]
+    exact = {"curve": "quadrature", "n": NS[::THIN], "gold": value, "tables": 0}
+    exact |= {"gold_lo": value - off, "gold_hi": value + off}
+    tried = {"curve": "estimator", "n": TRIED[: len(bounds)], "tables": pair.tried[0].replicates}
     tried |= {"gold": [found.value for found in pair.tried]}
     tried |= {"gold_lo": [bound.lo for bound in bounds], "gold_hi": [bound.hi for bound in bounds]}
     rows = pd.concat([pd.DataFrame(exact), pd.DataFrame(tried)], ignore_index=True)
@@ -114,7 +118,7 @@ def _rows(pair: Pair) -> pd.DataFrame:
 
 
 def peak_interval(pair: Pair) -> Interval:
-    """Between which n the curve is highest: where it might be as high as at its peak, and one point more on either side."""
+    """Between which n the curve is highest: where it may be as high as at its peak, and one point on either side."""
     reach = pair.value[: pair.drawn] + pair.off[: pair.drawn]
     as_high = np.flatnonzero(reach >= pair.at(pair.peak).lo)
     return Interval(float(NS[max(as_high[0] - 1, 0)]), float(NS[min(as_high[-1] + 1, pair.drawn - 1)]))
@@ -159,8 +163,9 @@ def _note(pairs: Sequence[Pair]) -> str:
     tables = pairs[0].tried[0].replicates
     largest = max(float(pair.off.max()) for pair in pairs)
     return (
-        f"computed, not measured: the integrals are good to {largest:.1g} SD; the order-statistic estimator on {tables} tables "
-        f"of {SIZE.answers} answers lies within 2 SE of them at {np.mean(np.array(off) < 2):.0%} of {len(off)} points, at most {max(off):.1f}"
+        f"computed, not measured: the integrals are good to {largest:.1g} SD; the order-statistic estimator on "
+        f"{tables} tables of {pairs[0].answers} answers lies within 2 SE of them at {np.mean(np.array(off) < 2):.0%} "
+        f"of {len(off)} points, at most {max(off):.1f}"
     )
 
 
@@ -168,7 +173,7 @@ def _note(pairs: Sequence[Pair]) -> str:
 
 
 def claims(pairs: Sequence[Pair], limits: Thresholds) -> list[Claim]:
-    """The sign of the last step, which theory says; where the peaks are, and how much a Levy error leaves, which it does not."""
+    """The sign of the last step, which theory says; where the peaks are and what a Levy error leaves, which it does not."""
     found = [_sign(pair, limits["slope"]) for pair in pairs]
     for pair in pairs:
         if pair.error == LEVY:
@@ -254,25 +259,31 @@ def _claim(
 
 def draw(pairs: Sequence[Pair]) -> Figure:
     """A panel a utility; lines are the integrals, open circles the estimator on tables of answers."""
+    from matplotlib.patches import Patch
+
     from analysis import theme
 
+    limits = thresholds(NAME)["peak"]
+    usual = limits["least"], limits["most"]
     colours: dict[str, Any] = dict(zip(ERRORS, theme.sizes(len(ERRORS)), strict=True))
-    figure, axes = theme.panels(len(UTILITIES), 3.4, sharey=False)
-    for panel, letter, utility in zip(axes, "ab", UTILITIES, strict=True):
+    figure, axes = theme.panels(len(UTILITIES), 3.5, sharey=False)
+    for panel, letter, utility in zip(axes, "ab", UTILITIES, strict=False):
         panel.axhline(0, color="0.85", linewidth=0.6, zorder=0)
         for pair in pairs:
             if pair.utility == utility:
                 _draw_pair(panel, pair, colours[pair.error])
         panel.set_title(f"{letter}  {utility} utility", loc="left", fontsize=8, weight="bold", pad=4)
+        panel.axvspan(*usual, color="0.94", linewidth=0, zorder=-1)
+        panel.set_xlabel("n: answers, of which utility + error chooses")
         _scale(panel, [pair for pair in pairs if pair.utility == utility])
     axes[0].set_ylabel("utility of best-of-n (SDs before selection)")
-    figure.supxlabel("n, chosen by utility + error", fontsize=8)
     handles = [theme.key(f"{error} error", colour, linewidth=1.5) for error, colour in colours.items()]
     handles += [
         theme.key("peak", marker="o"),
         theme.key("estimator, 95 %", "0.2", marker="o", markerfacecolor="white", markeredgewidth=0.8),
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), handlelength=1.6)
+    handles.append(Patch(color="0.94", label="peaks by the paper"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, handlelength=1.8, columnspacing=2.4)
     return figure
 
 
@@ -280,8 +291,8 @@ def _draw_pair(panel: Axes, pair: Pair, colour: Any) -> None:
     """Bold in the paper's range, thin beyond it."""
     from analysis import theme
 
-    within = slice(None, pair.drawn)
-    panel.plot(NS, pair.value, color=colour, linewidth=0.7, alpha=0.6)
+    within = slice(None, pair.drawn, THIN)
+    panel.plot(NS[::THIN], pair.value[::THIN], color=colour, linewidth=0.7, alpha=0.6)
     panel.plot(NS[within], pair.value[within], color=colour, linewidth=1.5)
     for n, found in zip(TRIED, pair.tried, strict=False):
         panel.plot([n, n], found.interval(), color=colour, linewidth=0.8)
@@ -289,17 +300,28 @@ def _draw_pair(panel: Axes, pair: Pair, colour: Any) -> None:
             n, found.value, "o", color=colour, markerfacecolor="white", markersize=3, markeredgewidth=0.8
         )
     if pair.error != LIGHT:
-        theme.mark(panel, NS[pair.peak], pair.value[pair.peak], colour)
+        where = NS[pair.peak], pair.value[pair.peak]
+        theme.mark(panel, *where, colour)
+        panel.annotate(
+            f"{where[0]:,.0f}",
+            where,
+            (0, 5),
+            textcoords="offset points",
+            ha="center",
+            fontsize=6.5,
+            color=colour,
+            zorder=6,
+        )
 
 
 def _scale(panel: Axes, pairs: Sequence[Pair]) -> None:
     """N on a log axis in the paper's powers of 4; y as far as the curves go."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-    panel.set_xscale("log", base=4)
+    panel.set_xscale("log")
     panel.set_xlim(1, NS[-1] * 1.05)
-    panel.xaxis.set_major_locator(FixedLocator([4.0**power for power in range(0, LAST + 1, 2)]))
-    panel.xaxis.set_major_formatter(FuncFormatter(lambda n, _: f"{n:,.0f}"))
+    panel.xaxis.set_major_locator(FixedLocator(list(TICKS)))
+    panel.xaxis.set_major_formatter(FuncFormatter(lambda n, _: TICKS[round(n)]))
     panel.xaxis.set_minor_locator(NullLocator())
     highest = max(float(pair.value.max()) for pair in pairs)
     panel.set_ylim(-0.06 * highest, 1.04 * highest)
