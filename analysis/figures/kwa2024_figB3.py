@@ -173,7 +173,7 @@ def _note(pairs: Sequence[Pair]) -> str:
 
 
 def claims(pairs: Sequence[Pair], limits: Thresholds) -> list[Claim]:
-    """The sign of the last step, which theory says; where the peaks are and what a Levy error leaves, which it does not."""
+    """The sign of the last step, which theory says; where the peaks are and what Levy errors leave, which it does not."""
     found = [_sign(pair, limits["slope"]) for pair in pairs]
     for pair in pairs:
         if pair.error == LEVY:
@@ -277,7 +277,9 @@ def draw(pairs: Sequence[Pair]) -> Figure:
         panel.set_xlabel("n: answers, of which utility + error chooses")
         _scale(panel, [pair for pair in pairs if pair.utility == utility])
     axes[0].set_ylabel("utility of best-of-n (SDs before selection)")
-    handles = [theme.key(f"{error} error", colour, linewidth=1.5) for error, colour in colours.items()]
+    handles: list[Any] = [
+        theme.key(f"{error} error", colour, linewidth=1.5) for error, colour in colours.items()
+    ]
     handles += [
         theme.key("peak", marker="o"),
         theme.key("estimator, 95 %", "0.2", marker="o", markerfacecolor="white", markeredgewidth=0.8),
@@ -289,6 +291,8 @@ def draw(pairs: Sequence[Pair]) -> Figure:
 
 def _draw_pair(panel: Axes, pair: Pair, colour: Any) -> None:
     """Bold in the paper's range, thin beyond it."""
+    from matplotlib.patheffects import withStroke
+
     from analysis import theme
 
     within = slice(None, pair.drawn, THIN)
@@ -305,12 +309,13 @@ def _draw_pair(panel: Axes, pair: Pair, colour: Any) -> None:
         panel.annotate(
             f"{where[0]:,.0f}",
             where,
-            (0, 5),
+            (0, -10) if pair.error == "lognormal" else (0, 5),
             textcoords="offset points",
             ha="center",
             fontsize=6.5,
             color=colour,
             zorder=6,
+            path_effects=[withStroke(linewidth=1.8, foreground="white")],
         )
 
 
