@@ -173,7 +173,7 @@ def _note(pairs: Sequence[Pair]) -> str:
 
 
 def claims(pairs: Sequence[Pair], limits: Thresholds) -> list[Claim]:
-    """The sign of the last step, which theory says; where the peaks are and what Levy errors leave, which it does not."""
+    """The sign of the last step, which theory says; where peaks are and what Levy errors leave, which it does not."""
     found = [_sign(pair, limits["slope"]) for pair in pairs]
     for pair in pairs:
         if pair.error == LEVY:
