@@ -15,7 +15,8 @@ from analysis.bestofn import grid, question_curves
 from analysis.claims import exceeds_by_ses, thresholds
 from analysis.resampling import wilson
 from analysis.turnover import halves, turnover
-from analysis.worlds import NULLS, TURNING, Size, World
+from analysis.worlds.scores import Size, World
+from analysis.worlds.turning import NULLS, TURNING
 
 TIMES = 200
 

@@ -19,7 +19,7 @@ from analysis.hedging import (
     best_of_n_response,
     poisson_response,
 )
-from analysis.worlds import w2
+from analysis.worlds.hedging import w2
 
 Floats = NDArray[np.float64]
 

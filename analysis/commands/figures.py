@@ -23,12 +23,17 @@ if TYPE_CHECKING:
 
 EXAMPLES = """examples:
   rlhf-figures                                  every figure whose sweep has been run
+  rlhf-figures kwa2024_figB3                    a figure that is computed, without any run
   rlhf-figures quickstart                       one figure
   rlhf-figures gao2022_fig1 --sweep quickstart  a figure of another sweep's runs
 """
 BROKEN = 1  # exit code
 SHOWN = 6  # missing runs named in a warning
 STYLES = {"met": "green", "not met": "red", "undecided": "yellow"}
+
+
+class Misused(Exception):
+    """What was asked for does not go together."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -52,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             skipped.append(f"{name}: {missing}")
         except ValueError as error:
             code = _fail(f"{name}: {error}", BROKEN)
-        except OSError as error:  # the folder of the figures cannot be written
+        except (Misused, OSError) as error:  # OSError: the folder of the figures cannot be written
             code = _fail(f"{name}: {error}", MISUSED)
     if options.sweep and not (options.names or drawn or skipped or code):
         return _fail(f"no figure reads sweep {options.sweep!r} of itself; name one before --sweep", MISUSED)
@@ -62,18 +67,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _draw(name: str, figure: ModuleType, options: argparse.Namespace) -> bool | None:
-    """Make and write one figure, say what it shows, and whether its claims are refused; None when --sweep
-    leaves it out.
+    """Make and write one figure, say what it shows, and whether its claims are refused; None when it is left
+    out.
     """
     from analysis.mixture import mixture
     from analysis.plate import write
     from rlhf_lab import records
 
-    sweeps = figure.SWEEPS
-    if options.sweep:
-        if not options.names and options.sweep not in sweeps:
-            return None
-        sweeps = (options.sweep,)
+    sweeps = _sweeps(figure, options)
+    if sweeps is None:
+        return None
     found = {run.key: run for sweep in sweeps for run in records.runs(sweep, options.store)}
     runs = list(found.values())  # what two sweeps share is one run
     missing = [run for run in runs if run.status != "made"]
@@ -103,6 +106,17 @@ def _draw(name: str, figure: ModuleType, options: argparse.Namespace) -> bool | 
             f"make them: {commands}\n"
         )
     return bool(unlike)
+
+
+def _sweeps(figure: ModuleType, options: argparse.Namespace) -> Sequence[str] | None:
+    """The sweeps to read, () for a figure that is computed; None for one that is left out, as it was not named
+    and reads no sweep or not the one of --sweep.
+    """
+    if not options.names and (not figure.SWEEPS or options.sweep not in (None, *figure.SWEEPS)):
+        return None
+    if options.sweep and not figure.SWEEPS:
+        raise Misused(f"it reads no sweep: draw it without --sweep {options.sweep}")
+    return (options.sweep,) if options.sweep else figure.SWEEPS
 
 
 def _missing(runs: Sequence[Run]) -> str:

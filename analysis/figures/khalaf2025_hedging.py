@@ -18,7 +18,7 @@ from analysis.hedging_claims import BEST, LARGEST, choices
 from analysis.plate import Plate
 from analysis.tables import points_table
 from analysis.toy import CURVE, ROOT, toy
-from analysis.worlds import w2_best_of_n
+from analysis.worlds.hedging import w2_best_of_n
 from rlhf_lab.divergence import best_of_n_bound
 from rlhf_lab.records import MissingRuns, Run
 

@@ -8,7 +8,7 @@ from analysis import hedging
 from analysis.hedging import Tuned, best, best_of_n_response, poisson_response, whole
 from analysis.selection import selection_curves
 from analysis.toy import CURVE, ROOT, toy
-from analysis.worlds import w2_best_of_n, w2_gold
+from analysis.worlds.hedging import w2_best_of_n, w2_gold
 
 RANKS = (np.arange(4096) + 0.5) / 4096
 TOY = w2_gold(RANKS)  # gold of each rank

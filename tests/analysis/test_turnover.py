@@ -4,7 +4,8 @@ import pytest
 from analysis.claims import exceeds_by_ses
 from analysis.nulls import states
 from analysis.turnover import halves, turnover
-from analysis.worlds import NULLS, TURNING, Size
+from analysis.worlds.scores import Size
+from analysis.worlds.turning import NULLS, TURNING
 
 
 def test_drop_by_hand() -> None:

@@ -1,4 +1,4 @@
-"""Worlds where it is known whether gold turns over under selection by the proxy, at the size of a real run.
+"""Worlds where it is known whether gold turns over under selection by the proxy.
 
 In the nulls it does not turn and the test of claim 1 must not say that it does; W1 turns by construction.
 """
@@ -6,30 +6,13 @@ In the nulls it does not turn and the test of claim 1 must not say that it does;
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.worlds.scores import Size, World, questions
+
 Floats = NDArray[np.float64]
-
-
-class World(NamedTuple):
-    """Scores of N answers to each of Q prompts."""
-
-    proxy: Floats  # (Q, N)
-    gold: Floats  # (Q, N)
-    question: NDArray[np.int64]  # (Q,) of each prompt
-
-
-@dataclass(frozen=True)
-class Size:
-    """How much is sampled; the default is the quickstart's."""
-
-    prompts: int = 256
-    questions: int = 130
-    answers: int = 256
 
 
 def gold_itself(rng: np.random.Generator, size: Size) -> World:
@@ -60,32 +43,11 @@ def w1(rng: np.random.Generator, size: Size, rho: float = 0.3, c: float = 0.12) 
     """Proxy p ~ N(0, 1), gold rho p - c (p^2 - 1) and noise and a question's own level: best-of-n turns for c
     > 0.
     """
-    question = _questions(size)
+    question = questions(size)
     proxy = rng.normal(size=(size.prompts, size.answers))
     level = rng.normal(size=size.questions)[question][:, None]
     noise = rng.normal(size=proxy.shape)
     return World(proxy, rho * proxy - c * (proxy**2 - 1) + level + noise, question)
-
-
-HEDGING_POWER = 12  # p of W2
-
-
-def w2_gold(quantile: Floats, power: int = HEDGING_POWER) -> Floats:
-    """W2: gold u^p (1 - u) / C at the proxy's quantile u, 1 at its highest (2506.19248, the exact toy)."""
-    highest = (power / (power + 1)) ** power / (power + 1)
-    return quantile**power * (1 - quantile) / highest
-
-
-def w2_best_of_n(n: Floats, power: int = HEDGING_POWER) -> Floats:
-    """Expected gold of best-of-n in W2, n / (C (n + p) (n + p + 1)): highest at n = sqrt(p (p + 1))."""
-    highest = (power / (power + 1)) ** power / (power + 1)
-    return n / (highest * (n + power) * (n + power + 1))
-
-
-def w2(answers: int) -> World:
-    """One prompt of W2 with its proxies at evenly spaced quantiles."""
-    quantile = (np.arange(answers) + 0.5) / answers
-    return World(quantile[None], w2_gold(quantile)[None], np.zeros(1, dtype=np.int64))
 
 
 def rubric_gold(rng: np.random.Generator, size: Size) -> tuple[Floats, NDArray[np.int64]]:
@@ -95,7 +57,7 @@ def rubric_gold(rng: np.random.Generator, size: Size) -> tuple[Floats, NDArray[n
     The policy knows some questions and not others: its chance of a right claim is Beta(0.7, 0.7) over
     questions.
     """
-    question = _questions(size)
+    question = questions(size)
     shape = (size.prompts, size.answers)
     right = rng.random(shape) < rng.beta(0.7, 0.7, size.questions)[question][:, None]
     silent = rng.random(shape) < 0.1
@@ -105,10 +67,6 @@ def rubric_gold(rng: np.random.Generator, size: Size) -> tuple[Floats, NDArray[n
     insult = (1 - np.exp(-1.0)) * (rng.random(shape) < 0.1)
     illegal = 1 - np.exp(-0.5 * (rng.random(shape) < 0.05))
     return 1.5 * claim + 0.5 * complete + courtesy - 0.9 * insult - 0.8 * illegal, question
-
-
-def _questions(size: Size) -> NDArray[np.int64]:
-    return np.arange(size.prompts) % size.questions
 
 
 NULLS: dict[str, Callable[[np.random.Generator, Size], World]] = {
