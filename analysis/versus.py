@@ -30,7 +30,7 @@ WORDS: dict[str, Callable[[Run], str]] = {
     SHAPING: labels.shaping,
     "labeler": labels.labels,
 }
-UNNAMED = {RULE: "single", SHAPING: "no shaping", "labeler": "no label flipped"}
+UNNAMED = {RULE: "single", SHAPING: "no shaping", "labeler": "clean labels"}
 
 
 class Versus(NamedTuple):

@@ -41,15 +41,18 @@ def draw(
 ) -> Figure:
     """A panel a condition, gold (solid, 95 % band) and proxy (dashed) against KL; a last one of differences."""
     colour = colours([arm for arms in panels.values() for arm in arms], group)
-    figure, axes = theme.panels(len(panels) + 1, 3.3, sharey=False, widths=[1.0] * len(panels) + [0.8])
+    figure, axes = theme.panels(len(panels) + 1, 3.3, sharey=False, widths=[1.0] * len(panels) + [0.9])
+    reach = max(furthest(table, arms) for arms in panels.values())
     for panel, (title, arms) in zip(axes, panels.items(), strict=False):
-        frontier(panel, table, arms, colour, group)
+        frontier(panel, table, arms, colour, group, reach)
         theme.letter(panel, title)
     theme.share_limits(axes[:-1])
     axes[0].set_ylabel("reward (SDs of gold on the initial policy)")
     titles = {arm.title: title for title, arms in panels.items() for arm in arms}
     shown = {one.arm.title: one for one in found if one.arm.title in titles}
     rows = [(f"{name(one.arm, group)}; {titles[one.arm.title]}", one) for one in shown.values()]
+    if len(panels) == 1:
+        rows = [(name(one.arm, group), one) for one in shown.values()]
     differences(axes[-1], rows, colour, group, margin, number)
     plain = next((name(one.plain, group) for one in found), "")
     axes[-1].set_xlabel(f"gold minus {plain}\n{called} (SDs)")
@@ -57,9 +60,17 @@ def draw(
     return figure
 
 
-def frontier(panel: Axes, table: pd.DataFrame, arms: Sequence[Arm], colour: Colours, group: str) -> None:
+def furthest(table: pd.DataFrame, arms: Sequence[Arm]) -> float:
+    """The largest KL of arms' mean curves, nats."""
+    of = table["label"].isin([arm.label for arm in arms]) & table["method"].isin([arm.method for arm in arms])
+    return float(table.loc[of & (table["curve"] == "mean"), "kl"].max())
+
+
+def frontier(
+    panel: Axes, table: pd.DataFrame, arms: Sequence[Arm], colour: Colours, group: str, reach: float
+) -> None:
     """Mean gold and proxy of arms over KL; a dot is gold's peak, a triangle one at this KL or later."""
-    means, drawn, reach = table[table["curve"] == "mean"], [], 0.0
+    means, drawn = table[table["curve"] == "mean"], []
     for arm in arms:
         rows = means[(means["method"] == arm.method) & (means["label"] == arm.label)]
         theme.curve(panel, rows, colour[name(arm, group)])
@@ -68,7 +79,6 @@ def frontier(panel: Axes, table: pd.DataFrame, arms: Sequence[Arm], colour: Colo
         last = peak["n_or_step"] == rows["n_or_step"].iloc[-1]
         theme.mark(panel, peak["kl"], peak["gold"], colour[name(arm, group)], ">" if last else "o")
         drawn.extend(rows["kl_estimator"])
-        reach = max(reach, float(rows["kl"].max()))
     theme.square_root_nats(panel, reach, gap=0.14)
     panel.axhline(0, color="0.8", linewidth=0.6, zorder=0)
     panel.set_xlabel(kl_axis(drawn).replace(": ", ":\n"))

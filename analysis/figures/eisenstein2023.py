@@ -114,12 +114,12 @@ def draw(read: Study, table: pd.DataFrame, found: Sequence[Versus], shown: Rates
     arms = sorted(read.arms, key=lambda arm: not versus.is_plain(arm, RULE))
     colour = versus_ink.colours(arms, RULE)
     figure, axes = theme.panels(3, 3.4, sharey=False)
-    versus_ink.frontier(axes[0], table, arms, colour, RULE)
+    versus_ink.frontier(axes[0], table, arms, colour, RULE, versus_ink.furthest(table, arms))
     axes[0].set_ylabel("reward (SDs of gold on the initial policy)")
     _draw_faults(axes[1], arms, shown, colour)
-    rows = [(f"{versus.name(one.arm, RULE)} minus {versus.name(one.plain, RULE)}", one) for one in found]
+    rows = [(f"{versus.name(one.arm, RULE)}\nminus {versus.name(one.plain, RULE)}", one) for one in found]
     versus_ink.differences(axes[2], rows, colour, RULE, margin)
-    axes[2].set_xlabel("gold minus gold at the end (SDs)")
+    axes[2].set_xlabel("difference of gold\nat the end (SDs)")
     versus_ink.legend(figure, colour)
     return figure
 
@@ -135,4 +135,4 @@ def _draw_faults(panel: Axes, arms: Sequence[Arm], shown: Rates, colour: Mapping
             panel.plot(found.value, y, "o", color=hue, markersize=4)
     panel.set_yticks(range(len(FAULTS)), list(FAULTS))
     panel.invert_yaxis()
-    panel.set_xlabel("share at the largest n minus SFT's")
+    panel.set_xlabel("share at the largest n\nminus SFT's")
