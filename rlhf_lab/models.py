@@ -64,6 +64,13 @@ def load_reward_model(folder: Path | str, device: str = "cpu", dropout: float = 
     return model.to(device).eval()
 
 
+def end_dropout(model: PreTrainedModel, dropout: float) -> None:
+    """Put a trained model into evaluation mode; what starts from it later does not drop as it did with `dropout`."""
+    model.eval()
+    if dropout:
+        model.config.attention_dropout = 0.0
+
+
 def randomise(model: PreTrainedModel, seed: int) -> PreTrainedModel:
     """A model of the same shape with fresh random weights."""
     torch.manual_seed(seed)

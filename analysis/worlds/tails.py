@@ -26,9 +26,17 @@ CHUNK = 256  # values of the proxy at a time
 class Distribution(Protocol):
     """A frozen distribution of `scipy.stats`."""
 
-    def pdf(self, x: Floats, /) -> Any: ...  # noqa: D102
-    def sf(self, x: Floats, /) -> Any: ...  # noqa: D102
-    def rvs(self, size: Any, random_state: Any) -> Any: ...  # noqa: D102
+    def pdf(self, x: Floats, /) -> Any:
+        """Density at `x`."""
+        ...
+
+    def sf(self, x: Floats, /) -> Any:
+        """Chance to exceed `x`."""
+        ...
+
+    def rvs(self, size: Any, random_state: Any) -> Any:
+        """Draws of this shape."""
+        ...
 
 
 def student(freedom: float, sd: float = 1.0) -> Distribution:

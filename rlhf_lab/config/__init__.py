@@ -214,6 +214,11 @@ class Experiment:
                 "score.other_half=true needs one reward model that learned from half of the questions: set "
                 "rm.half=first and rm_combination=single"
             )
+        if isinstance(self.rm_combination, WeightAverage) and self.rm.init is RewardInit.scratch:
+            raise ValueError(
+                "rm_combination=warm averages weights of models with one initialisation, and rm.init=scratch "
+                "gives each its own: set rm.init=lm or sft"
+            )
         if isinstance(self.rm_combination, Several) and self.rm_combination.seeds is Seeds.pretrain:
             scratch = isinstance(self.rm.model, ScratchModel) and self.rm.init is RewardInit.lm
             if not scratch:

@@ -56,6 +56,7 @@ def run(config: RewardTraining, inputs: Mapping[str, Path], out: Path, runtime: 
     rows = {split: encode(side, tokenizer, inputs) for split, side in sides.items()}
     if config.epochs > 0:
         _train(config, model, tokenizer, rankings(sides["train"], rows["train"]), out, runtime)
+    models.end_dropout(model, config.dropout)
     models.save(model, tokenizer, out / "model")
     longer = accuracy.longer_wins(rows["train"])
     chosen, rejected = accuracy.rewards(model, rows["heldout"], runtime.score_batch)
