@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rlhf_lab import integrity
+from rlhf_lab import comparisons, integrity
+from rlhf_lab.config import Half
 from rlhf_lab.store import MANIFEST, inside, read_json
 from rlhf_lab.tables import open_table as open_table
 from rlhf_lab.tables import read_columns
@@ -145,19 +145,14 @@ class Run:
         """The pairs that a reward model behind the proxy learned from and is judged on (`split` says which), with
         `chosen_reward` and `rejected_reward`, NaN for those it learned from.
         """
-        trained_on = self._manifest(REWARD_MODEL, reward_model)["inputs"]["pairs"]
-        pairs = read_table(self._file(PAIRS, *trained_on))
+        made = self._manifest(REWARD_MODEL, reward_model)
+        half = Half[made["config"].get("half", "both")]  # earlier versions had no halves
+        pairs = comparisons.in_half(read_table(self._file(PAIRS, *made["inputs"]["pairs"])), half)
         rewards = read_table(self._file(HELDOUT, REWARD_MODEL, reward_model))
-        heldout = np.array(pairs["split"].to_pylist()) == "heldout"
-        if heldout.sum() != rewards.num_rows:
-            raise ValueError(
-                f"reward_model/{reward_model}: {rewards.num_rows} rewards for {heldout.sum()} held-out pairs"
-            )
-        for side in rewards.column_names:
-            column = np.full(len(pairs), np.nan, dtype=np.float32)
-            column[heldout] = rewards[side].to_numpy()
-            pairs = pairs.append_column(f"{side}_reward", pa.array(column))
-        return pairs
+        try:
+            return comparisons.with_rewards(pairs, rewards)
+        except ValueError as unlike:
+            raise ValueError(f"reward_model/{reward_model}: {unlike}") from None
 
     def rewards(self, reward_model: str) -> pa.ChunkedArray:
         """Rewards of the run's answers, in their order, by one of those that scored them (`scored_by`)."""

@@ -10,7 +10,7 @@ FILES = sorted(path for package in ("rlhf_lab", "analysis") for path in (TOP / p
 HEAVY = {"torch", "trl", "transformers", "datasets", "accelerate", "wandb"}
 
 FLOOR_0 = (
-    *("config", "redaction", "store", "leases", "integrity", "upkeep"),
+    *("config", "comparisons", "redaction", "store", "leases", "integrity", "upkeep"),
     *("sources", "records", "tables", "metrics", "checkpoints", "interrupts", "tracking"),
 )
 DOORS = ("rlhf_lab.records", "rlhf_lab.upkeep", "rlhf_lab.divergence")  # between the store and analysis

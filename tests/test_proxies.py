@@ -3,13 +3,14 @@
 from collections import Counter
 
 import numpy as np
+import pyarrow.compute as pc
 import pytest
 from composing import experiment
 from runtime import RUNTIME
 
 from rlhf_lab import execution, scoring, text
 from rlhf_lab.pipeline import plan
-from rlhf_lab.records import read_table
+from rlhf_lab.records import Run, read_table
 from rlhf_lab.store import Store
 
 THREE = ("rm_combination.members=3",)
@@ -122,6 +123,22 @@ def test_halves_of_the_questions_train_two_reward_models_and_each_judges_the_oth
     np.testing.assert_array_equal(proxy[0], test[1])
     np.testing.assert_array_equal(proxy[1], test[0])
     assert not np.array_equal(proxy[0], proxy[1])
+    learned = [_trained_on(store, leaf) for leaf in halves]
+    assert all(len(of) > 0 for of in learned)
+    assert not set(learned[0]) & set(learned[1])
+    (pairs,) = {store.path(node(leaf, "preferences")) for leaf in halves}
+    every = read_table(pairs / "pairs.parquet")
+    assert Counter(learned[0]) + Counter(learned[1]) == Counter(
+        every.filter(pc.equal(every["split"], "train"))["question_id"].to_pylist()
+    )
+
+
+def _trained_on(store, leaf):
+    """The question of every pair that a record says the run's reward model learned from."""
+    run = Run(leaf.key, "adhoc", {}, (), {}, "made", store.root, "BestOfN", False)
+    (of,) = run.reward_models()
+    pairs = run.comparisons(of)
+    return pairs.filter(pc.equal(pairs["split"], "train"))["question_id"].to_pylist()
 
 
 def test_the_other_half_is_refused_where_there_is_none():

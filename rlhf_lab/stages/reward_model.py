@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlhf_lab import pretrained_files
-from rlhf_lab.config import Half, PretrainedModel, Rankings, RewardInit, RewardTraining, Runtime
+from rlhf_lab.config import PretrainedModel, Rankings, RewardInit, RewardTraining, Runtime
 from rlhf_lab.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -37,10 +37,10 @@ def check(config: RewardTraining, inputs: Mapping[str, Any]) -> None:
 def run(config: RewardTraining, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
     """Train on the training questions' comparisons; evaluate on the held-out questions' into `evaluation.json`."""
     import numpy as np
-    import pyarrow.compute as pc
     import torch
 
     from rlhf_lab import accuracy, models, text
+    from rlhf_lab.comparisons import heldout, in_half
     from rlhf_lab.records import HELDOUT, read_table, write_table
     from rlhf_lab.store import write_json
 
@@ -50,9 +50,9 @@ def run(config: RewardTraining, inputs: Mapping[str, Path], out: Path, runtime: 
     model.config.pad_token_id = tokenizer.pad_token_id
     if config.init is RewardInit.scratch:
         model = models.randomise(model, config.seed).to(runtime.device)
-    pairs = read_table(_comparisons(inputs["pairs"]))
-    sides = {split: pairs.filter(pc.equal(pairs["split"], split)) for split in ("train", "heldout")}
-    sides["train"] = _half(sides["train"], config.half)
+    pairs = in_half(read_table(_comparisons(inputs["pairs"])), config.half)
+    judged = heldout(pairs)
+    sides = {"train": pairs.filter(~judged), "heldout": pairs.filter(judged)}
     rows = {split: encode(side, tokenizer, inputs) for split, side in sides.items()}
     if config.epochs > 0:
         _train(config, model, tokenizer, rankings(sides["train"], rows["train"]), out, runtime)
@@ -69,16 +69,6 @@ def run(config: RewardTraining, inputs: Mapping[str, Path], out: Path, runtime: 
         out / "evaluation.json",
         found | accuracy.evaluation(margin, sides["heldout"], rows["heldout"], longer),
     )
-
-
-def _half(pairs: pa.Table, half: Half) -> pa.Table:
-    """The comparisons of every second training question."""
-    import numpy as np
-
-    if half is Half.both:
-        return pairs
-    _, place = np.unique(pairs["question_id"].to_numpy(), return_inverse=True)
-    return pairs.filter(place % 2 == (half is Half.second))
 
 
 def _comparisons(folder: Path) -> Path:
