@@ -45,15 +45,16 @@ def draw(
     reach = max(furthest(table, arms) for arms in panels.values())
     for panel, (title, arms) in zip(axes, panels.items(), strict=False):
         frontier(panel, table, arms, colour, group, reach)
-        theme.letter(panel, title)
+        theme.letter(panel, title if len(panels) < 3 else title.replace(", ", ",\n"))
     theme.share_limits(axes[:-1])
-    axes[0].set_ylabel("reward (SDs of gold on the initial policy)")
-    titles = {arm.title: title for title, arms in panels.items() for arm in arms}
-    shown = {one.arm.title: one for one in found if one.arm.title in titles}
-    rows = [(f"{name(one.arm, group)}; {titles[one.arm.title]}", one) for one in shown.values()]
-    if len(panels) == 1:
-        rows = [(name(one.arm, group), one) for one in shown.values()]
-    differences(axes[-1], rows, colour, group, margin, number)
+    axes[0].set_ylabel("reward (SDs of gold\non the initial policy)")
+    shown = {one.arm.title: one for one in found}
+    under = {
+        title: [shown[arm.title] for arm in arms if arm.title in shown] for title, arms in panels.items()
+    }
+    rows = [(name(one.arm, group), one) for of in under.values() for one in of]
+    headings = [title for title, of in under.items() for _ in of] if len(panels) > 1 else []
+    differences(axes[-1], rows, colour, group, margin, number, headings)
     plain = next((name(one.plain, group) for one in found), "")
     axes[-1].set_xlabel(f"gold minus {plain}\n{called} (SDs)")
     legend(figure, colour)
@@ -92,18 +93,26 @@ def differences(
     group: str,
     margin: float,
     number: Number = lambda one: one.end,
+    headings: Sequence[str] = (),
 ) -> None:
-    """One row an arm: its difference to the plain arm with its 95 % interval, the margin in grey."""
+    """One row an arm: its difference to the plain arm with its 95 % interval, the margin in grey; rows with the same
+    heading stand under it.
+    """
     panel.axvspan(-margin, margin, color="0.92", linewidth=0, zorder=0)
     panel.axvline(0, color="0.7", linewidth=0.6, zorder=1)
-    for row, (words, one) in enumerate(rows):
+    row = -1.0
+    for place, (words, one) in enumerate(rows):
+        row += 1
+        if headings and headings[place] not in headings[:place]:
+            panel.text(0.01, row - 0.2, headings[place], transform=panel.get_yaxis_transform(), fontsize=6.5)
+            row += 0.8
         hue, estimate = colour[name(one.arm, group)], number(one)
         lo, hi = estimate.interval()
         panel.plot([lo, hi], [row, row], color=hue, linewidth=2.2)
         panel.plot(estimate.value, row, "o", color=hue, markersize=5, markeredgecolor="white")
         panel.text(0.01, row - 0.2, words, transform=panel.get_yaxis_transform(), fontsize=6)
     panel.set_yticks([])
-    panel.set_ylim(len(rows) - 0.6, -0.7)
+    panel.set_ylim(row + 0.4, -0.7)
 
 
 def legend(figure: Figure, colour: Colours) -> None:
