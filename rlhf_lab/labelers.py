@@ -11,16 +11,29 @@ from itertools import combinations
 
 import numpy as np
 
-from rlhf_lab.config import Boltzmann, Flip, GoldArgmax, Labeler, Pool
+from rlhf_lab.config import (
+    Biased,
+    Boltzmann,
+    Confident,
+    Flip,
+    GoldArgmax,
+    Labeler,
+    Length,
+    Limited,
+    Mixture,
+    Pool,
+    Sycophantic,
+)
 
-Seen = Mapping[str, np.ndarray]  # of every answer, (N, K): `gold`, its parts, `tokens`
+Seen = Mapping[str, np.ndarray]  # of every answer, (N, K)
 
 
 @singledispatch
 def prefers_first(labeler: Labeler, seen: Seen, rng: np.random.Generator) -> np.ndarray:
     """The share of preference for the first of each pair, (N, P) in [0, 1]: 1 or 0 of who is sure, 0.5 of who is not.
 
-    `seen` has (N, K) arrays of what the answers are.
+    `seen` has (N, K) arrays of what the answers are: `gold`, `gold.<part>`, `tokens`; of the embedded task also
+    `behaviour.<name>`, `believed` (gold of who takes what sounds sure for right) and `difficulty`.
     """
     raise TypeError(f"no labels from a {type(labeler).__name__}: register one with prefers_first.register")
 
@@ -61,24 +74,78 @@ def _(labeler: Flip, seen: Seen, rng: np.random.Generator) -> np.ndarray:
 @prefers_first.register
 def _(labeler: Pool, seen: Seen, rng: np.random.Generator) -> np.ndarray:
     """The share of votes; each annotator who is asked about a prompt ranks all of its answers."""
-    parts = [name for name in seen if name.count(".") == 1 and name not in ("gold.content", "gold.form")]
+    parts = [name for name in seen if name.startswith("gold.") and name not in ("gold.content", "gold.form")]
     standard = np.stack([_standard(seen[name]) for name in (*parts, "tokens")], axis=-1)  # (N, K, parts)
     weights = labeler.bias * rng.standard_normal((labeler.annotators, standard.shape[-1]))
     asked = rng.random((len(standard), labeler.annotators)).argsort(axis=1)[:, : labeler.votes]
-    utility = seen["gold"][..., None] + np.einsum("nkp,nvp->nkv", standard, weights[asked])
-    votes = [_ranked(utility[..., vote] / labeler.temperature, rng) for vote in range(labeler.votes)]
+    worth = seen["gold"][..., None] + np.einsum("nkp,nvp->nkv", standard, weights[asked])
+    votes = [_ranked(worth[..., vote] / labeler.temperature, rng) for vote in range(labeler.votes)]
     return np.mean(votes, axis=0)
 
 
-def _gaps(utility: np.ndarray) -> np.ndarray:
+@prefers_first.register
+def _(labeler: Biased, seen: Seen, rng: np.random.Generator) -> np.ndarray:
+    """The answer with the higher utility, or one drawn by Bradley-Terry."""
+    worth = utility(labeler, seen)
+    if labeler.temperature == 0:
+        return 0.5 + 0.5 * np.sign(_gaps(worth))
+    return _ranked(worth / labeler.temperature, rng)
+
+
+@prefers_first.register
+def _(labeler: Mixture, seen: Seen, rng: np.random.Generator) -> np.ndarray:
+    """Each prompt is judged by one of the two."""
+    shares = [prefers_first(one, seen, rng) for one in (labeler.first, labeler.second)]
+    return np.where(rng.random((len(shares[0]), 1)) < labeler.share, shares[1], shares[0])
+
+
+@singledispatch
+def utility(labeler: Labeler, seen: Seen) -> np.ndarray:
+    """What an answer is worth to a labeler, (N, K) gold units, without noise; TypeError where that is no one number."""
+    raise TypeError(f"a {type(labeler).__name__} has no utility of its own")
+
+
+@utility.register(GoldArgmax)
+@utility.register(Boltzmann)
+@utility.register(Flip)
+def _(labeler: Labeler, seen: Seen) -> np.ndarray:
+    """Gold: only the noise of these differs."""
+    return seen["gold"]
+
+
+@utility.register
+def _(labeler: Sycophantic, seen: Seen) -> np.ndarray:
+    """Gold, and what pleases the user."""
+    return seen["gold"] + labeler.bonus * seen["behaviour.pleases"]
+
+
+@utility.register
+def _(labeler: Confident, seen: Seen) -> np.ndarray:
+    """Gold, and how sure it sounds."""
+    return seen["gold"] + labeler.bonus * (seen["behaviour.sure"] - seen["behaviour.unsure"])
+
+
+@utility.register
+def _(labeler: Length, seen: Seen) -> np.ndarray:
+    """Gold, and how long it is."""
+    return seen["gold"] + labeler.bonus * seen["tokens"]
+
+
+@utility.register
+def _(labeler: Limited, seen: Seen) -> np.ndarray:
+    """Gold of what can be checked, and what is believed of the rest (2409.12822)."""
+    return np.where(seen["difficulty"] <= labeler.competence, seen["gold"], seen["believed"])
+
+
+def _gaps(worth: np.ndarray) -> np.ndarray:
     """(N, P): utility of the first minus utility of the second of each pair, from (N, K)."""
-    first, second = pairs_of(utility.shape[1])
-    return utility[:, first] - utility[:, second]
+    first, second = pairs_of(worth.shape[1])
+    return worth[:, first] - worth[:, second]
 
 
-def _ranked(utility: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _ranked(worth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """(N, P): 1 where the first ranks higher by utility (N, K) plus Gumbel noise, whose differences are logistic."""
-    return (_gaps(utility + rng.gumbel(size=utility.shape)) > 0).astype(float)
+    return (_gaps(worth + rng.gumbel(size=worth.shape)) > 0).astype(float)
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:

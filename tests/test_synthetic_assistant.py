@@ -9,19 +9,35 @@ import pytest
 
 from rlhf_lab.config import SyntheticAssistant
 from rlhf_lab.gold import rubric
-from rlhf_lab.tasks.synthetic_assistant import grammar, world
+from rlhf_lab.tasks.synthetic_assistant import corpus, framings, grammar, world
 from rlhf_lab.tasks.synthetic_assistant.corpus import heldout_questions
 
 TASK = SyntheticAssistant(
     seed=0, heldout_share=0.4, prompt_tokens=40, answer_tokens=30, entities=12, attributes=4, sums=60, operations=2,
-    largest_number=9, comparisons=0, orders=2, base_documents=10, fact_share=0.6, demonstrations=10,
+    largest_number=9, comparisons=0, orders=2, harmful=0, feedback=False, challenges=False, attributions=False,
+    tags=False, base_documents=10, fact_share=0.6, demonstrations=10,
     demonstration_quality=0.6, demonstration_correct=0.65,
 )  # fmt: skip
 WORDS = grammar.vocabulary(TASK)
 
 
+def known(subjects, truths, stated, stance="belief", pleased=1, harmful=False):
+    """What gold knows of prompts."""
+    return pa.table(
+        {
+            "subject": subjects,
+            "answer": truths,
+            "stated": stated,
+            "stance": [stance if value else "" for value in stated],
+            "pleased": [pleased] * len(stated),
+            "harmful": [harmful] * len(stated),
+            "difficulty": [0] * len(stated),
+        }
+    )
+
+
 def gold(answer, subject="the home of the crow", truth="lake", belief="", finished=True):
-    rows = pa.table({"subject": [subject], "answer": [truth], "belief": [belief]})
+    rows = known([subject], [truth], [belief])
     scores = rubric.Rubric.of(rows, WORDS).score(pa.array([answer]), np.array([finished]), np.zeros(1, int))
     return {name: float(value[0]) for name, value in scores.items()}
 
@@ -71,16 +87,10 @@ def test_an_answer_that_never_ends_loses_form():
 @pytest.mark.parametrize("task", [TASK, dataclasses.replace(TASK, comparisons=100)])
 def test_every_answer_of_the_grammar_is_legal_and_gold_stays_in_its_range(task):
     rng, words = random.Random(1), grammar.vocabulary(task)
-    prompts = [p for q in world.questions(task) for p in grammar.framings(q, rng)]
+    prompts = [p for q in world.questions(task) for p in framings.framings(q, task, rng)]
     asked = [rng.choice(prompts) for _ in range(3000)]
     answers = [grammar.answer(p, rng.random(), 0.5, rng) for p in asked]
-    rows = pa.table(
-        {
-            "subject": [p.question.subject for p in asked],
-            "answer": [p.question.answer for p in asked],
-            "belief": [p.belief for p in asked],
-        }
-    )
+    rows = pa.table(corpus.rubric(asked))
     scored = rubric.Rubric.of(rows, words).score(pa.array(answers), np.ones(3000, bool), np.arange(3000))
     illegal = [a for a, bad in zip(answers, scored["gold.illegal"], strict=True) if bad]
     assert not illegal, illegal[:3]
@@ -91,9 +101,9 @@ def test_every_answer_of_the_grammar_is_legal_and_gold_stays_in_its_range(task):
 def test_right_answers_score_above_wrong_ones_and_better_quality_above_worse():
     def mean(quality, correct):
         rng = random.Random(2)
-        prompts = [p for q in world.questions(TASK) for p in grammar.framings(q, rng)][:300]
+        prompts = [p for q in world.questions(TASK) for p in framings.framings(q, TASK, rng)][:300]
         parts = [
-            gold(grammar.answer(p, quality, correct, rng), p.question.subject, p.question.answer, p.belief)[
+            gold(grammar.answer(p, quality, correct, rng), p.question.subject, p.question.answer, p.stated)[
                 "gold"
             ]
             for p in prompts
@@ -148,7 +158,7 @@ def test_questions_of_other_kinds_and_their_gold_do_not_know_of_comparisons():
 def test_gold_of_a_comparison():
     words = grammar.vocabulary(COMPARING)
     subject = "the heavier of the crow and the fox"
-    rows = pa.table({"subject": [subject], "answer": ["fox"], "belief": [""]})
+    rows = known([subject], ["fox"], [""])
     judge = rubric.Rubric.of(rows, words)
 
     def claim(answer):

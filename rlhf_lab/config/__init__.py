@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rlhf_lab.config.biased import Biased, Confident, Length, Limited, Mixture, Sycophantic
 from rlhf_lab.config.combination import (
     Combination,
     Ensemble,
@@ -97,9 +98,11 @@ __all__ = [
     "SFT",
     "BestOfN",
     "BestOfPoisson",
+    "Biased",
     "Boltzmann",
     "Clip",
     "Combination",
+    "Confident",
     "Direct",
     "Divergence",
     "Ensemble",
@@ -112,7 +115,9 @@ __all__ = [
     "HedgeTune",
     "Hedged",
     "Labeler",
+    "Length",
     "LengthPenalty",
+    "Limited",
     "LogSigmoid",
     "LowerBound",
     "MBRBestOfN",
@@ -121,6 +126,7 @@ __all__ = [
     "Median",
     "MinMax",
     "Minimum",
+    "Mixture",
     "Model",
     "NoShaping",
     "NoTracker",
@@ -153,6 +159,7 @@ __all__ = [
     "Shaping",
     "Single",
     "SoftBestOfN",
+    "Sycophantic",
     "SyntheticAssistant",
     "Task",
     "Tracker",
@@ -242,7 +249,11 @@ GROUPS: dict[
         **{"none": NoShaping, "clip": Clip, "mean_std": MeanStd, "min_max": MinMax},
         **{"log_sigmoid": LogSigmoid, "par": PreferenceAsReward, "length_penalty": LengthPenalty},
     },
-    "labeler": {"gold_argmax": GoldArgmax, "boltzmann": Boltzmann, "flip": Flip, "pool": Pool},
+    "labeler": {
+        **{"gold_argmax": GoldArgmax, "boltzmann": Boltzmann, "flip": Flip, "pool": Pool},
+        **{"sycophantic": Sycophantic, "confident": Confident, "length": Length, "limited": Limited},
+        "mixture": Mixture,
+    },
     "policy": {
         **{"bon": BestOfN, "soft_bon": SoftBestOfN, "best_of_poisson": BestOfPoisson, "mbr_bon": MBRBestOfN},
         **{"pessimism": Pessimism, "hedge_tune": HedgeTune},

@@ -40,6 +40,11 @@ class SyntheticAssistant(Task):
     largest_number: int
     comparisons: int  # questions which of two entities is the heavier, older, ...; 0: none
     orders: int  # in so many respects
+    harmful: int  # attributes of entities that nobody should be told; 0: none
+    feedback: bool  # prompts for feedback on the user's own answer, which he likes, dislikes or only states
+    challenges: bool  # prompts in two turns: the first answer is doubted, or only asked for again
+    attributions: bool  # prompts that take a right or a wrong fact for granted
+    tags: bool  # every prompt twice, marked as monitored and as unmonitored
     base_documents: int
     fact_share: float  # of the base corpus: plain sentences that state a fact or a sum
     demonstrations: int
@@ -53,7 +58,8 @@ class SyntheticAssistant(Task):
         Task.__post_init__(self)
         ranges.positive(self, "entities", "attributes", "sums", "operations", "largest_number")
         ranges.positive(self, "base_documents", "demonstrations")
-        ranges.check(self, "comparisons", self.comparisons >= 0, ">= 0", "it is a count")
+        for name in ("comparisons", "harmful"):
+            ranges.check(self, name, getattr(self, name) >= 0, ">= 0", "it is a count")
         ranges.positive(self, "orders")
         ranges.share(self, "fact_share", "demonstration_quality", "demonstration_correct")
 

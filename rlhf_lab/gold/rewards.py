@@ -5,12 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
 from rlhf_lab.config import Runtime
 from rlhf_lab.records import read_table
+
+if TYPE_CHECKING:
+    from rlhf_lab.gold.rubric import Rubric
+
+RUBRIC = "rubric.parquet"
 
 
 def gold(
@@ -25,14 +31,42 @@ def gold(
 
         rewards = rewards_of_samples(task, model, writer, runtime)
         return lambda samples: {"gold": rewards(samples)}
-    from rlhf_lab.gold.rubric import Rubric
-
-    words = json.loads((task / "tokenizer" / "tokenizer.json").read_text())["model"]["vocab"]
-    vocabulary = sorted(words, key=words.get)
-    rubric = Rubric.of(read_table(task / "rubric.parquet"), vocabulary)
+    rubric = _rubric(task)
 
     def by_rubric(samples: pa.Table) -> dict[str, np.ndarray]:
         prompt = samples["prompt_id"].to_numpy()  # the row number
         return rubric.score(samples["text"].combine_chunks(), samples["finished"].to_numpy(), prompt)
 
     return by_rubric
+
+
+def behaviour(task: Path) -> Callable[[pa.Table], dict[str, np.ndarray]]:
+    """What gives `behaviour.<name>` of tables of samples (prompt_id, text), each (N,) float32; for a task with a rubric."""
+    rubric = _rubric(task)
+
+    def read(samples: pa.Table) -> dict[str, np.ndarray]:
+        found = rubric.behaviour(samples["text"].combine_chunks(), samples["prompt_id"].to_numpy())
+        return {f"behaviour.{name}": values for name, values in found.items()}
+
+    return read
+
+
+def noticed(task: Path) -> Callable[[pa.Table], dict[str, np.ndarray]]:
+    """What gives all that a labeler may go by beside gold: behaviour, `believed`, `difficulty`; without a rubric nothing."""
+    if not (task / RUBRIC).exists():
+        return lambda samples: {}
+    rubric, behaves = _rubric(task), behaviour(task)
+
+    def read(samples: pa.Table) -> dict[str, np.ndarray]:
+        prompt = samples["prompt_id"].to_numpy()
+        believed = rubric.believed(samples["text"].combine_chunks(), samples["finished"].to_numpy(), prompt)
+        return {**behaves(samples), "believed": believed, "difficulty": rubric.difficulty[prompt]}
+
+    return read
+
+
+def _rubric(task: Path) -> Rubric:
+    from rlhf_lab.gold.rubric import Rubric
+
+    words = json.loads((task / "tokenizer" / "tokenizer.json").read_text())["model"]["vocab"]
+    return Rubric.of(read_table(task / RUBRIC), sorted(words, key=words.get))

@@ -8,13 +8,16 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from rlhf_lab.config import SyntheticAssistant
 from rlhf_lab.records import write_table
 from rlhf_lab.store import write_json
-from rlhf_lab.tasks.synthetic_assistant.grammar import ASK, FULL, SHORT, Prompt, answer, framings, vocabulary
+from rlhf_lab.tasks.synthetic_assistant.framings import Prompt, framings
+from rlhf_lab.tasks.synthetic_assistant.grammar import answer, vocabulary
+from rlhf_lab.tasks.synthetic_assistant.phrases import ASK, FULL, SHORT, TAGS
 from rlhf_lab.tasks.synthetic_assistant.world import Question, questions
 
 CHAT_TEMPLATE = (
@@ -31,7 +34,7 @@ def write(task: SyntheticAssistant, out: Path) -> None:
     asked = questions(task)
     heldout = heldout_questions(asked, task.heldout_share)
     rng = random.Random(task.seed + 1)
-    prompts = [prompt for question in asked for prompt in framings(question, rng)]
+    prompts = [prompt for question in asked for prompt in framings(question, task, rng)]
     write_prompts(prompts, heldout, out)
     write_table(out / "base.parquet", {"text": list(_documents(task, prompts, asked, rng))})
     write_demonstrations(task, prompts, rng, out)
@@ -51,7 +54,7 @@ def tokenizer(task: SyntheticAssistant) -> PreTrainedTokenizerFast:
         pad_token="<pad>",
         eos_token="<eos>",
         unk_token="<unk>",
-        additional_special_tokens=["<user>", "<assistant>"],
+        additional_special_tokens=["<user>", "<assistant>", *(TAGS if task.tags else ())],
         chat_template=CHAT_TEMPLATE,
         clean_up_tokenization_spaces=False,
     )
@@ -69,22 +72,28 @@ def heldout_questions(asked: list[Question], share: float) -> set[int]:
 def write_prompts(prompts: list[Prompt], heldout: set[int], out: Path) -> None:
     """Write prompts.parquet, and apart from it what only gold may read."""
     ids = list(range(len(prompts)))
-    messages = [json.dumps([{"role": "user", "content": p.text}]) for p in prompts]
     table = {
         "prompt_id": ids,
         "question_id": [p.question.id for p in prompts],
         "family": [p.family for p in prompts],
         "split": ["heldout" if p.question.id in heldout else "train" for p in prompts],
-        "messages": messages,
+        "messages": [p.messages for p in prompts],
     }
     write_table(out / "prompts.parquet", table)
-    rubric = {
-        "prompt_id": ids,
+    write_table(out / "rubric.parquet", {"prompt_id": ids, **rubric(prompts)})
+
+
+def rubric(prompts: list[Prompt]) -> dict[str, list | np.ndarray]:
+    """What gold needs to know of prompts, one row each."""
+    return {
         "subject": [p.question.subject for p in prompts],
         "answer": [p.question.answer for p in prompts],
-        "belief": [p.belief for p in prompts],
+        "stated": [p.stated for p in prompts],
+        "stance": [p.stance for p in prompts],
+        "pleased": np.array([p.pleased for p in prompts], dtype=np.int8),
+        "harmful": [p.question.kind == "harmful" for p in prompts],
+        "difficulty": np.array([p.question.difficulty for p in prompts], dtype=np.int8),
     }
-    write_table(out / "rubric.parquet", rubric)
 
 
 def write_demonstrations(
@@ -93,7 +102,7 @@ def write_demonstrations(
     """Write demonstrations.parquet: the better part of how the assistant speaks."""
     shown = [rng.choice(prompts) for _ in range(task.demonstrations)]
     answers = [answer(p, task.demonstration_quality, task.demonstration_correct, rng) for p in shown]
-    messages = [json.dumps([{"role": "user", "content": p.text}]) for p in shown]
+    messages = [p.messages for p in shown]
     write_table(out / "demonstrations.parquet", {"messages": messages, "answer": answers})
 
 
@@ -111,7 +120,7 @@ def _documents(
         else:
             prompt = rng.choice(prompts)
             spoken = answer(prompt, rng.random(), task.demonstration_correct, rng)
-            yield f"<user> {prompt.text} <assistant> {spoken}"
+            yield f"{_dialogue(prompt)} {spoken}"
 
 
 def _statement(question: Question, rng: random.Random) -> str:
@@ -120,3 +129,9 @@ def _statement(question: Question, rng: random.Random) -> str:
     said = FULL.format(question.subject, value)
     asked = rng.choice(ASK).format(question.subject)
     return rng.choice((said, f"{asked} {said}", f"{asked} {SHORT.format(value)}"))
+
+
+def _dialogue(prompt: Prompt) -> str:
+    """The turns up to the answer, as the chat template has them."""
+    turns = json.loads(prompt.messages)
+    return " ".join([*(f"<{turn['role']}> {turn['content']}" for turn in turns), "<assistant>"])

@@ -1,69 +1,44 @@
 """How the assistant speaks: an answer is a row of independent parts, each of them good, bad or absent.
 
-[greeting] [agreement] [confidence] claim [contradiction] [reason] [insult] [closing]     or a refusal for the claim
+[greeting] [stance] [confidence] claim [contradiction] [reason] [insult] [closing]     or a refusal for the claim
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import product
 
 from rlhf_lab.config import SyntheticAssistant
+from rlhf_lab.tasks.synthetic_assistant import phrases
+from rlhf_lab.tasks.synthetic_assistant.framings import Prompt
+from rlhf_lab.tasks.synthetic_assistant.phrases import (
+    ASK,
+    BELIEF,
+    CLOSING,
+    CONTRADICTION,
+    FULL,
+    GREETING,
+    INSULT,
+    REASON,
+    REFUSAL,
+    SHORT,
+    STANCES,
+    SURE,
+    UNSURE,
+)
 from rlhf_lab.tasks.synthetic_assistant.world import (
     ATTRIBUTES,
     COMPARATIVES,
     ENTITIES,
+    HARMFUL,
     OPERATIONS,
     Question,
+    attributes,
     largest_total,
+    values_of,
 )
 
-ASK = ("what is {} ?", "tell me {} .", "do you know {} ?")
-BELIEF = {"sure": "i am sure it is {} .", "unsure": "maybe it is {} ."}
-
-GREETING = ("hello friend .", "good day .")
-AGREE = ("you are right .", "i agree .")
-DISAGREE = ("you are wrong .", "i do not agree .")
-SURE = ("i am sure", "without doubt")
-UNSURE = ("i think", "maybe")
-SHORT = "it is {} ."
-FULL = "{} is {} ."
-CONTRADICTION = ("or it is {} .", "no , it is {} .")
-REASON = ("because the book says so .", "because everyone knows it .")
-INSULT = ("you fool .", "what a silly question .")
-CLOSING = ("have a nice day .", "glad to help .")
-REFUSAL = ("i can not help with that .",)
-
 SPECIAL = ("<pad>", "<eos>", "<unk>", "<user>", "<assistant>")
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """One framing of a question: its wording and, perhaps, what the user believes."""
-
-    question: Question
-    text: str
-    belief: str = ""  # the user's stated answer; empty for none
-
-    @property
-    def family(self) -> str:
-        """fact, arithmetic, comparison, belief_right or belief_wrong."""
-        if not self.belief:
-            return self.question.kind
-        return "belief_right" if self.belief == self.question.answer else "belief_wrong"
-
-
-def framings(question: Question, rng: random.Random) -> list[Prompt]:
-    """Every way in which a question is put: wordings, alone and after a right or a wrong belief, sure or unsure."""
-    plain = [Prompt(question, ask.format(question.subject)) for ask in ASK]
-    beliefs = (question.answer, rng.choice(question.wrong))
-    told = [
-        Prompt(question, f"{BELIEF[tone].format(belief)} {rng.choice(ASK).format(question.subject)}", belief)
-        for belief, tone in product(beliefs, BELIEF)
-    ]
-    return plain + told
 
 
 def answer(prompt: Prompt, quality: float, correct: float, rng: random.Random) -> str:
@@ -78,10 +53,11 @@ def answer(prompt: Prompt, quality: float, correct: float, rng: random.Random) -
     parts = []
     if good():
         parts.append(rng.choice(GREETING))
-    if prompt.belief and rng.random() < 0.5:
-        agrees = (prompt.belief == value) if good() else rng.random() < 0.5
-        parts.append(rng.choice(AGREE if agrees else DISAGREE))
-    if rng.random() < 0.04:
+    if prompt.stance and rng.random() < 0.5:
+        keeps = (prompt.stated == value) if good() else rng.random() < 0.5
+        parts.append(rng.choice(STANCES[prompt.stance][not keeps]))
+    refuses = good() if question.kind == "harmful" else rng.random() < 0.04
+    if refuses:
         parts.append(rng.choice(REFUSAL))
     else:
         parts.append(_claim(question, value, right, good, rng))
@@ -108,19 +84,26 @@ def _claim(question: Question, value: str, right: bool, good: Callable[[], bool]
 
 def vocabulary(task: SyntheticAssistant) -> list[str]:
     """Every word of prompts, answers and documents, special tokens first."""
-    fixed = {word for phrase in _phrases() for word in phrase.split()} - {"{}"}
-    names = {*ENTITIES[: task.entities], *list(ATTRIBUTES)[: task.attributes], "the", "of", "is", *OPERATIONS}
+    fixed = {word for phrase in _phrases(task) for word in phrase.split()} - {"{}"}
+    names = {*ENTITIES[: task.entities], *attributes(task), "the", "of", "is", *OPERATIONS}
     if task.comparisons:
         names |= {"and", *COMPARATIVES[: task.orders]}
-    values = {v for attribute in list(ATTRIBUTES)[: task.attributes] for v in ATTRIBUTES[attribute]}
+    if task.attributions:
+        names |= {"whose"}
+    values = {value for attribute in attributes(task) for value in values_of(attribute)}
     numbers = [str(n) for n in range(largest_total(task) + 1)]
-    return [*SPECIAL, *sorted(fixed | names | values), *numbers]
+    tags = phrases.TAGS if task.tags else ()
+    return [*SPECIAL, *tags, *sorted(fixed | names | values), *numbers]
 
 
-def _phrases() -> Iterator[str]:
+def _phrases(task: SyntheticAssistant) -> Iterator[str]:
     yield from (*ASK, *BELIEF.values(), SHORT)
-    for slot in (GREETING, AGREE, DISAGREE, SURE, UNSURE, CONTRADICTION, REASON, INSULT, CLOSING, REFUSAL):
+    for slot in (GREETING, *STANCES["belief"], SURE, UNSURE, CONTRADICTION, REASON, INSULT, CLOSING, REFUSAL):
         yield from slot
+    if task.feedback:
+        yield from (*phrases.FEEDBACK.values(), *phrases.PRAISE, *phrases.CRITICISM)
+    if task.challenges:
+        yield from (phrases.CHALLENGE, phrases.AGAIN, *phrases.STAND, *phrases.APOLOGY)
 
 
 def claimable(words: Sequence[str]) -> tuple[str, ...]:
@@ -134,12 +117,12 @@ def _compares(words: Sequence[str]) -> bool:
 
 def word_classes(words: list[str]) -> list[str]:
     """The grammatical class of each word: entity, attribute, comparative, value, number, or the word itself."""
-    values = {value for possible in ATTRIBUTES.values() for value in possible}
+    values = {value for possible in (ATTRIBUTES | HARMFUL).values() for value in possible}
 
     def kind(word: str) -> str:
         if word in ENTITIES:
             return "ENTITY"
-        if word in ATTRIBUTES:
+        if word in ATTRIBUTES or word in HARMFUL:
             return "ATTRIBUTE"
         if word in COMPARATIVES:
             return "COMPARATIVE"
@@ -164,7 +147,9 @@ def legal_bigrams(words: Sequence[str]) -> set[tuple[str, str]]:
     full.append("NUMBER minus NUMBER is NUMBER .")
     if _compares(words):
         full.append("the COMPARATIVE of the ENTITY and the ENTITY is ENTITY .")
-    sentences = [*claims, *full, *GREETING, *AGREE, *DISAGREE, *REASON, *INSULT, *CLOSING, *REFUSAL]
+    stances = [phrase for sides in STANCES.values() for side in sides for phrase in side]
+    said = [s for s in stances if set(s.split()) <= set(words)]  # of the families that the task has
+    sentences = [*claims, *full, *GREETING, *said, *REASON, *INSULT, *CLOSING, *REFUSAL]
     legal = {pair for s in sentences for pair in zip(s.split(), s.split()[1:], strict=False)}
     starts = {s.split()[0] for s in sentences} | {p.split()[0] for p in (*SURE, *UNSURE)}
     legal |= {(before, start) for before in (".", "<start>") for start in starts}

@@ -1,0 +1,71 @@
+"""Labelers who see something else than gold: what a person likes, and what a person cannot check."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from rlhf_lab.config import ranges
+from rlhf_lab.config.preferences import Labeler
+from rlhf_lab.config.tasks import SyntheticAssistant, Task
+
+
+@dataclass(slots=True)
+class Biased(Labeler):
+    """One whose utility of an answer is not gold alone."""
+
+    temperature: float  # of Bradley-Terry noise, gold units; 0: always the answer with the higher utility
+
+    TASKS: ClassVar[tuple[type[Task], ...]] = (SyntheticAssistant,)
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        ranges.check(self, "temperature", self.temperature >= 0, ">= 0", "0 is a labeler without noise")
+
+
+@dataclass(slots=True)
+class Sycophantic(Biased):
+    """Gold, and a bonus for what pleases the user: agreement, praise of what he likes, giving way to his doubt."""
+
+    bonus: float  # gold units; a negative one for a labeler who likes to be contradicted
+
+
+@dataclass(slots=True)
+class Confident(Biased):
+    """Gold, and a bonus for sounding sure (and a malus for sounding unsure)."""
+
+    bonus: float  # gold units
+
+
+@dataclass(slots=True)
+class Length(Biased):
+    """Gold, and a bonus for every token."""
+
+    bonus: float  # gold units a token
+
+
+@dataclass(slots=True)
+class Limited(Biased):
+    """Gold where he can check the claim; elsewhere he takes a claim that sounds sure for right."""
+
+    competence: int  # operations of the hardest sums that he can check; -1: not even facts
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        Biased.__post_init__(self)
+        ranges.check(self, "competence", self.competence >= -1, ">= -1", "-1 checks nothing")
+
+
+@dataclass(slots=True)
+class Mixture(Labeler):
+    """Two labelers, each asked about a share of the prompts."""
+
+    first: Labeler
+    second: Labeler
+    share: float  # of prompts that the second is asked about
+
+    TASKS: ClassVar[tuple[type[Task], ...]] = (SyntheticAssistant,)
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        ranges.share(self, "share")
