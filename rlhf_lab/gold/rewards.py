@@ -41,7 +41,7 @@ def gold(
 
 
 def behaviour(task: Path) -> Callable[[pa.Table], dict[str, np.ndarray]]:
-    """What gives `behaviour.<name>` of tables of samples (prompt_id, text), each (N,) float32; for a task with a rubric."""
+    """What gives `behaviour.<name>` of tables of samples (prompt_id, text), each (N,) float32; needs a rubric."""
     rubric = _rubric(task)
 
     def read(samples: pa.Table) -> dict[str, np.ndarray]:
@@ -52,7 +52,7 @@ def behaviour(task: Path) -> Callable[[pa.Table], dict[str, np.ndarray]]:
 
 
 def noticed(task: Path) -> Callable[[pa.Table], dict[str, np.ndarray]]:
-    """What gives all that a labeler may go by beside gold: behaviour, `believed`, `difficulty`; without a rubric nothing."""
+    """What gives all that a labeler may go by beside gold: behaviour, `believed`, `difficulty`; else nothing."""
     if not (task / RUBRIC).exists():
         return lambda samples: {}
     rubric, behaves = _rubric(task), behaviour(task)
