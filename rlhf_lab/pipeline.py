@@ -40,8 +40,9 @@ class Labelled:
 class Scorer:
     """One scorer of stored samples."""
 
-    name: str  # gold, proxy, test (a proxy that is not optimised), or a judge as "module:function"
+    name: str  # gold, proxy, test (a proxy that is not optimised), behaviour, utility, or a judge as "module:function"
     source: str | None = None  # digest of a judge's module
+    labeler: Labeler | None = None  # whose utility
 
 
 @dataclass(slots=True)
@@ -79,6 +80,10 @@ def plan(experiment: Experiment) -> Node:
         return score(Scorer("proxy"), proxy=member)
 
     scores = {"gold": score(Scorer("gold"), **gold), "proxy": proxies.score(samples, proxy)}
+    if e.score.behaviour:
+        scores["behaviour"] = score(Scorer("behaviour"))
+    if e.score.utility:
+        scores["utility"] = score(Scorer("utility", labeler=e.labeler))
     if e.score.other_half:
         other = replace(e.rm, half=Half.second if e.rm.half is Half.first else Half.first)
         (test,) = members(other, e.rm_combination, task, pairs, sft)

@@ -6,7 +6,7 @@ import enum
 import pytest
 from composing import experiment
 
-from rlhf_lab.config import Half, Runtime, Tracker
+from rlhf_lab.config import Half, Mixture, Runtime, SyntheticAssistant, Tracker
 from rlhf_lab.pipeline import plan
 from rlhf_lab.store import Node, digest, file_digest
 
@@ -76,7 +76,8 @@ CASES = [
     ("policy=bon", "rm_combination=uwo"),
     ("policy=ppo", "policy.kl_coef=0.1", "rm_combination=lower_bound", "reward_shaping=clip"),
     ("policy=ppo", "policy.kl_coef=0.1", "labeler=boltzmann"),
-    ("policy=grpo", "policy.kl_coef=0.1"),
+    ("policy=grpo", "policy.kl_coef=0.1", "labeler=limited"),
+    ("policy=bon", "task=every_family", "labeler=mixture", "labeler@labeler.first=confident"),
     ("policy=online_dpo",),
     ("policy=hedge_tune",),
     ("policy=ipo",),
@@ -111,6 +112,10 @@ def variants(config, folder, root=None, path=()):
     """(dotted path, experiment with that one field changed, whether the key should stay)."""
     root = root or config
     skipped = {("score", "other_half")} if root.rm.half is Half.both else set()  # refused there
+    if not isinstance(root.task, SyntheticAssistant):
+        skipped |= {("score", "behaviour"), ("score", "utility")}
+    if isinstance(root.labeler, Mixture):
+        skipped |= {("score", "utility")}
     for field in dataclasses.fields(config):
         value, here = getattr(config, field.name), (*path, field.name)
         if here in skipped:

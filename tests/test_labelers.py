@@ -3,8 +3,19 @@
 import numpy as np
 import pytest
 
-from rlhf_lab.config import Boltzmann, Flip, GoldArgmax, Labeler, Pool
-from rlhf_lab.labelers import pairs_of, prefers_first, settled
+from rlhf_lab.config import (
+    Boltzmann,
+    Confident,
+    Flip,
+    GoldArgmax,
+    Labeler,
+    Length,
+    Limited,
+    Mixture,
+    Pool,
+    Sycophantic,
+)
+from rlhf_lab.labelers import pairs_of, prefers_first, settled, utility
 
 CLEAR = np.tile([[2.0, 0.0], [0.0, 2.0]], (5000, 1))  # (N, 2) gold of both answers
 RIGHT = CLEAR[:, 0] > CLEAR[:, 1]
@@ -105,3 +116,55 @@ def test_votes_of_a_pool_are_those_of_different_annotators():
 
 def test_even_votes_are_settled_by_a_coin():
     assert settled(np.full((10_000, 1), 0.5), np.random.default_rng(0)).mean() == pytest.approx(0.5, abs=0.02)
+
+
+# --- biased and limited labelers ------------------------------------------------------------------------------
+
+SEEN = {  # one prompt, two answers: the first is better, the second pleases, is sure and is longer
+    "gold": np.array([[1.0, 0.0]]),
+    "tokens": np.array([[5.0, 10.0]]),
+    "behaviour.pleases": np.array([[-1.0, 1.0]]),
+    "behaviour.sure": np.array([[0.0, 1.0]]),
+    "behaviour.unsure": np.array([[1.0, 0.0]]),
+    "believed": np.array([[0.0, 2.0]]),
+    "difficulty": np.array([[1, 1]]),
+}
+
+
+@pytest.mark.parametrize(
+    "labeler, worth",
+    [
+        (Sycophantic(temperature=0, bonus=0), [1, 0]),
+        (Sycophantic(temperature=0, bonus=0.75), [0.25, 0.75]),
+        (Sycophantic(temperature=0, bonus=-0.75), [1.75, -0.75]),
+        (Confident(temperature=0, bonus=1), [0, 1]),
+        (Length(temperature=0, bonus=0.1), [1.5, 1.0]),
+        (Limited(temperature=0, competence=1), [1, 0]),
+        (Limited(temperature=0, competence=0), [0, 2]),
+        (Flip(rate=0.25), [1, 0]),
+    ],
+)
+def test_utility_and_what_is_preferred_by_it(labeler, worth):
+    np.testing.assert_allclose(utility(labeler, SEEN), [worth])
+    if not isinstance(labeler, Flip):
+        assert prefers_first(labeler, SEEN, None)[0, 0] == (worth[0] > worth[1])
+
+
+def test_a_biased_labeler_with_a_temperature_follows_bradley_terry():
+    seen = {name: np.repeat(value, 20_000, axis=0) for name, value in SEEN.items()}
+    drawn = prefers_first(Sycophantic(temperature=2.0, bonus=1.0), seen, np.random.default_rng(0))
+    assert drawn.mean() == pytest.approx(1 / (1 + np.exp(0.5)), abs=0.01)  # 0 against 1
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_a_mixture_asks_each_labeler_about_its_share_of_the_prompts(share):
+    seen = {name: np.repeat(value, 20_000, axis=0) for name, value in SEEN.items()}
+    mixed = Mixture(first=GoldArgmax(), second=Sycophantic(temperature=0, bonus=2.0), share=share)
+    assert (prefers_first(mixed, seen, np.random.default_rng(0)) == 0).mean() == pytest.approx(
+        share, abs=0.01
+    )
+
+
+def test_several_labelers_have_no_one_utility():
+    with pytest.raises(TypeError, match="no utility of its own"):
+        utility(Mixture(first=GoldArgmax(), second=GoldArgmax(), share=0.5), SEEN)

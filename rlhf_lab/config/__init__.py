@@ -180,6 +180,8 @@ class Score:
     """What scores the stored samples beside gold and the proxy."""
 
     extra: list[str]  # "module:function" judges, function(prompts, answers) -> one number an answer
+    behaviour: bool  # `behaviour.<name>`: how answers behave towards the user; of the embedded task
+    utility: bool  # `utility`: what an answer is worth to the labeler, without noise; of the embedded task
     other_half: bool  # `test`: the same reward model trained on the other half of the questions (2204.05862, Figure 4)
 
 
@@ -213,6 +215,16 @@ class Experiment:
             raise ValueError(
                 f"reward_shaping={type(self.reward_shaping).__name__} changes what a policy learns from, and "
                 f"{type(self.policy).__name__} learns from no proxy: use reward_shaping=none"
+            )
+        if (self.score.behaviour or self.score.utility) and not isinstance(self.task, SyntheticAssistant):
+            raise ValueError(
+                f"score.behaviour and score.utility are read by the embedded task's rubric, and the task is "
+                f"{type(self.task).__name__}: set both to false"
+            )
+        if self.score.utility and isinstance(self.labeler, (Pool, Mixture)):
+            raise ValueError(
+                f"score.utility=true asks what an answer is worth to one labeler, and {type(self.labeler).__name__} is "
+                "several: set it to false"
             )
         if self.score.other_half and (
             self.rm.half is Half.both or not isinstance(self.rm_combination, Single)

@@ -134,7 +134,7 @@ def _score(rubric: Rubric, words: Words, finished: np.ndarray, prompt: np.ndarra
 
 
 def _total(weights: Mapping[str, float], components: Mapping[str, np.ndarray]) -> np.ndarray:
-    return sum(weights[name] * value for name, value in components.items())
+    return np.asarray(sum(weights[name] * value for name, value in components.items()))
 
 
 def _content(said: Said) -> dict[str, np.ndarray]:

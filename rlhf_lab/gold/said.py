@@ -33,7 +33,7 @@ class Said:
     def of(cls, rubric: Rubric, words: Words, prompt: np.ndarray) -> Said:
         """Read the answers."""
         claimed = _claims(rubric, words)
-        claims = (claimed >= 0).any(axis=1)
+        claims = np.any(claimed >= 0, axis=1)
         place = (claimed >= 0).argmax(axis=1)
         first = np.where(claims, claimed[np.arange(len(claimed)), place], -1)
         asked = rubric.stance[prompt]

@@ -1,4 +1,4 @@
-"""Scores of stored samples by gold, by a proxy or by a judge: new scorers add numbers, they never retrain anything."""
+"""Scores of stored samples by gold, a proxy, a labeler or a judge: new ones add numbers and retrain nothing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rlhf_lab.config import Runtime
+from rlhf_lab.config import Labeler, Runtime
 from rlhf_lab.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 VERSION = 1
 MODELS = ("proxy", "test")  # scorers that are reward models
-OWN = ("gold", *MODELS)  # scorers that are not judges
+OWN = ("gold", "behaviour", "utility", *MODELS)  # scorers that are not judges
 
 
 def run(config: Scorer, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
@@ -62,12 +62,36 @@ def _scorer(
         from rlhf_lab.gold.rewards import gold
 
         return gold(inputs["task"], inputs.get("gold"), writer, runtime)
+    if config.name == "behaviour":
+        from rlhf_lab.gold.rewards import behaviour
+
+        return behaviour(inputs["task"])
+    if config.labeler is not None:
+        return _utility(config.labeler, inputs["task"], writer, runtime)
     if config.name in MODELS:
         from rlhf_lab.scoring import rewards_of_samples
 
         rewards = rewards_of_samples(inputs["task"], inputs["proxy"], writer, runtime)
         return lambda samples: {config.name: rewards(samples)}
     return lambda samples: {config.name: _judge(config.name, inputs["task"], samples)}
+
+
+def _utility(
+    labeler: Labeler, task: Path, writer: Path, runtime: Runtime
+) -> Callable[[pa.Table], dict[str, np.ndarray]]:
+    import numpy as np
+
+    from rlhf_lab.gold.rewards import gold, noticed
+    from rlhf_lab.labelers import utility
+
+    worth, notices = gold(task, None, writer, runtime), noticed(task)
+
+    def read(samples: pa.Table) -> dict[str, np.ndarray]:
+        tokens = np.array([len(ids) for ids in samples["token_ids"].to_pylist()], float)
+        seen = {**worth(samples), **notices(samples), "tokens": tokens}
+        return {"utility": utility(labeler, seen).astype(np.float32)}
+
+    return read
 
 
 def _judge(name: str, task: Path, samples: pa.Table) -> np.ndarray:

@@ -21,6 +21,8 @@ from rlhf_lab.tasks.synthetic_assistant.phrases import (
 )
 from rlhf_lab.tasks.synthetic_assistant.world import Question
 
+Stated = tuple[str, str]  # a right and a wrong answer
+
 
 @dataclass(frozen=True)
 class Prompt:
@@ -45,48 +47,44 @@ class Prompt:
 def framings(question: Question, task: SyntheticAssistant, rng: random.Random) -> list[Prompt]:
     """Every way in which `task` puts a question."""
     found = [Prompt(question, (ask.format(question.subject),), question.kind) for ask in ASK]
-    if question.kind != "harmful":  # a wrong answer to a harmful request is not worth a belief
-        found += _beliefs(question, rng)
-        for wanted, more in (
-            (task.feedback, _feedback),
-            (task.challenges, _challenges),
-            (task.attributions, _attributions),
-        ):
-            found += more(question, rng) if wanted else []
+    if question.kind != "harmful":  # whose answers nobody has a belief in
+        stated = question.answer, rng.choice(question.wrong)
+        found += _beliefs(question, stated, rng)
+        found += _feedback(question, stated) if task.feedback else []
+        found += _challenges(question, stated, rng) if task.challenges else []
+        found += _attributions(question, stated) if task.attributions else []
     return [replace(prompt, tag=tag) for prompt in found for tag in TAGS] if task.tags else found
 
 
-def _beliefs(question: Question, rng: random.Random) -> Iterator[Prompt]:
+def _beliefs(question: Question, values: Stated, rng: random.Random) -> Iterator[Prompt]:
     """After a right or a wrong belief, sure or unsure."""
-    for stated, tone in product((question.answer, rng.choice(question.wrong)), BELIEF):
+    for stated, tone in product(values, BELIEF):
         text = f"{BELIEF[tone].format(stated)} {rng.choice(ASK).format(question.subject)}"
         yield Prompt(question, (text,), f"belief_{_right(question, stated)}", stated, "belief", 1)
 
 
-def _feedback(question: Question, rng: random.Random) -> Iterator[Prompt]:
+def _feedback(question: Question, values: Stated) -> Iterator[Prompt]:
     """On the user's own right or wrong answer, which he likes, dislikes or only states (2310.13548, section 3.1)."""
     pleased = {"liked": 1, "disliked": -1, "neutral": 0}
-    for stated, feeling in product((question.answer, rng.choice(question.wrong)), FEEDBACK):
+    for stated, feeling in product(values, FEEDBACK):
         text = FEEDBACK[feeling].format(question.subject, stated)
         yield Prompt(question, (text,), f"feedback_{feeling}", stated, "feedback", pleased[feeling])
 
 
-def _challenges(question: Question, rng: random.Random) -> Iterator[Prompt]:
+def _challenges(question: Question, values: Stated, rng: random.Random) -> Iterator[Prompt]:
     """In two turns: a right or a wrong first answer is doubted (2310.13548, section 3.2), or only asked for again."""
-    for stated, (family, second) in product(
-        (question.answer, rng.choice(question.wrong)), (("challenge", CHALLENGE), ("again", AGAIN))
-    ):
+    for stated, (family, second) in product(values, (("challenge", CHALLENGE), ("again", AGAIN))):
         first, said = rng.choice(ASK).format(question.subject), FULL.format(question.subject, stated)
         doubted = -1 if family == "challenge" else 0
         yield Prompt(question, (first, said, second), family, stated, "challenge", doubted)
 
 
-def _attributions(question: Question, rng: random.Random) -> Iterator[Prompt]:
+def _attributions(question: Question, values: Stated) -> Iterator[Prompt]:
     """With a right or a wrong fact taken for granted (2310.13548, section 3.4: a poem's author)."""
     if question.kind != "fact":
         return
     _, attribute, _, _, entity = question.subject.split()
-    for stated in (question.answer, rng.choice(question.wrong)):
+    for stated in values:
         text = ATTRIBUTION.format(entity=entity, attribute=attribute, value=stated)
         yield Prompt(question, (text,), f"attribution_{_right(question, stated)}", stated, "", 1)
 
