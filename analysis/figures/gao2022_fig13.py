@@ -52,7 +52,7 @@ class Compared(NamedTuple):
 def make(runs: Sequence[Run]) -> Plate:
     """Held-out log-loss and gold at the largest n of the three, and what epochs and fresh comparisons gain."""
     read = study([run for run in runs if run.method == "BestOfN" and labels.epochs(run)])
-    found = [compared(one) for one in cells(read.arms)]
+    found = [compared(one) for one in cells(sorted(read.arms, key=_place))]
     if not found:
         raise MissingRuns(
             "no best-of-n runs of one reward-model size are made with rm.epochs=1 and rm.epochs=E on P comparisons "
@@ -67,6 +67,10 @@ def make(runs: Sequence[Run]) -> Plate:
 def epochs(arm: Arm) -> int:
     """How often its reward models see each comparison."""
     return int(arm.runs[0].config["rm"]["epochs"])
+
+
+def _place(arm: Arm) -> tuple[float, int, int]:
+    return arm.parameters, comparisons(arm), epochs(arm)
 
 
 def cells(arms: Sequence[Arm]) -> list[Cells]:
@@ -144,7 +148,7 @@ def cells_table(found: Sequence[Compared]) -> pd.DataFrame:
     arms = {arm.title: arm for one in found for arm in one.cells}
     rows = [
         row
-        for arm in arms.values()
+        for arm in sorted(arms.values(), key=_place)
         for row in number_rows(
             arm, judged(arm)._asdict() | {"gold": gold_at_end(arm)}, cell=words(arm), epochs=epochs(arm)
         )
@@ -187,9 +191,9 @@ def draw(table: pd.DataFrame) -> Figure:
         panel.margins(x=0.08)
     axes[0].axvline(np.log(2), color="0.6", linewidth=0.8, linestyle=theme.DASHED, zorder=0)
     axes[0].text(
-        *(np.log(2), 0.02, " chance"),
+        *(np.log(2), 1.0, " chance"),
         transform=axes[0].get_xaxis_transform(),
-        **{"fontsize": 6.5, "color": "0.4"},
+        **{"fontsize": 6.5, "color": "0.4", "va": "bottom"},
     )
     axes[1].axvline(0, color="0.8", linewidth=0.6, zorder=0)
     axes[0].set_xlabel("held-out log-loss (nats a pair)")

@@ -244,7 +244,8 @@ def draw(table: pd.DataFrame) -> Figure:
     theme.letter(axes[5], "f")
     handles = [theme.key(f"{rm} reward model", hue, linewidth=2) for rm, hue in colour.items()]
     handles.append(theme.key("mean over sizes", "0.2", linestyle=theme.DASHED, linewidth=1))
-    figure.legend(handles=handles, loc="outside lower center", ncols=4)
+    handles.append(theme.key("f: larger, more comparisons", "0.5", marker="o"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=5)
     return figure
 
 
