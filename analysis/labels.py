@@ -69,11 +69,19 @@ def labels(run: Run) -> str:
     return "coin-flip labels" if rate == COIN else f"{100 * rate:g} % flipped" if rate else ""
 
 
+def epochs(run: Run) -> str:
+    """How often its reward models see each comparison, in words; empty where the job did not ask for that."""
+    if not any(override.startswith("rm.epochs=") for override in run.overrides):
+        return ""
+    count = run.config["rm"]["epochs"]
+    return "1 epoch" if count == 1 else f"{count} epochs"
+
+
 def reward(run: Run, most_pairs: int) -> str:
-    """What is optimised: size, rule, comparisons, shaping."""
+    """What is optimised: size, rule, comparisons, epochs, shaping."""
     pairs = run.config["preferences"]["pairs"]
     few = f"{pairs:,} pairs" if pairs != most_pairs else ""
-    words = (run.choices["rm"], combination(run), few, labels(run), shaping(run))
+    words = (run.choices["rm"], combination(run), few, epochs(run), labels(run), shaping(run))
     return ", ".join(word for word in words if word)
 
 

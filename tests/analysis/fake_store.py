@@ -48,6 +48,8 @@ class Cell:
     rule: str = "single"  # option of rm_combination
     shaping: str = "none"
     rate: float | None = None  # of flipped labels
+    pairs: int = 4000
+    epochs: int | None = None  # of the reward model's training, where the job asks for a number
 
 
 @dataclass(frozen=True)
@@ -60,9 +62,12 @@ class Truth:
     penalised_proxy: float = 0.0  # the same of the proxy, in SDs of its trait
     damage: Mapping[str, float] = field(
         default_factory=dict
-    )  # of a method, rule or shaping, times that of others
+    )  # of a method, rule, shaping or "64 pairs", times that of others
     power: float = 1.0  # of the optimiser step that the movement grows with: KL grows with twice this power
     faults_are_liked: bool = True  # whether the trait that the proxy likes comes with insults
+    learned: Mapping[tuple[int, int | None], float] = field(
+        default_factory=dict
+    )  # by pairs and epochs: how much of what it likes a reward model knows, in noise of its own; else all
     spread: float = 0.0  # SD over runs of the content that is gained or lost at full movement
 
 
@@ -103,6 +108,7 @@ class Job:
     uses_gold: bool = False
     rule: str = "single"
     shaping: str = "none"
+    epochs: int | None = None
 
     @property
     def options(self) -> dict[str, str]:
@@ -139,6 +145,7 @@ def write_store(
         overrides = [f"policy={job.policy}", f"rm={job.rm}", f"rm.seed={job.seed}"]
         choices = {"policy": job.policy, "rm": job.rm, **job.options}
         overrides += [f"policy.{name}={value}" for name, value in job.settings.items()]
+        overrides += [] if job.epochs is None else [f"rm.epochs={job.epochs}"]
         rows.append(
             {
                 **{"overrides": overrides, "choices": choices, "key": key, "config": config(job, sweep)},
@@ -164,7 +171,7 @@ def jobs(sweep: Sweep) -> list[Job]:
         found += [Job("ppo", sweep.rms[0], 0, rate=0.5)]
     for cell in sweep.cells:
         of = {"settings": cell.settings, "uses_gold": cell.uses_gold, "rate": cell.rate}
-        of |= {"rule": cell.rule, "shaping": cell.shaping}
+        of |= {"rule": cell.rule, "shaping": cell.shaping, "pairs": cell.pairs, "epochs": cell.epochs}
         found += [Job(cell.policy, cell.rm, seed, **of) for seed in range(cell.replicates)]
     return found
 
@@ -180,6 +187,7 @@ def config(job: Job, sweep: Sweep) -> dict:
         "task": {"seed": 0} if sweep.parts else {"seed": 0, "gold": {"seed": 0}},
         "rm": {
             "seed": job.seed,
+            "epochs": 3 if job.epochs is None else job.epochs,
             "model": {"hidden": hidden, "layers": 2, "intermediate": 2 * hidden, "seed": 0},
         },
         "preferences": {"pairs": job.pairs, "seed": job.seed},
@@ -302,7 +310,7 @@ def _rows(
     )
     damage = {250: 0.35}.get(job.pairs, sweep.damage - 0.13 * capacity)
     truth, penalised = sweep.truth, float(job.settings.get("kl_coef", 0) != 0) * np.clip(2 * shift, 0, 1)
-    for name in (job.policy, job.rule, job.shaping):
+    for name in (job.policy, job.rule, job.shaping, f"{job.pairs} pairs"):
         damage *= truth.damage.get(name, 1.0)
     content = 2.5 * right + 0.6 * h - damage * np.abs(h) ** 2.0
     content += truth.penalised * penalised - truth.slip * shift
@@ -311,6 +319,8 @@ def _rows(
     form = -(rng.random(len(prompt)) < 0.03 + 0.02 * shift).astype(float)
     trait = h + truth.penalised_proxy * penalised
     proxy = 4 * (0.5 * capacity * right + trait + 0.3 * rng.normal(size=len(prompt))) + 0.1 * job.seed
+    if (job.pairs, job.epochs) in truth.learned:
+        proxy = truth.learned[job.pairs, job.epochs] * proxy + 0.3 * rng.normal(size=len(prompt))
     if drift:
         proxy = rng.normal(size=len(prompt)) + shift
     kl = sweep.truth.waste * np.where(
