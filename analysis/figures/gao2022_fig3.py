@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.arms import MAIN, Arm, Study, common_seeds, study, title
+from analysis.arms import BEST_OF_N, MAIN, Arm, Study, common_seeds, study, title
 from analysis.claims import Claim, Thresholds, exceeds, thresholds
 from analysis.fit_tables import axes, fits_table
 from analysis.overoptimization import order_claim
@@ -70,7 +70,8 @@ def make(runs: Sequence[Run]) -> Plate:
 def of_sizes(arms: Sequence[Arm]) -> list[Sizes]:
     """One method's sizes along each of its KLs; nothing where fewer than two can be fitted."""
     found = []
-    for axis in axes(arms[0]) if arms else ():
+    has_form = bool(arms) and (arms[0].method == BEST_OF_N or not arms[0].chooses)
+    for axis in axes(arms[0]) if has_form else ():
         kept = [arm for arm in arms if np.isfinite(arm.parameters) and enough_points(arm, axis)]
         seeds = common_seeds(kept) if kept else []
         if seeds and len({arm.parameters for arm in kept}) >= 2:

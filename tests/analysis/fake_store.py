@@ -64,7 +64,7 @@ class Truth:
     )  # of a method, rule or shaping, times that of others
     power: float = 1.0  # of the optimiser step that the movement grows with: KL grows with twice this power
     faults_are_liked: bool = True  # whether the trait that the proxy likes comes with insults
-    reach: Mapping[str, float] = field(
+    scale: Mapping[str, float] = field(
         default_factory=dict
     )  # of a policy's size: its gold, times that of others
     alike: bool = False  # whether reward models of all sizes are
