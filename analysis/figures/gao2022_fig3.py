@@ -204,7 +204,7 @@ def draw(table: pd.DataFrame) -> Figure:
         handles = [theme.key(words[0], DARK, marker="o"), theme.key(words[1], LIGHT, marker="s")]
         row[1].legend(handles=handles, loc="best", fontsize=6.5, handletextpad=0.2)
     for panel in grid[-1]:
-        panel.set_xlabel("non-embedding parameters of the reward model")
+        panel.set_xlabel("parameters of the reward model")
     return figure
 
 

@@ -240,7 +240,7 @@ def draw(shown: Study, table: pd.DataFrame) -> Figure:
     for panel, method in zip(panels, shown.methods, strict=True):
         _draw_method(panel, shown.of(method), table, colour)
         theme.letter(panel, title(method))
-    panels[0].set_ylabel("reward (SDs of gold on the smaller initial policy)")
+    panels[0].set_ylabel("reward (SDs of the smaller policy's gold)")
     handles = [theme.key(f"{policy} policy", hue, linewidth=2) for policy, hue in colour.items()]
     handles += [
         theme.key("gold, 95 % band", linewidth=1.5),

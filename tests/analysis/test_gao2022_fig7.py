@@ -17,7 +17,7 @@ from analysis.figures.gao2022_fig7 import compared, gains, make
 from rlhf_lab.records import MissingRuns, runs
 
 METHODS = ("best-of-n", "PPO")
-HUMP = {"bon": 2.5, "ppo": 2.5}  # what the proxy likes does so much damage that gold peaks inside
+HUMP = {"bon": 2.5}  # what the proxy likes does so much damage that gold peaks inside
 
 
 def write(root: Path, truth: Truth, replicates: int = 5) -> Path:
@@ -26,7 +26,7 @@ def write(root: Path, truth: Truth, replicates: int = 5) -> Path:
         for method in ("bon", "ppo")
         for model in ("100k", "25k")
     ]
-    write_store(root, replace(only(*cells, name="gao2022_fig7", questions=96, truth=truth), answers=256))
+    write_store(root, replace(only(*cells, name="gao2022_fig7", questions=64, truth=truth), answers=128))
     return root
 
 
