@@ -182,10 +182,10 @@ def _arms(read: Sequence[tuple[Run, Curves]], most_pairs: int) -> tuple[Arm, ...
     kinds = (MAIN, FEW_PAIRS, PENALISED, CONTROL)
 
     def place(arm: Arm) -> tuple[bool, str, int, float, float, list[float], str]:
-        sizes = (np.inf if np.isnan(one) else one for one in (arm.parameters, arm.policy_parameters))
+        size, policys = (np.inf if np.isnan(one) else one for one in (arm.parameters, arm.policy_parameters))
         numbers = [arm.settings[name] for name in sorted(varying[arm.method] - {POLICY})]
         ordered = [float(one) for one in numbers if isinstance(one, (int, float))]
-        return arm.method != BEST_OF_N, arm.method, kinds.index(arm.kind), *sizes, ordered, arm.label
+        return arm.method != BEST_OF_N, arm.method, kinds.index(arm.kind), size, policys, ordered, arm.label
 
     return tuple(sorted(arms, key=place))
 

@@ -220,8 +220,7 @@ def _size_order(study: Study, method: str, limits: Thresholds) -> list[Claim]:
     arms = [arm for arm in study.of(method, MAIN) if np.isfinite(arm.parameters)]
     title = naming.title(method)
     sentence = f"{title}: larger reward models reach higher gold (Spearman over runs)"
-    about = {"subject": title, "topic": "size order"}
-    return order_claim(arms, peak_gold, sentence, limits["size_order"], **about)
+    return order_claim(arms, peak_gold, sentence, limits["size_order"], subject=title, topic="size order")
 
 
 def order_claim(
