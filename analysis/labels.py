@@ -86,10 +86,11 @@ def reward(run: Run, most_pairs: int) -> str:
 
 
 def settings(policy: Mapping[str, Any], varying: frozenset[str]) -> list[str]:
-    """The penalty, and the method's own settings among those `varying`."""
-    others = sorted(varying - PENALTY_SETTINGS)
+    """The policy's size if that is `varying`, the penalty, and the method's own settings among those `varying`."""
+    others = sorted(varying - PENALTY_SETTINGS - {"model"})
+    size = [f"{policy['model']} policy"] if "model" in varying else []
     words = [f"{name.replace('_', ' ')} {plain(policy[name])}" for name in others]
-    return [penalty(policy), *words] if policy.get("kl_coef") else words
+    return [*size, *([penalty(policy)] if policy.get("kl_coef") else []), *words]
 
 
 def penalty(policy: Mapping[str, Any]) -> str:

@@ -26,7 +26,7 @@ def penalised(study: Study) -> list[Arm]:
 
 def unpenalised(study: Study, arm: Arm) -> Arm | None:
     """The arm of the same method and reward without a penalty."""
-    same = (one for one in study.of(arm.method) if one.reward == arm.reward)
+    same = (one for one in study.of(arm.method) if (one.reward, one.policy) == (arm.reward, arm.policy))
     return next((one for one in same if not coefficient(one)), None)
 
 

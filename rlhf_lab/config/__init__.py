@@ -61,6 +61,7 @@ from rlhf_lab.config.preferences import (
     Preferences,
     Unsure,
     Writer,
+    WrittenPreferences,
 )
 from rlhf_lab.config.runtime import NoTracker, Runtime, Tracker, Wandb, WandbMode
 from rlhf_lab.config.selection import (
@@ -162,6 +163,7 @@ __all__ = [
     "WandbMode",
     "WeightAverage",
     "Writer",
+    "WrittenPreferences",
     "content_fields",
     "named",
     "register",
@@ -183,7 +185,7 @@ class Experiment:
     task: Task
     model: Model
     sft: SFT
-    preferences: Preferences
+    preferences: WrittenPreferences
     labeler: Labeler
     rm: RewardModel
     rm_combination: Combination

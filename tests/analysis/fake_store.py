@@ -50,6 +50,7 @@ class Cell:
     rate: float | None = None  # of flipped labels
     pairs: int = 4000
     epochs: int | None = None  # of the reward model's training, where the job asks for a number
+    model: str = "25k"  # the policy's
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,10 @@ class Truth:
     learned: Mapping[tuple[int, int | None], float] = field(
         default_factory=dict
     )  # by pairs and epochs: how much of what it likes a reward model knows, in noise of its own; else all
+    scale: Mapping[str, float] = field(
+        default_factory=dict
+    )  # of a policy's size: its gold, times that of others
+    alike: bool = False  # whether reward models of all sizes are
     spread: float = 0.0  # SD over runs of the content that is gained or lost at full movement
 
 
@@ -109,6 +114,7 @@ class Job:
     rule: str = "single"
     shaping: str = "none"
     epochs: int | None = None
+    model: str = "25k"
 
     @property
     def options(self) -> dict[str, str]:
@@ -117,6 +123,7 @@ class Job:
             "labeler": labeler,
             "rm_combination": OPTIONS.get(self.rule, self.rule),
             "reward_shaping": self.shaping,
+            "model": self.model,
         }
 
     @property
@@ -172,6 +179,7 @@ def jobs(sweep: Sweep) -> list[Job]:
     for cell in sweep.cells:
         of = {"settings": cell.settings, "uses_gold": cell.uses_gold, "rate": cell.rate}
         of |= {"rule": cell.rule, "shaping": cell.shaping, "pairs": cell.pairs, "epochs": cell.epochs}
+        of |= {"model": cell.model}
         found += [Job(cell.policy, cell.rm, seed, **of) for seed in range(cell.replicates)]
     return found
 
@@ -182,9 +190,10 @@ def config(job: Job, sweep: Sweep) -> dict:
         policy |= {"divergence": "reverse_kl", "kl_coef": 0.0, "kl_place": "reward"}
     if job.policy != "bon":
         policy |= {"samples": 2, "steps": 100, "warmup": 0, **job.settings}
-    hidden = SIZES[job.rm]
+    hidden, policys = SIZES[job.rm], SIZES[job.model]
     return {
         "task": {"seed": 0} if sweep.parts else {"seed": 0, "gold": {"seed": 0}},
+        "model": {"hidden": policys, "layers": 2, "intermediate": 2 * policys},
         "rm": {
             "seed": job.seed,
             "epochs": 3 if job.epochs is None else job.epochs,
@@ -301,7 +310,7 @@ def _rows(
     rng: np.random.Generator,
 ) -> tuple[dict, dict]:
     question = prompt // sweep.framings
-    capacity = np.log2(SIZES[job.rm]) / 7
+    capacity = np.log2(16 if sweep.truth.alike else SIZES[job.rm]) / 7
     known = np.random.default_rng(1).beta(1, 1, sweep.questions)
     drift = 1.0 if job.rate == 0.5 else 0.0
     h = rng.normal(size=len(prompt)) + shift * (1 - drift)
@@ -311,11 +320,13 @@ def _rows(
     damage = {250: 0.35}.get(job.pairs, sweep.damage - 0.13 * capacity)
     truth, penalised = sweep.truth, float(job.settings.get("kl_coef", 0) != 0) * np.clip(2 * shift, 0, 1)
     for name in (job.policy, job.rule, job.shaping, f"{job.pairs} pairs"):
+    for name in (job.policy, job.rule, job.shaping, job.model):
         damage *= truth.damage.get(name, 1.0)
     content = 2.5 * right + 0.6 * h - damage * np.abs(h) ** 2.0
     content += truth.penalised * penalised - truth.slip * shift
     if truth.spread:
         content += truth.spread * rng.normal() * shift / 4.5
+    content *= truth.scale.get(job.model, 1.0)
     form = -(rng.random(len(prompt)) < 0.03 + 0.02 * shift).astype(float)
     trait = h + truth.penalised_proxy * penalised
     proxy = 4 * (0.5 * capacity * right + trait + 0.3 * rng.normal(size=len(prompt))) + 0.1 * job.seed
