@@ -319,8 +319,7 @@ def _rows(
     )
     damage = {250: 0.35}.get(job.pairs, sweep.damage - 0.13 * capacity)
     truth, penalised = sweep.truth, float(job.settings.get("kl_coef", 0) != 0) * np.clip(2 * shift, 0, 1)
-    for name in (job.policy, job.rule, job.shaping, f"{job.pairs} pairs"):
-    for name in (job.policy, job.rule, job.shaping, job.model):
+    for name in (job.policy, job.rule, job.shaping, job.model, f"{job.pairs} pairs"):
         damage *= truth.damage.get(name, 1.0)
     content = 2.5 * right + 0.6 * h - damage * np.abs(h) ** 2.0
     content += truth.penalised * penalised - truth.slip * shift
