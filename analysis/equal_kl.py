@@ -6,6 +6,7 @@ A run is taken as it first reaches a KL. Everything is drawn: (B, R) numbers, on
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -83,7 +84,12 @@ def difference(first: Arm, second: Arm, name: str) -> Difference | None:
     lies the policy they both start from. Checkpoints, not a grid in d, so that a run which stays at one KL is
     compared after many steps there, too.
     """
-    found = [_of_pair(path(first, i, name), path(second, j, name)) for i, j in pairs(first, second)]
+    return over([(path(first, i, name), path(second, j, name)) for i, j in pairs(first, second)])
+
+
+def over(pairs: Sequence[tuple[Path, Path]]) -> Difference | None:
+    """The same of pairs of runs whose paths are given; None without a pair."""
+    found = [_of_pair(first, second) for first, second in pairs]
     if not found:
         return None
     draws, reach, counts = (np.stack(parts) for parts in zip(*found, strict=True))
