@@ -48,6 +48,9 @@ class Cell:
     rule: str = "single"  # option of rm_combination
     shaping: str = "none"
     rate: float | None = None  # of flipped labels
+    half: str = "both"  # of the questions: the reward model of the other half, if there is one, scores too
+    answers: int = 2  # to each prompt that is compared
+    training: Mapping[str, float | str] = field(default_factory=dict)  # more settings of the reward model
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,9 @@ class Truth:
     )  # of a method, rule or shaping, times that of others
     power: float = 1.0  # of the optimiser step that the movement grows with: KL grows with twice this power
     faults_are_liked: bool = True  # whether the trait that the proxy likes comes with insults
+    parted: Mapping[str, float] = field(
+        default_factory=dict
+    )  # size -> movement that the other half's reward model does not follow, a part of that beyond 2 SD
     spread: float = 0.0  # SD over runs of the content that is gained or lost at full movement
 
 
@@ -103,6 +109,9 @@ class Job:
     uses_gold: bool = False
     rule: str = "single"
     shaping: str = "none"
+    half: str = "both"
+    answers: int = 2
+    training: Mapping[str, float | str] = field(default_factory=dict)
 
     @property
     def options(self) -> dict[str, str]:
@@ -164,7 +173,8 @@ def jobs(sweep: Sweep) -> list[Job]:
         found += [Job("ppo", sweep.rms[0], 0, rate=0.5)]
     for cell in sweep.cells:
         of = {"settings": cell.settings, "uses_gold": cell.uses_gold, "rate": cell.rate}
-        of |= {"rule": cell.rule, "shaping": cell.shaping}
+        of |= {"rule": cell.rule, "shaping": cell.shaping, "half": cell.half}
+        of |= {"answers": cell.answers, "training": cell.training}
         found += [Job(cell.policy, cell.rm, seed, **of) for seed in range(cell.replicates)]
     return found
 
@@ -180,9 +190,12 @@ def config(job: Job, sweep: Sweep) -> dict:
         "task": {"seed": 0} if sweep.parts else {"seed": 0, "gold": {"seed": 0}},
         "rm": {
             "seed": job.seed,
+            "half": job.half,
             "model": {"hidden": hidden, "layers": 2, "intermediate": 2 * hidden, "seed": 0},
+            **job.training,
         },
-        "preferences": {"pairs": job.pairs, "seed": job.seed},
+        "preferences": {"pairs": job.pairs, "answers": job.answers, "seed": job.seed},
+        "score": {"other_half": job.half != "both"},
         "labeler": {"rate": job.rate} if job.rate else {},
         "rm_combination": RULES[job.rule],
         "reward_shaping": SHAPINGS[job.shaping],
@@ -194,14 +207,17 @@ def _write_run(
     root: Path, key: str, job: Job, sweep: Sweep, rng: np.random.Generator, provenance: dict
 ) -> None:
     samples, scores = drawn(job, sweep, rng)
-    gold = {name: value for name, value in scores.items() if name != "proxy"}
+    gold = {name: value for name, value in scores.items() if name.startswith("gold")}
     shared = "table" if sweep.one_table and job.policy == "bon" else key  # whose answers and gold these are
     of = ("policy", shared + "g")
     _write_metrics(root.joinpath(*of), samples, job.reach)
     made = _write_artifact(root, *of, {}, provenance, samples=samples)
     inputs = {"samples": (*of, made)}
     judge = {} if sweep.parts else {"gold": _gold_model(root)}
-    for name, columns in (("gold", gold), ("proxy", {sweep.proxy: scores["proxy"]})):
+    told = {"gold": gold, "proxy": {sweep.proxy: scores["proxy"]}}
+    if "test" in scores:
+        told["test"] = {"test": scores["test"]}
+    for name, columns in told.items():
         of = ("score", (shared if name == "gold" else key) + name[0])
         upstream = {"samples": inputs["samples"], **(judge if name == "gold" else {})}
         inputs[name] = (*of, _write_artifact(root, *of, upstream, provenance, scores=columns))
@@ -328,6 +344,9 @@ def _rows(
         others = rng.integers(4, 40, size=(len(prompt), sweep.tokens - 3))
         samples["token_ids"] = [[1, *of, 2] for of in np.column_stack([kind, others]).tolist()]
     scores = {"gold": content + form, "proxy": proxy}
+    if job.half != "both":
+        followed = trait - truth.parted.get(job.rm, 0.0) * np.maximum(shift - 2, 0)
+        scores["test"] = 4 * (0.5 * capacity * right + followed + 0.3 * rng.normal(size=len(prompt)))
     if sweep.parts:
         scores |= {"gold.content": content, "gold.form": form}
         liked = h if truth.faults_are_liked else np.roll(h, 1)  # of another answer
