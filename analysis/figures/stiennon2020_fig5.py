@@ -46,7 +46,7 @@ class Penalised(NamedTuple):
 
 
 def make(runs: Sequence[Run]) -> Plate:
-    """Both preferences at the end over KL, along the coefficients; then over the checkpoints of the unpenalised runs."""
+    """Both preferences over KL: of last checkpoints along the coefficients, then of checkpoints without a penalty."""
     read = study(runs)
     found = penalised(read)
     if not found:
@@ -214,8 +214,8 @@ def _against_gold(one: Penalised) -> str:
     share, gold = at_ends(one, ACTUAL), at_ends(one, "gold")
     return (
         f"{one.title}: from the peak over coefficients to the least penalised actual preference falls by "
-        f"{share.drop:+.3f} ({share.drop / share.se:.1f} SE), mean gold by {gold.drop:+.2f} SD ({gold.drop / gold.se:.1f} "
-        "SE): a share saturates where a mean goes on"
+        f"{share.drop:+.3f} ({share.drop / share.se:.1f} SE), mean gold by {gold.drop:+.2f} SD "
+        f"({gold.drop / gold.se:.1f} SE); a share saturates where a mean may go on"
     )
 
 

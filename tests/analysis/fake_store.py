@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
+import fake_reward_models
 import numpy as np
 
 from rlhf_lab.records import write_table
@@ -51,6 +52,7 @@ class Cell:
     half: str = "both"  # of the questions: the reward model of the other half, if there is one, scores too
     answers: int = 2  # to each prompt that is compared
     training: Mapping[str, float | str] = field(default_factory=dict)  # more settings of the reward model
+    heldout: tuple[float, float] | None = None  # its accuracy and sureness there; None: it is not stored
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,7 @@ class Job:
     half: str = "both"
     answers: int = 2
     training: Mapping[str, float | str] = field(default_factory=dict)
+    heldout: tuple[float, float] | None = None
 
     @property
     def options(self) -> dict[str, str]:
@@ -174,7 +177,7 @@ def jobs(sweep: Sweep) -> list[Job]:
     for cell in sweep.cells:
         of = {"settings": cell.settings, "uses_gold": cell.uses_gold, "rate": cell.rate}
         of |= {"rule": cell.rule, "shaping": cell.shaping, "half": cell.half}
-        of |= {"answers": cell.answers, "training": cell.training}
+        of |= {"answers": cell.answers, "training": cell.training, "heldout": cell.heldout}
         found += [Job(cell.policy, cell.rm, seed, **of) for seed in range(cell.replicates)]
     return found
 
@@ -213,14 +216,17 @@ def _write_run(
     _write_metrics(root.joinpath(*of), samples, job.reach)
     made = _write_artifact(root, *of, {}, provenance, samples=samples)
     inputs = {"samples": (*of, made)}
-    judge = {} if sweep.parts else {"gold": _gold_model(root)}
+    upstream = {"gold": {} if sweep.parts else {"gold": _gold_model(root)}}
+    if job.heldout:
+        reward_model = fake_reward_models.write(root, key, config(job, sweep), *job.heldout, sweep.questions)
+        upstream["proxy"] = {"proxy": reward_model}
     told = {"gold": gold, "proxy": {sweep.proxy: scores["proxy"]}}
     if "test" in scores:
         told["test"] = {"test": scores["test"]}
     for name, columns in told.items():
         of = ("score", (shared if name == "gold" else key) + name[0])
-        upstream = {"samples": inputs["samples"], **(judge if name == "gold" else {})}
-        inputs[name] = (*of, _write_artifact(root, *of, upstream, provenance, scores=columns))
+        read = {"samples": inputs["samples"], **upstream.get(name, {})}
+        inputs[name] = (*of, _write_artifact(root, *of, read, provenance, scores=columns))
     _write_artifact(root, "run", key, inputs, provenance)
 
 
