@@ -78,7 +78,7 @@ def heldout(run: Run) -> Heldout:
     question, place = np.unique(pairs["question_id"].to_numpy()[apart], return_inverse=True)
     reward = (column(pairs, "chosen_reward") - column(pairs, "rejected_reward"))[apart]
     label = column(pairs, "label")[apart]
-    sums = {name: np.bincount(place, number(reward, label)) for name, number in NUMBERS.items()}
+    sums = {name: np.bincount(place, number(reward, label)).astype(float) for name, number in NUMBERS.items()}
     prompts = len(np.unique(pairs["prompt_id"].to_numpy()[~apart]))
     counts = np.bincount(place).astype(float)
     return Heldout(question, counts, sums, int((~apart).sum()), prompts, training_loss(run))

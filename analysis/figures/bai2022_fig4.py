@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from analysis import consistency
+from analysis import consistency, versus
 from analysis.arms import Study, study
 from analysis.axes import kl_axis
 from analysis.claims import Claim, Thresholds, by_equivalence, by_estimate, exceeds, thresholds
@@ -70,7 +70,7 @@ def _about(one: Judged, topic: str) -> dict[str, Any]:
     return {"unit": PROXY_SDS, "subject": one.train.title, "topic": topic}
 
 
-def _no_gap_early(one: Judged, rule: Thresholds | Any) -> Claim:
+def _no_gap_early(one: Judged, rule: versus.Rule) -> Claim:
     estimate = one.between("gap", *EARLY)
     return by_equivalence(
         f"{one.train.title}: train and test reward agree over the first third of d",
@@ -80,7 +80,7 @@ def _no_gap_early(one: Judged, rule: Thresholds | Any) -> Claim:
     )
 
 
-def _gap_at_end(one: Judged, rule: Any) -> Claim:
+def _gap_at_end(one: Judged, rule: versus.Rule) -> Claim:
     return by_estimate(
         f"{one.train.title}: train reward above test reward at the last checkpoint",
         *(one.at_end("gap"), rule, one.train.questions),
@@ -88,7 +88,7 @@ def _gap_at_end(one: Judged, rule: Any) -> Claim:
     )
 
 
-def _linear(one: Judged, rule: Any) -> Claim:
+def _linear(one: Judged, rule: versus.Rule) -> Claim:
     estimate = Estimate.of(one.linearity(LINEAR))
     lo, hi = estimate.interval()
     interval = Interval(lo, min(hi, 1.0))
@@ -108,7 +108,7 @@ def _linear(one: Judged, rule: Any) -> Claim:
     )
 
 
-def _smaller(small: Judged, large: Judged, rule: Any) -> list[Claim]:
+def _smaller(small: Judged, large: Judged, rule: versus.Rule) -> list[Claim]:
     found = smaller_gap(small, large)
     if found is None:
         return []
