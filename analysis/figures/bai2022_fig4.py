@@ -235,7 +235,7 @@ def draw(table: pd.DataFrame, found: Sequence[Judged], margin: float) -> Figure:
         theme.square_root_nats(panel, means["kl"].max() * 1.06, gap=0.14)
         panel.axhline(0, color="0.8", linewidth=0.6, zorder=0)
         panel.margins(y=0.15)
-    axes[0].set_ylabel("less the initial policy's (SDs there)")
+    axes[0].set_ylabel("score above the initial policy's (SDs there)")
     axes[len(found) // 2].set_xlabel(kl_axis(means["kl_estimator"]))
     handles = [
         theme.key("reward model optimised against", TRAIN, linewidth=1.5),

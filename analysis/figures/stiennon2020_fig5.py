@@ -236,11 +236,13 @@ def draw(found: Sequence[Penalised]) -> Figure:
             _draw_shares(panel, arm, points="o" if arm is one.last else "")
             theme.square_root_nats(panel, reach, gap=0.1)
             panel.margins(y=0.18)
+            panel.set_xlabel(kl_axis([one.arms[0].curves[0].estimator]))
         _name_coefficients(left, one)
         theme.letter(left, f"ends of runs, {one.last.rm}")
         theme.letter(right, "checkpoints, no penalty")
-        left.set_xlabel(kl_axis([one.arms[0].curves[0].estimator]))
     theme.share_limits(axes)
+    for panel in axes:
+        panel.set_ylim(bottom=max(panel.get_ylim()[0], 0))  # a share
     axes[0].set_ylabel("share of answers preferred to SFT's")
     handles = [theme.key(WORDS[name], COLOURS[name], linewidth=1.5) for name in NUMBERS]
     figure.legend(handles=handles, loc="outside lower center", ncols=2, handlelength=2.0)
