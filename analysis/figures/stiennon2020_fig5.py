@@ -16,7 +16,7 @@ from analysis.overoptimization import split
 from analysis.penalties import PLAIN_PENALTY, coefficient, end_kl, falling, families, kind
 from analysis.plate import Plate
 from analysis.preferred import ACTUAL, NUMBERS, PREDICTED, drawn, ends, estimates, raw, with_shares
-from analysis.resampling import Estimate, conditional
+from analysis.resampling import Estimate, Interval, conditional
 from analysis.strengths import FEWEST, interior_maximum
 from analysis.tables import points_table
 from analysis.turnover import Turnover, turnover
@@ -120,7 +120,8 @@ def _monotone(
     found, rule = falling(one.arms, number), limits["monotone"]
     if found is None:
         return []
-    interval = found.interval()
+    lo, hi = found.interval()
+    interval = Interval(lo, min(hi, 1.0))
     return [
         Claim(
             claim=f"{one.title}: {sentence} (minus Spearman, within replicates)",
