@@ -192,9 +192,9 @@ def _notes(found: Sequence[Judged]) -> list[str]:
         alone = (1 - one.agreement.value) * train.value
         notes.append(
             f"{one.train.title}: the test reward {state} by the end (its peak minus its end {fall.drop:+.2f} +- "
-            f"{1.96 * fall.se:.2f}; in Bai et al. it still rises). Of the gap of {gap.value:.2f} SD, {alone:.2f} "
-            f"is what rewards that correlate at {one.agreement.value:.2f} among SFT's answers come to without "
-            "overoptimization"
+            f"{1.96 * fall.se:.2f}; in Bai et al. it still rises). The gap is {gap.value:+.2f} SD; rewards "
+            f"that correlate at {one.agreement.value:.2f} among SFT's answers would part by {alone:.2f} if nothing but "
+            "that correlation counted"
         )
     return notes
 
