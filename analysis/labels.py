@@ -77,11 +77,27 @@ def epochs(run: Run) -> str:
     return "1 epoch" if count == 1 else f"{count} epochs"
 
 
+def rankings(run: Run) -> str:
+    """How many answers to a prompt were ranked, if not two, and how their pairs were read, in words."""
+    answers = run.config["preferences"].get("answers", 2)
+    if answers == 2:
+        return ""  # one pair a prompt: whole and shuffled are the same
+    read = ", pairs shuffled" if run.config["rm"].get("rankings") == "shuffled" else ""
+    return f"rankings of {answers}{read}"
+
+
+def half(run: Run) -> str:
+    """Which half of the questions' comparisons were learned from, in words; empty for both."""
+    name = run.config["rm"].get("half", "both")
+    return "" if name == "both" else f"{name} half of the questions"
+
+
 def reward(run: Run, most_pairs: int) -> str:
     """What is optimised: size, rule, comparisons, epochs, shaping."""
     pairs = run.config["preferences"]["pairs"]
     few = f"{pairs:,} pairs" if pairs != most_pairs else ""
-    words = (run.choices["rm"], combination(run), few, epochs(run), labels(run), shaping(run))
+    compared = (few, rankings(run), half(run), epochs(run), labels(run))
+    words = (run.choices["rm"], combination(run), *compared, shaping(run))
     return ", ".join(word for word in words if word)
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
+import fake_reward_models
 import numpy as np
 
 from rlhf_lab.records import write_table
@@ -51,6 +52,10 @@ class Cell:
     pairs: int = 4000
     epochs: int | None = None  # of the reward model's training, where the job asks for a number
     model: str = "25k"  # the policy's
+    half: str = "both"  # of the questions: the reward model of the other half, if there is one, scores too
+    answers: int = 2  # to each prompt that is compared
+    training: Mapping[str, float | str] = field(default_factory=dict)  # more settings of the reward model
+    heldout: tuple[float, float] | None = None  # its accuracy and sureness there; None: it is not stored
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,9 @@ class Truth:
         default_factory=dict
     )  # of a policy's size: its gold, times that of others
     alike: bool = False  # whether reward models of all sizes are
+    parted: Mapping[str, float] = field(
+        default_factory=dict
+    )  # size -> movement that the other half's reward model does not follow, a part of that beyond 2 SD
     spread: float = 0.0  # SD over runs of the content that is gained or lost at full movement
 
 
@@ -115,6 +123,10 @@ class Job:
     shaping: str = "none"
     epochs: int | None = None
     model: str = "25k"
+    half: str = "both"
+    answers: int = 2
+    training: Mapping[str, float | str] = field(default_factory=dict)
+    heldout: tuple[float, float] | None = None
 
     @property
     def options(self) -> dict[str, str]:
@@ -179,7 +191,8 @@ def jobs(sweep: Sweep) -> list[Job]:
     for cell in sweep.cells:
         of = {"settings": cell.settings, "uses_gold": cell.uses_gold, "rate": cell.rate}
         of |= {"rule": cell.rule, "shaping": cell.shaping, "pairs": cell.pairs, "epochs": cell.epochs}
-        of |= {"model": cell.model}
+        of |= {"model": cell.model, "half": cell.half}
+        of |= {"answers": cell.answers, "training": cell.training, "heldout": cell.heldout}
         found += [Job(cell.policy, cell.rm, seed, **of) for seed in range(cell.replicates)]
     return found
 
@@ -197,9 +210,12 @@ def config(job: Job, sweep: Sweep) -> dict:
         "rm": {
             "seed": job.seed,
             "epochs": 3 if job.epochs is None else job.epochs,
+            "half": job.half,
             "model": {"hidden": hidden, "layers": 2, "intermediate": 2 * hidden, "seed": 0},
+            **job.training,
         },
-        "preferences": {"pairs": job.pairs, "seed": job.seed},
+        "preferences": {"pairs": job.pairs, "answers": job.answers, "seed": job.seed},
+        "score": {"other_half": job.half != "both"},
         "labeler": {"rate": job.rate} if job.rate else {},
         "rm_combination": RULES[job.rule],
         "reward_shaping": SHAPINGS[job.shaping],
@@ -211,17 +227,23 @@ def _write_run(
     root: Path, key: str, job: Job, sweep: Sweep, rng: np.random.Generator, provenance: dict
 ) -> None:
     samples, scores = drawn(job, sweep, rng)
-    gold = {name: value for name, value in scores.items() if name != "proxy"}
+    gold = {name: value for name, value in scores.items() if name.startswith("gold")}
     shared = "table" if sweep.one_table and job.policy == "bon" else key  # whose answers and gold these are
     of = ("policy", shared + "g")
     _write_metrics(root.joinpath(*of), samples, job.reach)
     made = _write_artifact(root, *of, {}, provenance, samples=samples)
     inputs = {"samples": (*of, made)}
-    judge = {} if sweep.parts else {"gold": _gold_model(root)}
-    for name, columns in (("gold", gold), ("proxy", {sweep.proxy: scores["proxy"]})):
+    upstream = {"gold": {} if sweep.parts else {"gold": _gold_model(root)}}
+    if job.heldout:
+        reward_model = fake_reward_models.write(root, key, config(job, sweep), *job.heldout, sweep.questions)
+        upstream["proxy"] = {"proxy": reward_model}
+    told = {"gold": gold, "proxy": {sweep.proxy: scores["proxy"]}}
+    if "test" in scores:
+        told["test"] = {"test": scores["test"]}
+    for name, columns in told.items():
         of = ("score", (shared if name == "gold" else key) + name[0])
-        upstream = {"samples": inputs["samples"], **(judge if name == "gold" else {})}
-        inputs[name] = (*of, _write_artifact(root, *of, upstream, provenance, scores=columns))
+        read = {"samples": inputs["samples"], **upstream.get(name, {})}
+        inputs[name] = (*of, _write_artifact(root, *of, read, provenance, scores=columns))
     _write_artifact(root, "run", key, inputs, provenance)
 
 
@@ -348,6 +370,9 @@ def _rows(
         others = rng.integers(4, 40, size=(len(prompt), sweep.tokens - 3))
         samples["token_ids"] = [[1, *of, 2] for of in np.column_stack([kind, others]).tolist()]
     scores = {"gold": content + form, "proxy": proxy}
+    if job.half != "both":
+        followed = trait - truth.parted.get(job.rm, 0.0) * np.maximum(shift - 2, 0)
+        scores["test"] = 4 * (0.5 * capacity * right + followed + 0.3 * rng.normal(size=len(prompt)))
     if sweep.parts:
         scores |= {"gold.content": content, "gold.form": form}
         liked = h if truth.faults_are_liked else np.roll(h, 1)  # of another answer
