@@ -19,9 +19,9 @@ WORDS = {  # of a factor; others are called as in the config
     "rm": "reward model",
     "preferences.pairs": "comparisons",
     "preferences.answers": "answers to a prompt",
-    "labeler": "labels",
-    "rm_combination": "reward models",
-    "rm.init": "started from",
+    "labeler": "label noise",
+    "rm_combination": "combination",
+    "rm.init": "initialisation",
     "rm.center": "centring",
     "policy.kl_coef": "KL penalty",
 }
