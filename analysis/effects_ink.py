@@ -27,6 +27,8 @@ def draw(table: pd.DataFrame, titles: Mapping[str, str], margin: float) -> Figur
         _panel(panel, table[table["measure"] == measure], rows, methods, 0.0 if measure == PEAK_D else margin)
         panel.set_title(words)
         panel.set_xlabel("nats$^{1/2}$" if measure == PEAK_D else "SDs of gold")
+    gold = [panel for panel, measure in zip(axes, titles, strict=True) if measure != PEAK_D]
+    theme.share_limits(gold)
     axes[0].set_yticks(range(len(rows)), rows)
     axes[0].set_ylim(len(rows) - 0.4, -0.6)
     handles = [theme.key(title(method), hue, marker="o") for method, hue in zip(methods, HUES, strict=False)]
