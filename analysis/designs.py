@@ -11,6 +11,7 @@ import numpy as np
 from analysis import factorial, labels, versus
 from analysis.arms import title
 from analysis.factorial import Signs
+from analysis.plate import Unsuited
 from rlhf_lab.records import MissingRuns, Run
 
 NO_SETTINGS = ("score", "tracker", "runtime")  # sections that change no curve
@@ -52,13 +53,13 @@ class Design:
 
 
 def designs(runs: Sequence[Run]) -> list[Design]:
-    """The design of each method in which anything varies but seeds; ValueError says why runs are no design."""
+    """The design of each method in which anything varies but seeds; Unsuited says why runs are no design."""
     methods: dict[str, list[Run]] = {}
     for run in runs:
         methods.setdefault(run.choices["policy"], []).append(run)
     found = [_design(name, of) for name, of in methods.items() if _varying(of)]
     if not found:
-        raise ValueError(
+        raise Unsuited(
             "nothing but seeds varies between runs of one method; a design varies settings at two levels"
         )
     return found
@@ -91,7 +92,7 @@ def _design(method: str, runs: Sequence[Run]) -> Design:
     together: dict[tuple[int, ...], list[str]] = {}  # signs over runs -> settings that vary so
     for name, values in _varying(runs).items():
         if len(levels := dict.fromkeys(values)) > 2:
-            raise ValueError(
+            raise Unsuited(
                 f"{title(method)}: {name} takes {len(levels)} values ({', '.join(levels)}); "
                 "a setting of a two-level design takes two"
             )
@@ -102,7 +103,7 @@ def _design(method: str, runs: Sequence[Run]) -> Design:
     try:
         factorial.check(signs := np.array(cells), [factor.name for factor in factors])
     except ValueError as error:
-        raise ValueError(f"{title(method)}: {error}") from None
+        raise Unsuited(f"{title(method)}: {error}") from None
     kept, left_out = _replicates(runs, [cells.index(row) for row in map(tuple, table.tolist())], len(cells))
     if not kept[0]:
         raise MissingRuns(f"no replicate of {title(method)} has all {len(cells)} cells made")

@@ -2,15 +2,19 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from fake_store import Cell, only, write_store
-from omegaconf import OmegaConf
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf, open_dict
 
 from analysis import factorial
 from analysis.designs import designs
 from analysis.factorial import METHODS, alias_sets, cells, check, confounded, fraction
+from rlhf_lab.commands import compose as sources
+from rlhf_lab.commands import sweeper
 from rlhf_lab.commands.folders import folder
 from rlhf_lab.records import MissingRuns, Run, runs
 
@@ -66,6 +70,34 @@ def test_resolution_three_is_seen() -> None:
 def test_what_is_no_design_is_refused(rows: list[list[int]], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         check(np.array(rows), ["a", "b"])
+
+
+def test_what_the_sweep_composes_reads_back_as_the_design() -> None:
+    (found,) = designs([composed("ppo", number, cell) for number, cell in enumerate(cells("ppo"))])
+    names, knobs = [factor.name for factor in found.factors], METHODS["ppo"][1]
+    assert np.array_equal(found.signs[:, [names.index(knob.name) for knob in knobs]], EIGHT)
+    assert {factor.words for factor in found.factors} == {
+        *(
+            "reward model: 3k to 25k",
+            "comparisons: 1,000 to 4,000",
+            "label noise: clean labels to 25 % flipped",
+        ),
+        *("combination: single to mean of 3", "initialisation: lm to scratch", "centring: 0 to 0.01"),
+        *("answers to a prompt: 2 to 4", "KL penalty: 0 to 0.1"),
+    }
+
+
+def composed(method: str, number: int, cell: str) -> Run:
+    """A run as the sweep's record has it."""
+    sources.register()
+    sweeper.register()
+    with initialize_config_dir(str(folder("conf")), version_base="1.3"):
+        found = compose("config", overrides=["replicate=r0", *cell.split()], return_hydra_config=True)
+    choices = dict(found.hydra.runtime.choices)
+    with open_dict(found):
+        del found.hydra
+    config: Any = OmegaConf.to_container(found, enum_to_str=True)
+    return Run(f"{method}{number}", "what_matters", choices, (), config, "made", Path(), method, False)
 
 
 # --- found in runs ------------------------------------------------------------------------------------------

@@ -99,7 +99,7 @@ def test_any_sweep_that_is_a_design_is_shown_without_claims(tmp_path: Path) -> N
 
 def test_a_sweep_that_is_none_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(tmp_path, "mine", [Cell("bon", rm=rm) for rm in ("1k", "3k", "25k")])
-    assert main(["what_matters", "--sweep", "mine", "--store", str(tmp_path), "--out", str(tmp_path)]) != 0
+    assert main(["what_matters", "--sweep", "mine", "--store", str(tmp_path), "--out", str(tmp_path)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 
