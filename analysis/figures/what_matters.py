@@ -203,11 +203,15 @@ def _notes(one: Found) -> list[str]:
             *notes,
             f"{name}: one replicate: intervals take what main effects leave of the cells as error",
         ]
-    share = np.mean([(effect.of_questions / effect.se) ** 2 for _, effect in one.of(PEAK)])
+    shares = [
+        np.mean([(effect.of_questions / effect.se) ** 2 for effect in one.effects[measure]])
+        for measure in (PEAK, DROP)
+    ]
     agreed = {PANELS[measure]: agreement(of.values[measure], design.signs) for measure in (PEAK, DROP)}
     notes.append(
-        f"{name}: questions are {100 * share:.0f} % of the variance of an effect on peak gold; effects over replicates "
-        "against other contrasts over replicates: "
+        f"{name}: questions are {100 * shares[0]:.0f} % of the variance of an effect on peak gold and "
+        f"{100 * shares[1]:.0f} % of one on gold lost; effects over replicates against "
+        "other contrasts over replicates: "
         + "; ".join(f"{words} F = {found.ratio:.2f} (p = {found.p:.2g})" for words, found in agreed.items())
     )
     return [*notes, *_largest(one, PEAK), *_largest(one, DROP)]
