@@ -223,6 +223,9 @@ def _proxy(run: Run) -> str:
     """What tells proxies apart: all that lies upstream of a policy; recorded scores are not shaped."""
     upstream = {name: part for name, part in run.config.items() if name not in NO_PART_OF_THE_PROXY}
     rule = labels.option(run, "rm_combination")  # rules with the same settings
+    if rule == "constrained":  # recorded is the mean of its members
+        rule, of = "mean", upstream["rm_combination"]
+        upstream["rm_combination"] = {name: of[name] for name in ("members", "seeds", "offset")}
     return json.dumps([rule, upstream], sort_keys=True, default=str)
 
 
