@@ -27,7 +27,7 @@ from rlhf_lab.stages.policy.online.problem import Constraints, Problem, load_pro
 
 __all__ = ["inputs"]  # a fixture
 METHODS = (PPO, GRPO, RLOO)
-LONG = {"steps": 60, "rollout": 32, "minibatches": 1, "lr": 4e-3}
+LONG = {"steps": 60, "rollout": 32, "minibatches": 1, "lr": 3e-3}
 OTHER = 6  # the word that the second member likes
 MEMBERS: dict[str, Any] = {"members": 2, "seeds": Seeds.finetune, "offset": Offset.all}
 
@@ -104,14 +104,14 @@ def test_at_multipliers_of_one_it_is_the_mean_without_a_penalty(tmp_path: Path) 
 def folders(inputs: Mapping[str, Path]) -> Mapping[str, Path]:
     """Task, SFT and a proxy of two reward models under constraints."""
     models.save(tiny.reward_model(2), tiny.tokenizer(), inputs["proxy"] / "members/1/model")
-    write_combination(inputs["proxy"], rule(threshold=0.4), np.zeros((2, 60)), np.array([0.5, 0.7]))
+    write_combination(inputs["proxy"], rule(threshold=0.4, lr=0.2), np.zeros((2, 60)), np.array([0.5, 0.7]))
     return inputs
 
 
 def test_a_constrained_proxy_is_read_whole(folders: Mapping[str, Path]) -> None:
     problem = load_problem(settings(), folders, RUNTIME)
     limits, answers = problem.constraints, [[5, 6, tiny.EOS], [7, 8, 9]]
-    assert limits is not None and limits.rule == rule(threshold=0.4)
+    assert limits is not None and limits.rule == rule(threshold=0.4, lr=0.2)
     members = limits.members([0, 3], answers)
     assert members.shape == (2, 2) and not np.allclose(members[0], members[1])
     np.testing.assert_allclose(problem.reward([0, 3], answers), members.mean(axis=0))
