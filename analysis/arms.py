@@ -247,6 +247,9 @@ def _proxy(run: Run) -> str:
     given = {name: value for name, value in run.config["preferences"].items() if value is not None}
     upstream["preferences"] = given  # records from before there was `model` are like those where it is null
     rule = labels.option(run, "rm_combination")  # rules with the same settings
+    if rule == "constrained":  # recorded is the mean of its members
+        rule, of = "mean", upstream["rm_combination"]
+        upstream["rm_combination"] = {name: of[name] for name in ("members", "seeds", "offset")}
     return json.dumps([rule, upstream], sort_keys=True, default=str)
 
 

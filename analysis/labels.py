@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rlhf_lab.records import Run
@@ -28,6 +28,7 @@ COMBINATIONS: dict[str, Words] = {
     "uwo": lambda of: f"UWO of {of['members']} ({_short(of['weight'])})",
     "lower_bound": lambda of: f"mean less {_short(of['sds'])} SD of {of['members']}",
     "warm": lambda of: f"WARM of {of['members']}",
+    "constrained": lambda of: f"{of['form']} of {of['members']} at {_thresholds(of['thresholds'])}",
 }
 SHAPINGS: dict[str, Words] = {
     "clip": lambda of: f"clipped at {_short(of['sds'])} SD",
@@ -124,6 +125,10 @@ def plain(value: Any) -> str:
 def _short(number: float) -> str:
     """A number without the zero before its point."""
     return f"{number:g}".removeprefix("0") if 0 < number < 1 else f"{number:g}"
+
+
+def _thresholds(levels: Sequence[float]) -> str:
+    return " ".join(_short(level) for level in dict.fromkeys(levels)) + " SD"
 
 
 def _words(run: Run, group: str, known: Mapping[str, Words]) -> str:

@@ -98,6 +98,7 @@ CASES = [
     ("policy=bon", "rm_combination=uwo"),
     ("policy=ppo", "policy.kl_coef=0.1", "rm_combination=lower_bound", "reward_shaping=clip"),
     ("policy=ppo", "policy.kl_coef=0.1", "labeler=boltzmann"),
+    ("policy=ppo", "policy.kl_coef=0.1", "rm_combination=constrained"),
     ("policy=grpo", "policy.kl_coef=0.1"),
     ("policy=online_dpo",),
     ("policy=hedge_tune",),
@@ -152,7 +153,7 @@ def alternatives(field, value, folder):
     if isinstance(value, (int, float)):
         return [value + 1, value + 0.25, value * 2, value / 2]
     if isinstance(value, list):
-        return [["json:dumps"]]
+        return [["json:dumps"]] if "str" in field.type else [[2 * one for one in value]]
     if value is None and "float" in field.type:
         return [0.5]
     if value is None and "int" in field.type:

@@ -28,8 +28,13 @@ RULES = {  # settings of an option of rm_combination
     **{"single": {}, "mean": MEMBERS, "min": MEMBERS, "uwo": {**MEMBERS, "weight": 0.5}},
     "pretrained": {**MEMBERS, "seeds": "pretrain"},  # the mean, of trunks of their own
     **{"warm": {"members": 5, "seeds": "finetune"}},
+    **{form: {**MEMBERS, "form": form, "thresholds": [1.0]} for form in ("mu", "xi")},
 }
-OPTIONS = {"pretrained": "mean"}  # of rm_combination, where it is not called as here
+OPTIONS = {
+    "pretrained": "mean",
+    "mu": "constrained",
+    "xi": "constrained",
+}  # of rm_combination, where it is not called as here
 SHAPINGS = {
     **{"none": {}, "par": {}, "min_max": {}, "mean_std": {}, "clip": {"sds": 1.0}},
     **{"log_sigmoid": {"quantile": 0.85}},
