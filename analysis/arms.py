@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -42,6 +42,7 @@ TITLES = {
     "expert_iteration": "expert iteration",
 }
 NO_PART_OF_THE_PROXY = ("reward_shaping", "policy", "score", "tracker", "runtime")  # sections of the config
+POLICY = "model"  # the config group of the policy's language model: a setting like those of the method
 MAIN, FEW_PAIRS, PENALISED, CONTROL = "main", "few_pairs", "penalised", "drift_control"
 DRAWS = 300
 SEED = 2022  # of every draw in a figure: the same records give the same numbers
@@ -79,6 +80,7 @@ class Arm:
     curves: tuple[Curves, ...]  # of each replicate
     runs: tuple[Run, ...]  # of each replicate
     reward: str = ""  # what is optimised in words: size, rule, comparisons, shaping
+    policy: str = ""  # option of the policy's language model, where the method has several
 
     @property
     def title(self) -> str:
@@ -96,6 +98,11 @@ class Arm:
         return self.runs[0].config["policy"]
 
     @property
+    def policy_parameters(self) -> float:
+        """Of the policy's language model, non-embedding; NaN for a checkpoint."""
+        return _parameters(self.runs[0].config.get(POLICY, {}))
+
+    @property
     def questions(self) -> int:
         """How many questions every replicate was evaluated on."""
         return len(self.curves[0].questions)
@@ -108,9 +115,20 @@ class Arm:
         weights = weights_of(draws, self.questions)
         return Drawn(draws, tuple(curves.normalised(weights) for curves in self.curves))
 
+    def of_seeds(self, seeds: Sequence[str]) -> Arm:
+        """The arm with only these replicates, in this order."""
+        places = [self.seeds.index(one) for one in seeds]
+        curves, runs = tuple(self.curves[i] for i in places), tuple(self.runs[i] for i in places)
+        return replace(self, seeds=tuple(seeds), curves=curves, runs=runs)
+
     def stacked(self, name: str) -> np.ndarray:
         """(R, C, K): a number of every replicate, question and point, for paired tests."""
         return np.stack([curves.by_question(name) for curves in self.curves])
+
+
+def common_seeds(arms: Sequence[Arm]) -> list[str]:
+    """The seeds of the replicates that all arms have."""
+    return [seeds for seeds in arms[0].seeds if all(seeds in arm.seeds for arm in arms)]
 
 
 @dataclass(frozen=True)
@@ -157,19 +175,22 @@ def _arms(read: Sequence[tuple[Run, Curves]], most_pairs: int) -> tuple[Arm, ...
     for run, curves in read:
         label = _label(run, most_pairs, varying[_method(run)])
         grouped.setdefault((_method(run), label), []).append((run, curves))
-    arms = [_arm(label, members, most_pairs) for (_, label), members in grouped.items()]
+    arms = [
+        _arm(label, members, most_pairs, POLICY in varying[method])
+        for (method, label), members in grouped.items()
+    ]
     kinds = (MAIN, FEW_PAIRS, PENALISED, CONTROL)
 
-    def place(arm: Arm) -> tuple[bool, str, int, float, list[float], str]:
-        size = np.inf if np.isnan(arm.parameters) else arm.parameters
-        numbers = [arm.settings[name] for name in sorted(varying[arm.method])]
+    def place(arm: Arm) -> tuple[bool, str, int, float, float, list[float], str]:
+        size, policys = (np.inf if np.isnan(one) else one for one in (arm.parameters, arm.policy_parameters))
+        numbers = [arm.settings[name] for name in sorted(varying[arm.method] - {POLICY})]
         ordered = [float(one) for one in numbers if isinstance(one, (int, float))]
-        return arm.method != BEST_OF_N, arm.method, kinds.index(arm.kind), size, ordered, arm.label
+        return arm.method != BEST_OF_N, arm.method, kinds.index(arm.kind), size, policys, ordered, arm.label
 
     return tuple(sorted(arms, key=place))
 
 
-def _arm(label: str, members: Sequence[tuple[Run, Curves]], most_pairs: int) -> Arm:
+def _arm(label: str, members: Sequence[tuple[Run, Curves]], most_pairs: int, several: bool) -> Arm:
     ordered = sorted(members, key=lambda member: _seeds(member[0]))
     run = ordered[0][0]
     for other, curves in ordered[1:]:
@@ -193,7 +214,8 @@ def _arm(label: str, members: Sequence[tuple[Run, Curves]], most_pairs: int) -> 
     parameters = _parameters(run.config["rm"]["model"])
     kind = _kind(run, most_pairs)
     reward = labels.reward(run, most_pairs)
-    return Arm(_method(run), run.choices["rm"], kind, label, parameters, seeds, curves, runs, reward)
+    policy = run.choices[POLICY] if several else ""
+    return Arm(_method(run), run.choices["rm"], kind, label, parameters, seeds, curves, runs, reward, policy)
 
 
 def curves_of(run: Run, initial: Initial | None = None) -> Curves:
@@ -222,7 +244,12 @@ def _method(run: Run) -> str:
 def _proxy(run: Run) -> str:
     """What tells proxies apart: all that lies upstream of a policy; recorded scores are not shaped."""
     upstream = {name: part for name, part in run.config.items() if name not in NO_PART_OF_THE_PROXY}
+    given = {name: value for name, value in run.config["preferences"].items() if value is not None}
+    upstream["preferences"] = given  # records from before there was `model` are like those where it is null
     rule = labels.option(run, "rm_combination")  # rules with the same settings
+    if rule == "constrained":  # recorded is the mean of its members
+        rule, of = "mean", upstream["rm_combination"]
+        upstream["rm_combination"] = {name: of[name] for name in ("members", "seeds", "offset")}
     return json.dumps([rule, upstream], sort_keys=True, default=str)
 
 
@@ -240,7 +267,7 @@ def _kind(run: Run, most_pairs: int) -> str:
 
 def _label(run: Run, most_pairs: int, varying: frozenset[str]) -> str:
     """What is optimised, and all that sets the run apart from the plain case: `varying` names settings."""
-    words = [labels.reward(run, most_pairs), *labels.settings(run.config["policy"], varying)]
+    words = [labels.reward(run, most_pairs), *labels.settings(_settings(run), varying)]
     return ", ".join(words)
 
 
@@ -249,12 +276,17 @@ def _varying(runs: Sequence[Run], most_pairs: int) -> dict[str, frozenset[str]]:
     seen: dict[tuple[str, str], dict[str, set[str]]] = {}
     for run in runs:
         of = seen.setdefault((_method(run), _label(run, most_pairs, frozenset())), {})
-        for name, value in run.config["policy"].items():
+        for name, value in _settings(run).items():
             of.setdefault(name, set()).add(str(value))
     varying: dict[str, set[str]] = {}
     for (method, _), of in seen.items():
         varying.setdefault(method, set()).update(name for name, values in of.items() if len(values) > 1)
     return {method: frozenset(names - {"seed"}) for method, names in varying.items()}
+
+
+def _settings(run: Run) -> dict[str, Any]:
+    """The method's own settings, and the language model that it trains or samples."""
+    return {**run.config["policy"], POLICY: run.choices.get(POLICY)}
 
 
 def _parameters(model: Mapping[str, Any]) -> float:

@@ -6,6 +6,7 @@ A run is taken as it first reaches a KL. Everything is drawn: (B, R) numbers, on
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -77,15 +78,20 @@ class Difference(NamedTuple):
 
 
 def difference(first: Arm, second: Arm, name: str) -> Difference | None:
-    """The difference of `name`, a mean over the checkpoints of `first`; None without a pair.
+    """The difference of `name` between runs of the same seeds; None without a pair."""
+    return apart([(path(first, i, name), path(second, j, name)) for i, j in pairs(first, second)])
+
+
+def apart(paths: Sequence[tuple[Path, Path]]) -> Difference | None:
+    """The difference of pairs of runs, a mean over the checkpoints of the first; None without a pair.
 
     The range is chosen from KL alone: from half of the largest d that both of a pair reach to that d. Below it
     lies the policy they both start from. Checkpoints, not a grid in d, so that a run which stays at one KL is
     compared after many steps there, too.
     """
-    found = [_of_pair(path(first, i, name), path(second, j, name)) for i, j in pairs(first, second)]
-    if not found:
+    if not paths:
         return None
+    found = [_of_pair(first, second) for first, second in paths]
     draws, reach, counts = (np.stack(parts) for parts in zip(*found, strict=True))
     return Difference(Estimate.of(draws.T), draws[:, 0], reach[:, 0] ** 2, float(counts[:, 0].mean()))
 

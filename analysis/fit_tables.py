@@ -25,7 +25,7 @@ def fits_table(study: Study) -> pd.DataFrame:
     """
     rows: list[dict[str, Any]] = []
     for arm in study.arms:
-        for axis in (_axis(arm), "bound") if arm.method == BEST_OF_N else (_axis(arm),):
+        for axis in axes(arm):
             rows += _fit_rows(arm, axis)
         rows += observed_rows(arm)
     for method in study.methods:
@@ -129,12 +129,7 @@ def curve_of(arm: Arm, axis: str, keep: list[NDArray[np.bool_]]) -> fits.Curve:
     all.
     """
     rows = {draw.seed: row for row, draw in enumerate(arm.drawn.resamples)}
-    bound = np.sqrt(best_of_n_bound(arm.curves[0].points)) if axis == "bound" else None
-    places = [
-        np.sqrt(np.maximum(one.kl, 0)) if bound is None else np.broadcast_to(bound, one.kl.shape)
-        for one in arm.drawn.replicates
-    ]
-    d = [place[:, mask] for place, mask in zip(places, keep, strict=True)]
+    d = [place[:, mask] for place, mask in zip(places(arm, axis), keep, strict=True)]
     gold = [one.values["gold"][:, mask] for one, mask in zip(arm.drawn.replicates, keep, strict=True)]
 
     @cache  # both forms are fitted to the same points
@@ -143,6 +138,12 @@ def curve_of(arm: Arm, axis: str, keep: list[NDArray[np.bool_]]) -> fits.Curve:
         return np.concatenate([d[i][row] for i in taken]), np.concatenate([gold[i][row] for i in taken])
 
     return lambda resample: points(rows[resample.seed])
+
+
+def places(arm: Arm, axis: str) -> list[Floats]:
+    """(B, K) of each replicate: d in every draw of questions."""
+    bound = np.sqrt(best_of_n_bound(arm.curves[0].points)) if axis == "bound" else None
+    return [one.d if bound is None else np.broadcast_to(bound, one.kl.shape) for one in arm.drawn.replicates]
 
 
 def observed_rows(arm: Arm) -> list[dict[str, Any]]:
@@ -175,8 +176,12 @@ def observed_rows(arm: Arm) -> list[dict[str, Any]]:
     return rows
 
 
+def axes(arm: Arm) -> tuple[str, ...]:
+    """The KLs of an arm; the first is the one that every arm of its kind has."""
+    return (_axis(arm), "bound") if arm.method == BEST_OF_N else (_axis(arm),)
+
+
 def _axis(arm: Arm) -> str:
-    """The KL that every arm of its kind has; best-of-n has the bound as well."""
     return "tie-aware" if arm.chooses else "exact"
 
 

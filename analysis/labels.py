@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rlhf_lab.records import Run
@@ -28,6 +28,7 @@ COMBINATIONS: dict[str, Words] = {
     "uwo": lambda of: f"UWO of {of['members']} ({_short(of['weight'])})",
     "lower_bound": lambda of: f"mean less {_short(of['sds'])} SD of {of['members']}",
     "warm": lambda of: f"WARM of {of['members']}",
+    "constrained": lambda of: f"{of['form']} of {of['members']} at {_thresholds(of['thresholds'])}",
 }
 SHAPINGS: dict[str, Words] = {
     "clip": lambda of: f"clipped at {_short(of['sds'])} SD",
@@ -69,19 +70,44 @@ def labels(run: Run) -> str:
     return "coin-flip labels" if rate == COIN else f"{100 * rate:g} % flipped" if rate else ""
 
 
+def epochs(run: Run) -> str:
+    """How often its reward models see each comparison, in words; empty where the job did not ask for that."""
+    if not any(override.startswith("rm.epochs=") for override in run.overrides):
+        return ""
+    count = run.config["rm"]["epochs"]
+    return "1 epoch" if count == 1 else f"{count} epochs"
+
+
+def rankings(run: Run) -> str:
+    """How many answers to a prompt were ranked, if not two, and how their pairs were read, in words."""
+    answers = run.config["preferences"].get("answers", 2)
+    if answers == 2:
+        return ""  # one pair a prompt: whole and shuffled are the same
+    read = ", pairs shuffled" if run.config["rm"].get("rankings") == "shuffled" else ""
+    return f"rankings of {answers}{read}"
+
+
+def half(run: Run) -> str:
+    """Which half of the questions' comparisons were learned from, in words; empty for both."""
+    name = run.config["rm"].get("half", "both")
+    return "" if name == "both" else f"{name} half of the questions"
+
+
 def reward(run: Run, most_pairs: int) -> str:
-    """What is optimised: size, rule, comparisons, shaping."""
+    """What is optimised: size, rule, comparisons, epochs, shaping."""
     pairs = run.config["preferences"]["pairs"]
     few = f"{pairs:,} pairs" if pairs != most_pairs else ""
-    words = (run.choices["rm"], combination(run), few, labels(run), shaping(run))
+    compared = (few, rankings(run), half(run), epochs(run), labels(run))
+    words = (run.choices["rm"], combination(run), *compared, shaping(run))
     return ", ".join(word for word in words if word)
 
 
 def settings(policy: Mapping[str, Any], varying: frozenset[str]) -> list[str]:
-    """The penalty, and the method's own settings among those `varying`."""
-    others = sorted(varying - PENALTY_SETTINGS)
+    """The policy's size if that is `varying`, the penalty, and the method's own settings among those `varying`."""
+    others = sorted(varying - PENALTY_SETTINGS - {"model"})
+    size = [f"{policy['model']} policy"] if "model" in varying else []
     words = [f"{name.replace('_', ' ')} {plain(policy[name])}" for name in others]
-    return [penalty(policy), *words] if policy.get("kl_coef") else words
+    return [*size, *([penalty(policy)] if policy.get("kl_coef") else []), *words]
 
 
 def penalty(policy: Mapping[str, Any]) -> str:
@@ -99,6 +125,10 @@ def plain(value: Any) -> str:
 def _short(number: float) -> str:
     """A number without the zero before its point."""
     return f"{number:g}".removeprefix("0") if 0 < number < 1 else f"{number:g}"
+
+
+def _thresholds(levels: Sequence[float]) -> str:
+    return " ".join(_short(level) for level in dict.fromkeys(levels)) + " SD"
 
 
 def _words(run: Run, group: str, known: Mapping[str, Words]) -> str:

@@ -4,7 +4,8 @@ question.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -209,7 +210,7 @@ def _most_turn(study: Study, method: str, limits: Thresholds) -> list[Claim]:
 
 
 class SizeOrder(NamedTuple):
-    """Spearman's correlation of size and peak gold over runs, with the bootstrap's draws."""
+    """Spearman's correlation of size and a number over runs, with the bootstrap's draws."""
 
     rho: float
     draws: Floats
@@ -217,17 +218,30 @@ class SizeOrder(NamedTuple):
 
 def _size_order(study: Study, method: str, limits: Thresholds) -> list[Claim]:
     arms = [arm for arm in study.of(method, MAIN) if np.isfinite(arm.parameters)]
+    title = naming.title(method)
+    sentence = f"{title}: larger reward models reach higher gold (Spearman over runs)"
+    return order_claim(arms, peak_gold, sentence, limits["size_order"], subject=title, topic="size order")
+
+
+def order_claim(
+    arms: Sequence[Arm],
+    number: Callable[[Arm], Floats],
+    sentence: str,
+    rule: Mapping[str, float],
+    sign: float = 1.0,
+    **more: Any,
+) -> list[Claim]:
+    """That `sign` times the rank correlation of size and a number per replicate is above 0; none for one size."""
     if len({arm.parameters for arm in arms}) < 2:
         return []
-    order, rule = size_order(arms), limits["size_order"]
-    interval = percentile_interval(order.draws)
+    order = size_order(arms, number)
+    interval = percentile_interval(sign * order.draws)
     replicates = min(len(arm.curves) for arm in arms)
     enough = replicates >= rule["replicates"] and len(arms) >= rule["sizes"]
-    title = naming.title(method)
     return [
         Claim(
-            claim=f"{title}: larger reward models reach higher gold (Spearman over runs)",
-            measured=order.rho,
+            claim=sentence,
+            measured=sign * order.rho,
             interval=interval,
             threshold=0.0,
             n=sum(len(arm.curves) for arm in arms),
@@ -236,27 +250,30 @@ def _size_order(study: Study, method: str, limits: Thresholds) -> list[Claim]:
             rule=f"met: interval above 0; not met: not above 0; undecided under "
             f"{rule['replicates']:g} replicates of {rule['sizes']:g} sizes",
             unit="rank correlation",
-            subject=title,
-            topic="size order",
             conditional=conditional(replicates),
+            **more,
         )
     ]
 
 
-def size_order(arms: list[Arm]) -> SizeOrder:
-    """The rank correlation of parameters and peak gold; draws resample replicates within size, and
-    questions.
+def peak_gold(arm: Arm) -> Floats:
+    """(B, R): the highest gold of each replicate in every draw of questions."""
+    return np.stack([one.values["gold"].max(axis=1) for one in arm.drawn.replicates], axis=1)
+
+
+def size_order(arms: Sequence[Arm], number: Callable[[Arm], Floats] = peak_gold) -> SizeOrder:
+    """The rank correlation of parameters and a `number` (B, R) of every replicate; draws resample replicates
+    within size, and questions.
     """
     if len({arm.questions for arm in arms}) > 1:
         raise ValueError("reward-model sizes were evaluated on different questions: no order to speak of")
     rng = np.random.default_rng(SEED)
     sizes = np.repeat([arm.parameters for arm in arms], [len(arm.curves) for arm in arms])
-    peaks = []
+    numbers = []
     for arm in arms:  # every arm draws the same questions, and replicates of its own
-        heights = np.stack([one.values["gold"].max(axis=1) for one in arm.drawn.replicates], axis=1)  # (B, R)
         taken = [original(len(arm.curves)), *resamples(len(arm.curves), rng, DRAWS)]
-        peaks.append(np.take_along_axis(heights, np.stack([draw.replicates for draw in taken]), axis=1))
-    rho = spearman(sizes, np.concatenate(peaks, axis=1))
+        numbers.append(np.take_along_axis(number(arm), np.stack([draw.replicates for draw in taken]), axis=1))
+    rho = spearman(sizes, np.concatenate(numbers, axis=1))
     return SizeOrder(float(rho[0]), rho[1:])
 
 

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from analysis.arms import PENALISED, Arm, Study
+from analysis.equal_kl import distance
 from analysis.labels import PENALTIES
+from analysis.overoptimization import spearman
+from analysis.resampling import Estimate, weights_of
+from analysis.strengths import common
 
 if TYPE_CHECKING:
     from matplotlib.typing import ColorType
+
+Floats = NDArray[np.float64]
 
 SHORT = {"reverse_kl": "KL", "forward_kl": "forward KL", "sqrt_chi2": "root chi²"}
 PLAIN_PENALTY = ("reverse_kl", "reward")  # that of Gao et al.: KL, subtracted from the reward
@@ -26,7 +35,7 @@ def penalised(study: Study) -> list[Arm]:
 
 def unpenalised(study: Study, arm: Arm) -> Arm | None:
     """The arm of the same method and reward without a penalty."""
-    same = (one for one in study.of(arm.method) if one.reward == arm.reward)
+    same = (one for one in study.of(arm.method) if (one.reward, one.policy) == (arm.reward, arm.policy))
     return next((one for one in same if not coefficient(one)), None)
 
 
@@ -58,6 +67,23 @@ def families(study: Study) -> dict[str, list[Arm]]:
         where = " in the loss" if place == "loss" else ""
         found.setdefault(f"{first.title}, {PENALTIES[divergence]}{where}", [first]).append(arm)
     return found
+
+
+def falling(family: Sequence[Arm], number: Callable[[Arm, int], Floats]) -> Estimate | None:
+    """Minus the rank correlation of the coefficient and a number (B,) of each run, in B draws of questions, within each
+    replicate that all arms of a family have; None where there is none.
+    """
+    sizes = np.array([coefficient(arm) for arm in family])
+    of = [
+        np.stack([number(arm, arm.seeds.index(seeds)) for arm in family], axis=1) for seeds in common(family)
+    ]  # (B, arms) of each replicate
+    return Estimate.of(np.stack([-spearman(sizes, one) for one in of], axis=1)) if of else None
+
+
+def end_kl(arm: Arm, replicate: int) -> Floats:
+    """(B,): the root of KL at a replicate's last checkpoint."""
+    weights = weights_of(arm.drawn.resamples, arm.questions)
+    return distance(arm.curves[replicate], weights, None)[:, -1]
 
 
 def colours(arms: Sequence[Arm]) -> dict[str, ColorType]:

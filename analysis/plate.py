@@ -18,6 +18,10 @@ DIGITS = "%.6g"
 DPI = 200
 
 
+class Unsuited(ValueError):
+    """Runs that a figure has nothing to draw of, though nothing is wrong with them."""
+
+
 @dataclass(frozen=True)
 class Plate:
     """A figure with the numbers in it and what they show."""

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from analysis.arms import Arm, Study
+from analysis.claims import Claim, both, exceeds_by_ses, normal_interval
 from analysis.curves import Curves
+from analysis.resampling import conditional
+from analysis.turnover import turnover
 
 Ints = NDArray[np.int64]
+
+FEWEST = 3  # strengths, of a maximum between others
 
 
 def by_beta(study: Study, method: str) -> list[Arm]:
@@ -36,6 +42,35 @@ def finals(arms: Sequence[Arm]) -> Arm | None:
     curves = tuple(_joined([arm.curves[arm.seeds.index(one)] for arm in arms]) for one in seeds)
     runs = tuple(arms[0].runs[arms[0].seeds.index(one)] for one in seeds)
     return replace(arms[0], label=arms[0].rm, seeds=tuple(seeds), curves=curves, runs=runs)
+
+
+def interior_maximum(
+    sentence: str,
+    ends: NDArray[np.float64],
+    half: NDArray[np.bool_],
+    rule: Mapping[str, float],
+    **about: Any,
+) -> Claim:
+    """The claim that `ends` (R, C, K), what each of K strengths ends at, are highest between the first and the last.
+
+    The peak is chosen on one half of the questions, its height over both outermost strengths measured on the other.
+    """
+    over = [turnover(one, half) for one in (ends, ends[:, :, ::-1])]
+    over_last, over_first = (exceeds_by_ses(one.drop, one.se, rule["ses"], rule["margin"]) for one in over)
+    lower = min(over, key=lambda one: one.drop)
+    return Claim(
+        claim=sentence,
+        measured=lower.drop,
+        interval=normal_interval(lower.drop, lower.se),
+        threshold=rule["ses"] * lower.se,
+        n=ends.shape[1],
+        replicates=len(ends),
+        met=both(over_last, over_first),
+        rule=f"met: the peak >= {rule['ses']:g} SE above either end; not met: the upper 95 % bound of "
+        f"either below {rule['margin']:g}",
+        conditional=conditional(len(ends)),
+        **about,
+    )
 
 
 def _joined(parts: Sequence[Curves]) -> Curves:

@@ -38,18 +38,19 @@ def halves(questions: int, rng: np.random.Generator) -> NDArray[np.bool_]:
     return rng.permutation(questions) % 2 == 0
 
 
-def turnover(curves: ArrayLike, half: NDArray[np.bool_]) -> Turnover:
+def turnover(curves: ArrayLike, half: NDArray[np.bool_], end_too: bool = False) -> Turnover:
     """The cross-fitted drop of `curves` (R, C, K) or (C, K): R replicates, C questions, K points, the end
     last.
 
-    The peak is sought among the points before the last, so a curve that still rises has a negative drop.
+    The peak is sought among the points before the last, so a curve that still rises has a negative drop; with
+    `end_too` among all, and such a curve has none.
     """
     table = np.asarray(curves, dtype=float)
     table = table[None] if table.ndim == 2 else table
     if table.shape[2] < 2 or min(half.sum(), (~half).sum()) < 2:
         raise ValueError(f"a turn needs two points and two questions in each half, got curves {table.shape}")
     chosen_by = np.stack([table[:, half].mean(axis=1), table[:, ~half].mean(axis=1)])  # (2, R, K)
-    at = chosen_by[:, :, :-1].argmax(axis=2).T  # (R, 2)
+    at = (chosen_by if end_too else chosen_by[:, :, :-1]).argmax(axis=2).T  # (R, 2)
     place = np.where(half, at[:, 1:], at[:, :1])
     height = np.take_along_axis(table, place[:, :, None], axis=2)[:, :, 0]
     drops = height - table[:, :, -1]

@@ -58,8 +58,9 @@ def is_plain(arm: Arm, group: str) -> bool:
 def rest(arm: Arm, group: str) -> tuple[Any, ...]:
     """What arms that are compared in a config group have in common."""
     words = [words(arm.runs[0]) for other, words in WORDS.items() if other != group]
+    words += [labels.rankings(arm.runs[0]), labels.half(arm.runs[0])]
     penalty = [arm.settings.get(setting) for setting in sorted(labels.PENALTY_SETTINGS)]
-    return arm.method, arm.rm, arm.runs[0].config["preferences"]["pairs"], *penalty, *words
+    return arm.method, arm.rm, arm.policy, arm.runs[0].config["preferences"]["pairs"], *penalty, *words
 
 
 def conditions(arms: Sequence[Arm], group: str) -> list[list[Arm]]:

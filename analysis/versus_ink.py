@@ -16,6 +16,8 @@ from analysis.versus import Versus, name
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+    from matplotlib.typing import ColorType
 
 PLAIN = "0.15"
 HUES = ("#3c6fb5", "#d1495b", "#2a9d6f", "#e08e45", "#9c6aa8", "#8c6d31")  # others, in order
@@ -74,16 +76,31 @@ def frontier(
     means, drawn = table[table["curve"] == "mean"], []
     for arm in arms:
         rows = means[(means["method"] == arm.method) & (means["label"] == arm.label)]
-        theme.curve(panel, rows, colour[name(arm, group)])
-        theme.curve(panel, rows, colour[name(arm, group)], "proxy")
-        peak = rows.iloc[int(rows["gold"].to_numpy().argmax())]
-        last = peak["n_or_step"] == rows["n_or_step"].iloc[-1]
-        theme.mark(panel, peak["kl"], peak["gold"], colour[name(arm, group)], ">" if last else "o")
+        gold_and_proxy(panel, rows, colour[name(arm, group)])
         drawn.extend(rows["kl_estimator"])
     theme.square_root_nats(panel, reach, gap=0.14)
     panel.axhline(0, color="0.8", linewidth=0.6, zorder=0)
     panel.set_xlabel(kl_axis(drawn).replace(": ", ":\n"))
     panel.margins(y=0.12)
+
+
+def gold_and_proxy(panel: Axes, rows: pd.DataFrame, colour: ColorType) -> None:
+    """Mean gold and proxy of one arm over KL; a dot is gold's peak, a triangle one at this KL or later."""
+    theme.curve(panel, rows, colour)
+    theme.curve(panel, rows, colour, "proxy")
+    peak = rows.iloc[int(rows["gold"].to_numpy().argmax())]
+    last = peak["n_or_step"] == rows["n_or_step"].iloc[-1]
+    theme.mark(panel, peak["kl"], peak["gold"], colour, ">" if last else "o")
+
+
+def curve_keys() -> list[Line2D]:
+    """Entries of a legend for what `gold_and_proxy` draws."""
+    return [
+        theme.key("gold, 95 % band", linewidth=1.5),
+        theme.key("proxy, rescaled", linestyle=theme.DASHED, linewidth=0.9),
+        theme.key("gold's peak", marker="o"),
+        theme.key("peak at this KL or later", marker=">"),
+    ]
 
 
 def differences(
@@ -118,10 +135,5 @@ def differences(
 def legend(figure: Figure, colour: Colours) -> None:
     """Colours, then styles."""
     handles = [theme.key(words, hue, linewidth=2) for words, hue in colour.items()]
-    handles += [
-        theme.key("gold, 95 % band", linewidth=1.5),
-        theme.key("proxy, rescaled", linestyle=theme.DASHED, linewidth=0.9),
-        theme.key("gold's peak", marker="o"),
-        theme.key("peak at this KL or later", marker=">"),
-    ]
+    handles += curve_keys()
     figure.legend(handles=handles, loc="outside lower center", ncols=4, handlelength=2.0, columnspacing=1.4)

@@ -7,7 +7,16 @@ from functools import singledispatch
 import numpy as np
 from numpy.typing import NDArray
 
-from rlhf_lab.config import Combination, LowerBound, Mean, Median, Minimum, Offset, UncertaintyWeighted
+from rlhf_lab.config import (
+    Combination,
+    Constrained,
+    LowerBound,
+    Mean,
+    Median,
+    Minimum,
+    Offset,
+    UncertaintyWeighted,
+)
 
 Floats = NDArray[np.float64]
 
@@ -21,6 +30,11 @@ def combined(rule: Combination, rewards: Floats) -> Floats:
 @combined.register
 def _(rule: Mean, rewards: Floats) -> Floats:
     return rewards.mean(axis=0)
+
+
+@combined.register
+def _(rule: Constrained, rewards: Floats) -> Floats:
+    return rewards.mean(axis=0)  # what is recorded; a policy learns from rlhf_lab.multipliers.mixed
 
 
 @combined.register

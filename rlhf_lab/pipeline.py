@@ -3,6 +3,7 @@
     task ── base ── sft ─┬─ preferences ── reward_model ─┐
                          └───────────────────────────── policy ── score (gold, proxy, judges) ── run
 
+Preferences are of the policy's own answers, or of those of another base and its sft (`preferences.model`).
 Several reward models may stand in the place of one, and what a policy learns from may be shaped: rlhf_lab/proxies.py.
 `plan` builds this graph of keys without making anything; `rlhf_lab.execution` makes what is missing.
 """
@@ -17,6 +18,7 @@ from rlhf_lab.config import (
     Experiment,
     Half,
     Labeler,
+    Model,
     PairFile,
     Policy,
     PreferencePairs,
@@ -60,10 +62,14 @@ def plan(experiment: Experiment) -> Node:
         task = node(e.task.STAGE, PairFile(*(getattr(e.task, f.name) for f in fields(PairFile))))
         gold["gold"] = reward_model(e.task.gold, task, task, language_model(e.task.gold.model, task))
 
-    base = language_model(e.model, task)
-    sft = node("rlhf_lab.stages.sft", e.sft, task=task, base=base)
-    compared = Labelled(e.preferences, e.labeler)
-    writer = {Writer.sft: sft, Writer.base: base}[e.preferences.writer]
+    def writers(model: Model) -> dict[Writer, Node]:
+        base = language_model(model, task)
+        return {Writer.base: base, Writer.sft: node("rlhf_lab.stages.sft", e.sft, task=task, base=base)}
+
+    sft = writers(e.model)[Writer.sft]
+    preferences = Preferences(*(getattr(e.preferences, field.name) for field in fields(Preferences)))
+    compared = Labelled(preferences, e.labeler)
+    writer = writers(e.preferences.model or e.model)[preferences.writer]
     pairs = node("rlhf_lab.stages.preferences", compared, task=task, writer=writer, **gold)
     proxies = Proxies(e.rm_combination, members(e.rm, e.rm_combination, task, pairs, sft), task, sft)
 

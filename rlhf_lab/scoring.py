@@ -126,17 +126,40 @@ def rewards_of_split(
     task: Path, folder: Path, writer: PreTrainedTokenizerBase, split: str, runtime: Runtime
 ) -> Reward:
     """Rewards by the proxy in `folder` of answers (ids of `writer`) to prompts, by their numbers within the split."""
-    proxy = Proxy.load(folder)
-    members = [_rewards_of_member(task, one, writer, split, runtime) for one in proxy.members]
-    table = read_table(task / "prompts.parquet", ["prompt_id", "split"])
-    ids = table.filter(pc.field("split") == split)["prompt_id"].to_numpy()
+    proxy, ids = Proxy.load(folder), _prompt_ids(task, split)
+    members = _rewards_of_members(task, proxy, writer, split, runtime)
 
     def rewards(rows: Sequence[int], answers: Sequence[Sequence[int]]) -> np.ndarray:
-        found = np.stack([member(rows, answers) for member in members])
         prompt, tokens = ids[list(rows)], np.array([len(answer) for answer in answers], float)
-        return proxy.shaped(proxy.combined(found, prompt), prompt, tokens).astype(np.float32)
+        return proxy.shaped(proxy.combined(members(rows, answers), prompt), prompt, tokens).astype(np.float32)
 
     return rewards
+
+
+def members_of_split(
+    task: Path, folder: Path, writer: PreTrainedTokenizerBase, split: str, runtime: Runtime
+) -> Reward:
+    """As `rewards_of_split`, but (M, N): the rewards of the proxy's members, on one scale."""
+    proxy, ids = Proxy.load(folder), _prompt_ids(task, split)
+    members = _rewards_of_members(task, proxy, writer, split, runtime)
+
+    def rewards(rows: Sequence[int], answers: Sequence[Sequence[int]]) -> np.ndarray:
+        return proxy.on_one_scale(members(rows, answers), ids[list(rows)])
+
+    return rewards
+
+
+def _prompt_ids(task: Path, split: str) -> np.ndarray:
+    table = read_table(task / "prompts.parquet", ["prompt_id", "split"])
+    return table.filter(pc.field("split") == split)["prompt_id"].to_numpy()
+
+
+def _rewards_of_members(
+    task: Path, proxy: Proxy, writer: PreTrainedTokenizerBase, split: str, runtime: Runtime
+) -> Reward:
+    """(M, N) of the members, each in its own units."""
+    members = [_rewards_of_member(task, one, writer, split, runtime) for one in proxy.members]
+    return lambda rows, answers: np.stack([member(rows, answers) for member in members])
 
 
 def _rewards_of_member(

@@ -153,6 +153,24 @@ VALUES = {
         "rlhf-lab policy.kl_coef=0.1", "no key 'policy.kl_coef' here: policy=grpo|ppo|rloo has one; it has seed"
     ),
     "key of another tracker": Case("rlhf-lab tracker.project=x", "tracker=wandb has one"),
+    "constraints under a rule of selection": Case(
+        "rlhf-lab rm_combination=constrained",
+        r"constrained needs policy=ppo \(or grpo/rloo\); a rule of selection has no multipliers",
+    ),
+    "constraints without a rewarded policy": Case(
+        "rlhf-lab rm_combination=constrained policy=online_dpo", "grpo/rloo.; OnlineDPO has no multipliers"
+    ),
+    "a floor and nothing that pulls down": Case(
+        "rlhf-lab rm_combination=constrained rm_combination.form=mu policy=ppo",
+        "set policy.kl_coef above 0, or form=xi",
+    ),
+    "constraints on a shaped reward": Case(
+        "rlhf-lab rm_combination=constrained policy=ppo reward_shaping=par", "use reward_shaping=none"
+    ),
+    "too many thresholds": Case(
+        "rlhf-lab rm_combination=constrained policy=ppo rm_combination.thresholds=[1,2]",
+        r"rm_combination.thresholds must be one number or 5, got \[1.0, 2.0\]: each member has one",
+    ),
     "best of one": Case("rlhf-lab policy.samples=1", r"must be >= 2, got 1: the curve goes up to n = samples"),
     "best of more than samples": Case("rlhf-lab policy.n=512", "no key 'policy.n': there are prompts, samples"),
     "labeler of another task": Case(

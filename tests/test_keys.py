@@ -69,6 +69,28 @@ def test_version_and_inputs_count():
     assert node.key == Node("lab.stage", 1, Config(3)).key
 
 
+def test_answers_of_the_policys_own_model_are_its_own_answers_however_that_is_said():
+    own = plan(experiment("model=10k"))
+    said = plan(experiment("model=10k", "model@preferences.model=10k"))
+    assert said.key == own.key
+
+
+@pytest.mark.parametrize("writer", ["sft", "base"])
+def test_policies_of_two_sizes_meet_one_reward_model_if_one_model_wrote_the_answers(writer):
+    asked = ("model@preferences.model=10k", f"preferences.writer={writer}")
+    small, large = (plan(experiment(f"model={size}", *asked)) for size in ("10k", "100k"))
+    proxies = {leaf.inputs["proxy"].inputs["proxy"].key for leaf in (small, large)}
+    assert len(proxies) == 1 and small.inputs["samples"].key != large.inputs["samples"].key
+    assert proxies != {plan(experiment("model=100k", asked[1])).inputs["proxy"].inputs["proxy"].key}
+
+
+def test_a_reward_model_from_sft_starts_from_the_policys_whoever_wrote_the_answers():
+    leaf = plan(experiment("model=100k", "model@preferences.model=10k", "rm.init=sft"))
+    proxy = leaf.inputs["proxy"].inputs["proxy"]
+    assert proxy.inputs["trunk"].key == leaf.inputs["samples"].inputs["sft"].key
+    assert proxy.inputs["pairs"].inputs["writer"].key != proxy.inputs["trunk"].key
+
+
 # --- every field alone --------------------------------------------------------------------------------------
 
 CASES = [
@@ -78,9 +100,10 @@ CASES = [
     ("policy=ppo", "policy.kl_coef=0.1", "labeler=boltzmann"),
     ("policy=grpo", "policy.kl_coef=0.1", "labeler=limited"),
     ("policy=bon", "task=every_family", "labeler=mixture", "labeler@labeler.first=confident"),
+    ("policy=ppo", "policy.kl_coef=0.1", "rm_combination=constrained"),
     ("policy=online_dpo",),
     ("policy=hedge_tune",),
-    ("policy=ipo",),
+    ("policy=ipo", "model@preferences.model=10k"),
     ("policy=expert_iteration",),
     ("policy=ppo", "policy.kl_coef=0.1", "labeler=flip", "tracker=wandb"),
     (
@@ -135,11 +158,13 @@ def alternatives(field, value, folder):
     if isinstance(value, (int, float)):
         return [value + 1, value + 0.25, value * 2, value / 2]
     if isinstance(value, list):
-        return [["json:dumps"]]
+        return [["json:dumps"]] if "str" in field.type else [[2 * one for one in value]]
     if value is None and "float" in field.type:
         return [0.5]
     if value is None and "int" in field.type:
         return [7]
+    if value is None and "Model" in field.type:
+        return [experiment("model=1k").model]
     return [str(folder / "other")] if field.metadata.get("content") else ["f" * 40]
 
 

@@ -29,13 +29,13 @@ from rlhf_lab.config import (
     Place,
     Policy,
     PreferencePairs,
-    Preferences,
     PretrainedModel,
     RewardModel,
     Score,
     ScratchModel,
     Single,
     Writer,
+    WrittenPreferences,
 )
 from rlhf_lab.records import read_table
 from rlhf_lab.store import Node, Store
@@ -73,8 +73,8 @@ def experiment(path: Path, policy: Policy, model: Model = SMALL, rm: RewardModel
         vocabulary=400, gold=GOLD,
     )  # fmt: skip
     return Experiment(
-        task, model, SFT(10, 8, 1e-3, 0), Preferences(40, 2, Writer.sft, 0), GoldArgmax(), rm, Single(),
-        NoShaping(), policy, Score([], False), NoTracker(), RUNTIME,
+        task, model, SFT(10, 8, 1e-3, 0), WrittenPreferences(40, 2, Writer.sft, 0, None), GoldArgmax(), rm,
+        Single(), NoShaping(), policy, Score([], False), NoTracker(), RUNTIME,
     )  # fmt: skip
 
 

@@ -76,6 +76,7 @@ NEEDED = {  # what an option needs from the user
     "rm=pretrained": ["rm.model.path={file}"],
     "task=preference_pairs": ["task.path={file}"],
     **{f"reward_shaping={name}": ["policy=ppo"] for name in GROUPS["reward_shaping"]},  # a learner
+    "rm_combination=constrained": ["policy=ppo"],
 }
 OPTIONS = sorted(f"{path.parent.name}={path.stem}" for path in folder("conf").glob("*/*.yaml"))
 SWEEPS = sorted(path.stem for path in folder("sweeps").glob("*.yaml"))

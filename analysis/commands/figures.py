@@ -45,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     unknown = [name for name in options.names if name not in figures]
     if unknown:
         return _fail(f"no figure is called {unknown[0]!r}; {near(unknown[0], figures)}", MISUSED)
+    from analysis.plate import Unsuited
     from rlhf_lab.records import MissingRuns
 
     drawn, skipped, code = 0, [], 0
@@ -55,10 +56,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             code = MISUSED if refused and not code else code
         except MissingRuns as missing:
             skipped.append(f"{name}: {missing}")
+        except (Misused, Unsuited, OSError) as error:  # OSError: the folder of the figures cannot be written
+            code = _fail(f"{name}: {error}", MISUSED)
         except ValueError as error:
             code = _fail(f"{name}: {error}", BROKEN)
-        except (Misused, OSError) as error:  # OSError: the folder of the figures cannot be written
-            code = _fail(f"{name}: {error}", MISUSED)
     if options.sweep and not (options.names or drawn or skipped or code):
         return _fail(f"no figure reads sweep {options.sweep!r} of itself; name one before --sweep", MISUSED)
     if skipped:

@@ -12,12 +12,13 @@ from analysis import consistency
 from analysis.arms import Arm, Study, study
 from analysis.axes import kl_axis
 from analysis.claims import Claim, Thresholds, by_equivalence, by_estimate, exceeds, thresholds
-from analysis.equal_kl import Difference, difference, distance
-from analysis.overoptimization import GOLD_SDS, PROXY_SDS, spearman
+from analysis.equal_kl import Difference, difference
+from analysis.overoptimization import GOLD_SDS, PROXY_SDS
 from analysis.penalties import (
     PLAIN_PENALTY,
-    coefficient,
     colours,
+    end_kl,
+    falling,
     families,
     in_short,
     kind,
@@ -25,7 +26,6 @@ from analysis.penalties import (
     unpenalised,
 )
 from analysis.plate import Plate
-from analysis.resampling import Estimate, weights_of
 from analysis.tables import points_table
 from rlhf_lab.records import MissingRuns, Run
 
@@ -122,7 +122,7 @@ def _end_kl(arm: Arm) -> float:
 
 def _smaller_kl(title: str, family: Sequence[Arm], limits: Thresholds) -> list[Claim]:
     """That a larger penalty ends at a smaller KL, within each replicate."""
-    found = end_order(family)
+    found = falling(family, end_kl)
     if found is None:
         return []
     interval, threshold = found.interval(), limits["smaller_kl"]["correlation"]
@@ -143,22 +143,6 @@ def _smaller_kl(title: str, family: Sequence[Arm], limits: Thresholds) -> list[C
             conditional=found.is_conditional,
         )
     ]
-
-
-def end_order(family: Sequence[Arm]) -> Estimate | None:
-    """Minus the rank correlation of coefficient and last KL, of each replicate that all arms of a family have."""
-    common = [seeds for seeds in family[0].seeds if all(seeds in arm.seeds for arm in family)]
-    if not common:
-        return None
-    sizes = np.array([coefficient(arm) for arm in family])
-    weights = weights_of(family[0].drawn.resamples, family[0].questions)
-    ends = [
-        np.stack(
-            [distance(arm.curves[arm.seeds.index(seeds)], weights, None)[:, -1] for arm in family], axis=1
-        )
-        for seeds in common
-    ]  # (B, arms) of each replicate
-    return Estimate.of(np.stack([-spearman(sizes, end) for end in ends], axis=1))
 
 
 def differences_table(arms: Sequence[Arm], compared: dict[str, dict[str, Difference]]) -> pd.DataFrame:

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from analysis import consistency, fits
 from analysis.arms import DRAWS, SEED, Arm, Study, study, title
 from analysis.axes import kl_axis
-from analysis.claims import Claim, Thresholds, both, by_ses, exceeds_by_ses, normal_interval, thresholds
+from analysis.claims import Claim, Thresholds, by_ses, thresholds
 from analysis.fit_tables import curve_of, fitted_points
 from analysis.overoptimization import GOLD_SDS, difference_se, loss_at, spearman, split
 from analysis.plate import Plate
 from analysis.resampling import Estimate, Resample, conditional, weights_of
-from analysis.strengths import by_beta, common, finals
+from analysis.strengths import FEWEST, by_beta, common, finals, interior_maximum
 from analysis.tables import points_table
 from analysis.turnover import turnover
 from rlhf_lab.records import MissingRuns, Run
@@ -31,8 +31,6 @@ Members = dict[str, list[Arm]]  # method -> its arms, the strongest pull first
 
 NAME = "rafailov2024_fig1"
 SWEEPS = ("rafailov2024_fig1",)
-
-FEWEST_BETAS = 3  # of a maximum between others
 
 
 class Correlation(NamedTuple):
@@ -76,29 +74,16 @@ def claims(members: Members, limits: Thresholds) -> list[Claim]:
 def _interior(arms: Sequence[Arm], limits: Thresholds) -> list[Claim]:
     """The peak chosen on one half of the questions, its height over both ends measured on the other."""
     last = finals(arms)
-    if last is None or len(arms) < FEWEST_BETAS:
+    if last is None or len(arms) < FEWEST:
         return []
-    rule, half = limits["interior_maximum"], split(last)
-    gold = last.stacked("gold")[:, :, 1:]  # without the initial policy
-    ends = [turnover(one, half) for one in (gold, gold[:, :, ::-1])]  # down to the smallest beta, the largest
-    over_small, over_large = (exceeds_by_ses(end.drop, end.se, rule["ses"], rule["margin"]) for end in ends)
-    lower = min(ends, key=lambda end: end.drop)
-    count = len(last.curves)
     return [
-        Claim(
-            claim=f"{last.title}: final gold is highest at a beta between the smallest and the largest",
-            measured=lower.drop,
-            interval=normal_interval(lower.drop, lower.se),
-            threshold=rule["ses"] * lower.se,
-            n=last.questions,
-            replicates=count,
-            met=both(over_small, over_large),
-            rule=f"met: the peak >= {rule['ses']:g} SE above gold at either end; not met: the upper 95 % bound of "
-            f"either below {rule['margin']:g}",
+        interior_maximum(
+            f"{last.title}: final gold is highest at a beta between the smallest and the largest",
+            last.stacked("gold")[:, :, 1:],  # without the initial policy
+            *(split(last), limits["interior_maximum"]),
             unit=GOLD_SDS,
             subject=last.title,
             topic="maximum between betas",
-            conditional=conditional(count),
         )
     ]
 
@@ -197,7 +182,7 @@ def accuracy_and_gold(members: Members) -> dict[str, Correlation]:
     groups = dict(members)
     if len(members) > 1:
         groups["all"] = [arm for arms in members.values() for arm in arms]
-    found = {name: _correlation(arms) for name, arms in groups.items() if len(arms) >= FEWEST_BETAS}
+    found = {name: _correlation(arms) for name, arms in groups.items() if len(arms) >= FEWEST}
     return {name: one for name, one in found.items() if one is not None}
 
 

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from rlhf_lab.config.biased import Biased, Confident, Length, Limited, Mixture, Sycophantic
 from rlhf_lab.config.combination import (
     Combination,
+    Constrained,
     Ensemble,
+    Form,
     LowerBound,
     Mean,
     Median,
@@ -62,6 +64,7 @@ from rlhf_lab.config.preferences import (
     Preferences,
     Unsure,
     Writer,
+    WrittenPreferences,
 )
 from rlhf_lab.config.runtime import NoTracker, Runtime, Tracker, Wandb, WandbMode
 from rlhf_lab.config.selection import (
@@ -103,12 +106,14 @@ __all__ = [
     "Clip",
     "Combination",
     "Confident",
+    "Constrained",
     "Direct",
     "Divergence",
     "Ensemble",
     "Experiment",
     "ExpertIteration",
     "Flip",
+    "Form",
     "GoldArgmax",
     "Grouped",
     "Half",
@@ -169,6 +174,7 @@ __all__ = [
     "WandbMode",
     "WeightAverage",
     "Writer",
+    "WrittenPreferences",
     "content_fields",
     "named",
     "register",
@@ -192,7 +198,7 @@ class Experiment:
     task: Task
     model: Model
     sft: SFT
-    preferences: Preferences
+    preferences: WrittenPreferences
     labeler: Labeler
     rm: RewardModel
     rm_combination: Combination
@@ -233,6 +239,8 @@ class Experiment:
                 "score.other_half=true needs one reward model that learned from half of the questions: set "
                 "rm.half=first and rm_combination=single"
             )
+        if isinstance(self.rm_combination, Constrained):
+            self._check_constraints(self.rm_combination)
         if isinstance(self.rm_combination, WeightAverage) and self.rm.init is RewardInit.scratch:
             raise ValueError(
                 "rm_combination=warm averages weights of models with one initialisation, and rm.init=scratch "
@@ -246,6 +254,25 @@ class Experiment:
                     "rm=pretrained): members differ in the seeds of these"
                 )
 
+    def _check_constraints(self, constrained: Constrained) -> None:
+        """Refuse multipliers where nothing moves them, or nothing is left to move."""
+        policy = self.policy
+        if not isinstance(policy, Penalised):
+            who = "a rule of selection" if isinstance(policy, BestOfN) else type(policy).__name__
+            raise ValueError(
+                f"rm_combination=constrained needs policy=ppo (or grpo/rloo); {who} has no multipliers"
+            )
+        if not isinstance(self.reward_shaping, NoShaping):
+            raise ValueError(
+                "reward_shaping is of one reward, and rm_combination=constrained weighs each member's: use "
+                "reward_shaping=none"
+            )
+        if constrained.form is Form.mu and policy.kl_coef == 0:
+            raise ValueError(
+                "rm_combination.form=mu never pushes rewards down, and with policy.kl_coef=0 nothing else does: set "
+                "policy.kl_coef above 0, or form=xi"
+            )
+
 
 GROUPS: dict[
     str, dict[str, type]
@@ -256,6 +283,7 @@ GROUPS: dict[
     "rm_combination": {
         **{"single": Single, "mean": Mean, "min": Minimum, "median": Median},
         **{"uwo": UncertaintyWeighted, "lower_bound": LowerBound, "warm": WeightAverage},
+        "constrained": Constrained,
     },
     "reward_shaping": {
         **{"none": NoShaping, "clip": Clip, "mean_std": MeanStd, "min_max": MinMax},

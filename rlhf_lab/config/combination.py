@@ -6,6 +6,7 @@ members divide by their number (ddof 0), everywhere.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import Enum
 
@@ -92,6 +93,37 @@ class LowerBound(Ensemble):
         """Check ranges."""
         Ensemble.__post_init__(self)
         ranges.not_negative(self, "sds")
+
+
+class Form(Enum):
+    """What is asked of each member's mean reward, and so the range of its multiplier (2310.04373)."""
+
+    mu = "mu"  # at least the threshold: in (0, 1)
+    xi = "xi"  # the threshold: in (-1, 1)
+
+
+@dataclass(slots=True)
+class Constrained(Ensemble):
+    """A threshold on each member's mean reward, kept by multipliers that weigh them (2310.04373).
+
+    The formulas are in rlhf_lab.multipliers. Recorded is the mean of the members.
+    """
+
+    form: Form
+    thresholds: list[float]  # SDs of each member on SFT answers; one is that of all
+    lr: float  # of the multipliers' parameters, per SD
+    momentum: float  # of their SGD
+    limit: float  # of their absolute value
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        Ensemble.__post_init__(self)
+        fits = len(self.thresholds) in (1, self.members)
+        ranges.check(self, "thresholds", fits, f"one number or {self.members}", "each member has one")
+        finite = all(math.isfinite(threshold) for threshold in self.thresholds)
+        ranges.check(self, "thresholds", finite, "finite", "rewards are compared with them")
+        ranges.positive(self, "lr", "limit")
+        ranges.check(self, "momentum", 0 <= self.momentum < 1, "in [0, 1)", "from 1 on it never forgets")
 
 
 @dataclass(slots=True)

@@ -7,6 +7,7 @@ from enum import Enum
 from typing import ClassVar
 
 from rlhf_lab.config import ranges
+from rlhf_lab.config.models import Model
 from rlhf_lab.config.tasks import SyntheticAssistant, Task
 
 
@@ -38,6 +39,13 @@ class Preferences:
     def pairs_of_prompt(self) -> int:
         """How many pairs one ranking has, C(K, 2)."""
         return self.answers * (self.answers - 1) // 2
+
+
+@dataclass(slots=True)
+class WrittenPreferences(Preferences):
+    """Comparisons, and the language model whose answers are compared."""
+
+    model: Model | None  # fine-tuned like the policy's for the writer `sft`; null: the policy's own
 
 
 @dataclass(slots=True)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
+import fake_reward_models
 import numpy as np
 
 from rlhf_lab.records import write_table
@@ -27,8 +28,13 @@ RULES = {  # settings of an option of rm_combination
     **{"single": {}, "mean": MEMBERS, "min": MEMBERS, "uwo": {**MEMBERS, "weight": 0.5}},
     "pretrained": {**MEMBERS, "seeds": "pretrain"},  # the mean, of trunks of their own
     **{"warm": {"members": 5, "seeds": "finetune"}},
+    **{form: {**MEMBERS, "form": form, "thresholds": [1.0]} for form in ("mu", "xi")},
 }
-OPTIONS = {"pretrained": "mean"}  # of rm_combination, where it is not called as here
+OPTIONS = {
+    "pretrained": "mean",
+    "mu": "constrained",
+    "xi": "constrained",
+}  # of rm_combination, where it is not called as here
 SHAPINGS = {
     **{"none": {}, "par": {}, "min_max": {}, "mean_std": {}, "clip": {"sds": 1.0}},
     **{"log_sigmoid": {"quantile": 0.85}},
@@ -48,6 +54,13 @@ class Cell:
     rule: str = "single"  # option of rm_combination
     shaping: str = "none"
     rate: float | None = None  # of flipped labels
+    pairs: int = 4000
+    epochs: int | None = None  # of the reward model's training, where the job asks for a number
+    model: str = "25k"  # the policy's
+    half: str = "both"  # of the questions: the reward model of the other half, if there is one, scores too
+    answers: int = 2  # to each prompt that is compared
+    training: Mapping[str, float | str] = field(default_factory=dict)  # more settings of the reward model
+    heldout: tuple[float, float] | None = None  # its accuracy and sureness there; None: it is not stored
 
 
 @dataclass(frozen=True)
@@ -60,9 +73,19 @@ class Truth:
     penalised_proxy: float = 0.0  # the same of the proxy, in SDs of its trait
     damage: Mapping[str, float] = field(
         default_factory=dict
-    )  # of a method, rule or shaping, times that of others
+    )  # of a method, rule, shaping or "64 pairs", times that of others
     power: float = 1.0  # of the optimiser step that the movement grows with: KL grows with twice this power
     faults_are_liked: bool = True  # whether the trait that the proxy likes comes with insults
+    learned: Mapping[tuple[int, int | None], float] = field(
+        default_factory=dict
+    )  # by pairs and epochs: how much of what it likes a reward model knows, in noise of its own; else all
+    scale: Mapping[str, float] = field(
+        default_factory=dict
+    )  # of a policy's size: its gold, times that of others
+    alike: bool = False  # whether reward models of all sizes are
+    parted: Mapping[str, float] = field(
+        default_factory=dict
+    )  # size -> movement that the other half's reward model does not follow, a part of that beyond 2 SD
     spread: float = 0.0  # SD over runs of the content that is gained or lost at full movement
 
 
@@ -103,6 +126,12 @@ class Job:
     uses_gold: bool = False
     rule: str = "single"
     shaping: str = "none"
+    epochs: int | None = None
+    model: str = "25k"
+    half: str = "both"
+    answers: int = 2
+    training: Mapping[str, float | str] = field(default_factory=dict)
+    heldout: tuple[float, float] | None = None
 
     @property
     def options(self) -> dict[str, str]:
@@ -111,6 +140,7 @@ class Job:
             "labeler": labeler,
             "rm_combination": OPTIONS.get(self.rule, self.rule),
             "reward_shaping": self.shaping,
+            "model": self.model,
         }
 
     @property
@@ -139,6 +169,7 @@ def write_store(
         overrides = [f"policy={job.policy}", f"rm={job.rm}", f"rm.seed={job.seed}"]
         choices = {"policy": job.policy, "rm": job.rm, **job.options}
         overrides += [f"policy.{name}={value}" for name, value in job.settings.items()]
+        overrides += [] if job.epochs is None else [f"rm.epochs={job.epochs}"]
         rows.append(
             {
                 **{"overrides": overrides, "choices": choices, "key": key, "config": config(job, sweep)},
@@ -164,7 +195,9 @@ def jobs(sweep: Sweep) -> list[Job]:
         found += [Job("ppo", sweep.rms[0], 0, rate=0.5)]
     for cell in sweep.cells:
         of = {"settings": cell.settings, "uses_gold": cell.uses_gold, "rate": cell.rate}
-        of |= {"rule": cell.rule, "shaping": cell.shaping}
+        of |= {"rule": cell.rule, "shaping": cell.shaping, "pairs": cell.pairs, "epochs": cell.epochs}
+        of |= {"model": cell.model, "half": cell.half}
+        of |= {"answers": cell.answers, "training": cell.training, "heldout": cell.heldout}
         found += [Job(cell.policy, cell.rm, seed, **of) for seed in range(cell.replicates)]
     return found
 
@@ -175,14 +208,19 @@ def config(job: Job, sweep: Sweep) -> dict:
         policy |= {"divergence": "reverse_kl", "kl_coef": 0.0, "kl_place": "reward"}
     if job.policy != "bon":
         policy |= {"samples": 2, "steps": 100, "warmup": 0, **job.settings}
-    hidden = SIZES[job.rm]
+    hidden, policys = SIZES[job.rm], SIZES[job.model]
     return {
         "task": {"seed": 0} if sweep.parts else {"seed": 0, "gold": {"seed": 0}},
+        "model": {"hidden": policys, "layers": 2, "intermediate": 2 * policys},
         "rm": {
             "seed": job.seed,
+            "epochs": 3 if job.epochs is None else job.epochs,
+            "half": job.half,
             "model": {"hidden": hidden, "layers": 2, "intermediate": 2 * hidden, "seed": 0},
+            **job.training,
         },
-        "preferences": {"pairs": job.pairs, "seed": job.seed},
+        "preferences": {"pairs": job.pairs, "answers": job.answers, "seed": job.seed},
+        "score": {"other_half": job.half != "both"},
         "labeler": {"rate": job.rate} if job.rate else {},
         "rm_combination": RULES[job.rule],
         "reward_shaping": SHAPINGS[job.shaping],
@@ -194,17 +232,23 @@ def _write_run(
     root: Path, key: str, job: Job, sweep: Sweep, rng: np.random.Generator, provenance: dict
 ) -> None:
     samples, scores = drawn(job, sweep, rng)
-    gold = {name: value for name, value in scores.items() if name != "proxy"}
+    gold = {name: value for name, value in scores.items() if name.startswith("gold")}
     shared = "table" if sweep.one_table and job.policy == "bon" else key  # whose answers and gold these are
     of = ("policy", shared + "g")
     _write_metrics(root.joinpath(*of), samples, job.reach)
     made = _write_artifact(root, *of, {}, provenance, samples=samples)
     inputs = {"samples": (*of, made)}
-    judge = {} if sweep.parts else {"gold": _gold_model(root)}
-    for name, columns in (("gold", gold), ("proxy", {sweep.proxy: scores["proxy"]})):
+    upstream = {"gold": {} if sweep.parts else {"gold": _gold_model(root)}}
+    if job.heldout:
+        reward_model = fake_reward_models.write(root, key, config(job, sweep), *job.heldout, sweep.questions)
+        upstream["proxy"] = {"proxy": reward_model}
+    told = {"gold": gold, "proxy": {sweep.proxy: scores["proxy"]}}
+    if "test" in scores:
+        told["test"] = {"test": scores["test"]}
+    for name, columns in told.items():
         of = ("score", (shared if name == "gold" else key) + name[0])
-        upstream = {"samples": inputs["samples"], **(judge if name == "gold" else {})}
-        inputs[name] = (*of, _write_artifact(root, *of, upstream, provenance, scores=columns))
+        read = {"samples": inputs["samples"], **upstream.get(name, {})}
+        inputs[name] = (*of, _write_artifact(root, *of, read, provenance, scores=columns))
     _write_artifact(root, "run", key, inputs, provenance)
 
 
@@ -293,7 +337,7 @@ def _rows(
     rng: np.random.Generator,
 ) -> tuple[dict, dict]:
     question = prompt // sweep.framings
-    capacity = np.log2(SIZES[job.rm]) / 7
+    capacity = np.log2(16 if sweep.truth.alike else SIZES[job.rm]) / 7
     known = np.random.default_rng(1).beta(1, 1, sweep.questions)
     drift = 1.0 if job.rate == 0.5 else 0.0
     h = rng.normal(size=len(prompt)) + shift * (1 - drift)
@@ -302,15 +346,18 @@ def _rows(
     )
     damage = {250: 0.35}.get(job.pairs, sweep.damage - 0.13 * capacity)
     truth, penalised = sweep.truth, float(job.settings.get("kl_coef", 0) != 0) * np.clip(2 * shift, 0, 1)
-    for name in (job.policy, job.rule, job.shaping):
+    for name in (job.policy, job.rule, job.shaping, job.model, f"{job.pairs} pairs"):
         damage *= truth.damage.get(name, 1.0)
     content = 2.5 * right + 0.6 * h - damage * np.abs(h) ** 2.0
     content += truth.penalised * penalised - truth.slip * shift
     if truth.spread:
         content += truth.spread * rng.normal() * shift / 4.5
+    content *= truth.scale.get(job.model, 1.0)
     form = -(rng.random(len(prompt)) < 0.03 + 0.02 * shift).astype(float)
     trait = h + truth.penalised_proxy * penalised
     proxy = 4 * (0.5 * capacity * right + trait + 0.3 * rng.normal(size=len(prompt))) + 0.1 * job.seed
+    if (job.pairs, job.epochs) in truth.learned:
+        proxy = truth.learned[job.pairs, job.epochs] * proxy + 0.3 * rng.normal(size=len(prompt))
     if drift:
         proxy = rng.normal(size=len(prompt)) + shift
     kl = sweep.truth.waste * np.where(
@@ -328,6 +375,9 @@ def _rows(
         others = rng.integers(4, 40, size=(len(prompt), sweep.tokens - 3))
         samples["token_ids"] = [[1, *of, 2] for of in np.column_stack([kind, others]).tolist()]
     scores = {"gold": content + form, "proxy": proxy}
+    if job.half != "both":
+        followed = trait - truth.parted.get(job.rm, 0.0) * np.maximum(shift - 2, 0)
+        scores["test"] = 4 * (0.5 * capacity * right + followed + 0.3 * rng.normal(size=len(prompt)))
     if sweep.parts:
         scores |= {"gold.content": content, "gold.form": form}
         liked = h if truth.faults_are_liked else np.roll(h, 1)  # of another answer

@@ -12,12 +12,25 @@ import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rlhf_lab import evaluation, heldout, models, scoring, text
-from rlhf_lab.config import Online, Runtime
+from rlhf_lab.config import Constrained, Online, Runtime
+from rlhf_lab.proxy import Proxy
 from rlhf_lab.records import read_table
 from rlhf_lab.sampling import sample
 from rlhf_lab.scoring import Reward
 
 SFT_SAMPLES = 512  # answers that fix the reward's zero and unit; its SD is then known to 3 %
+
+
+@dataclass(frozen=True)
+class Constraints:
+    """Thresholds on the members' mean rewards."""
+
+    rule: Constrained
+    members: Reward  # (M, N), on one scale
+
+    def mean(self, rows: Sequence[int], answers: Sequence[Sequence[int]]) -> np.ndarray:
+        """The proxy that is recorded, (N,)."""
+        return self.members(rows, answers).mean(axis=0)
 
 
 @dataclass(frozen=True)
@@ -33,6 +46,7 @@ class Problem:
     mean: float  # of the reward on answers of `sft`
     sd: float
     answer_tokens: int
+    constraints: Constraints | None = None  # where there are some, `reward` is the mean of their members
 
 
 def load_problem(config: Online, inputs: Mapping[str, Path], runtime: Runtime) -> Problem:
@@ -41,7 +55,11 @@ def load_problem(config: Online, inputs: Mapping[str, Path], runtime: Runtime) -
     tokenizer = text.load_tokenizer(folder)
     prompts = evaluation.load_prompts(inputs["task"], tokenizer, "train")
     tokens = json.loads((inputs["task"] / "task.json").read_text())["answer_tokens"]
-    reward = scoring.rewards_of_split(inputs["task"], inputs["proxy"], tokenizer, "train", runtime)
+    of = inputs["task"], inputs["proxy"], tokenizer, "train", runtime
+    rule, constraints = Proxy.load(inputs["proxy"]).rule, None
+    if isinstance(rule, Constrained):
+        constraints = Constraints(rule, scoring.members_of_split(*of))
+    reward = constraints.mean if constraints else scoring.rewards_of_split(*of)
     sft = models.load_language_model(folder, runtime.device)
     mean, sd = _scale(sft, prompts.ids, tokens, reward, config.seed)
     return Problem(
@@ -54,6 +72,7 @@ def load_problem(config: Online, inputs: Mapping[str, Path], runtime: Runtime) -
         mean=mean,
         sd=sd,
         answer_tokens=tokens,
+        constraints=constraints,
     )
 
 

@@ -19,10 +19,10 @@ from datasets import Dataset
 from torch import nn
 from transformers import PreTrainedModel, PrinterCallback
 
-from rlhf_lab import penalties
+from rlhf_lab import multipliers, penalties
 from rlhf_lab import policy_gradient as pg
 from rlhf_lab.batches import Batch, answer_logits, pack, pad_token
-from rlhf_lab.config import Divergence, Online, Penalised, Place
+from rlhf_lab.config import Constrained, Divergence, Online, Penalised, Place
 from rlhf_lab.metrics import require_finite
 from rlhf_lab.sampling import sample
 from rlhf_lab.stages.policy.online.problem import Problem
@@ -98,7 +98,7 @@ class Rollouts(Resumable, Trained):
     """A trainer on rollouts; `report(step, numbers)` is called once a rollout."""
 
     config: Online
-    NUMBERS = ("kl_coef",)
+    NUMBERS = ("kl_coef", "multipliers")
 
     def __init__(self, problem: Problem, config: Online, args: Any, report: Report, group: int) -> None:
         if config.rollout // group > len(problem.prompts):
@@ -121,6 +121,9 @@ class Rollouts(Resumable, Trained):
         self.numbers: dict[str, list[float]] = {}  # since the last report
         self.kl_from_sft = self.kl_from_reference = 0.0  # nats, of the last rollout
         self.kl_coef = config.kl_coef if isinstance(config, Penalised) else 0.0
+        limits = problem.constraints
+        self.multipliers: multipliers.State = multipliers.initial(limits.rule) if limits else []
+        self.member_rewards = np.zeros(0)  # (M,) means of the last rollout
         problem.sft.requires_grad_(False)
         problem.reference.requires_grad_(False)
 
@@ -190,7 +193,7 @@ class Rollouts(Resumable, Trained):
         generator = self.generators["rollouts"]
         sampled = sample(problem.policy, prompts, 1, problem.answer_tokens, generator, batch=len(rows))
         answers = sampled.tokens()
-        raw = torch.from_numpy(problem.reward(rows, answers)).to(device)
+        raw, weighed = self._rewarded(rows, answers)
         self._require_finite("reward", raw)
         batch = pack(prompts, answers, np.arange(len(rows)), pad_token(problem.policy), device)
         mask, finished = batch.answer_mask, sampled.finished.to(device)
@@ -201,18 +204,34 @@ class Rollouts(Resumable, Trained):
         kl = ((logps - sft_logps) * mask).sum(1)
         self._require_finite("KL", kl)
         self.kl_from_sft = float(kl.mean())
-        score = (raw - problem.mean) / problem.sd - self.config.eos_penalty * (~finished)
+        score = weighed / problem.sd - self.config.eos_penalty * (~finished)
         self.note(reward=raw.mean(), kl=kl.mean(), entropy=-pg.masked_mean(logps, mask))
         self.kl_from_reference = float(((logps - ref_logps) * mask).sum(1).mean())
         self.note(tokens=mask.sum(1).float().mean(), finished=finished.float().mean())
         return Rollout(batch, logps, ref_logps, score, self._taken(logps - ref_logps, mask))
+
+    def _rewarded(
+        self, rows: Sequence[int], answers: Sequence[Sequence[int]]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The proxy (B,) of answers, and what is learned from, (B,): that over its mean on SFT answers, or what
+        multipliers make of the members.
+        """
+        problem, limits = self.problem, self.problem.constraints
+        if limits is None:
+            raw = torch.from_numpy(problem.reward(rows, answers)).to(self.args.device)
+            return raw, raw - problem.mean
+        rewards = limits.members(rows, answers)
+        self.member_rewards = rewards.mean(axis=1)
+        mixed = multipliers.mixed(self._weights(limits.rule), rewards - problem.mean)
+        raw, weighed = torch.from_numpy(np.stack([rewards.mean(axis=0), mixed])).float().to(self.args.device)
+        return raw, weighed
 
     def _taken(self, log_ratio: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """The penalty in the reward (B, T), SDs of the proxy."""
         divergence = self._penalised(Place.reward)
         if divergence is None:
             return torch.zeros_like(log_ratio)
-        return self.kl_coef * penalties.of_rewards(divergence, log_ratio, mask)
+        return self._coefficient() * penalties.of_rewards(divergence, log_ratio, mask)
 
     def _shown(self, rows: Sequence[int]) -> dict[str, Any]:
         """An answer of the reference to each prompt, where the penalty is an expectation over these."""
@@ -245,7 +264,15 @@ class Rollouts(Resumable, Trained):
             penalty = formula[divergence](logps, old_logps, inputs["ref_logps"], mask)
         self._require_finite("penalty", penalty)
         self.note(penalty=penalty)
-        return self.kl_coef * penalty
+        return self._coefficient() * penalty
+
+    def _coefficient(self) -> float:
+        """Of the penalty: what multipliers leave to it (`rlhf_lab.multipliers`)."""
+        limits = self.problem.constraints
+        return self.kl_coef * (1 - float(self._weights(limits.rule).mean())) if limits else self.kl_coef
+
+    def _weights(self, rule: Constrained) -> np.ndarray:
+        return multipliers.values(rule, self.multipliers)
 
     def _penalised(self, place: Place) -> Divergence | None:
         """What is penalised in this place."""
@@ -262,10 +289,18 @@ class Rollouts(Resumable, Trained):
                 mine.lerp_(policy[name], self.config.reference_ema)
 
     def _adapt(self) -> None:
-        """Move the coefficient towards the one that holds the policy at its target of KL from the reference."""
+        """Move the coefficient towards the one that holds the policy at its target of KL from the reference, and
+        multipliers towards those that hold members at their thresholds.
+        """
         if isinstance(self.config, Penalised) and self.config.kl_target is not None:
             self.note(kl_coef=torch.tensor(self.kl_coef))
             self.kl_coef = penalties.adapted(self.kl_coef, self.kl_from_reference, self.config.kl_target)
+        if limits := self.problem.constraints:
+            weights = self._weights(limits.rule)
+            for number, (weight, reward) in enumerate(zip(weights, self.member_rewards, strict=True)):
+                numbers = {f"multiplier.{number}": weight, f"reward.{number}": reward}
+                self.note(**{name: torch.tensor(value) for name, value in numbers.items()})
+            self.multipliers = multipliers.moved(limits.rule, self.multipliers, self.member_rewards)
 
     def note(self, **numbers: torch.Tensor) -> None:
         """Keep numbers for the next report, which gives their means."""

@@ -1,0 +1,216 @@
+"""Effects, their errors and claims: by hand, in worlds without effects, and in one with a known effect."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from analysis.claims import thresholds
+from analysis.designs import Design, Factor
+from analysis.effects import (
+    DROP,
+    END,
+    MEASURES,
+    PEAK,
+    PEAK_D,
+    Effect,
+    agreement,
+    effects,
+    error,
+    interactions,
+    measures,
+)
+from analysis.factorial import METHODS, fraction
+from analysis.figures.what_matters import Found, claims, decided, estimated
+from analysis.resampling import Interval
+
+TINY = np.array([[-1, -1], [-1, 1], [1, -1], [1, 1]])
+LIMITS = thresholds("what_matters")
+HALF = np.arange(24) % 2 == 0
+RUN: Any = SimpleNamespace(sweep="what_matters")
+
+
+def test_by_hand() -> None:
+    """Cells 0, 1, 4, 7 in one replicate and 2 higher but for the last, 1 higher: a + 4.25 by half of 4.5 and 4."""
+    runs = np.array([[0.0, 2], [1, 3], [4, 6], [7, 8]])
+    found = effects(runs[:, :, None] + np.zeros(3), TINY, TINY)
+    assert [one.value for one in found] == pytest.approx([4.75, 1.75])
+    variance, df = error(runs, TINY)
+    # within cells less replicates (0, 1.75): the first three -.125 and .125, the last .375 and -.375
+    assert (variance, df) == (pytest.approx((6 * 0.125**2 + 2 * 0.375**2) / 3), 3.0)
+    assert found[0].se == pytest.approx(np.sqrt(4 * variance / 8)) and found[0].of_questions == 0
+    assert found[0].interval().hi == pytest.approx(4.75 + 3.182446 * found[0].se)
+    assert 0 < found[0].p < 0.01
+
+
+def test_effects_are_differences_of_means() -> None:
+    signs, rng = fraction(8), np.random.default_rng(0)
+    values = rng.normal(size=(16, 3, 20))
+    for place, one in enumerate(effects(values, signs, signs)):
+        plus, minus = values[signs[:, place] > 0], values[signs[:, place] < 0]
+        assert one.value == pytest.approx(plus.mean() - minus.mean())
+        apart = plus.mean(axis=(0, 1)) - minus.mean(axis=(0, 1))
+        assert one.of_questions == pytest.approx(apart.std(ddof=1) / np.sqrt(20))
+
+
+def test_levels_of_replicates_and_of_questions_are_no_error() -> None:
+    rng = np.random.default_rng(0)
+    values = 5 * rng.normal(size=(1, 3, 1)) + 5 * rng.normal(size=(1, 1, 30)) + fraction(8)[:, :1, None]
+    found = effects(values, fraction(8), fraction(8))[0]
+    assert found.value == pytest.approx(2) and found.se < 1e-10
+
+
+def test_one_replicate_takes_what_main_effects_leave_as_error() -> None:
+    runs = TINY @ np.array([[1.0], [2.0]]) + 0.5 * TINY.prod(axis=1, keepdims=True)
+    assert error(runs, TINY) == (pytest.approx(1.0), 1.0)
+    assert np.isnan(error(runs[:2], TINY[:2, 1:])[0])
+
+
+def test_effects_that_differ_between_replicates_are_seen() -> None:
+    rng, signs = np.random.default_rng(1), fraction(8)
+    values = rng.normal(size=(16, 3, 4)) * 0.1
+    assert agreement(values, signs).p > 0.01
+    values += signs[:, :1, None] * np.array([1.0, 0, -1])[:, None]
+    assert agreement(values, signs).p < 1e-6 and np.isnan(agreement(values[:, :1], signs).p)
+
+
+def test_a_product_of_two_is_found_in_its_set() -> None:
+    design = designed("ppo")
+    values = (
+        0.01 * np.random.default_rng(0).normal(size=(16, 3, 4))
+        + (design.signs[:, 2] * design.signs[:, 6])[:, None, None]
+    )
+    first, *others = interactions(design, values)
+    assert {(one.name, other.name) for one, other in first.pairs} == {
+        ("rm", "preferences.pairs"),
+        ("labeler", "preferences.answers"),
+        ("rm_combination", "policy.kl_coef"),
+        ("rm.init", "rm.center"),
+    }
+    assert first.effect.value == pytest.approx(2, abs=0.01) and abs(others[0].effect.value) < 0.02
+    assert interactions(design, values[:, :1]) == []
+
+
+# --- measures -----------------------------------------------------------------------------------------------
+
+
+def test_measures_by_hand() -> None:
+    """Two questions a half; one run turns after its second point, one rises to the end."""
+    turns, rises = np.array([1.0, 3, 2]), np.array([1.0, 2, 4])
+    gold = np.stack([turns, rises])[:, None, None] + np.zeros((1, 1, 4, 1))
+    kl = np.zeros((2, 1, 4, 1)) + np.array([0.0, 4, 9])
+    found = measures(gold, kl, np.ones((2, 1, 3), bool), np.array([True, False, True, False]))
+    means = {name: value.mean(axis=2).ravel().tolist() for name, value in found.values.items()}
+    assert means == {PEAK: [2, 3], PEAK_D: [2, 3], DROP: [1, 0], END: [1, 3]}
+    assert found.censored.ravel().tolist() == [False, True]
+    lower_bound = measures(gold, kl, np.array([True, False, False])[None, None].repeat(2, 0), HALF[:4])
+    assert lower_bound.censored.all()
+
+
+def test_a_peak_at_the_start_has_no_kl() -> None:
+    gold = np.zeros((1, 1, 4, 3)) - np.arange(3.0)
+    found = measures(gold, np.arange(3.0) + np.zeros((1, 1, 4, 3)), np.ones((1, 1, 3), bool), HALF[:4])
+    assert found.values[PEAK_D].tolist() == [[[0, 0, 0, 0]]] and found.values[DROP].mean() == 2
+
+
+# --- claims -------------------------------------------------------------------------------------------------
+
+
+def designed(method: str) -> Design:
+    knobs = METHODS[method][1]
+    factors = tuple(Factor(knob.name, "first", "second") for knob in knobs)
+    return Design(method, factors, fraction(len(knobs)), ((RUN,) * 3,) * 16, 0)
+
+
+def swept(rng: np.random.Generator, peak: dict[str, float], drop: dict[str, float]) -> list[Found]:
+    """Both methods: gold rises to a peak that some knobs move by so much, and falls after it by what others move."""
+    d = np.linspace(0, 3, 9)
+    found = []
+    for method in METHODS:
+        design = designed(method)
+
+        def moved(by: dict[str, float], design: Design = design) -> np.ndarray:
+            names = [factor.name for factor in design.factors]
+            of = design.signs @ np.array([by.get(name, 0.0) / 2 for name in names])
+            return of[:, None] + 0.08 * rng.normal(size=(16, 3)) + 0.05 * rng.normal(size=3)
+
+        height, loss = (one[:, :, None, None] for one in (0.4 + moved(peak), 0.4 + moved(drop)))
+        questions = 0.4 * rng.normal(size=(1, 1, 24, 1)) + 1
+        gold = questions * (height * np.clip(d / 1.5, 0, 1) - loss * np.clip(d / 1.5 - 1, 0, 1))
+        gold = gold + 0.1 * rng.normal(size=gold.shape)
+        kl = np.broadcast_to(d**2, gold.shape)
+        found.append(estimated(design, measures(gold, kl, np.ones((16, 3, 9), bool), HALF)))
+    return found
+
+
+def test_worlds_without_effects_have_nothing_met() -> None:
+    rng = np.random.default_rng(0)
+    met = [any(claim.met for claim in claims(swept(rng, {}, {}), LIMITS)) for _ in range(200)]
+    assert np.mean(met) < 0.05
+
+
+def test_effects_of_known_size_are_recovered_on_the_side_that_is_claimed() -> None:
+    rng = np.random.default_rng(1)
+    peak = {"rm": 0.3, "labeler": -0.25, "preferences.pairs": -0.3, "rm.center": 0.3}
+    found = swept(rng, peak, {"rm_combination": -0.3, "policy.kl_coef": 0.3})
+    of = {(claim.subject.partition(":")[0], claim.topic): claim for claim in claims(found, LIMITS)}
+    assert len(of) == 2 * (7 + 8) and all(claim.n == 48 and not claim.conditional for claim in of.values())
+    for method in ("best-of-n", "PPO"):
+        states = {
+            key[0].removeprefix(f"{method}, "): claim
+            for key, claim in of.items()
+            if key[1] == "peak gold" and key[0].startswith(method)
+        }
+        assert states["reward model"].met and states["label noise"].met and states["centring"].met
+        assert states["reward model"].measured == pytest.approx(0.3, abs=0.08)
+        assert states["comparisons"].met is False  # less gold from more pairs: the other side
+        assert of[f"{method}, combination", "gold lost after it"].met
+    assert of["PPO, KL penalty", "gold lost after it"].met is False
+
+
+def test_small_effects_are_not_met_and_few_replicates_leave_it_undecided() -> None:
+    found = swept(np.random.default_rng(2), {}, {})
+    states = [claim.met for claim in claims(found, LIMITS)]
+    assert True not in states and states.count(False) > len(states) / 2
+    few = [
+        one._replace(
+            design=Design(one.design.method, one.design.factors, one.design.signs, ((RUN,),) * 16, 2)
+        )
+        for one in found
+    ]
+    assert {claim.met for claim in claims(few, LIMITS)} == {None}
+
+
+def test_another_sweep_of_the_same_settings_is_shown_and_not_claimed() -> None:
+    other: Any = SimpleNamespace(sweep="mine")
+    found = swept(np.random.default_rng(2), {}, {})
+    theirs = [
+        one._replace(
+            design=Design(one.design.method, one.design.factors, one.design.signs, ((other,) * 3,) * 16, 0)
+        )
+        for one in found
+    ]
+    assert claims(theirs, LIMITS) == [] and set(theirs[0].effects) == set(MEASURES)
+
+
+@pytest.mark.parametrize(
+    ("value", "side", "met"),
+    [
+        *(
+            (0.2, 1, True),
+            (0.2, -1, False),
+            (0.2, 0, True),
+            (-0.2, 1, False),
+            (-0.2, -1, True),
+            (-0.2, 0, True),
+        ),
+        *((0.0, 1, False), (0.0, 0, False), (0.065, 1, None), (0.065, -1, False), (0.065, 0, None)),
+    ],
+)
+def test_claims_have_sides(value: float, side: int, met: bool | None) -> None:
+    assert decided(Effect(value, 0.02, 30, 0.0), side, 0.05 / 30, 0.1) is met
+
+
+def test_intervals_by_student() -> None:
+    assert Effect(0.0, 1.0, 30, 0.0).interval() == pytest.approx(Interval(-2.042272, 2.042272))

@@ -1,0 +1,157 @@
+"""The design of what_matters, and designs found in runs' configs."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fake_store import Cell, only, write_store
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf, open_dict
+
+from analysis import factorial
+from analysis.designs import designs
+from analysis.factorial import METHODS, alias_sets, cells, check, confounded, fraction
+from rlhf_lab.commands import compose as sources
+from rlhf_lab.commands import sweeper
+from rlhf_lab.commands.folders import folder
+from rlhf_lab.records import MissingRuns, Run, runs
+
+EIGHT = fraction(8)
+
+
+def test_the_sweep_is_the_design() -> None:
+    sweeper = OmegaConf.load(folder("sweeps") / "what_matters.yaml").hydra.sweeper
+    assert list(sweeper.cells) == cells("bon") + cells("ppo")
+    assert dict(sweeper.params) == {"replicate": "r110,r111,r112"}
+
+
+def test_both_methods_have_the_same_reward_models() -> None:
+    def of(method: str) -> list[str]:
+        return [cell.partition(" rm=")[2].partition(" policy.kl_coef")[0] for cell in cells(method)]
+
+    assert of("bon") == of("ppo") and len(set(of("bon"))) == 16
+    assert "policy.kl_coef=0.1" in cells("ppo")[1] and "kl_coef" not in "".join(cells("bon"))
+
+
+def test_it_is_orthogonal_and_of_resolution_four() -> None:
+    assert np.array_equal(EIGHT.T @ EIGHT, 16 * np.eye(8)) and (EIGHT[0] == -1).all()
+    assert len({tuple(row) for row in EIGHT}) == 16
+    assert confounded(EIGHT) == [] and confounded(fraction(7)) == []
+    words = [EIGHT[:, of].prod(axis=1) for of in ([4, 1, 2, 3], [5, 0, 2, 3], [6, 0, 1, 2], [7, 0, 1, 3])]
+    assert all((word == 1).all() for word in words)  # E = BCD, F = ACD, G = ABC, H = ABD
+
+
+def test_products_of_two_lie_in_seven_sets() -> None:
+    assert [len(pairs) for pairs in alias_sets(EIGHT)] == [4] * 7
+    assert [len(pairs) for pairs in alias_sets(fraction(7))] == [3] * 7
+    assert [(0, 1), (2, 6), (3, 7), (4, 5)] in alias_sets(EIGHT)
+
+
+def test_resolution_three_is_seen() -> None:
+    half = np.array([[-1, -1, 1], [1, -1, -1], [-1, 1, -1], [1, 1, 1]])
+    assert (0, (1, 2)) in confounded(half)
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (
+            [[-1, -1], [-1, 1], [1, 1]],
+            "a has its two levels in 2 and 1 of 3 cells; a balanced design has each in half",
+        ),
+        (
+            [[-1, -1], [-1, -1], [-1, -1], [-1, 1], [1, -1], [1, 1], [1, 1], [1, 1]],
+            "a and b are at like levels in 6 of 8 cells; in an orthogonal design in half of them",
+        ),
+    ],
+)
+def test_what_is_no_design_is_refused(rows: list[list[int]], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        check(np.array(rows), ["a", "b"])
+
+
+def test_what_the_sweep_composes_reads_back_as_the_design() -> None:
+    (found,) = designs([composed("ppo", number, cell) for number, cell in enumerate(cells("ppo"))])
+    names, knobs = [factor.name for factor in found.factors], METHODS["ppo"][1]
+    assert np.array_equal(found.signs[:, [names.index(knob.name) for knob in knobs]], EIGHT)
+    assert {factor.words for factor in found.factors} == {
+        *(
+            "reward model: 3k to 25k",
+            "comparisons: 1,000 to 4,000",
+            "label noise: clean labels to 25 % flipped",
+        ),
+        *("combination: single to mean of 3", "initialisation: lm to scratch", "centring: 0 to 0.01"),
+        *("answers to a prompt: 2 to 4", "KL penalty: 0 to 0.1"),
+    }
+
+
+def composed(method: str, number: int, cell: str) -> Run:
+    """A run as the sweep's record has it."""
+    sources.register()
+    sweeper.register()
+    with initialize_config_dir(str(folder("conf")), version_base="1.3"):
+        found = compose("config", overrides=["replicate=r0", *cell.split()], return_hydra_config=True)
+    choices = dict(found.hydra.runtime.choices)
+    with open_dict(found):
+        del found.hydra
+    config: Any = OmegaConf.to_container(found, enum_to_str=True)
+    return Run(f"{method}{number}", "what_matters", choices, (), config, "made", Path(), method, False)
+
+
+# --- found in runs ------------------------------------------------------------------------------------------
+
+
+def read(root: Path, *cells: Cell, unmade: frozenset[int] = frozenset()) -> list[Run]:
+    sweep = only(*cells, name="mine", questions=8)
+    write_store(root, replace(sweep, answers=8, checkpoints=3), unmade)
+    return runs("mine", root)
+
+
+TWO_BY_TWO = [Cell("bon", rm=rm, rate=rate) for rm in ("3k", "25k") for rate in (None, 0.25)]
+
+
+def test_settings_that_vary_together_are_one_factor(tmp_path: Path) -> None:
+    (found,) = designs(read(tmp_path, *TWO_BY_TWO))
+    assert [factor.words for factor in found.factors] == [
+        "reward model: 3k to 25k",
+        "label noise: clean labels to 25 % flipped",
+    ]
+    assert found.signs.tolist() == [[-1, -1], [-1, 1], [1, -1], [1, 1]] and len(found.runs[0]) == 2
+
+
+def test_knobs_turned_together_are_named_together(tmp_path: Path) -> None:
+    (found,) = designs(read(tmp_path, Cell("bon"), Cell("bon", rm="25k", rate=0.25)))
+    assert found.factors[0].name == "rm and labeler"
+
+
+def test_replicates_without_all_cells_are_left_out(tmp_path: Path) -> None:
+    (found,) = designs(read(tmp_path / "some", *TWO_BY_TWO, unmade=frozenset({0})))
+    assert found.left_out == 1 and [run.config["rm"]["seed"] for run in found.runs[3]] == [1]
+    with pytest.raises(MissingRuns, match="no replicate of best-of-n has all 4 cells made"):
+        designs(read(tmp_path / "none", *TWO_BY_TWO, unmade=frozenset({0, 1})))
+
+
+def test_a_method_in_which_nothing_varies_has_no_design(tmp_path: Path) -> None:
+    found = designs(read(tmp_path / "a", Cell("bon"), *(Cell("ppo", {"kl_coef": one}) for one in (0.0, 0.1))))
+    assert [one.method for one in found] == ["ppo"] and found[0].factors[0].words == "KL penalty: 0 to 0.1"
+    with pytest.raises(ValueError, match="nothing but seeds varies"):
+        designs(read(tmp_path / "b", Cell("bon")))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ([Cell("bon", rm=rm) for rm in ("1k", "3k", "25k")], r"best-of-n: rm takes 3 values \(1k, 3k, 25k\)"),
+        (TWO_BY_TWO[:3], "best-of-n: rm has its two levels in 2 and 1 of 3 cells"),
+    ],
+)
+def test_other_sweeps_are_refused_in_one_line(tmp_path: Path, given: list[Cell], said: str) -> None:
+    with pytest.raises(ValueError, match=said) as refused:
+        designs(read(tmp_path, *given))
+    assert "\n" not in str(refused.value)
+
+
+def test_the_generators_need_no_more_than_sixteen_cells() -> None:
+    assert factorial.fraction(4).shape == (16, 4) and len(METHODS["ppo"][1]) == 8

@@ -1,0 +1,108 @@
+"""Coefficients over reward-model sizes, in a world where larger is better and in one where all sizes are alike."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fake_store import Cell, Sweep, Truth, only, write_store
+
+from analysis import fits
+from analysis.arms import BEST_OF_N, MAIN, Study, study
+from analysis.claims import Claim, thresholds
+from analysis.figures import gao2022_fig3
+from analysis.figures.gao2022_fig3 import claims, make, of_sizes
+from analysis.overoptimization import order_claim, size_order
+from analysis.refits import one_alpha, refits
+from rlhf_lab.records import MissingRuns, runs
+
+SIZES = ("1k", "3k", "25k", "100k", "600k")
+LIMITS = thresholds("gao2022_fig3")
+
+
+def world(root: Path, truth: Truth, replicates: int = 5) -> Study:
+    cells = [Cell(method, {}, replicates, rm=rm) for method in ("bon", "ppo") for rm in SIZES]
+    write_store(root, only(*cells, name="mine", questions=48, truth=truth))
+    return study(runs("mine", root))
+
+
+@pytest.fixture(scope="module")
+def ordered(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    return world(tmp_path_factory.mktemp("ordered"), Truth())
+
+
+def claimed(read: Study) -> dict[tuple[str, str], Claim]:
+    found = claims([one for method in read.methods for one in of_sizes(read.of(method, MAIN))], LIMITS)
+    return {(claim.subject, claim.topic): claim for claim in found}
+
+
+def test_larger_reward_models_have_smaller_betas(ordered: Study) -> None:
+    found = claimed(ordered)
+    assert set(found) == {
+        *((f"best-of-n, {kl} KL", f"{of} with size") for kl in ("tie-aware", "bound") for of in ORDERS),
+        *(("PPO", topic) for topic in ("beta falls with size", "one alpha does")),
+    }
+    assert {found[key].met for key in found if key[1].startswith("beta")} == {True}
+    assert not any(claim.conditional for claim in found.values())
+
+
+ORDERS = ("alpha grows", "beta falls")
+
+
+def test_sizes_that_are_alike_have_no_order(tmp_path: Path) -> None:
+    found = claimed(world(tmp_path, Truth(alike=True)))
+    assert len(found) == 6
+    assert not any(claim.met for (_, topic), claim in found.items() if topic.endswith("with size"))
+    assert found["PPO", "one alpha does"].met is True
+
+
+def test_few_replicates_leave_all_of_it_undecided(tmp_path: Path) -> None:
+    found = claimed(world(tmp_path, Truth(), replicates=2))
+    assert {claim.met for claim in found.values()} == {None} and found["PPO", "one alpha does"].conditional
+
+
+def test_each_run_is_refitted_in_every_draw(ordered: Study) -> None:
+    arm = ordered.of(BEST_OF_N)[0]
+    found = refits(arm, "bound")
+    draws, run = len(arm.drawn.resamples), arm.curves[2].normalised()
+    by_hand = fits.fit(
+        "bon", np.sqrt(run.kl[1:]) * 0 + bound(arm.curves[2].points[1:]), run.values["gold"][1:]
+    )
+    assert found.alpha.shape == found.peak_d.shape == (draws, 5)
+    assert (found.alpha[0, 2], found.beta[0, 2]) == pytest.approx((by_hand.alpha, by_hand.beta))
+    assert found.alpha[1:, 2].std() > 0
+
+
+def bound(n: np.ndarray) -> np.ndarray:
+    return np.sqrt(np.log(n) - (n - 1) / n)
+
+
+def test_one_alpha_costs_nothing_for_one_size_twice_and_never_less_than_an_alpha_each(ordered: Study) -> None:
+    first, *_, last = ordered.of("ppo")
+    assert one_alpha([first, first]).cost == pytest.approx(1.0)
+    found = one_alpha([first, last])
+    assert (found.cost >= 1 - 1e-9).all() and found.betas.shape == (2, *found.alpha.shape)
+
+
+def test_any_number_is_ranked_against_size(ordered: Study) -> None:
+    arms = ordered.of(BEST_OF_N)
+    draws = len(arms[0].drawn.resamples)
+    ranked = size_order(arms, lambda arm: np.full((draws, 5), arm.parameters))
+    assert ranked.rho == pytest.approx(1.0) and ranked.draws == pytest.approx(1.0)
+    (claim,) = order_claim(
+        arms, lambda arm: np.full((draws, 5), -arm.parameters), "falls", LIMITS["beta_order"], -1.0
+    )
+    assert claim.met is True and claim.measured == pytest.approx(1.0)
+
+
+def test_the_figure_of_two_sizes_of_another_sweep_names_the_papers_numbers(tmp_path: Path) -> None:
+    write_store(tmp_path, Sweep())
+    plate = make(runs("quickstart", tmp_path))
+    assert set(plate.table["alphas"]) == {gao2022_fig3.OWN, gao2022_fig3.ONE}
+    assert {claim.met for claim in plate.claims} == {None}
+    assert any("one alpha" in note for note in plate.notes) and "theirs" in plate.notes[-1]
+
+
+def test_one_size_is_no_such_figure(tmp_path: Path) -> None:
+    write_store(tmp_path, only(Cell("bon"), name="mine", questions=8))
+    with pytest.raises(MissingRuns, match="two sizes"):
+        make(runs("mine", tmp_path))
