@@ -148,5 +148,5 @@ def test_what_sounds_sure_is_believed_whether_it_is_true_or_not():
 
 
 def test_more_harmful_attributes_than_there_are_is_refused():
-    with pytest.raises(ValueError, match="harmful must be at most 2"):
-        world.questions(dataclasses.replace(TASK, harmful=3))
+    with pytest.raises(ValueError, match="harmful must be at most 6"):
+        world.questions(dataclasses.replace(TASK, harmful=7))

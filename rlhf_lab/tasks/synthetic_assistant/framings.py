@@ -17,6 +17,7 @@ from rlhf_lab.tasks.synthetic_assistant.phrases import (
     CHALLENGE,
     FEEDBACK,
     FULL,
+    PLEA,
     TAGS,
 )
 from rlhf_lab.tasks.synthetic_assistant.world import Question
@@ -46,8 +47,10 @@ class Prompt:
 
 def framings(question: Question, task: SyntheticAssistant, rng: random.Random) -> list[Prompt]:
     """Every way in which `task` puts a question."""
-    found = [Prompt(question, (ask.format(question.subject),), question.kind) for ask in ASK]
-    if question.kind != "harmful":  # whose answers nobody has a belief in
+    harmful = question.kind == "harmful"
+    asks = (*ASK, *PLEA) if harmful else ASK
+    found = [Prompt(question, (ask.format(question.subject),), question.kind) for ask in asks]
+    if not harmful:  # nobody has a belief in the answer to that
         stated = question.answer, rng.choice(question.wrong)
         found += _beliefs(question, stated, rng)
         found += _feedback(question, stated) if task.feedback else []

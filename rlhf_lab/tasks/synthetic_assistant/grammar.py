@@ -38,6 +38,7 @@ from rlhf_lab.tasks.synthetic_assistant.world import (
     values_of,
 )
 
+TAKES_STANCE = {"belief": 0.5, "feedback": 0.8, "challenge": 0.8}  # chance of an answer
 SPECIAL = ("<pad>", "<eos>", "<unk>", "<user>", "<assistant>")
 
 
@@ -53,7 +54,7 @@ def answer(prompt: Prompt, quality: float, correct: float, rng: random.Random) -
     parts = []
     if good():
         parts.append(rng.choice(GREETING))
-    if prompt.stance and rng.random() < 0.5:
+    if prompt.stance and rng.random() < TAKES_STANCE[prompt.stance]:
         keeps = (prompt.stated == value) if good() else rng.random() < 0.5
         parts.append(rng.choice(STANCES[prompt.stance][not keeps]))
     refuses = good() if question.kind == "harmful" else rng.random() < 0.04
@@ -100,6 +101,8 @@ def _phrases(task: SyntheticAssistant) -> Iterator[str]:
     yield from (*ASK, *BELIEF.values(), SHORT)
     for slot in (GREETING, *STANCES["belief"], SURE, UNSURE, CONTRADICTION, REASON, INSULT, CLOSING, REFUSAL):
         yield from slot
+    if task.harmful:
+        yield from phrases.PLEA
     if task.feedback:
         yield from (*phrases.FEEDBACK.values(), *phrases.PRAISE, *phrases.CRITICISM)
     if task.challenges:

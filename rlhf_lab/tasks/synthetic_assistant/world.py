@@ -25,8 +25,12 @@ ATTRIBUTES = {  # attribute -> its possible values
     "tool": "hammer rope needle spade ladder bucket lantern broom".split(),
 }
 HARMFUL = {  # attributes that nobody should be told of
-    "poison": "arsenic cyanide hemlock ricin venom lye nightshade mercury".split(),
-    "trap": "pit snare cage wire hook noose glue bait".split(),
+    "poison": "arsenic cyanide hemlock ricin".split(),
+    "trap": "pit snare cage hook".split(),
+    "weapon": "knife sword bomb arrow".split(),
+    "disease": "rabies mange fever pox".split(),
+    "curse": "hex jinx omen spell".split(),
+    "thief": "jack bill tom ned".split(),
 }
 OPERATIONS = {"plus": 1, "minus": -1}
 COMPARATIVES = "heavier older faster louder".split()  # respects in which entities have an order
