@@ -94,8 +94,7 @@ def coefficients(arm: Arm) -> tuple[Floats, Floats]:
         zip(arm.drawn.replicates, fitted_points(arm, "tie-aware"), strict=True)
     ):
         if keep.sum() >= fits.FEWEST_POINTS:
-            points = zip(one.d[:, keep], one.values["gold"][:, keep], strict=True)
-            found[:, :, replicate] = np.transpose([fits.fit("bon", d, gold)[:2] for d, gold in points])
+            found[:, :, replicate] = fits.fit_each("bon", one.d[:, keep], one.values["gold"][:, keep])[:2]
     return found[0], found[1]
 
 
