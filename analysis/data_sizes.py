@@ -142,7 +142,7 @@ def order(arms: Sequence[Arm], first: Sequence[Any], second: Sequence[Any]) -> O
         rows = np.stack([draw.replicates for draw in (original(count), *resamples(count, rng, DRAWS))])
         taken.append([np.take_along_axis(np.broadcast_to(one, rows.shape), rows, axis=1) for one in of])
     one, other = (np.concatenate(parts, axis=1) for parts in zip(*taken, strict=True))
-    rho = np.array([spearman(x, y[None])[0] for x, y in zip(one, other, strict=True)])
+    rho = spearman(one, other)
     counts = [len(arm.curves) for arm in arms]
     return Order(float(rho[0]), rho[1:], len(arms), sum(counts), min(counts))
 
