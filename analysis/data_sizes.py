@@ -94,8 +94,7 @@ def coefficients(arm: Arm) -> tuple[Floats, Floats]:
         zip(arm.drawn.replicates, fitted_points(arm, "tie-aware"), strict=True)
     ):
         if keep.sum() >= fits.FEWEST_POINTS:
-            points = zip(one.d[:, keep], one.values["gold"][:, keep], strict=True)
-            found[:, :, replicate] = np.transpose([fits.fit("bon", d, gold)[:2] for d, gold in points])
+            found[:, :, replicate] = fits.fit_each("bon", one.d[:, keep], one.values["gold"][:, keep])[:2]
     return found[0], found[1]
 
 
@@ -143,7 +142,7 @@ def order(arms: Sequence[Arm], first: Sequence[Any], second: Sequence[Any]) -> O
         rows = np.stack([draw.replicates for draw in (original(count), *resamples(count, rng, DRAWS))])
         taken.append([np.take_along_axis(np.broadcast_to(one, rows.shape), rows, axis=1) for one in of])
     one, other = (np.concatenate(parts, axis=1) for parts in zip(*taken, strict=True))
-    rho = np.array([spearman(x, y[None])[0] for x, y in zip(one, other, strict=True)])
+    rho = spearman(one, other)
     counts = [len(arm.curves) for arm in arms]
     return Order(float(rho[0]), rho[1:], len(arms), sum(counts), min(counts))
 

@@ -46,6 +46,22 @@ class Shared(NamedTuple):
     rmse: float  # gold SDs, over the points of all curves
 
 
+class Fits(NamedTuple):
+    """Least-squares fits of one form to B sets of points, each (B,)."""
+
+    alpha: Floats
+    beta: Floats
+    rmse: Floats
+
+
+class SharedFits(NamedTuple):
+    """B fits of one form to S curves that have one alpha and a beta each."""
+
+    alpha: Floats  # (B,)
+    betas: Floats  # (S, B)
+    rmse: Floats  # (B,)
+
+
 @dataclass(frozen=True)
 class Bootstrap:
     """A fit and the 95 % percentile intervals of its parameters."""
@@ -76,6 +92,38 @@ def fit(form: Form, d: ArrayLike, gold: ArrayLike, se: ArrayLike | None = None) 
     spread = 1.0 if se is not None else float(residual @ residual) / max(len(x) - 2, 1)
     rmse = float(np.sqrt(np.mean(residual**2)))
     return Fit(alpha, beta, spread * solved.inverse[:, :, 0], rmse, *peak(form, alpha, beta))
+
+
+def fit_each(form: Form, d: Floats, gold: Floats) -> Fits:
+    """`fit` of each row of gold (B, K) on the same row of d (B, K)."""
+    _check(form, d.ravel(), gold.ravel())
+    draws, points = d.shape
+    solved = _solve(form, d.ravel(), gold.ravel(), np.ones(d.size), np.arange(draws) * points)
+    residual = gold - d * solved.alpha[:, None] - _beta_column(form, d) * solved.beta[:, None]
+    return Fits(solved.alpha, solved.beta, np.sqrt((residual**2).mean(axis=1)))
+
+
+def fit_shared_each(form: Form, curves: Sequence[tuple[Floats, Floats]]) -> SharedFits:
+    """`fit_shared` of the same row of all `curves` (d, gold), each (B, K) with a K of its own, for every row.
+
+    The normal equations are solved for alpha once every beta is put in its terms.
+    """
+    columns = [(d, _beta_column(form, d), gold) for d, gold in curves]
+    dd, dz, zz, dy, zy = (
+        np.stack([(one * other).sum(axis=1) for one, other in pairs])
+        for pairs in zip(
+            *([(d, d), (d, z), (z, z), (d, y), (z, y)] for d, z, y in columns),
+            strict=True,
+        )
+    )  # (S, B) each
+    alpha = (dy - dz * zy / zz).sum(axis=0) / (dd - dz**2 / zz).sum(axis=0)
+    betas = (zy - dz * alpha) / zz
+    squares = [
+        ((y - d * alpha[:, None] - z * beta[:, None]) ** 2).sum(axis=1)
+        for (d, z, y), beta in zip(columns, betas, strict=True)
+    ]
+    points = sum(d.shape[1] for d, _ in curves)
+    return SharedFits(alpha, betas, np.sqrt(np.sum(squares, axis=0) / points))
 
 
 def fit_shared(form: Form, curves: Sequence[tuple[ArrayLike, ArrayLike]]) -> Shared:
@@ -149,6 +197,14 @@ def rankable_peak(form: Form, alpha: float, beta: float) -> tuple[float, float]:
     if not np.isnan(found[0]):
         return found
     return (0.0, 0.0) if alpha <= 0 else (float("inf"), float("inf"))
+
+
+def rankable_places(form: Form, alpha: Floats, beta: Floats) -> Floats:
+    """(B,): the places of `rankable_peak`."""
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        place = alpha / (2 * beta) if form == "bon" else np.exp(alpha / beta - 1)
+    inside = (beta > 0) & ((alpha > 0) | (form == "rl"))
+    return np.where(inside, place, np.where(alpha <= 0, 0.0, np.inf))
 
 
 def _check(form: Form, d: Floats, gold: Floats) -> None:

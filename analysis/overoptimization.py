@@ -278,10 +278,10 @@ def size_order(arms: Sequence[Arm], number: Callable[[Arm], Floats] = peak_gold)
 
 
 def spearman(first: Floats, second: Floats) -> Floats:
-    """(B,): correlation of the ranks of `first` (M,) with those of each row of `second` (B, M), ties at their
-    mean rank.
+    """(B,): correlation of the ranks of `first`, (M,) or (B, M), with those of each row of `second` (B, M), ties at
+    their mean rank.
     """
-    one, other = _ranks(first[None]), _ranks(second)
+    one, other = _ranks(np.atleast_2d(first)), _ranks(second)
     one, other = one - one.mean(axis=1, keepdims=True), other - other.mean(axis=1, keepdims=True)
     return (one * other).sum(axis=1) / np.sqrt((one**2).sum(axis=1) * (other**2).sum(axis=1))
 

@@ -71,21 +71,14 @@ def _runs(arm: Arm, axis: str) -> list[tuple[Floats, Floats]]:
 
 def _of_run(form: Form, d: Floats, gold: Floats) -> Floats:
     """(5, B): alpha, beta, peak and range of one run."""
-    found = [fits.fit(form, *points) for points in zip(d, gold, strict=True)]
-    peaks = [fits.rankable_peak(form, one.alpha, one.beta)[0] for one in found]
-    alpha, beta = [one.alpha for one in found], [one.beta for one in found]
-    return np.array([alpha, beta, peaks, d.min(axis=1), d.max(axis=1)])
+    found = fits.fit_each(form, d, gold)
+    peaks = fits.rankable_places(form, found.alpha, found.beta)
+    return np.array([found.alpha, found.beta, peaks, d.min(axis=1), d.max(axis=1)])
 
 
 def _of_replicate(runs: Sequence[tuple[Floats, Floats]]) -> tuple[Floats, Floats, Floats]:
     """Alpha (B,), betas (S, B) and cost (B,) of one replicate's runs."""
-    count = sum(d.shape[1] for d, _ in runs)
-    together, apart = [], []
-    for draw in range(len(runs[0][0])):
-        curves = [(d[draw], gold[draw]) for d, gold in runs]
-        together.append(fits.fit_shared("rl", curves))
-        squares = [len(d) * fits.fit("rl", d, gold).rmse ** 2 for d, gold in curves]
-        apart.append(np.sqrt(sum(squares) / count))
-    alpha = np.array([one.alpha for one in together])
-    cost = np.array([one.rmse for one in together]) / np.array(apart)
-    return alpha, np.stack([one.betas for one in together], axis=1), cost
+    together = fits.fit_shared_each("rl", runs)
+    squares = [d.shape[1] * fits.fit_each("rl", d, gold).rmse ** 2 for d, gold in runs]
+    apart = np.sqrt(np.sum(squares, axis=0) / sum(d.shape[1] for d, _ in runs))
+    return together.alpha, together.betas, together.rmse / apart

@@ -2,16 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from rlhf_lab import models, text
+from rlhf_lab.comparisons import heldout, in_half
+from rlhf_lab.config import Half
+from rlhf_lab.records import HELDOUT, read_table, write_table
 from rlhf_lab.scoring import reward
+from rlhf_lab.store import write_json
 
 Pairs = dict[str, list[list[int]]]  # `chosen_ids` and `rejected_ids`, prompt and answer of each side
+Sides = Mapping[
+    str, tuple[pa.Table, Pairs]
+]  # of the split, `train` and `heldout`: pairs, and what is read of them
+
+
+def sides(task: Path, folder: Path, tokenizer: PreTrainedTokenizerBase, half: Half) -> Sides:
+    """The comparisons in `folder`, of a half of the training questions and held-out ones, in ids of `tokenizer`."""
+    labelled = folder / "pairs.parquet"  # or a task's own human comparisons
+    pairs = in_half(read_table(labelled if labelled.exists() else folder / "comparisons.parquet"), half)
+    judged = heldout(pairs)
+    split = {"train": pairs.filter(pa.array(~judged)), "heldout": pairs.filter(pa.array(judged))}
+    return {name: (side, _ids(side, task, folder, tokenizer)) for name, side in split.items()}
+
+
+def _ids(pairs: pa.Table, task: Path, folder: Path, tokenizer: PreTrainedTokenizerBase) -> Pairs:
+    limits = json.loads((task / "task.json").read_text())
+    prompts = text.prompts_ids(tokenizer, pairs["messages"].to_pylist(), limits["prompt_tokens"])
+    writer = text.load_tokenizer(folder / "tokenizer")
+
+    def side(name: str) -> list[list[int]]:
+        answers, written = pairs[name].to_pylist(), pairs[f"{name}_ids"].to_pylist()
+        return text.answers_read_by(tokenizer, writer, answers, written, limits["answer_tokens"])
+
+    return {
+        f"{name}_ids": [[*p, *a] for p, a in zip(prompts, side(name), strict=True)]
+        for name in ("chosen", "rejected")
+    }
+
+
+def judge(model: PreTrainedModel, compared: Sides, out: Path, batch: int) -> None:
+    """Write the rewards of all held-out pairs and what they say to `out`; FloatingPointError if one is not finite."""
+    pairs, rows = compared["heldout"]
+    chosen, rejected = rewards(model, rows, batch)
+    if not np.isfinite([chosen, rejected]).all():
+        raise FloatingPointError("after training it gives a held-out answer a reward that is not finite")
+    write_table(out / HELDOUT, {"chosen": chosen, "rejected": rejected})
+    found = evaluation(chosen - rejected, pairs, rows, longer_wins(compared["train"][1]))
+    write_json(out / "evaluation.json", {"parameters": models.non_embedding_parameters(model), **found})
 
 
 def rewards(model: PreTrainedModel, rows: Pairs, batch: int) -> tuple[np.ndarray, np.ndarray]:

@@ -81,7 +81,10 @@ class Proxies:
     def whole(self) -> Node:
         """The folder of the proxy."""
         if isinstance(self.combination, WeightAverage):
-            return node("rlhf_lab.stages.weight_average", self.combination, **self._named("member"))
+            compared = {name: self.members[0].inputs[name] for name in ("task", "pairs")}
+            return node(
+                "rlhf_lab.stages.weight_average", self.combination, **self._named("member"), **compared
+            )
         if isinstance(self.combination, Ensemble):
             inputs = self._named("member") | self._reference_rewards(self.members)
             return node("rlhf_lab.stages.ensemble", self.combination, **inputs)

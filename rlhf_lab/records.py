@@ -38,7 +38,10 @@ SAMPLES, SCORES = "samples.parquet", "scores.parquet"
 REFERENCE = "reference.parquet"  # what a trained policy makes of SFT's answers
 PAIRS = "pairs.parquet"  # labelled comparisons
 HELDOUT = "heldout.parquet"  # rewards by a reward model of both sides of every held-out pair
-REWARD_MODEL = "reward_model"
+JUDGED = (
+    "reward_model",
+    "weight_average",
+)  # stages that leave a reward model and its rewards of held-out pairs
 BEHIND = ("proxy", "ensemble", "member")  # inputs by which a score of the proxy comes of reward models
 SAMPLED = "samples"  # the leaf's input that holds completions; its other inputs hold their scores
 
@@ -129,13 +132,14 @@ class Run:
         return json.loads(self._file("evaluation.json", *inputs[scorer]).read_text())
 
     def reward_models(self) -> dict[str, dict[str, Any]]:
-        """Key -> settings of the training of every reward model behind the proxy: one, or the members of several."""
+        """Key -> settings of every reward model behind the proxy: one, or all members and the average of weights."""
         found, queue = {}, [tuple(self.manifest()["inputs"]["proxy"])]
         while queue:
             stage, key = queue.pop(0)
             manifest = self._manifest(stage, key)
-            if stage == REWARD_MODEL:
+            if stage in JUDGED:
                 found[key] = manifest["config"]
+            if stage == JUDGED[0]:
                 continue  # a reward model further up is gold
             of = manifest["inputs"]
             queue += [tuple(of[name]) for name in of if name.partition(".")[0] in BEHIND]
@@ -145,14 +149,15 @@ class Run:
         """The pairs that a reward model behind the proxy learned from and is judged on (`split` says which), with
         `chosen_reward` and `rejected_reward`, NaN for those it learned from.
         """
-        made = self._manifest(REWARD_MODEL, reward_model)
+        stage = next((one for one in JUDGED if self._path(one, reward_model).is_dir()), JUDGED[0])
+        made = self._manifest(stage, reward_model)
         half = Half[made["config"].get("half", "both")]  # earlier versions had no halves
         pairs = comparisons.in_half(read_table(self._file(PAIRS, *made["inputs"]["pairs"])), half)
-        rewards = read_table(self._file(HELDOUT, REWARD_MODEL, reward_model))
+        rewards = read_table(self._file(HELDOUT, stage, reward_model))
         try:
             return comparisons.with_rewards(pairs, rewards)
         except ValueError as unlike:
-            raise ValueError(f"reward_model/{reward_model}: {unlike}") from None
+            raise ValueError(f"{stage}/{reward_model}: {unlike}") from None
 
     def rewards(self, reward_model: str) -> pa.ChunkedArray:
         """Rewards of the run's answers, in their order, by one of those that scored them (`scored_by`)."""
@@ -164,7 +169,7 @@ class Run:
         of = self._manifest(*proxy)["inputs"]
         scores = [proxy, *(tuple(of[name]) for name in of if name.startswith("scores."))]
         behind = [(self._manifest(*one)["inputs"].get("proxy", ("", "")), one) for one in scores]
-        return {key: one for (stage, key), one in behind if stage == REWARD_MODEL}
+        return {key: one for (stage, key), one in behind if stage in JUDGED}
 
     def stage_metrics(self, stage: str) -> list[dict[str, Any]]:
         """The lines that the stage of this name recorded as it ran; of several, the one nearest the leaf."""

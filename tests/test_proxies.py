@@ -9,6 +9,7 @@ from composing import experiment
 from runtime import RUNTIME
 
 from rlhf_lab import execution, scoring, text
+from rlhf_lab.comparisons import heldout
 from rlhf_lab.pipeline import plan
 from rlhf_lab.records import Run, read_table
 from rlhf_lab.store import Store
@@ -156,6 +157,19 @@ def test_averaged_weights_are_the_mean(store):
     for name, weight in whole.items():
         expected = sum(member[name] for member in members) / 3
         np.testing.assert_allclose(weight.numpy(), expected.numpy(), atol=1e-6)
+
+
+def test_averaged_weights_are_judged_like_any_reward_model(store):
+    leaf = made(store, *THREE, "rm_combination=warm", "rm.batch=4")  # members differ in the order of steps
+    run = Run(leaf.key, "adhoc", {}, (), {}, "made", store.root, "BestOfN", False)
+    average = node(leaf, "weight_average").key
+    assert set(run.reward_models()) == {average} | keys(leaf, "reward_model")
+    assert set(run.scored_by()) == {average}  # members score no sample
+    pairs = [run.comparisons(key) for key in run.reward_models()]
+    assert len({of.drop_columns(["chosen_reward", "rejected_reward"]).num_rows for of in pairs}) == 1
+    rewards = [of["chosen_reward"].to_numpy()[heldout(of)] for of in pairs]
+    assert np.isfinite(rewards).all() and len({of.tobytes() for of in rewards}) == len(rewards)
+    assert run.evaluation("proxy")["all"]["n"] == len(rewards[0])
 
 
 def test_a_shaped_reward_is_learned_from_and_the_proxy_is_recorded(store):

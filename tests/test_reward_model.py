@@ -3,7 +3,6 @@
 import json
 
 import numpy as np
-import pyarrow.compute as pc
 import pytest
 from composing import experiment
 from runtime import RUNTIME
@@ -12,7 +11,6 @@ from test_proxies import SMALL, made, node
 from rlhf_lab import accuracy, text
 from rlhf_lab.models import load_reward_model
 from rlhf_lab.records import read_table
-from rlhf_lab.stages.reward_model import encode
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
@@ -23,10 +21,10 @@ def test_dropout_ends_with_training(store, dropout):
     saved = json.loads((folder / "model" / "config.json").read_text())
     assert saved["attention_dropout"] == 0  # a critic that starts from it would drop too
     inputs = {name: store.path(one) for name, one in trained.inputs.items()}
-    pairs = read_table(inputs["pairs"] / "pairs.parquet")
-    rows = encode(
-        pairs.filter(pc.equal(pairs["split"], "heldout")), text.load_tokenizer(folder / "model"), inputs
+    sides = accuracy.sides(
+        inputs["task"], inputs["pairs"], text.load_tokenizer(folder / "model"), trained.config.half
     )
+    rows = sides["heldout"][1]
     again, _ = accuracy.rewards(load_reward_model(folder / "model"), rows, RUNTIME.score_batch)
     recorded = read_table(folder / "heldout.parquet")["chosen"].to_numpy()
     np.testing.assert_allclose(recorded, again, atol=1e-5)

@@ -61,7 +61,7 @@ def _row(model: RewardModel, pairs: OfPairs, answers: OfAnswers | None) -> list[
         model.key[:8],
         model.run.choices["rm"],
         labels(model.run),
-        str(model.training["seed"]),
+        str(model.training.get("seed", "average")),
         str(pairs.training_pairs),
         str(model.runs),
         _around(labeler.accuracy),

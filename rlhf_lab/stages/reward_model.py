@@ -12,8 +12,8 @@ from rlhf_lab.metrics import Metrics
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from transformers import PreTrainedTokenizerBase
 
+    from rlhf_lab.accuracy import Pairs
     from rlhf_lab.stages.reward_trainer import Ranking
 
 VERSION = 2  # losses, rankings, halves; rewards of held-out pairs
@@ -36,13 +36,9 @@ def check(config: RewardTraining, inputs: Mapping[str, Any]) -> None:
 
 def run(config: RewardTraining, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
     """Train on the training questions' comparisons; evaluate on the held-out questions' into `evaluation.json`."""
-    import numpy as np
     import torch
 
     from rlhf_lab import accuracy, models, text
-    from rlhf_lab.comparisons import heldout, in_half
-    from rlhf_lab.records import HELDOUT, read_table, write_table
-    from rlhf_lab.store import write_json
 
     tokenizer = text.load_tokenizer(inputs["trunk"] / "model")
     torch.manual_seed(config.seed if config.head_seed is None else config.head_seed)  # the head's weights
@@ -50,31 +46,12 @@ def run(config: RewardTraining, inputs: Mapping[str, Path], out: Path, runtime: 
     model.config.pad_token_id = tokenizer.pad_token_id
     if config.init is RewardInit.scratch:
         model = models.randomise(model, config.seed).to(runtime.device)
-    pairs = in_half(read_table(_comparisons(inputs["pairs"])), config.half)
-    judged = heldout(pairs)
-    sides = {"train": pairs.filter(~judged), "heldout": pairs.filter(judged)}
-    rows = {split: encode(side, tokenizer, inputs) for split, side in sides.items()}
+    sides = accuracy.sides(inputs["task"], inputs["pairs"], tokenizer, config.half)
     if config.epochs > 0:
-        _train(config, model, tokenizer, rankings(sides["train"], rows["train"]), out, runtime)
+        _train(config, model, tokenizer, rankings(*sides["train"]), out, runtime)
     models.end_dropout(model, config.dropout)
     models.save(model, tokenizer, out / "model")
-    longer = accuracy.longer_wins(rows["train"])
-    chosen, rejected = accuracy.rewards(model, rows["heldout"], runtime.score_batch)
-    if not np.isfinite([chosen, rejected]).all():
-        raise FloatingPointError("after training it gives a held-out answer a reward that is not finite")
-    write_table(out / HELDOUT, {"chosen": chosen, "rejected": rejected})
-    found = {"parameters": models.non_embedding_parameters(model)}
-    margin = chosen - rejected
-    write_json(
-        out / "evaluation.json",
-        found | accuracy.evaluation(margin, sides["heldout"], rows["heldout"], longer),
-    )
-
-
-def _comparisons(folder: Path) -> Path:
-    """Labelled pairs, or a task's own human comparisons."""
-    labelled = folder / "pairs.parquet"
-    return labelled if labelled.exists() else folder / "comparisons.parquet"
+    accuracy.judge(model, sides, out, runtime.score_batch)
 
 
 def _train(
@@ -122,7 +99,7 @@ def _head(model) -> str:
     return outside[0]
 
 
-def rankings(pairs: pa.Table, rows: dict[str, list[list[int]]]) -> list[Ranking]:
+def rankings(pairs: pa.Table, rows: Pairs) -> list[Ranking]:
     """The pairs of each prompt together, with its answers once; human comparisons are pairs of their own."""
     import numpy as np
 
@@ -152,25 +129,3 @@ def rankings(pairs: pa.Table, rows: dict[str, list[list[int]]]) -> list[Ranking]
             )
         )
     return found
-
-
-def encode(
-    pairs: pa.Table, tokenizer: PreTrainedTokenizerBase, inputs: Mapping[str, Path]
-) -> dict[str, list[list[int]]]:
-    """Prompt and answer of both sides as token ids, `chosen_ids` and `rejected_ids`."""
-    import json
-
-    from rlhf_lab import text
-
-    limits = json.loads((inputs["task"] / "task.json").read_text())
-    prompts = text.prompts_ids(tokenizer, pairs["messages"].to_pylist(), limits["prompt_tokens"])
-    writer = text.load_tokenizer(inputs["pairs"] / "tokenizer")
-
-    def side(name: str) -> list[list[int]]:
-        answers, written = pairs[name].to_pylist(), pairs[f"{name}_ids"].to_pylist()
-        return text.answers_read_by(tokenizer, writer, answers, written, limits["answer_tokens"])
-
-    return {
-        f"{name}_ids": [[*p, *a] for p, a in zip(prompts, side(name), strict=True)]
-        for name in ("chosen", "rejected")
-    }

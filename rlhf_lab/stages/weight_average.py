@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from rlhf_lab.config import Runtime, WeightAverage
+from rlhf_lab.config import Half, Runtime, WeightAverage
 
-VERSION = 1
+VERSION = 2  # judged on held-out pairs
 
 
 def run(config: WeightAverage, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
-    """Average the members' weights; `model/`."""
+    """Average the members' weights into `model/`, and judge it on the comparisons that all of them learned from."""
     import torch
 
-    from rlhf_lab import models, text
+    from rlhf_lab import accuracy, models, text
 
     folders = [inputs[f"member.{number}"] / "model" for number in range(config.members)]
     model = models.load_reward_model(folders[0], runtime.device)
@@ -22,4 +22,7 @@ def run(config: WeightAverage, inputs: Mapping[str, Path], out: Path, runtime: R
     with torch.no_grad():
         for name, mine in model.named_parameters():
             mine.copy_(torch.stack([mine, *(other[name] for other in others)]).mean(dim=0))
-    models.save(model, text.load_tokenizer(folders[0]), out / "model")
+    tokenizer = text.load_tokenizer(folders[0])
+    models.save(model, tokenizer, out / "model")
+    compared = accuracy.sides(inputs["task"], inputs["pairs"], tokenizer, Half.both)
+    accuracy.judge(model, compared, out, runtime.score_batch)

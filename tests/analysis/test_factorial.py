@@ -73,7 +73,7 @@ def test_what_is_no_design_is_refused(rows: list[list[int]], said: str) -> None:
 
 
 def test_what_the_sweep_composes_reads_back_as_the_design() -> None:
-    (found,) = designs([composed("ppo", number, cell) for number, cell in enumerate(cells("ppo"))])
+    (found,) = designs(composed("ppo"))
     names, knobs = [factor.name for factor in found.factors], METHODS["ppo"][1]
     assert np.array_equal(found.signs[:, [names.index(knob.name) for knob in knobs]], EIGHT)
     assert {factor.words for factor in found.factors} == {
@@ -87,12 +87,16 @@ def test_what_the_sweep_composes_reads_back_as_the_design() -> None:
     }
 
 
-def composed(method: str, number: int, cell: str) -> Run:
-    """A run as the sweep's record has it."""
+def composed(method: str) -> list[Run]:
+    """The runs of a method as the sweep's record has them."""
     sources.register()
     sweeper.register()
     with initialize_config_dir(str(folder("conf")), version_base="1.3"):
-        found = compose("config", overrides=["replicate=r0", *cell.split()], return_hydra_config=True)
+        return [_composed(method, number, cell) for number, cell in enumerate(cells(method))]
+
+
+def _composed(method: str, number: int, cell: str) -> Run:
+    found = compose("config", overrides=["replicate=r0", *cell.split()], return_hydra_config=True)
     choices = dict(found.hydra.runtime.choices)
     with open_dict(found):
         del found.hydra

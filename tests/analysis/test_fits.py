@@ -55,6 +55,29 @@ def test_one_alpha_for_the_published_rl_curves() -> None:
     assert found.betas == pytest.approx(table, abs=0.002)
 
 
+@pytest.mark.parametrize("form", ["bon", "rl"])
+def test_many_fits_at_once_are_each_of_them(form: Form) -> None:
+    rng = np.random.default_rng(0)
+    d = 1 + rng.random((7, 9)).cumsum(axis=1)
+    gold = predict(form, 0.5, 0.1, d) + 0.05 * rng.normal(size=d.shape)
+    alone = [fit(form, x, y) for x, y in zip(d, gold, strict=True)]
+    for name, values in fits.fit_each(form, d, gold)._asdict().items():
+        np.testing.assert_allclose(values, [getattr(one, name) for one in alone], rtol=1e-9)
+    curves = [(d, gold), (d[:, :5], gold[:, ::-1][:, :5])]
+    shared = [fits.fit_shared(form, [(x[row], y[row]) for x, y in curves]) for row in range(len(d))]
+    found = fits.fit_shared_each(form, curves)
+    np.testing.assert_allclose(found.alpha, [one.alpha for one in shared], rtol=1e-8)
+    np.testing.assert_allclose(found.betas.T, [one.betas for one in shared], rtol=1e-8)
+    np.testing.assert_allclose(found.rmse, [one.rmse for one in shared], rtol=1e-8)
+
+
+@pytest.mark.parametrize("form", ["bon", "rl"])
+def test_many_peaks_at_once_are_each_of_them(form: Form) -> None:
+    alpha, beta = (values.ravel() for values in np.meshgrid([-1.0, 0.0, 0.5, 2.0], [-0.2, 0.0, 0.1, 0.5]))
+    alone = [fits.rankable_peak(form, a, b)[0] for a, b in zip(alpha, beta, strict=True)]
+    np.testing.assert_allclose(fits.rankable_places(form, alpha, beta), alone)
+
+
 @pytest.mark.parametrize("form", fits.FORMS)
 def test_one_alpha_recovers_its_own_coefficients(form: Form) -> None:
     d = np.linspace(1.1, 4, 12)
