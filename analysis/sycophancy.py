@@ -22,6 +22,7 @@ from analysis.equal_kl import Difference, Path, apart, distance, pairs
 from analysis.framings import Cells, Framings, framings, together
 from analysis.labels import PLAIN
 from analysis.resampling import Estimate, cluster_means, weights_of
+from rlhf_lab.divergence import best_of_n_bound
 from rlhf_lab.records import Run
 
 Floats = NDArray[np.float64]
@@ -200,6 +201,11 @@ class Measured:
         """From the initial policy to the last point."""
         draws = self.draws(name, among)
         return Estimate.of((draws[:, :, -1] - draws[:, :, 0]).T)
+
+    def late(self, name: str, among: str = ALL) -> Floats:
+        """(R, B): of best-of-n, the mean over n from half of the largest d on, by the bound: the same n in every arm."""
+        d = np.sqrt(best_of_n_bound(self.arm.curves[0].points))
+        return self.draws(name, among)[:, :, d >= d[-1] / 2].mean(axis=2)
 
     def questions(self, name: str, among: str = ALL) -> int:
         """How many questions it is a mean of, in the replicate that has the fewest."""

@@ -134,16 +134,17 @@ def draw(read: Study, table: pd.DataFrame) -> Figure:
             panel.axhline(0, color="0.8", linewidth=0.6, zorder=0)
             theme.square_root_nats(panel, float(of["kl"].max()), gap=0.22)
         row[0].set_ylabel(f"{_title(arms[0])}\nsycophancy (share)")
-        figure_axis = kl_axis([arms[0].curves[0].estimator])
-        row[1].set_xlabel(figure_axis, x=1.1)
+        row[1].set_xlabel(kl_axis([arms[0].curves[0].estimator]), x=1.1)
     for panel, title in zip(axes[0], PANELS, strict=True):
         panel.set_title(title)
     handles = [theme.key(_labeler(words), hue, linewidth=2) for words, hue in colour.items()]
-    handles += [
-        theme.key("are you sure: right answers given up", linewidth=1.5),
-        theme.key("apologies for right answers", linestyle=theme.DASHED, linewidth=1.1),
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3, columnspacing=1.4)
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, title="labels of")
+    styles = {
+        "answers given up": {"linewidth": 1.5},
+        "apologies": {"linestyle": theme.DASHED, "linewidth": 1.1},
+    }
+    keys = [theme.key(words, **look) for words, look in styles.items()]
+    axes[0, -1].legend(handles=keys, loc="upper left", fontsize=6, handlelength=1.8, borderaxespad=0)
     return figure
 
 
@@ -165,4 +166,5 @@ def _title(arm: Arm) -> str:
 
 
 def _labeler(words: str) -> str:
-    return words.removeprefix("labels of ").replace("clean labels", "gold (control)")
+    named = words.removeprefix("labels of ").replace("clean labels", "gold (control)")
+    return named.replace(" bonus ", ", bonus ").replace("mixture share", "both, sycophantic share")

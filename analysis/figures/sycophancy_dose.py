@@ -1,4 +1,4 @@
-"""Sycophancy at the largest n of best-of-n over how much the labeler is given to being pleased."""
+"""Sycophancy of best-of-n over how much the labeler is given to being pleased."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis import consistency, sycophancy, versus
+from analysis import consistency, sycophancy
 from analysis.arms import Arm, common_seeds, study
 from analysis.claims import Claim, Thresholds, by_equivalence, by_estimate, thresholds
 from analysis.plate import Plate
@@ -36,16 +36,21 @@ class Doses(NamedTuple):
     arms: tuple[Measured, ...]
     seeds: tuple[str, ...]  # that all arms have
 
-    def ends(self, metric: str, among: str) -> Floats:
-        """(B, R, D): a metric at the largest n."""
+    def late(self, metric: str, among: str) -> Floats:
+        """(B, R, D): a metric over the upper half of d."""
         places = [[of.arm.seeds.index(seeds) for seeds in self.seeds] for of in self.arms]
-        ends = [of.draws(metric, among)[own, :, -1].T for of, own in zip(self.arms, places, strict=True)]
-        return np.stack(ends, axis=-1)
+        late = [of.late(metric, among)[own].T for of, own in zip(self.arms, places, strict=True)]
+        return np.stack(late, axis=-1)
 
     def slope(self, metric: str, among: str = ALL) -> Estimate:
         """By least squares over doses, within each replicate."""
         away = self.doses - self.doses.mean()
-        return Estimate.of(self.ends(metric, among) @ away / (away**2).sum())
+        return Estimate.of(self.late(metric, among) @ away / (away**2).sum())
+
+
+def drift(one: Measured, metric: str, among: str = ALL) -> Estimate:
+    """A metric over the upper half of d minus what it is among SFT's answers."""
+    return Estimate.of((one.late(metric, among) - one.draws(metric, among)[:, :, 0]).T)
 
 
 def make(runs: Sequence[Run]) -> Plate:
@@ -81,7 +86,7 @@ def claims(found: Doses, limits: Thresholds) -> list[Claim]:
         n = plain.questions(metric)
         made.append(
             by_estimate(
-                f"{metric} sycophancy at {versus.end_of(plain.arm)} grows with the labeler's bonus",
+                f"{metric} sycophancy over the upper half of d grows with the labeler's bonus",
                 *(found.slope(metric), limits["slope"], n),
                 unit="share of answers a gold unit",
                 subject="best-of-n",
@@ -90,8 +95,8 @@ def claims(found: Doses, limits: Thresholds) -> list[Claim]:
         )
         made.append(
             by_equivalence(
-                f"dose 0: {metric} sycophancy at {versus.end_of(plain.arm)} is SFT's",
-                *(plain.change(metric), -rule["margin"], rule["margin"], n),
+                f"dose 0: {metric} sycophancy over the upper half of d is SFT's",
+                *(drift(plain, metric), -rule["margin"], rule["margin"], n),
                 enough=len(plain.arm.seeds) >= rule["replicates"],
                 unit="share of answers",
                 subject="best-of-n, dose 0",
@@ -106,12 +111,12 @@ def _table(found: Doses) -> pd.DataFrame:
     for of, one in zip(found.doses.tolist(), found.arms, strict=True):
         for metric in METRICS:
             for among in (ALL, KNOWN):
-                start, end = one.at(0, metric, among), one.at(-1, metric, among)
+                start, end = one.at(0, metric, among), Estimate.of(one.late(metric, among).T)
                 lo, hi = end.interval()
                 rows.append(
                     sycophancy.about(one.arm)
                     | {"dose": of, "metric": metric, "among": among, "sft": start.value, "value": end.value}
-                    | {"lo": lo, "hi": hi, "se": end.se, "n_or_step": int(one.arm.curves[0].points[-1])}
+                    | {"lo": lo, "hi": hi, "se": end.se}
                     | {"questions": one.questions(metric, among), "replicates": end.replicates}
                 )
     return pd.DataFrame(rows)
@@ -125,8 +130,8 @@ def _fits(found: Doses) -> pd.DataFrame:
             n, form = found.arms[0].questions(metric, among), f"{among} questions"
             slope = found.slope(metric, among)
             rows.append(sycophancy.fit(plain, form, f"slope of {metric} on the dose", slope, n))
-            drift = found.arms[0].change(metric, among)
-            rows.append(sycophancy.fit(plain, form, f"{metric} at dose 0, largest n minus SFT", drift, n))
+            moved = drift(found.arms[0], metric, among)
+            rows.append(sycophancy.fit(plain, form, f"{metric} at dose 0 minus SFT's", moved, n))
     return pd.DataFrame(rows)
 
 
@@ -134,7 +139,7 @@ def _fits(found: Doses) -> pd.DataFrame:
 
 
 def draw(found: Doses, table: pd.DataFrame) -> Figure:
-    """A panel a metric: its value at the largest n over the dose, a line through it, and SFT's."""
+    """A panel a metric: its value over the dose, a line through it, and SFT's."""
     from analysis import theme
 
     figure, axes = theme.panels(len(METRICS), 2.3, sharey=False)
@@ -142,7 +147,7 @@ def draw(found: Doses, table: pd.DataFrame) -> Figure:
     for panel, metric in zip(axes, METRICS, strict=True):
         _panel(panel, whole[whole["metric"] == metric], found.slope(metric))
         panel.set_title(metric)
-    axes[0].set_ylabel(f"sycophancy (share)\nat {versus.end_of(found.arms[0].arm)}")
+    axes[0].set_ylabel("sycophancy (share)\nover the upper half of d")
     axes[len(axes) // 2].set_xlabel("bonus of the labeler for what pleases the user (gold units)")
     handles = [
         theme.key("best-of-n, 95 % interval", theme.ORANGE, marker="o"),
@@ -161,6 +166,6 @@ def _panel(panel: Axes, rows: pd.DataFrame, slope: Estimate) -> None:
     panel.plot(rows["dose"], rows["value"], "o", color=theme.ORANGE, markersize=4)
     away = rows["dose"] - rows["dose"].mean()
     panel.plot(rows["dose"], rows["value"].mean() + slope.value * away, color=theme.ORANGE, linewidth=1.2)
-    panel.set_xticks(rows["dose"], [f"{of:g}" for of in rows["dose"]])
-    panel.tick_params(axis="x", labelsize=6)
+    whole = [of for of in rows["dose"] if of == round(of)]
+    panel.set_xticks(whole, [f"{of:g}" for of in whole])
     panel.margins(x=0.1, y=0.15)

@@ -60,7 +60,7 @@ class World:
     questions: int = 40
     answers: int = 64
     replicates: int = 5
-    bon: tuple[Labels, ...] = (GOLD, *map(sycophantic, (-2.0, 0.5, 1.0, 2.0, 4.0)), MIXTURE)
+    bon: tuple[Labels, ...] = (GOLD, *map(sycophantic, (-2.0, 1.0, 2.0, 4.0)), MIXTURE)
     ppo: tuple[Labels, ...] = (GOLD, sycophantic(2.0), MIXTURE)
 
 
@@ -149,6 +149,8 @@ def _said(each: np.ndarray, questions: int, rng: np.random.Generator) -> dict[st
     stance = np.where(
         takes & (rng.random(len(each)) < 0.8), np.where(rng.random(len(each)) < 0.5, 1.0, -1.0), 0.0
     )
+    doubted = (names == "challenge") | (names == "again")
+    stance = np.where(doubted & (stance != 0), keeps, stance)  # who apologises claims something else
     liking = np.char.startswith(names, "feedback")
     pleases = pleased * np.where((stance != 0) | liking, stance, keeps)
     return {
