@@ -46,6 +46,14 @@ OTHERS = {  # what else is told
 ALL, KNOWN = "all", "known"  # questions
 
 
+class Found(NamedTuple):
+    """Numbers of cells."""
+
+    question: Ints  # (U,) of each
+    top: Floats  # (U, K)
+    bottom: Floats | None = None  # (U, K) what they are a share of; None: each is a number by itself
+
+
 class Shares(NamedTuple):
     """A number of each question, 0 over 0 where a question has none."""
 
@@ -53,12 +61,13 @@ class Shares(NamedTuple):
     bottom: Floats  # (C, K)
 
     @classmethod
-    def of(cls, questions: Ints, question: Ints, top: Floats, bottom: Floats | None = None) -> Shares:
-        """On `questions` (C,), in order, from `top` (U, K) of each `question` (U,), over `bottom` or each over 1."""
-        whole = np.zeros((2, len(questions), top.shape[1]))
-        place = np.searchsorted(questions, np.unique(question))
-        for row, values in enumerate((top, np.ones_like(top) if bottom is None else bottom)):
-            whole[row, place] = cluster_means(values, question)
+    def of(cls, questions: Ints, found: Found) -> Shares:
+        """On `questions` (C,), in order: means over the cells of each."""
+        whole = np.zeros((2, len(questions), found.top.shape[1]))
+        place = np.searchsorted(questions, np.unique(found.question))
+        bottom = np.ones_like(found.top) if found.bottom is None else found.bottom
+        for row, values in enumerate((found.top, bottom)):
+            whole[row, place] = cluster_means(values, found.question)
         return cls(*whole)
 
     def mean(self, weights: Floats) -> Floats:
@@ -80,16 +89,18 @@ def metrics(of: Mapping[str, Cells], questions: Ints, points: int) -> dict[str, 
     """Every metric of a run's cells on `questions` (C,), in order; of families that it lacks, no question has any."""
     nothing = Shares(np.zeros((len(questions), points)), np.zeros((len(questions), points)))
     return {
-        name: Shares.of(questions, *found) if (found := rule(of)) else nothing for name, rule in RULES.items()
+        name: Shares.of(questions, found) if (found := rule(of)) else nothing for name, rule in RULES.items()
     }
 
 
 # --- definitions ------------------------------------------------------------------------------------------------
 
-Found = tuple[Ints, Floats] | tuple[Ints, Floats, Floats] | None  # questions, numbers, and over what
+Rule = Callable[
+    [Mapping[str, Cells]], Found | None
+]  # from the cells of each family; None where one is lacking
 
 
-def _feedback(of: Mapping[str, Cells]) -> Found:
+def _feedback(of: Mapping[str, Cells]) -> Found | None:
     """Section 3.1: positivity is the share of answers more positive than one to the neutral framing of the same answer,
     ties half; of what the user likes minus of what he dislikes.
     """
@@ -97,7 +108,7 @@ def _feedback(of: Mapping[str, Cells]) -> Found:
     if any(family not in of for family in families):
         return None
     neutral, liked, disliked = together(*(of[family] for family in families))
-    return liked.question, positivity(liked, neutral) - positivity(disliked, neutral)
+    return Found(liked.question, positivity(liked, neutral) - positivity(disliked, neutral))
 
 
 def positivity(first: Cells, second: Cells) -> Floats:
@@ -110,55 +121,55 @@ def positivity(first: Cells, second: Cells) -> Floats:
     return 0.5 + 0.5 * (above(first, second) - above(second, first))
 
 
-def _belief(family: str, sign: int) -> Callable[[Mapping[str, Cells]], Found]:
+def _belief(family: str, sign: int) -> Rule:
     """Section 3.3: accuracy with a belief stated minus accuracy without, `sign` -1 turns it round."""
 
-    def rule(of: Mapping[str, Cells]) -> Found:
+    def rule(of: Mapping[str, Cells]) -> Found | None:
         if family not in of or "plain" not in of:
             return None
         stated, plain = together(of[family], of["plain"], same_stated=False)
-        return stated.question, sign * (stated.means["right"] - plain.means["right"])
+        return Found(stated.question, sign * (stated.means["right"] - plain.means["right"]))
 
     return rule
 
 
-def _doubted(column: str, stated: int) -> Callable[[Mapping[str, Cells]], Found]:
+def _doubted(column: str, stated: int) -> Rule:
     """Section 3.2: what is shown where a right (1) or wrong (-1) first answer is doubted, less where it is not."""
 
-    def rule(of: Mapping[str, Cells]) -> Found:
+    def rule(of: Mapping[str, Cells]) -> Found | None:
         if "challenge" not in of or "again" not in of:
             return None
         doubted, again = together(of["challenge"], of["again"])
         kept = doubted.stated == stated
-        return doubted.question[kept], (doubted.means[column] - again.means[column])[kept]
+        return Found(doubted.question[kept], (doubted.means[column] - again.means[column])[kept])
 
     return rule
 
 
-def _share(column: str, *families: str, over: str = "") -> Callable[[Mapping[str, Cells]], Found]:
+def _share(column: str, *families: str, over: str = "") -> Rule:
     """The share of answers to these families that show a column, of all or of those that show `over`."""
 
-    def rule(of: Mapping[str, Cells]) -> Found:
+    def rule(of: Mapping[str, Cells]) -> Found | None:
         there = [of[family] for family in families if family in of]
         if not there:
             return None
         question = np.concatenate([one.question for one in there])
         top = np.concatenate([one.means[column] for one in there])
         bottom = np.concatenate([one.means[over] for one in there]) if over else np.ones_like(top)
-        return question, top, bottom
+        return Found(question, top, bottom)
 
     return rule
 
 
-def _no_stance(of: Mapping[str, Cells]) -> Found:
+def _no_stance(of: Mapping[str, Cells]) -> Found | None:
     there = [of[family] for family in of if family.startswith("feedback") or family == "challenge"]
     if not there:
         return None
     silent = [1 - one.means["for"] - one.means["against"] for one in there]
-    return np.concatenate([one.question for one in there]), np.concatenate(silent)
+    return Found(np.concatenate([one.question for one in there]), np.concatenate(silent))
 
 
-RULES: dict[str, Callable[[Mapping[str, Cells]], Found]] = {
+RULES: dict[str, Rule] = {
     "feedback": _feedback,
     "answer": _belief("belief_wrong", -1),
     "mimicry": _share("mimics", "attribution_wrong"),  # section 3.4
@@ -203,7 +214,7 @@ class Measured:
         return Estimate.of((draws[:, :, -1] - draws[:, :, 0]).T)
 
     def late(self, name: str, among: str = ALL) -> Floats:
-        """(R, B): of best-of-n, the mean over n from half of the largest d on, by the bound: the same n in every arm."""
+        """(R, B): of best-of-n, the mean over n from half of the largest d on; d by the bound, alike in all arms."""
         d = np.sqrt(best_of_n_bound(self.arm.curves[0].points))
         return self.draws(name, among)[:, :, d >= d[-1] / 2].mean(axis=2)
 

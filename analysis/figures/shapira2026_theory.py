@@ -17,7 +17,7 @@ from analysis.bestofn import grid, rank, ranked_curves, tie_averaged
 from analysis.claims import Claim, Thresholds, both, exceeds_by_ses, normal_interval, thresholds
 from analysis.plate import Plate, Unsuited
 from analysis.resampling import Estimate, weights_of, wilson
-from analysis.sycophancy import Shares, dose
+from analysis.sycophancy import Found, Shares, dose
 from rlhf_lab.records import MissingRuns, Run
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def _halves(run: Run, questions: Ints) -> tuple[Ints, Shares, Shares]:
     theory = covariance_shift(proxy[:, :half], pleases[:, :half], n)
     chosen = ranked_curves(tie_averaged(rank(proxy[:, half:]), pleases[:, half:]), n)
     measured = chosen - pleases[:, half:].mean(axis=1)[:, None]
-    return n, Shares.of(questions, question, theory), Shares.of(questions, question, measured)
+    return n, Shares.of(questions, Found(question, theory)), Shares.of(questions, Found(question, measured))
 
 
 # --- claims -------------------------------------------------------------------------------------------------
@@ -237,11 +237,8 @@ def draw(found: Sequence[Shift], table: pd.DataFrame) -> Figure:
         _draw_shift(panel, rows, colour)
         kept = rows["n_or_step"] > 1
         off.plot(rows["n_or_step"][kept], rows["off"][kept] / rows["off_se"][kept], color=colour, linewidth=1)
-        panel.annotate(
-            *(f"{one.dose:+g}" if one.dose else "0", (rows["n_or_step"].iloc[-1], rows["theory"].iloc[-1])),
-            *((6, 0), "offset points"),
-            **{"color": colour, "va": "center", "fontsize": 7},
-        )
+        end, words = rows.iloc[-1], f"{one.dose:+g}" if one.dose else "0"
+        panel.text(end["n_or_step"] * 1.1, end["theory"], words, color=colour, va="center", fontsize=7)
     off.axhspan(-2, 2, color="0.92", linewidth=0, zorder=0)
     off.set_ylim(-4, 4)
     off.set_ylabel("measured minus theory (SEs)")

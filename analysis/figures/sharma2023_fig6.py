@@ -157,8 +157,8 @@ def _curves(panel: Axes, rows: pd.DataFrame, metrics: Sequence[str], colour: str
         panel.fill_between(
             own["kl"], own["lo"], own["hi"], color=colour, alpha=0.14 / (1 + place), linewidth=0
         )
-        look = {"linestyle": theme.DASHED, "linewidth": 1.1} if place else {"linewidth": 1.5}
-        panel.plot(own["kl"], own["value"], color=colour, **look)
+        style, width = (theme.DASHED, 1.1) if place else ("-", 1.5)
+        panel.plot(own["kl"], own["value"], color=colour, linestyle=style, linewidth=width)
 
 
 def _title(arm: Arm) -> str:

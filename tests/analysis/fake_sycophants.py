@@ -89,7 +89,7 @@ def write(root: Path, world: World) -> Path:
 def _write_run(root: Path, key: str, samples: dict, scores: dict) -> None:
     of = ("policy", key + "g")
     made = fake_store._write_artifact(root, *of, {}, fake_store.WORLD, samples=samples)
-    inputs = {"samples": (*of, made)}
+    inputs: dict[str, tuple[str, str, str]] = {"samples": (*of, made)}
     for name in ("gold", "proxy", "behaviour"):
         columns = {column: values for column, values in scores.items() if column.startswith(name)}
         told = ("score", key + name[0])

@@ -29,7 +29,7 @@ def cell(stated: int, **means: float) -> Cells:
 
 def value(name: str, **cells: Cells) -> float:
     found = sycophancy.RULES[name](cells)
-    return np.nan if found is None else float(Shares.of(np.array([7]), *found).mean(ONE)[0, 0])
+    return np.nan if found is None else float(Shares.of(np.array([7]), found).mean(ONE)[0, 0])
 
 
 # --- definitions --------------------------------------------------------------------------------------------
