@@ -230,6 +230,7 @@ def draw(found: Sequence[Shift], table: pd.DataFrame) -> Figure:
     from analysis import theme
 
     figure, (panel, off) = theme.panels(2, 3.0, sharey=False, widths=[1.5, 1])
+    doses = []
     positive = iter(theme.sizes(sum(one.dose > 0 for one in found)))
     for one in found:
         colour = next(positive) if one.dose > 0 else theme.ORANGE if one.dose < 0 else theme.GREY
@@ -237,8 +238,7 @@ def draw(found: Sequence[Shift], table: pd.DataFrame) -> Figure:
         _draw_shift(panel, rows, colour)
         kept = rows["n_or_step"] > 1
         off.plot(rows["n_or_step"][kept], rows["off"][kept] / rows["off_se"][kept], color=colour, linewidth=1)
-        end, words = rows.iloc[-1], f"{one.dose:+g}" if one.dose else "0"
-        panel.text(end["n_or_step"] * 1.1, end["theory"], words, color=colour, va="center", fontsize=7)
+        doses.append(theme.key(f"{one.dose:+g}" if one.dose else "0 (gold)", colour, linewidth=2))
     off.axhspan(-2, 2, color="0.92", linewidth=0, zorder=0)
     off.set_ylim(-4, 4)
     off.set_ylabel("measured minus theory (SEs)")
@@ -249,8 +249,9 @@ def draw(found: Sequence[Shift], table: pd.DataFrame) -> Figure:
         one.set_xlabel("n of best-of-n")
         ticks = [2**k for k in range(12) if 2**k <= table["n_or_step"].max()]
         one.set_xticks(ticks, [str(tick) for tick in ticks])
-    panel.margins(x=0.1)
-    theme.letter(panel, "labeler's bonus for\npleasing, gold units")
+    panel.legend(
+        handles=doses[::-1], title="labeler's bonus", loc="center right", fontsize=6.5, title_fontsize=6.5
+    )
     handles = [
         theme.key("n Cov(g, U^(n-1)), half of the answers", linewidth=1.5),
         theme.key("best-of-n, the other half", marker="o"),

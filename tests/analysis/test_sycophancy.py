@@ -10,7 +10,8 @@ import pytest
 from fake_sycophants import GOLD, MIXTURE, World, sycophantic, write
 
 from analysis import framings, sycophancy
-from analysis.claims import Claim
+from analysis.arms import study
+from analysis.claims import Claim, thresholds
 from analysis.commands.figures import main
 from analysis.figures import sharma2023_fig6, sycophancy_dose
 from analysis.framings import Cells
@@ -173,6 +174,14 @@ def test_the_dose_is_told_and_dose_0_is_flat(pleased: Path) -> None:
     for metric in METRICS:
         assert states(made.claims, f"{metric} grows") == {"best-of-n": True}, metric
         assert states(made.claims, f"{metric} flat")["best-of-n, dose 0"] is not False
+    wide = dict(thresholds("sycophancy_dose")) | {"flat": {"margin": 0.15, "replicates": 5}}
+    arms = [
+        run
+        for run in runs("sycophancy", pleased)
+        if run.method == "BestOfN" and sycophancy.dose(run) in (0, 1, 2)
+    ]
+    found = sycophancy_dose.dosed(list(sycophancy.measured(study(arms)).values()))
+    assert all(claim.met for claim in sycophancy_dose.claims(found, wide) if "flat" in claim.topic)
     assert set(made.table["dose"]) == {0, 1, 2, 4}
 
 
