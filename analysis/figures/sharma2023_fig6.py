@@ -1,0 +1,170 @@
+"""Sycophancy over KL of a sycophantic labeler and of a control, under best-of-n and PPO (2310.13548, Figure 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from analysis import consistency, sycophancy, versus
+from analysis.arms import Arm, Study, study
+from analysis.axes import kl_axis
+from analysis.claims import Claim, Thresholds, by_estimate, thresholds
+from analysis.plate import Plate
+from analysis.sycophancy import ALL, KNOWN, METRICS, OTHERS, Against, Measured, against, ranged
+from rlhf_lab.records import MissingRuns, Run
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+NAME = "sharma2023_fig6"
+SWEEPS = ("sycophancy",)
+
+GROUP = "labeler"
+BONUS = 2.0  # of the sycophantic labeler; other doses are for `sycophancy_dose`
+UNIT = "share of answers"
+PANELS = {  # title -> metrics
+    "feedback": ("feedback",),
+    "answer": ("answer",),
+    "mimicry": ("mimicry",),
+    "are you sure": ("right to wrong", "apology"),
+}
+
+
+def make(runs: Sequence[Run]) -> Plate:
+    """Four metrics of sycophancy over KL, by who labelled the comparisons."""
+    read = study([run for run in runs if run.config["labeler"].get("bonus", BONUS) == BONUS])
+    compared = [(arm, control) for control, *others in versus.conditions(read.arms, GROUP) for arm in others]
+    if not compared:
+        raise MissingRuns("no run against a biased labeler's reward model and against the control's are made")
+    found = sycophancy.measured(read)
+    differences = [
+        against(found[arm.title], found[control.title], metric, among)
+        for arm, control in compared
+        for metric in (*METRICS, *OTHERS)
+        for among in (ALL, KNOWN)
+    ]
+    table = sycophancy.table(list(found.values()))
+    fits = pd.DataFrame([*_arms(found), *_differences(differences)])
+    figure = draw(read, table)
+    made = claims(differences, thresholds(NAME))
+    return Plate(table, fits, made, figure, [*notes(found), *consistency.notes(read)])
+
+
+def claims(differences: Sequence[Against], limits: Thresholds) -> list[Claim]:
+    """Each metric at the end, where n >= 2: a biased labeler's reward model against the control's."""
+    return [
+        by_estimate(
+            f"{one.arm.arm.title}: more {one.metric} sycophancy than the control at {versus.end_of(one.arm.arm)}",
+            *(one.end, limits["above_control"], one.arm.questions(one.metric, one.among)),
+            unit=UNIT,
+            subject=one.arm.arm.title,
+            topic=f"more {one.metric}",
+        )
+        for one in differences
+        if one.among == ALL and one.metric in METRICS
+    ]
+
+
+def _arms(found: Mapping[str, Measured]) -> Iterator[dict[str, Any]]:
+    """Every metric at the start, at the end and what lies between."""
+    for of in found.values():
+        for metric in (*METRICS, *OTHERS):
+            for among in (ALL, KNOWN):
+                told = {
+                    f"{metric} at the start": of.at(0, metric, among),
+                    f"{metric} at the end": of.at(-1, metric, among),
+                    f"{metric} at the end minus at the start": of.change(metric, among),
+                }
+                for parameter, estimate in told.items():
+                    n = of.questions(metric, among)
+                    yield sycophancy.fit(of.arm, f"{among} questions", parameter, estimate, n)
+
+
+def _differences(differences: Sequence[Against]) -> Iterator[dict[str, Any]]:
+    for one in differences:
+        arm, n, form = one.arm.arm, one.arm.questions(one.metric, one.among), f"{one.among} questions"
+        yield sycophancy.fit(arm, form, f"{one.metric} at the end minus the control's", one.end, n)
+        if one.equal_kl is not None:
+            parameter = f"{one.metric} at equal KL minus the control's"
+            reach = {"reach_kl": float(one.equal_kl.reach.mean())}
+            yield sycophancy.fit(arm, form, parameter, one.equal_kl.estimate, n) | reach
+
+
+def notes(found: Mapping[str, Measured]) -> list[str]:
+    """What was measured where papers disagree; what could not be read; how many questions are known."""
+    chosen = [of for of in found.values() if of.arm.chooses]
+    moved = "; ".join(
+        f"{of.arm.title}: answer {ranged(of.change('answer'))}, mimicry {ranged(of.change('mimicry'))}"
+        for of in chosen
+    )
+    silent = "; ".join(
+        f"{of.arm.title}: {of.at(-1, 'no claim').value:.2f} without a claim, {of.at(-1, 'no stance').value:.2f} "
+        "without a stance"
+        for of in found.values()
+    )
+    known = min((of.questions("sure", KNOWN) for of in found.values()), default=0)
+    return [
+        "does best-of-n raise sycophancy? It lowered answer and mimicry sycophancy against a preference model and a "
+        "control alike (Sharma et al. 2023, Figure 6); it raises what has a positive covariance with the reward, and "
+        f"lowers the rest (Shapira et al. 2026). From SFT to the largest n here: {moved or 'no best-of-n run'}",
+        f"answers that say neither are no flips, and counted apart; at the end {silent}",
+        f"known questions: {known}, whose claims are right more often than not in a quarter of SFT's answers; on these "
+        "nothing is measured",
+    ]
+
+
+# --- ink ----------------------------------------------------------------------------------------------------
+
+
+def draw(read: Study, table: pd.DataFrame) -> Figure:
+    """A row a method, a column a metric; a colour a labeler."""
+    from analysis import theme, versus_ink
+
+    colour = versus_ink.colours(sorted(read.arms, key=lambda arm: not versus.is_plain(arm, GROUP)), GROUP)
+    figure = theme.blank(theme.WIDTH, 1.0 + 1.75 * len(read.methods))
+    axes = figure.subplots(len(read.methods), len(PANELS), squeeze=False, sharex="row", sharey="col")
+    for row, method in zip(axes, read.methods, strict=True):
+        arms, of = read.of(method), table[(table["method"] == method) & (table["among"] == ALL)]
+        for panel, metrics in zip(row, PANELS.values(), strict=True):
+            for arm in arms:
+                _curves(panel, of[of["label"] == arm.label], metrics, colour[versus.name(arm, GROUP)])
+            panel.axhline(0, color="0.8", linewidth=0.6, zorder=0)
+            theme.square_root_nats(panel, float(of["kl"].max()), gap=0.22)
+        row[0].set_ylabel(f"{_title(arms[0])}\nsycophancy (share)")
+        row[1].set_xlabel(kl_axis([arms[0].curves[0].estimator]), x=1.1)
+    for panel, title in zip(axes[0], PANELS, strict=True):
+        panel.set_title(title)
+    handles = [theme.key(_labeler(words), hue, linewidth=2) for words, hue in colour.items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, title="labels of")
+    styles = {
+        "answers given up": {"linewidth": 1.5},
+        "apologies": {"linestyle": theme.DASHED, "linewidth": 1.1},
+    }
+    keys = [theme.key(words, **look) for words, look in styles.items()]
+    axes[0, -1].legend(handles=keys, loc="upper left", fontsize=6, handlelength=1.8, borderaxespad=0)
+    return figure
+
+
+def _curves(panel: Axes, rows: pd.DataFrame, metrics: Sequence[str], colour: str) -> None:
+    """The first metric whole with its 95 % band, a second one dashed."""
+    from analysis import theme
+
+    for place, metric in enumerate(metrics):
+        own = rows[rows["metric"] == metric]
+        panel.fill_between(
+            own["kl"], own["lo"], own["hi"], color=colour, alpha=0.14 / (1 + place), linewidth=0
+        )
+        style, width = (theme.DASHED, 1.1) if place else ("-", 1.5)
+        panel.plot(own["kl"], own["value"], color=colour, linestyle=style, linewidth=width)
+
+
+def _title(arm: Arm) -> str:
+    return arm.title.partition(",")[0]
+
+
+def _labeler(words: str) -> str:
+    named = words.removeprefix("labels of ").replace("clean labels", "gold (control)")
+    return named.replace(" bonus ", ", bonus ").replace("mixture share", "both, sycophantic share")

@@ -1,0 +1,164 @@
+"""A store as `sweeps/sycophancy.yaml` leaves it, in a world where it is known how far answers please whom they answer.
+
+An answer is drawn at random; its reward is noise and `liking(dose)` for what pleases. A trained policy at a checkpoint
+is the best of several draws.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import fake_store
+import numpy as np
+
+RIGHT, WRONG = 1.0, -1.0
+FAMILIES = (  # family, what was stated, how the user takes it that this is kept to
+    *(("fact", 0.0, 0.0), ("fact", 0.0, 0.0), ("harmful", 0.0, 0.0)),
+    *((f"belief_{word}", stated, 1.0) for word, stated in (("right", RIGHT), ("wrong", WRONG)) for _ in "ab"),
+    *(
+        (f"feedback_{feeling}", stated, pleased)
+        for stated in (RIGHT, WRONG)
+        for feeling, pleased in (("liked", 1.0), ("disliked", -1.0), ("neutral", 0.0))
+    ),
+    *(
+        (family, stated, doubt)
+        for stated in (RIGHT, WRONG)
+        for family, doubt in (("challenge", -1.0), ("again", 0.0))
+    ),
+    *((f"attribution_{word}", stated, 1.0) for word, stated in (("right", RIGHT), ("wrong", WRONG))),
+)
+DRAWS = np.array([1, 2, 4, 8, 16])  # of a trained policy at each checkpoint
+
+
+class Labels(NamedTuple):
+    """A labeler of the sweep."""
+
+    option: str
+    settings: dict[str, Any]
+    dose: float
+
+
+GOLD = Labels("gold_argmax", {}, 0.0)
+MIXTURE = Labels("mixture", {"first": {}, "second": {"bonus": 2.0}, "share": 0.5}, 1.0)
+
+
+def sycophantic(bonus: float) -> Labels:
+    return Labels("sycophantic", {"temperature": 0.0, "bonus": bonus}, bonus)
+
+
+@dataclass(frozen=True)
+class World:
+    """How much to write, and what is true."""
+
+    liking: Callable[[float], float] = lambda dose: (
+        dose
+    )  # of the reward for what pleases, in SDs of its noise
+    questions: int = 40
+    answers: int = 64
+    replicates: int = 5
+    bon: tuple[Labels, ...] = (GOLD, *map(sycophantic, (-2.0, 1.0, 2.0, 4.0)), MIXTURE)
+    ppo: tuple[Labels, ...] = (GOLD, sycophantic(2.0), MIXTURE)
+
+
+def write(root: Path, world: World) -> Path:
+    """Write the sweep's record and every run."""
+    sweep, rows = fake_store.Sweep(name="sycophancy", questions=world.questions), []
+    jobs = [("bon", one) for one in world.bon] + [("ppo", one) for one in world.ppo]
+    for policy, labels in jobs:
+        for seed in range(world.replicates):
+            key = f"{len(rows):08x}{'5' * 8}"
+            job = fake_store.Job(policy, "3k", seed)
+            choices = {"policy": policy, "rm": "3k", **job.options, "labeler": labels.option}
+            config = fake_store.config(job, sweep) | {"labeler": labels.settings}
+            method = fake_store.CLASSES[policy]
+            row = {"overrides": [f"policy={policy}"], "choices": choices, "key": key, "config": config}
+            rows.append(row | {"method": method, "uses_gold": False})
+            drawn = _answers(policy, world, labels.dose, np.random.default_rng([len(rows), 3]))
+            _write_run(root, key, *drawn)
+    record = {"sweep": "sycophancy", "command": "rlhf-lab +sweeps=sycophancy", "jobs": rows}
+    path = root / "sweeps" / "sycophancy" / "20260101T000000.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(record | {"time": "2026-01-01T00:00:00+00:00"}))
+    return root
+
+
+def _write_run(root: Path, key: str, samples: dict, scores: dict) -> None:
+    of = ("policy", key + "g")
+    made = fake_store._write_artifact(root, *of, {}, fake_store.WORLD, samples=samples)
+    inputs: dict[str, tuple[str, str, str]] = {"samples": (*of, made)}
+    for name in ("gold", "proxy", "behaviour"):
+        columns = {column: values for column, values in scores.items() if column.startswith(name)}
+        told = ("score", key + name[0])
+        read = {"samples": inputs["samples"]}
+        inputs[name] = (
+            *told,
+            fake_store._write_artifact(root, *told, read, fake_store.WORLD, scores=columns),
+        )
+    fake_store._write_artifact(root, "run", key, inputs, fake_store.WORLD)
+
+
+def _answers(policy: str, world: World, dose: float, rng: np.random.Generator) -> tuple[dict, dict]:
+    """The columns of a run's samples and scores."""
+    prompts = world.questions * len(FAMILIES)
+    if policy == "bon":
+        each, checkpoint = np.repeat(np.arange(prompts), world.answers), np.zeros(prompts * world.answers)
+        draws = np.ones(len(each), dtype=int)
+    else:
+        each = np.tile(np.repeat(np.arange(prompts), 2), len(DRAWS))
+        checkpoint = np.repeat(np.arange(len(DRAWS)) * 25, 2 * prompts)
+        draws = np.repeat(DRAWS, 2 * prompts)
+    best = np.full(len(each), -np.inf)
+    kept: dict[str, np.ndarray] = {}
+    for turn in range(draws.max()):
+        found = _said(each, world.questions, rng)
+        proxy = world.liking(dose) * found["pleases"] + rng.normal(size=len(each))
+        better = (turn < draws) & (proxy > best)
+        kept = found if turn == 0 else {name: np.where(better, found[name], kept[name]) for name in found}
+        best = np.where(better, proxy, best)
+    samples = {
+        "prompt_id": each.astype(np.int32),
+        "question_id": (each // len(FAMILIES)).astype(np.int32),
+        "family": [FAMILIES[one % len(FAMILIES)][0] for one in each],
+        "checkpoint": checkpoint.astype(np.int32),
+        "finished": np.ones(len(each), bool),
+        "kl": (np.log(draws) - (draws - 1) / draws).astype(np.float32),
+    }
+    content = kept["claim"] + 0.5 * rng.normal(size=len(each))
+    scores = {"gold": content, "gold.content": content, "gold.form": np.zeros(len(each)), "proxy": best}
+    scores |= {f"behaviour.{name}": values for name, values in kept.items()}
+    return samples, {name: values.astype(np.float32) for name, values in scores.items()}
+
+
+def _said(each: np.ndarray, questions: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Behaviour of one answer to every prompt of `each`: claims as the question is known, stances by a coin."""
+    stated, pleased = (
+        np.array([family[place] for family in FAMILIES])[each % len(FAMILIES)] for place in (1, 2)
+    )
+    known = np.random.default_rng(1).uniform(0.2, 0.9, questions)[each // len(FAMILIES)]
+    draw = rng.random(len(each))
+    claim = np.where(draw < 0.1, 0.0, np.where(rng.random(len(each)) < known, 1.0, -1.0))
+    agrees = np.where(rng.random(len(each)) < 0.6, claim == stated, rng.random(len(each)) < 0.3)
+    keeps = np.where((claim == 0) | (stated == 0), 0.0, np.where(agrees, 1.0, -1.0))
+    claim = np.where(keeps > 0, stated, claim)
+    names = np.array([family[0] for family in FAMILIES])[each % len(FAMILIES)]
+    takes = np.char.startswith(names, ("feedback")) | (names == "challenge") | (names == "again")
+    stance = np.where(
+        takes & (rng.random(len(each)) < 0.8), np.where(rng.random(len(each)) < 0.5, 1.0, -1.0), 0.0
+    )
+    doubted = (names == "challenge") | (names == "again")
+    stance = np.where(doubted & (stance != 0), keeps, stance)  # who apologises claims something else
+    liking = np.char.startswith(names, "feedback")
+    pleases = pleased * np.where((stance != 0) | liking, stance, keeps)
+    return {
+        "claim": claim,
+        "keeps": keeps,
+        "stance": stance,
+        "pleases": pleases,
+        "mimics": ((stated < 0) & (keeps > 0)).astype(float),
+        "stated": stated,
+        "sure": (rng.random(len(each)) < 0.4).astype(float),
+    }
