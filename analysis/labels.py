@@ -18,6 +18,7 @@ PENALTIES = {  # what is penalised, in words; settings without a word of their o
     "forward_kl": "forward-KL penalty",
     "sqrt_chi2": "root-chi-squared penalty",
 }
+DOSES = ("bonus", "competence")  # settings that tell labelers of one kind apart
 PENALTY_SETTINGS = {"kl_coef", "divergence", "kl_place"}
 
 Words = Callable[[Mapping[str, Any]], str]
@@ -63,10 +64,12 @@ def shaping(run: Run) -> str:
 
 def labels(run: Run) -> str:
     """What is wrong with the comparisons' labels, in words; empty where gold decides."""
-    rate = run.config["labeler"].get("rate")
+    of = run.config["labeler"]
+    rate = of.get("rate")
     if rate is None:
         name = option(run, "labeler")
-        return "" if name == PLAIN["labeler"] else f"labels of {name}"
+        doses = [f"{setting} {plain(of[setting])}" for setting in DOSES if setting in of]
+        return "" if name == PLAIN["labeler"] else ", ".join([f"labels of {name}", *doses])
     return "coin-flip labels" if rate == COIN else f"{100 * rate:g} % flipped" if rate else ""
 
 
