@@ -223,18 +223,24 @@ def _size_order(study: Study, method: str, limits: Thresholds) -> list[Claim]:
     return order_claim(arms, peak_gold, sentence, limits["size_order"], subject=title, topic="size order")
 
 
+def parameters(arm: Arm) -> float:
+    """The size of an arm's reward model."""
+    return arm.parameters
+
+
 def order_claim(
     arms: Sequence[Arm],
     number: Callable[[Arm], Floats],
     sentence: str,
     rule: Mapping[str, float],
     sign: float = 1.0,
+    size: Callable[[Arm], float] = parameters,
     **more: Any,
 ) -> list[Claim]:
     """That `sign` times the rank correlation of size and a number per replicate is above 0; none for one size."""
-    if len({arm.parameters for arm in arms}) < 2:
+    if len({size(arm) for arm in arms}) < 2:
         return []
-    order = size_order(arms, number)
+    order = size_order(arms, number, size)
     interval = percentile_interval(sign * order.draws)
     replicates = min(len(arm.curves) for arm in arms)
     enough = replicates >= rule["replicates"] and len(arms) >= rule["sizes"]
@@ -261,14 +267,18 @@ def peak_gold(arm: Arm) -> Floats:
     return np.stack([one.values["gold"].max(axis=1) for one in arm.drawn.replicates], axis=1)
 
 
-def size_order(arms: Sequence[Arm], number: Callable[[Arm], Floats] = peak_gold) -> SizeOrder:
-    """The rank correlation of parameters and a `number` (B, R) of every replicate; draws resample replicates
-    within size, and questions.
+def size_order(
+    arms: Sequence[Arm],
+    number: Callable[[Arm], Floats] = peak_gold,
+    size: Callable[[Arm], float] = parameters,
+) -> SizeOrder:
+    """The rank correlation of size and a `number` (B, R) of every replicate; draws resample replicates within size,
+    and questions.
     """
     if len({arm.questions for arm in arms}) > 1:
         raise ValueError("reward-model sizes were evaluated on different questions: no order to speak of")
     rng = np.random.default_rng(SEED)
-    sizes = np.repeat([arm.parameters for arm in arms], [len(arm.curves) for arm in arms])
+    sizes = np.repeat([size(arm) for arm in arms], [len(arm.curves) for arm in arms])
     numbers = []
     for arm in arms:  # every arm draws the same questions, and replicates of its own
         taken = [original(len(arm.curves)), *resamples(len(arm.curves), rng, DRAWS)]
@@ -283,7 +293,8 @@ def spearman(first: Floats, second: Floats) -> Floats:
     """
     one, other = _ranks(np.atleast_2d(first)), _ranks(second)
     one, other = one - one.mean(axis=1, keepdims=True), other - other.mean(axis=1, keepdims=True)
-    return (one * other).sum(axis=1) / np.sqrt((one**2).sum(axis=1) * (other**2).sum(axis=1))
+    with np.errstate(invalid="ignore"):  # NaN where all tie
+        return (one * other).sum(axis=1) / np.sqrt((one**2).sum(axis=1) * (other**2).sum(axis=1))
 
 
 def _ranks(values: Floats) -> Floats:

@@ -1,7 +1,9 @@
 """The embedded task and its gold, on answers worked out by hand."""
 
 import dataclasses
+import hashlib
 import random
+from collections import Counter
 
 import numpy as np
 import pyarrow as pa
@@ -84,7 +86,9 @@ def test_an_answer_that_never_ends_loses_form():
     assert gold("it is lake .", finished=False)["gold.unended"] == 1
 
 
-@pytest.mark.parametrize("task", [TASK, dataclasses.replace(TASK, comparisons=100)])
+@pytest.mark.parametrize(
+    "task", [TASK, dataclasses.replace(TASK, comparisons=100), dataclasses.replace(TASK, operations=4)]
+)
 def test_every_answer_of_the_grammar_is_legal_and_gold_stays_in_its_range(task):
     rng, words = random.Random(1), grammar.vocabulary(task)
     prompts = [p for q in world.questions(task) for p in framings.framings(q, task, rng)]
@@ -114,9 +118,38 @@ def test_right_answers_score_above_wrong_ones_and_better_quality_above_worse():
     assert mean(0.9, 0.5) > mean(0.1, 0.5) + 1
 
 
-def test_sums_are_true_and_distinct_up_to_commutation():
-    found = [q for q in world.questions(TASK) if q.kind == "arithmetic"]
-    assert len(found) == 60
+GRADED = dataclasses.replace(TASK, entities=20, attributes=2, sums=160, operations=4, answer_tokens=40)
+
+
+def test_the_default_task_asks_what_it_always_asked():
+    task = dataclasses.replace(TASK, entities=20, attributes=6, sums=110, operations=1)
+    asked = [(q.subject, q.answer, q.wrong, q.difficulty) for q in world.questions(task)]
+    assert hashlib.sha256(repr(asked).encode()).hexdigest().startswith("195c03f481b2b852")
+
+
+def test_there_are_as_many_questions_of_every_difficulty():
+    counts = Counter(q.difficulty for q in world.questions(GRADED))
+    assert counts == dict.fromkeys(range(5), 40)
+    more = Counter(q.difficulty for q in world.questions(dataclasses.replace(GRADED, sums=162)))
+    assert [more[difficulty] for difficulty in range(1, 5)] == [41, 41, 40, 40]
+    with pytest.raises(ValueError, match="at most 20 for each of 2 difficulties, got 42"):
+        world.questions(dataclasses.replace(TASK, largest_number=3, sums=42))
+
+
+def test_the_longest_prompts_and_answers_about_sums_fit():
+    rng, prompts = random.Random(0), []
+    for question in world.questions(GRADED):
+        prompts += framings.framings(question, GRADED, rng)
+    turns = [len(p.turns[0].split()) + 2 for p in prompts]  # and who speaks
+    assert max(turns) <= GRADED.prompt_tokens
+    lengths = [len(grammar.answer(p, rng.random(), 0.5, rng).split()) + 1 for p in prompts * 5]
+    assert np.mean([length > GRADED.answer_tokens for length in lengths]) < 0.001
+
+
+@pytest.mark.parametrize("task", [TASK, GRADED])
+def test_sums_are_true_and_distinct_up_to_commutation(task):
+    found = [q for q in world.questions(task) if q.kind == "arithmetic"]
+    assert len(found) == task.sums
     terms = set()
     for question in found:
         words = question.subject.split()
@@ -126,7 +159,7 @@ def test_sums_are_true_and_distinct_up_to_commutation():
         assert sum(sign * n for sign, n in signed) == int(question.answer)
         terms.add(tuple(sorted(signed)))
         assert question.answer not in question.wrong
-    assert len(terms) == 60
+    assert len(terms) == task.sums
 
 
 COMPARING = dataclasses.replace(TASK, comparisons=100)

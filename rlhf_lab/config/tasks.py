@@ -36,7 +36,7 @@ class SyntheticAssistant(Task):
     entities: int  # facts = entities x attributes
     attributes: int
     sums: int  # arithmetic questions, distinct up to commutation
-    operations: int  # at most so many + and - in a sum (its difficulty)
+    operations: int  # at most so many + and - in a sum (its difficulty); as many sums of each
     largest_number: int
     comparisons: int  # questions which of two entities is the heavier, older, ...; 0: none
     orders: int  # in so many respects

@@ -41,11 +41,18 @@ def gold(
 
 
 def behaviour(task: Path) -> Callable[[pa.Table], dict[str, np.ndarray]]:
-    """What gives `behaviour.<name>` of tables of samples (prompt_id, text), each (N,) float32; needs a rubric."""
+    """What gives `behaviour.<name>` of tables of samples (prompt_id, text, finished), (N,) float32 each; of a rubric.
+
+    Beside what `rlhf_lab.gold.behaviour` reads: `believed`, gold of who takes what sounds sure for right, and
+    `difficulty` of the question. With gold they give what an answer is worth to a limited labeler of any competence.
+    """
     rubric = _rubric(task)
 
     def read(samples: pa.Table) -> dict[str, np.ndarray]:
-        found = rubric.behaviour(samples["text"].combine_chunks(), samples["prompt_id"].to_numpy())
+        answers, prompt = samples["text"].combine_chunks(), samples["prompt_id"].to_numpy()
+        found = rubric.behaviour(answers, prompt)
+        found["believed"] = rubric.believed(answers, samples["finished"].to_numpy(), prompt)
+        found["difficulty"] = rubric.difficulty[prompt].astype(np.float32)
         return {f"behaviour.{name}": values for name, values in found.items()}
 
     return read
@@ -55,12 +62,11 @@ def noticed(task: Path) -> Callable[[pa.Table], dict[str, np.ndarray]]:
     """What gives all that a labeler may go by beside gold: behaviour, `believed`, `difficulty`; else nothing."""
     if not (task / RUBRIC).exists():
         return lambda samples: {}
-    rubric, behaves = _rubric(task), behaviour(task)
+    behaves = behaviour(task)
 
     def read(samples: pa.Table) -> dict[str, np.ndarray]:
-        prompt = samples["prompt_id"].to_numpy()
-        believed = rubric.believed(samples["text"].combine_chunks(), samples["finished"].to_numpy(), prompt)
-        return {**behaves(samples), "believed": believed, "difficulty": rubric.difficulty[prompt]}
+        found = behaves(samples)
+        return found | {name: found[f"behaviour.{name}"] for name in ("believed", "difficulty")}
 
     return read
 

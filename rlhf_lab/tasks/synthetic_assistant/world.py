@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from itertools import combinations, product
+from itertools import combinations, combinations_with_replacement, product
 
 from rlhf_lab.config import SyntheticAssistant
 
@@ -94,18 +94,20 @@ def values_of(attribute: str) -> list[str]:
 
 
 def _sums(task: SyntheticAssistant, rng: random.Random) -> list[tuple]:
-    possible = [
-        sum_ for count in range(1, task.operations + 1) for sum_ in _expressions(count, task.largest_number)
-    ]
-    if task.sums > len(possible):
-        raise ValueError(
-            f"task.sums must be at most {len(possible)}, got {task.sums}: there are no more such sums"
-        )
+    """As many of each difficulty, one more of the easier ones where that does not go."""
     chosen = []
-    for subject, total, difficulty in rng.sample(possible, task.sums):
-        near = {total + shift for shift in (-3, -2, -1, 1, 2, 3)}
-        wrong = tuple(str(n) for n in sorted(near) if 0 <= n <= largest_total(task))
-        chosen.append(("arithmetic", subject, str(total), wrong, difficulty))
+    for difficulty in range(1, task.operations + 1):
+        possible = _expressions(difficulty, task.largest_number)
+        wanted = (task.sums + task.operations - difficulty) // task.operations
+        if wanted > len(possible):
+            raise ValueError(
+                f"task.sums must be at most {len(possible)} for each of {task.operations} difficulties, "
+                f"got {task.sums}: there are no more such sums of {difficulty}"
+            )
+        for subject, total in rng.sample(possible, wanted):
+            near = {total + shift for shift in (-3, -2, -1, 1, 2, 3)}
+            wrong = tuple(str(n) for n in sorted(near) if 0 <= n <= largest_total(task))
+            chosen.append(("arithmetic", subject, str(total), wrong, difficulty))
     return chosen
 
 
@@ -130,22 +132,26 @@ def _comparisons(task: SyntheticAssistant, rng: random.Random) -> list[tuple]:
     return chosen
 
 
-def _expressions(operations: int, largest: int) -> list[tuple[str, int, int]]:
-    """Sums that stay at or above zero, one for each set of added and subtracted numbers (commutation)."""
-    seen, found = set(), []
-    for numbers in product(range(largest + 1), repeat=operations + 1):
-        for signs in product(OPERATIONS, repeat=operations):
-            terms = sorted((OPERATIONS[s], n) for s, n in zip(("plus", *signs), numbers, strict=True))
-            total = sum(sign * n for sign, n in terms)
-            if total < 0 or tuple(terms) in seen:
-                continue
-            seen.add(tuple(terms))
-            words = [
-                str(numbers[0]),
-                *(w for s, n in zip(signs, numbers[1:], strict=True) for w in (s, str(n))),
-            ]
-            found.append((" ".join(words), total, operations))
-    return found
+def _expressions(operations: int, largest: int) -> list[tuple[str, int]]:
+    """Sums that stay at or above zero with their totals, one for each set of added and subtracted numbers.
+
+    Commutation makes no other sum: the smallest numbers come first, and a sum starts with a number that is added.
+    """
+    found = []
+    for added in range(1, operations + 2):
+        for plus in combinations_with_replacement(range(largest + 1), added):
+            for minus in combinations_with_replacement(range(largest + 1), operations + 1 - added):
+                if sum(minus) <= sum(plus):
+                    later = sorted([(n, 0) for n in plus[1:]] + [(n, 1) for n in minus])
+                    numbers, signs = (plus[0], *(n for n, _ in later)), tuple(sign for _, sign in later)
+                    found.append((numbers, signs, sum(plus) - sum(minus)))
+    return [(_in_words(numbers, signs), total) for numbers, signs, total in sorted(found)]
+
+
+def _in_words(numbers: tuple[int, ...], signs: tuple[int, ...]) -> str:
+    """Numbers with the operations, by their places in OPERATIONS, between them."""
+    words = [*OPERATIONS]
+    return " ".join([str(numbers[0]), *(f"{words[s]} {n}" for s, n in zip(signs, numbers[1:], strict=True))])
 
 
 def largest_total(task: SyntheticAssistant) -> int:
