@@ -21,7 +21,7 @@ from rlhf_lab.labelers import utility
 from rlhf_lab.records import MissingRuns, runs
 
 METHODS = ("best-of-n", "PPO")
-LIMITED, CONTROL = (f"3k, labels of limited, competence {competence}" for competence in (0, 4))
+LIMITED, CONTROL = (f"3k, labels of limited competence {competence}" for competence in (0, 4))
 
 
 @pytest.fixture(scope="module")
