@@ -99,14 +99,14 @@ def _order(sizes: Sizes, name: str, sign: float, limits: Thresholds) -> list[Cla
     ways = "a larger alpha" if sign > 0 else "a smaller beta"
     less = "" if sign > 0 else "minus "
     values = sizes.coefficient(name)
-    about = {"subject": sizes.name, "topic": f"{name} {'grows' if sign > 0 else 'falls'} with size"}
     return order_claim(
         sizes.arms,
         lambda arm: values[arm.label],
         f"{sizes.name}: larger reward models have {ways} ({less}Spearman over runs)",
         limits[f"{name}_order"],
         sign,
-        **about,
+        subject=sizes.name,
+        topic=f"{name} {'grows' if sign > 0 else 'falls'} with size",
     )
 
 
