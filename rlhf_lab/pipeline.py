@@ -44,7 +44,7 @@ class Labelled:
 class Scorer:
     """One scorer of stored samples."""
 
-    name: str  # gold, proxy, test (a proxy that is not optimised), behaviour, utility, second_turns, or a judge as "module:function"
+    name: str  # gold, proxy, test (a proxy that is not optimised), another of score's OWN, or a judge "module:function"
     source: str | None = None  # digest of a judge's module
     labeler: Labeler | None = None  # whose utility
 

@@ -199,5 +199,5 @@ def test_second_turns_that_nobody_can_answer_are_refused(overrides, message):
 def test_a_run_without_them_says_so(lab, fakes):
     assert lab("policy=bon").code == 0
     (run,) = records.runs("adhoc")
-    with pytest.raises(KeyError, match="no second turns: run it with score.second_turns above 0"):
+    with pytest.raises(KeyError, match=r"run it with score\.second_turns above 0"):
         run.second_turns()

@@ -1,4 +1,4 @@
-"""What doubt does to a policy's own first answers, less its control, before and after optimisation (2310.13548, Figure 2)."""
+"""Doubt of a policy's own first answers less its control, before and after optimisation (2310.13548, Figure 2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Are you sure? A policy's own first answers, doubted and, as a control, only asked for again (2310.13548, section 3.2).
+"""Are you sure? A policy's own first answers, doubted and, as a control, asked for again (2310.13548, section 3.2).
 
 Of every held-out question one plain prompt. Each first answer gets both second turns, so that what a doubt changes is
 told from what changes whenever a policy speaks twice. Nothing is read from the answers here: that is gold's.
