@@ -248,7 +248,7 @@ def draw(found: Sequence[Arm]) -> Figure:
     for panel, method in zip(axes, methods, strict=True):
         own = [arm for arm in found if arm.method == method]
         for place, arm in enumerate(own):
-            _draw_arm(panel, arm, (place - (len(own) - 1) / 2) * 0.24)
+            _draw_arm(panel, arm, (place - (len(own) - 1) / 2) * 0.28)
         for row in range(1, len(MEASURES)):
             panel.axhline(row - 0.5, color="0.92", linewidth=0.6, zorder=0)
         panel.axvline(0, color="0.75", linewidth=0.6, zorder=0)
@@ -268,7 +268,7 @@ def _has(found: Sequence[Arm], who: str) -> bool:
 
 def _draw_arm(panel: Axes, arm: Arm, shift: float) -> None:
     for row, measure in enumerate(MEASURES):
-        for known, face, offset in ((False, COLOURS[arm.who], -0.05), (True, "white", 0.05)):
+        for known, face, offset in ((False, COLOURS[arm.who], -0.06), (True, "white", 0.06)):
             one = Estimate.of(arm.of(measure, known).difference)
             if not np.isfinite(one.value):
                 continue
