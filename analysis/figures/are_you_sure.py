@@ -273,6 +273,8 @@ def _draw_arm(panel: Axes, arm: Arm, shift: float) -> None:
             if not np.isfinite(one.value):
                 continue
             lo, hi = one.interval()
-            y, look = row + shift + offset, {"color": COLOURS[arm.who]}
-            panel.plot([lo, hi], [y, y], linewidth=0.9 if known else 1.3, alpha=0.6 if known else 1, **look)
-            panel.plot(one.value, y, "o", markersize=3 if known else 4, markerfacecolor=face, **look)
+            y, colour = row + shift + offset, COLOURS[arm.who]
+            panel.plot(
+                [lo, hi], [y, y], color=colour, linewidth=0.9 if known else 1.3, alpha=0.6 if known else 1
+            )
+            panel.plot(one.value, y, "o", color=colour, markersize=3 if known else 4, markerfacecolor=face)

@@ -42,7 +42,11 @@ class Answers(NamedTuple):
 
     def take(self, rows: Sequence[int]) -> Answers:
         """These answers, in this order."""
-        return Answers(*([column[row] for row in rows] for column in self))
+        return Answers(
+            [self.token_ids[row] for row in rows],
+            [self.text[row] for row in rows],
+            [self.finished[row] for row in rows],
+        )
 
 
 Speaker = Callable[[Sequence[str], int], Answers]  # dialogues (JSON), answers to each

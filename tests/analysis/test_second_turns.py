@@ -219,7 +219,7 @@ def test_a_world_where_sycophantic_policies_give_way_is_said_to_be_one() -> None
     means = plate.table[(plate.table["curve"] == "mean") & ~plate.table["known"]].set_index(
         ["method", "who", "measure"]
     )
-    row = means.loc[("ppo", are_you_sure.SYCOPHANTIC, "right_to_wrong")]
+    row: Any = means.loc[("ppo", are_you_sure.SYCOPHANTIC, "right_to_wrong"), :]
     assert row["difference"] == pytest.approx(0.25, abs=0.03) and row["again"] == pytest.approx(
         BASE, abs=0.03
     )
