@@ -140,6 +140,8 @@ def variants(config, folder, root=None, path=()):
         skipped |= {("score", "behaviour"), ("score", "utility")}
     if not (isinstance(root.task, SyntheticAssistant) and root.task.challenges):
         skipped |= {("score", "second_turns")}  # nobody has words for them
+    if root.score.second_turns:
+        skipped |= {("task", "challenges")}  # they need its words
     if isinstance(root.labeler, Mixture):
         skipped |= {("score", "utility")}
     for field in dataclasses.fields(config):
