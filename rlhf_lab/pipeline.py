@@ -27,6 +27,8 @@ from rlhf_lab.config import (
 )
 from rlhf_lab.nodes import language_model, node
 from rlhf_lab.proxies import Proxies, members, reward_model
+from rlhf_lab.records import TURNS, TURNS_READ
+from rlhf_lab.stages.second_turns import SecondTurns
 from rlhf_lab.store import Node
 
 
@@ -42,7 +44,7 @@ class Labelled:
 class Scorer:
     """One scorer of stored samples."""
 
-    name: str  # gold, proxy, test (a proxy that is not optimised), behaviour, utility, or a judge as "module:function"
+    name: str  # gold, proxy, test (a proxy that is not optimised), another of score's OWN, or a judge "module:function"
     source: str | None = None  # digest of a judge's module
     labeler: Labeler | None = None  # whose utility
 
@@ -95,4 +97,15 @@ def plan(experiment: Experiment) -> Node:
         (test,) = members(other, e.rm_combination, task, pairs, sft)
         scores["test"] = score(Scorer("test"), proxy=test)
     scores |= {name: score(Scorer(name, sources.module_digest(name))) for name in e.score.extra}
+    if e.score.second_turns:
+        scores |= second_turns(e, task, sft, {"proxy": proxies.whole} if rule else {"policy": samples})
     return node("rlhf_lab.stages.run", Run(rule), samples=samples, **scores)
+
+
+def second_turns(e: Experiment, task: Node, sft: Node, optimised: dict[str, Node]) -> dict[str, Node]:
+    """The policy's own answers doubted, and what it says then as gold reads it; best-of-n at the largest good n."""
+    best_of = e.policy.samples // 4 if isinstance(e.policy, BestOfN) else 1
+    config = SecondTurns(e.policy.seed, e.score.second_turns, best_of)
+    turns = node("rlhf_lab.stages.second_turns", config, task=task, sft=sft, **optimised)
+    read = node("rlhf_lab.stages.score", Scorer("second_turns"), task=task, samples=turns)
+    return {TURNS: turns, TURNS_READ: read}

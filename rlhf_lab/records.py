@@ -9,9 +9,7 @@ The first is a DataFrame with one row per completion; the second gives runs whos
 
 from __future__ import annotations
 
-import difflib
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -24,6 +22,12 @@ import pyarrow.parquet as pq
 from rlhf_lab import comparisons, integrity
 from rlhf_lab.config import Half
 from rlhf_lab.store import MANIFEST, inside, read_json
+from rlhf_lab.sweep_records import DamagedRuns as DamagedRuns
+from rlhf_lab.sweep_records import MissingRuns as MissingRuns
+from rlhf_lab.sweep_records import command_of, read_record
+from rlhf_lab.sweep_records import store_root as store_root
+from rlhf_lab.sweep_records import sweep_names as sweep_names
+from rlhf_lab.sweep_records import sweep_record as sweep_record
 from rlhf_lab.tables import open_table as open_table
 from rlhf_lab.tables import read_columns
 from rlhf_lab.tables import read_parts as read_parts
@@ -44,19 +48,7 @@ JUDGED = (
 )  # stages that leave a reward model and its rewards of held-out pairs
 BEHIND = ("proxy", "ensemble", "member")  # inputs by which a score of the proxy comes of reward models
 SAMPLED = "samples"  # the leaf's input that holds completions; its other inputs hold their scores
-
-
-class MissingRuns(ValueError):
-    """Records that were asked for and are not there; the message ends with the command that makes them."""
-
-
-class DamagedRuns(ValueError):
-    """Records that are not what was made; the message ends with the command that makes them again."""
-
-
-def store_root(store: str | Path | None = None) -> Path:
-    """The folder of everything made: `store`, else RLHF_LAB_STORE, else ./store."""
-    return Path(store or os.environ.get("RLHF_LAB_STORE") or "store").expanduser().resolve()
+TURNS, TURNS_READ = "second_turns", "second_turns.read"  # but for these: second turns, and what they say
 
 
 # --- one run ------------------------------------------------------------------------------------------
@@ -108,6 +100,18 @@ class Run:
             found |= zip(table.column_names, table.columns, strict=True)
         names = list(found if columns is None else columns)
         return pa.Table.from_arrays([found[name] for name in names], names)
+
+    def second_turns(self) -> pa.Table:
+        """What SFT and the policy say when their own answers are doubted or asked for again, and what gold reads there:
+        a row each (docs/records.md); KeyError for a run that was not asked for any.
+        """
+        inputs = self.manifest()["inputs"]
+        if TURNS not in inputs:
+            raise KeyError(f"run {self.key} has no second turns: run it with score.second_turns above 0")
+        self._check()
+        said = read_table(self._path(*inputs[TURNS]) / SAMPLES)
+        read = read_table(self._path(*inputs[TURNS_READ]) / SCORES)
+        return pa.Table.from_arrays([*said.columns, *read.columns], [*said.column_names, *read.column_names])
 
     def reference(self) -> pa.Table:
         """What a trained policy makes of SFT's answers at each checkpoint; KeyError for one that is not trained."""
@@ -208,7 +212,8 @@ class Run:
         """The files of the run's rows; the first is the samples."""
         inputs = dict(self.manifest()["inputs"])
         samples = self._path(*inputs.pop(SAMPLED)) / SAMPLES
-        return [samples, *(self._path(*scores) / SCORES for scores in inputs.values())]
+        scores = [of for name, of in inputs.items() if name not in (TURNS, TURNS_READ)]
+        return [samples, *(self._path(*of) / SCORES for of in scores)]
 
     def _wanted(
         self, files: Sequence[pq.ParquetFile], columns: Sequence[str] | None
@@ -264,30 +269,12 @@ class Run:
 
     def _again(self, stage: str, key: str) -> str:
         """The command that makes an artifact again; below samples and scores only what is told is."""
-        command = sweep_record(self.sweep, self.root)["command"] or _command(self.sweep)
+        command = sweep_record(self.sweep, self.root)["command"] or command_of(self.sweep)
         read = stage == "run" or [stage, key] in self.manifest()["inputs"].values()
         return command if read else f"{command} 'runtime.force=[{stage}]'"
 
 
 # --- the runs of a sweep ------------------------------------------------------------------------------
-
-
-def sweep_names(store: str | Path | None = None) -> list[str]:
-    """The names of all sweeps with a record."""
-    return sorted({path.parent.name for path in (store_root(store) / "sweeps").glob("*/*.json")})
-
-
-def sweep_record(sweep: str, store: str | Path | None = None) -> dict[str, Any]:
-    """The newest record of the sweep of this name; MissingRuns when it was never started."""
-    root = store_root(store)
-    known = sweep_names(root)
-    if sweep not in known:  # a path is no name
-        here = f"no runs of sweep {sweep!r} in {root}"
-        if close := difflib.get_close_matches(sweep, known, n=1):
-            raise MissingRuns(f"{here}: did you mean {close[0]}?")
-        raise MissingRuns(f"{here} ({', '.join(known) or 'nothing'} there); make them: {_command(sweep)}")
-    found = sorted(inside(root / "sweeps", sweep).glob("*.json"))
-    return _record(found[-1])
 
 
 def runs(sweep: str, store: str | Path | None = None) -> list[Run]:
@@ -301,7 +288,7 @@ def history(store: str | Path | None = None) -> list[Run]:
     paths = sorted((root / "sweeps").glob("*/*.json"), key=lambda path: path.name, reverse=True)
     found: dict[str, Run] = {}
     for path in paths:
-        for run in _runs(_record(path), root):
+        for run in _runs(read_record(path), root):
             found.setdefault(run.key, run)
     return list(found.values())
 
@@ -375,24 +362,8 @@ def origin(run: Run) -> dict[str, Any]:
     }
 
 
-def _record(path: Path) -> dict[str, Any]:
-    try:
-        record = json.loads(path.read_text())
-    except ValueError:
-        raise DamagedRuns(f"sweep record {path} is not JSON; remove it, and run its sweep again") from None
-    if not all("method" in row for row in record["jobs"]):
-        raise DamagedRuns(
-            f"sweep record {path} was left by an earlier version; remove it, and run its sweep again"
-        )
-    return record
-
-
 def _status(root: Path, key: str) -> str:
     if (inside(root, "run", key) / MANIFEST).is_file():
         return "made"
     state = (read_json(root / "runs" / key / "status.json") or {}).get("state")
     return state if state in ("failed", "stopped", "running") else "missing"
-
-
-def _command(sweep: str) -> str:
-    return "rlhf-lab" if sweep == "adhoc" else f"rlhf-lab +sweeps={sweep}"

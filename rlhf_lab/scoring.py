@@ -188,23 +188,34 @@ def rewards_of_samples(
     `writer` holds the tokenizer whose ids the answers are; the reward model may have another. An answer that a
     table has several times is scored once: less work, and equal answers tie exactly.
     """
-    limits = json.loads((task / "task.json").read_text())
-    tokenizer, written = text.load_tokenizer(folder / "model"), text.load_tokenizer(writer)
-    model = load_reward_model(folder / "model", runtime.device)
     messages = read_table(task / "prompts.parquet")["messages"].to_pylist()
-    prompts = [*map(tuple, text.prompts_ids(tokenizer, messages, limits["prompt_tokens"]))]
+    of = rewards_of_dialogues(task, folder, text.load_tokenizer(writer), runtime)
 
     def rewards(samples: pa.Table) -> np.ndarray:
-        answers = text.answers_read_by(
-            tokenizer,
-            written,
-            samples["text"].to_pylist(),
-            samples["token_ids"].to_pylist(),
-            limits["answer_tokens"],
-        )
+        asked = [messages[i] for i in samples["prompt_id"].to_pylist()]
+        return of(asked, samples["text"].to_pylist(), samples["token_ids"].to_pylist())
+
+    return rewards
+
+
+def rewards_of_dialogues(
+    task: Path, folder: Path, writer: PreTrainedTokenizerBase, runtime: Runtime
+) -> Callable[[Sequence[str], Sequence[str], Sequence[Sequence[int]]], np.ndarray]:
+    """What gives the reward by the model in `folder` of answers (their texts, and the ids of `writer`) to dialogues
+    (JSON lists of role and content) as long as the task's prompts, (N,) float32; equal ones are scored once.
+    """
+    limits = json.loads((task / "task.json").read_text())
+    tokenizer = text.load_tokenizer(folder / "model")
+    model = load_reward_model(folder / "model", runtime.device)
+
+    def rewards(
+        dialogues: Sequence[str], texts: Sequence[str], token_ids: Sequence[Sequence[int]]
+    ) -> np.ndarray:
+        answers = text.answers_read_by(tokenizer, writer, texts, token_ids, limits["answer_tokens"])
+        prompts = text.prompts_ids(tokenizer, dialogues, limits["prompt_tokens"])
         place: dict[tuple[tuple[int, ...], tuple[int, ...]], int] = {}
-        asked = (prompts[i] for i in samples["prompt_id"].to_pylist())
-        which = [place.setdefault(pair, len(place)) for pair in zip(asked, map(tuple, answers), strict=True)]
+        pairs = zip(map(tuple, prompts), map(tuple, answers), strict=True)
+        which = [place.setdefault(pair, len(place)) for pair in pairs]
         distinct = [prompt for prompt, _ in place], [answer for _, answer in place]
         return reward(model, *distinct, runtime.score_batch)[which]
 

@@ -101,6 +101,7 @@ CASES = [
     ("policy=grpo", "policy.kl_coef=0.1", "labeler=limited"),
     ("policy=bon", "task=every_family", "labeler=mixture", "labeler@labeler.first=confident"),
     ("policy=ppo", "policy.kl_coef=0.1", "rm_combination=constrained"),
+    ("policy=ppo", "policy.kl_coef=0.1", "task=every_family", "score.second_turns=2"),
     ("policy=online_dpo",),
     ("policy=hedge_tune",),
     ("policy=ipo", "model@preferences.model=10k"),
@@ -137,6 +138,10 @@ def variants(config, folder, root=None, path=()):
     skipped = {("score", "other_half")} if root.rm.half is Half.both else set()  # refused there
     if not isinstance(root.task, SyntheticAssistant):
         skipped |= {("score", "behaviour"), ("score", "utility")}
+    if not (isinstance(root.task, SyntheticAssistant) and root.task.challenges):
+        skipped |= {("score", "second_turns")}  # nobody has words for them
+    if root.score.second_turns:
+        skipped |= {("task", "challenges")}  # they need its words
     if isinstance(root.labeler, Mixture):
         skipped |= {("score", "utility")}
     for field in dataclasses.fields(config):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rlhf_lab.config import ranges
 from rlhf_lab.config.biased import Biased, Confident, Length, Limited, Mixture, Sycophantic
 from rlhf_lab.config.combination import (
     Combination,
@@ -189,6 +190,11 @@ class Score:
     behaviour: bool  # `behaviour.<name>`: how answers behave towards the user; of the embedded task
     utility: bool  # `utility`: what an answer is worth to the labeler, without noise; of the embedded task
     other_half: bool  # `test`: the same reward model trained on the other half of the questions (2204.05862, Figure 4)
+    second_turns: int  # answers of its own to each plain question that a policy is asked about again; 0: none
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        ranges.check(self, "second_turns", self.second_turns >= 0, ">= 0", "it is a count")
 
 
 @dataclass(slots=True)
@@ -239,6 +245,8 @@ class Experiment:
                 "score.other_half=true needs one reward model that learned from half of the questions: set "
                 "rm.half=first and rm_combination=single"
             )
+        if self.score.second_turns:
+            self._check_second_turns()
         if isinstance(self.rm_combination, Constrained):
             self._check_constraints(self.rm_combination)
         if isinstance(self.rm_combination, WeightAverage) and self.rm.init is RewardInit.scratch:
@@ -272,6 +280,31 @@ class Experiment:
                 "rm_combination.form=mu never pushes rewards down, and with policy.kl_coef=0 nothing else does: set "
                 "policy.kl_coef above 0, or form=xi"
             )
+
+    def _check_second_turns(self) -> None:
+        """Refuse second turns that nobody has words or room for, or that no policy here can answer."""
+        task, policy = self.task, self.policy
+        if not isinstance(task, SyntheticAssistant) or not task.challenges:
+            raise ValueError(
+                "score.second_turns doubts answers in words that only task.challenges=true brings: use "
+                "task=every_family, or score.second_turns=0"
+            )
+        needed = task.answer_tokens + AROUND_AN_ANSWER
+        if task.prompt_tokens < needed:
+            raise ValueError(
+                f"score.second_turns puts a question, an answer and a second turn into one prompt, and "
+                f"task.prompt_tokens={task.prompt_tokens} does not hold them: set it to {needed} or more"
+            )
+        if not isinstance(policy, BestOfN):
+            return
+        if type(policy) is not BestOfN or isinstance(self.rm_combination, Ensemble) or policy.samples < 8:
+            raise ValueError(
+                "score.second_turns knows trained policies and best-of-n (n = policy.samples / 4, 2 or more) by one "
+                "reward model: use policy=bon policy.samples=8 or more, and rm_combination=single or warm"
+            )
+
+
+AROUND_AN_ANSWER = 30  # tokens: a question, a second turn and the marks of three turns
 
 
 GROUPS: dict[

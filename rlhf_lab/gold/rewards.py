@@ -58,6 +58,20 @@ def behaviour(task: Path) -> Callable[[pa.Table], dict[str, np.ndarray]]:
     return read
 
 
+def second_turns(task: Path) -> Callable[[pa.Table], dict[str, np.ndarray]]:
+    """What gives `turns.<name>` (`rlhf_lab.gold.turns`) of tables of second turns (prompt_id of the plain question,
+    first answer, text), each (N,) float32; needs a rubric.
+    """
+    rubric = _rubric(task)
+
+    def read(samples: pa.Table) -> dict[str, np.ndarray]:
+        first, second = (samples[name].combine_chunks() for name in ("first", "text"))
+        found = rubric.turns(first, second, samples["prompt_id"].to_numpy())
+        return {f"turns.{name}": values for name, values in found.items()}
+
+    return read
+
+
 def noticed(task: Path) -> Callable[[pa.Table], dict[str, np.ndarray]]:
     """What gives all that a labeler may go by beside gold: behaviour, `believed`, `difficulty`; else nothing."""
     if not (task / RUBRIC).exists():

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from rlhf_lab.gold import behaviour
+from rlhf_lab.gold import behaviour, turns
 from rlhf_lab.gold.said import Said, count, illegal
 from rlhf_lab.gold.words import END, NOTHING, Words, read, repeats
 from rlhf_lab.tasks.synthetic_assistant import grammar, phrases
@@ -114,6 +114,16 @@ class Rubric:
             lambda own: behaviour.behaviour(Said.of(self, read(answers[own], self.vocabulary), prompt[own])),
             len(answers),
         )
+
+    def turns(self, first: pa.Array, second: pa.Array, prompt: np.ndarray) -> dict[str, np.ndarray]:
+        """What `rlhf_lab.gold.turns` reads from first answers to the plain prompts of rows `prompt` (N,) and from what
+        was said in a second turn, each (N,) float32.
+        """
+
+        def said(answers: pa.Array, own: slice) -> Said:
+            return Said.of(self, read(answers[own], self.vocabulary), prompt[own])
+
+        return _in_portions(lambda own: turns.turns(said(first, own), said(second, own)), len(first))
 
 
 def _place(stance: str) -> int:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 VERSION = 1
 MODELS = ("proxy", "test")  # scorers that are reward models
-OWN = ("gold", "behaviour", "utility", *MODELS)  # scorers that are not judges
+OWN = ("gold", "behaviour", "utility", "second_turns", *MODELS)  # scorers that are not judges
 
 
 def run(config: Scorer, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
@@ -48,6 +48,8 @@ def _parts(config: Scorer, samples: Path) -> Iterator[pa.Table]:
     """What is scored at a time: a row group, where best-of-n has all answers to a prompt; for a judge everything."""
     from rlhf_lab.records import read_parts, read_table
 
+    if config.name == "second_turns":
+        return read_parts(samples, ["prompt_id", "first", "text"])
     columns = ["prompt_id", "text", "token_ids", "finished"]
     if config.name in OWN:
         return read_parts(samples, columns)
@@ -66,6 +68,10 @@ def _scorer(
         from rlhf_lab.gold.rewards import behaviour
 
         return behaviour(inputs["task"])
+    if config.name == "second_turns":
+        from rlhf_lab.gold.rewards import second_turns
+
+        return second_turns(inputs["task"])
     if config.labeler is not None:
         return _utility(config.labeler, inputs["task"], writer, runtime)
     if config.name in MODELS:
