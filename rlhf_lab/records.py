@@ -36,11 +36,13 @@ if TYPE_CHECKING:
 
 SAMPLES, SCORES = "samples.parquet", "scores.parquet"
 REFERENCE = "reference.parquet"  # what a trained policy makes of SFT's answers
+ACTIVATIONS = "activations.parquet"  # hidden states at the end of each prompt
 PAIRS = "pairs.parquet"  # labelled comparisons
 HELDOUT = "heldout.parquet"  # rewards by a reward model of both sides of every held-out pair
 REWARD_MODEL = "reward_model"
 BEHIND = ("proxy", "ensemble", "member")  # inputs by which a score of the proxy comes of reward models
 SAMPLED = "samples"  # the leaf's input that holds completions; its other inputs hold their scores
+STATES = "activations"  # but for this one, which holds what the policy's layers make of the prompts
 
 
 class MissingRuns(ValueError):
@@ -114,6 +116,10 @@ class Run:
         """The task's prompts, to be joined to rows by `prompt_id`."""
         samples = self._manifest(*self.manifest()["inputs"][SAMPLED])
         return read_table(self._file("prompts.parquet", *samples["inputs"]["task"]))
+
+    def activations(self) -> pa.Table:
+        """Hidden states at the end of each prompt; KeyError for a run without score.activations=true."""
+        return read_table(self._file(ACTIVATIONS, *self.manifest()["inputs"][STATES]))
 
     def provenance(self) -> dict[str, Any]:
         """Under what the run's samples were made: package versions, git commit, device, threads, command."""
@@ -201,7 +207,7 @@ class Run:
 
     def _sources(self) -> list[Path]:
         """The files of the run's rows; the first is the samples."""
-        inputs = dict(self.manifest()["inputs"])
+        inputs = {name: of for name, of in self.manifest()["inputs"].items() if name != STATES}
         samples = self._path(*inputs.pop(SAMPLED)) / SAMPLES
         return [samples, *(self._path(*scores) / SCORES for scores in inputs.values())]
 

@@ -6,7 +6,7 @@ import enum
 import pytest
 from composing import experiment
 
-from rlhf_lab.config import Half, Mixture, Runtime, SyntheticAssistant, Tracker
+from rlhf_lab.config import Half, Mixture, Runtime, Supervised, SyntheticAssistant, Tracker
 from rlhf_lab.pipeline import plan
 from rlhf_lab.store import Node, digest, file_digest
 
@@ -101,7 +101,7 @@ CASES = [
     ("policy=grpo", "policy.kl_coef=0.1", "labeler=limited"),
     ("policy=bon", "task=every_family", "labeler=mixture", "labeler@labeler.first=confident"),
     ("policy=ppo", "policy.kl_coef=0.1", "rm_combination=constrained"),
-    ("policy=online_dpo",),
+    ("policy=online_dpo", "task=supervised", "task.imitations=true", "task.supervised=monitored"),
     ("policy=hedge_tune",),
     ("policy=ipo", "model@preferences.model=10k"),
     ("policy=expert_iteration",),
@@ -137,6 +137,8 @@ def variants(config, folder, root=None, path=()):
     skipped = {("score", "other_half")} if root.rm.half is Half.both else set()  # refused there
     if not isinstance(root.task, SyntheticAssistant):
         skipped |= {("score", "behaviour"), ("score", "utility")}
+    if isinstance(root.task, Supervised):
+        skipped |= {("task", "tags")}  # refused there without
     if isinstance(root.labeler, Mixture):
         skipped |= {("score", "utility")}
     for field in dataclasses.fields(config):
