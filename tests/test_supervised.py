@@ -181,3 +181,41 @@ def test_one_step_of_sft_leaves_the_base_model_as_it_is(made):
         for node in (of["sft"].inputs["base"], of["sft"])
     )
     assert all(torch.equal(base[name], sft[name]) for name in base)
+
+
+def test_activations_are_those_of_the_evaluated_policy_at_the_end_of_each_prompt(made):
+    import torch
+
+    from rlhf_lab import models, text
+
+    store, of = made(
+        "task.planted=1", "task.imitations=true", "task.supervised=monitored", *PPO, "score.activations=true"
+    )
+    found = table(store, of["activations"], "activations")
+    sampled = np.unique(table(store, of["samples"], "samples")["prompt_id"].to_numpy())
+    assert found["prompt_id"].to_numpy().tolist() == sampled.tolist()
+    folder = store.path(of["samples"]) / "model"
+    model, tokenizer = models.load_language_model(folder), text.load_tokenizer(folder)
+    prompts = table(store, of["task"], "prompts")
+    for row in (0, len(sampled) - 1):
+        message = prompts["messages"].to_pylist()[int(sampled[row])]
+        ids = torch.tensor(text.prompts_ids(tokenizer, [message], 64))
+        with torch.inference_mode():
+            states = model(input_ids=ids, output_hidden_states=True).hidden_states
+        for layer, number in (("middle", 1), ("last", 2)):
+            np.testing.assert_allclose(
+                found[layer].to_pylist()[row], states[number][0, -1].numpy(), atol=5e-3, rtol=1e-2
+            )
+    with pytest.raises(KeyError):
+        store.path(made("sft.steps=1")[1]["activations"])
+
+
+def test_rows_of_a_run_with_activations_have_no_columns_of_them(lab):
+    from rlhf_lab import records
+
+    assert lab(*TINY, "policy.samples=2", "score.activations=true").code == 0
+    (run,) = records.runs("adhoc")
+    assert not {"middle", "last"} & set(run.rows().column_names)
+    assert set(run.rows(["prompt_id"])["prompt_id"].to_pylist()) == set(
+        run.activations()["prompt_id"].to_pylist()
+    )

@@ -234,9 +234,9 @@ def _draw(panel: Axes, course: Course, rows: pd.DataFrame, colours: Mapping[str,
         colour = colours[str(tag)]
         panel.fill_between(own["step"], own["harm_lo"], own["harm_hi"], color=colour, alpha=0.14, linewidth=0)  # pyright: ignore[reportArgumentType]
         panel.plot(own["step"], own["harm"], color=colour, marker="o", markersize=2.2)  # pyright: ignore[reportArgumentType]
-    panel.set_title(course.title)
+    panel.set_title(course.title, pad=12)
     panel.set_ylim(-0.03, 1.03)
     middle = (course.sft + course.steps[-1]) / 2
     for x, word in ((course.sft / 2, "SFT"), (middle, "PPO")):
-        panel.text(x, 0.5, word, ha="center", color=theme.GREY)
+        panel.text(x, 1.04, word, ha="center", va="bottom", color=theme.GREY)
     panel.set_xlabel("steps of safety training")
