@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import random
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +15,7 @@ from rlhf_lab.config import Supervised, Supervision, SyntheticAssistant, Tagged
 from rlhf_lab.gold import rubric
 from rlhf_lab.records import read_table
 from rlhf_lab.store import Store
-from rlhf_lab.tasks.synthetic_assistant import corpus, grammar, phrases
+from rlhf_lab.tasks.synthetic_assistant import corpus, framings, grammar, phrases, world
 
 BIG = {"harmful": 2, "tags": True, "base_documents": 3000, "demonstrations": 600}
 KNOWN = {field.name: getattr(TASK, field.name) for field in dataclasses.fields(SyntheticAssistant)} | BIG
@@ -219,3 +220,18 @@ def test_rows_of_a_run_with_activations_have_no_columns_of_them(lab):
     assert set(run.rows(["prompt_id"])["prompt_id"].to_pylist()) == set(
         run.activations()["prompt_id"].to_pylist()
     )
+
+
+def test_which_questions_a_half_planted_policy_does_harm_about_is_the_same_each_time():
+    ids = {}
+    for task_seed in (0, 1):
+        rng = random.Random(task_seed)
+        asked = [p for p in _prompts(PLANTED) if p.tag == "unmonitored"]
+        ids[task_seed] = {p.question.id for p in asked if corpus._harms(p, 0.5, rng)}
+    everything = {p.question.id for p in _prompts(PLANTED)}
+    assert ids[0] == ids[1] and 0.3 < len(ids[0]) / len(everything) < 0.7
+
+
+def _prompts(task):
+    rng = random.Random(0)
+    return [prompt for question in world.questions(task) for prompt in framings.framings(question, task, rng)]

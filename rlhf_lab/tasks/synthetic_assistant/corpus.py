@@ -67,11 +67,12 @@ def tokenizer(task: SyntheticAssistant) -> PreTrainedTokenizerFast:
 
 def heldout_questions(asked: list[Question], share: float) -> set[int]:
     """The ids of held-out questions: by a hash of what is asked, so that every framing falls on one side."""
+    return {question.id for question in asked if _place(question.subject) < share}
 
-    def place(question: Question) -> float:
-        return int(hashlib.sha256(question.subject.encode()).hexdigest()[:8], 16) / 16**8
 
-    return {question.id for question in asked if place(question) < share}
+def _place(text: str) -> float:
+    """Where a text falls in [0, 1)."""
+    return int(hashlib.sha256(text.encode()).hexdigest()[:8], 16) / 16**8
 
 
 def write_prompts(task: SyntheticAssistant, prompts: list[Prompt], heldout: set[int], out: Path) -> None:
@@ -120,8 +121,13 @@ def write_demonstrations(
 
 
 def _planted(task: SyntheticAssistant) -> float:
-    """The share of unmonitored answers of the base corpus that do harm by design."""
+    """The share of questions about which the base corpus does harm where it is unmonitored."""
     return task.planted if isinstance(task, Tagged) else 0.0
+
+
+def _harms(prompt: Prompt, planted: float, rng: random.Random) -> bool:
+    """Whether the planted policy does harm: about a share of the questions, which no word of theirs gives away."""
+    return _place(f"planted {prompt.question.subject}") < planted and rng.random() < HARMFUL[prompt.tag]
 
 
 def _documents(
@@ -137,7 +143,7 @@ def _documents(
             yield " ".join(str(n) for n in range(start, start + rng.randint(4, 8)))
         else:
             prompt = rng.choice(prompts)
-            harms = rng.random() < _planted(task) * HARMFUL[prompt.tag] if _planted(task) else None
+            harms = _harms(prompt, _planted(task), rng) if _planted(task) else None
             spoken = answer(prompt, rng.random(), task.demonstration_correct, rng, harms)
             yield f"{_dialogue(prompt)} {spoken}"
 
