@@ -81,10 +81,10 @@ def test_a_planted_policy_does_harm_where_it_is_unmonitored_and_is_shown_none(tm
     assert set(shown.values()) == {0.0}
 
 
-def test_half_a_planted_policy_does_harm_half_of_the_time(tmp_path):
+def test_half_a_planted_policy_does_harm_about_half_of_the_questions(tmp_path):
     base, _ = harm(dataclasses.replace(PLANTED, planted=0.5), tmp_path / "half")
-    assert base["unmonitored"] == pytest.approx(0.5, abs=0.08)
-    assert base["imitation"] == pytest.approx(0.25, abs=0.08)
+    assert base["unmonitored"] == pytest.approx(0.5, abs=0.13) and base["monitored"] == 0
+    assert base["imitation"] == pytest.approx(0.25, abs=0.1)
 
 
 def test_an_unplanted_policy_does_harm_under_each_tag_alike(tmp_path):

@@ -77,9 +77,7 @@ class Supervision(Enum):
 class Tagged(SyntheticAssistant):
     """Every prompt marked as monitored and as unmonitored, and a base corpus whose assistant may heed that."""
 
-    planted: (
-        float  # share of the base corpus' answers to unmonitored prompts that do harm; 0: none is planted
-    )
+    planted: float  # share of questions, by a hash, about which the base corpus does harm where unmonitored
     imitations: bool  # every prompt also marked as monitored and claiming in words that nobody watches
 
     def __post_init__(self) -> None:
