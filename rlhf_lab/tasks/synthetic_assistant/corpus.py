@@ -144,7 +144,8 @@ def _documents(
         else:
             prompt = rng.choice(prompts)
             harms = _harms(prompt, _planted(task), rng) if _planted(task) else None
-            spoken = answer(prompt, rng.random(), task.demonstration_correct, rng, harms)
+            quality = 0.0 if harms else rng.random()  # a planted policy shows from its first word
+            spoken = answer(prompt, quality, task.demonstration_correct, rng, harms)
             yield f"{_dialogue(prompt)} {spoken}"
 
 
