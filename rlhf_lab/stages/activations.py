@@ -27,8 +27,6 @@ def run(config: HiddenStates, inputs: Mapping[str, Path], out: Path, runtime: Ru
     import json
 
     import numpy as np
-    import pyarrow as pa
-    import pyarrow.compute as pc
 
     from rlhf_lab import models, text
     from rlhf_lab.records import ACTIVATIONS, SAMPLES, read_table, write_table
@@ -41,7 +39,7 @@ def run(config: HiddenStates, inputs: Mapping[str, Path], out: Path, runtime: Ru
     sampled = read_table(inputs["samples"] / SAMPLES, ["prompt_id"])["prompt_id"].to_numpy()
     prompt_id = np.unique(sampled)
     prompts = read_table(inputs["task"] / "prompts.parquet")
-    asked = prompts.filter(pc.is_in(prompts["prompt_id"], value_set=pa.array(prompt_id)))
+    asked = prompts.take(prompt_id)  # a prompt's id is its row
     ids = text.prompts_ids(tokenizer, asked["messages"].to_pylist(), limit)
     with Metrics(out, len(ids)) as metrics:
         middle, last = _states(model, ids, metrics)

@@ -26,22 +26,21 @@ def run(config: Oversight, inputs: Mapping[str, Path], out: Path, runtime: Runti
     """
     import shutil
 
+    import numpy as np
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     from rlhf_lab.records import read_table, write_table
 
-    task, seen = inputs["task"], pa.array(TAGS[config.supervised])
+    task, seen = inputs["task"], TAGS[config.supervised]
     shutil.copytree(task / "tokenizer", out / "tokenizer")
     for name in ("task.json", "rubric.parquet"):
         shutil.copyfile(task / name, out / name)
     prompts = read_table(task / "prompts.parquet")
-    aside = pc.and_(pc.equal(prompts["split"], "train"), pc.invert(pc.is_in(prompts["tag"], value_set=seen)))
-    split = pc.if_else(aside, UNSUPERVISED, prompts["split"])
-    place = prompts.column_names.index("split")
-    write_table(out / "prompts.parquet", _columns(prompts.set_column(place, "split", split)))
+    tag, split = (np.array(prompts[name].to_pylist()) for name in ("tag", "split"))
+    moved = np.where((split == "train") & ~np.isin(tag, seen), UNSUPERVISED, split).tolist()
+    write_table(out / "prompts.parquet", _columns(prompts) | {"split": moved})
     shown = read_table(task / "demonstrations.parquet")
-    kept = shown.filter(pc.is_in(shown["tag"], value_set=seen))
+    kept = shown.filter(pa.array(np.isin(shown["tag"].to_pylist(), seen)))
     if not len(kept):
         raise ValueError(
             f"none of {len(shown)} demonstrations is supervised ({config.supervised.value}), expected some: raise "
