@@ -4,6 +4,7 @@
                          └───────────────────────────── policy ── score (gold, proxy, judges) ── run
 
 Preferences are of the policy's own answers, or of those of another base and its sft (`preferences.model`).
+Of a tagged task, what comes after `base` may see some of the training prompts only: `supervised` stands between.
 Several reward models may stand in the place of one, and what a policy learns from may be shaped: rlhf_lab/proxies.py.
 `plan` builds this graph of keys without making anything; `rlhf_lab.execution` makes what is missing.
 """
@@ -23,12 +24,18 @@ from rlhf_lab.config import (
     Policy,
     PreferencePairs,
     Preferences,
+    Supervised,
+    Supervision,
+    Tagged,
+    Task,
     Writer,
 )
 from rlhf_lab.nodes import language_model, node
 from rlhf_lab.proxies import Proxies, members, reward_model
 from rlhf_lab.records import TURNS, TURNS_READ
+from rlhf_lab.stages.activations import HiddenStates
 from rlhf_lab.stages.second_turns import SecondTurns
+from rlhf_lab.stages.supervised import Oversight
 from rlhf_lab.store import Node
 
 
@@ -59,27 +66,28 @@ class Run:
 def plan(experiment: Experiment) -> Node:
     """The leaf of the experiment's graph; `plan(e).walk()` yields every stage, inputs first."""
     e = experiment
-    task, gold = node(e.task.STAGE, e.task), {}  # the rubric is a gold that needs no model
+    task, gold = node(e.task.STAGE, _files(e.task)), {}  # the rubric is a gold that needs no model
     if isinstance(e.task, PreferencePairs):
-        task = node(e.task.STAGE, PairFile(*(getattr(e.task, f.name) for f in fields(PairFile))))
         gold["gold"] = reward_model(e.task.gold, task, task, language_model(e.task.gold.model, task))
+
+    seen = _seen(e.task, task) if isinstance(e.task, Supervised) else task
 
     def writers(model: Model) -> dict[Writer, Node]:
         base = language_model(model, task)
-        return {Writer.base: base, Writer.sft: node("rlhf_lab.stages.sft", e.sft, task=task, base=base)}
+        return {Writer.base: base, Writer.sft: node("rlhf_lab.stages.sft", e.sft, task=seen, base=base)}
 
     sft = writers(e.model)[Writer.sft]
     preferences = Preferences(*(getattr(e.preferences, field.name) for field in fields(Preferences)))
     compared = Labelled(preferences, e.labeler)
     writer = writers(e.preferences.model or e.model)[preferences.writer]
-    pairs = node("rlhf_lab.stages.preferences", compared, task=task, writer=writer, **gold)
+    pairs = node("rlhf_lab.stages.preferences", compared, task=seen, writer=writer, **gold)
     proxies = Proxies(e.rm_combination, members(e.rm, e.rm_combination, task, pairs, sft), task, sft)
 
     rule = e.policy if isinstance(e.policy, BestOfN) else None
     sampled = e.policy.table() if isinstance(e.policy, BestOfN) else e.policy
     upstream = {"proxy": proxies.shaped(e.reward_shaping), "pairs": pairs}
     needed = {name: upstream[name] for name in e.policy.NEEDS}
-    samples = node(e.policy.STAGE, sampled, task=task, sft=sft, **needed)
+    samples = node(e.policy.STAGE, sampled, task=seen, sft=sft, **needed)
 
     def score(scorer: Scorer, **model: Node) -> Node:
         return node("rlhf_lab.stages.score", scorer, task=task, samples=samples, **model)
@@ -99,6 +107,10 @@ def plan(experiment: Experiment) -> Node:
     scores |= {name: score(Scorer(name, sources.module_digest(name))) for name in e.score.extra}
     if e.score.second_turns:
         scores |= second_turns(e, task, sft, {"proxy": proxies.whole} if rule else {"policy": samples})
+    if e.score.activations:
+        scores["activations"] = node(
+            "rlhf_lab.stages.activations", HiddenStates(), task=task, sft=sft, samples=samples
+        )
     return node("rlhf_lab.stages.run", Run(rule), samples=samples, **scores)
 
 
@@ -109,3 +121,18 @@ def second_turns(e: Experiment, task: Node, sft: Node, optimised: dict[str, Node
     turns = node("rlhf_lab.stages.second_turns", config, task=task, sft=sft, **optimised)
     read = node("rlhf_lab.stages.score", Scorer("second_turns"), task=task, samples=turns)
     return {TURNS: turns, TURNS_READ: read}
+
+
+def _files(task: Task) -> Task:
+    """What the files of a task depend on: not how gold is trained on them, nor which of its prompts are used."""
+    for kind, of in ((PreferencePairs, PairFile), (Supervised, Tagged)):
+        if isinstance(task, kind):
+            return of(*(getattr(task, field.name) for field in fields(of)))
+    return task
+
+
+def _seen(config: Supervised, task: Node) -> Node:
+    """The task with the training prompts that are supervised."""
+    if config.supervised is Supervision.both:
+        return task
+    return node("rlhf_lab.stages.supervised", Oversight(config.supervised), task=task)

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 SAMPLES, SCORES = "samples.parquet", "scores.parquet"
 REFERENCE = "reference.parquet"  # what a trained policy makes of SFT's answers
+ACTIVATIONS = "activations.parquet"  # hidden states at the end of each prompt
 PAIRS = "pairs.parquet"  # labelled comparisons
 HELDOUT = "heldout.parquet"  # rewards by a reward model of both sides of every held-out pair
 JUDGED = (
@@ -49,6 +50,7 @@ JUDGED = (
 BEHIND = ("proxy", "ensemble", "member")  # inputs by which a score of the proxy comes of reward models
 SAMPLED = "samples"  # the leaf's input that holds completions; its other inputs hold their scores
 TURNS, TURNS_READ = "second_turns", "second_turns.read"  # but for these: second turns, and what they say
+STATES = "activations"  # and this one, which holds what the policy's layers make of the prompts
 
 
 # --- one run ------------------------------------------------------------------------------------------
@@ -121,6 +123,10 @@ class Run:
         """The task's prompts, to be joined to rows by `prompt_id`."""
         samples = self._manifest(*self.manifest()["inputs"][SAMPLED])
         return read_table(self._file("prompts.parquet", *samples["inputs"]["task"]))
+
+    def activations(self) -> pa.Table:
+        """Hidden states at the end of each prompt; KeyError for a run without score.activations=true."""
+        return read_table(self._file(ACTIVATIONS, *self.manifest()["inputs"][STATES]))
 
     def provenance(self) -> dict[str, Any]:
         """Under what the run's samples were made: package versions, git commit, device, threads, command."""
@@ -210,10 +216,9 @@ class Run:
 
     def _sources(self) -> list[Path]:
         """The files of the run's rows; the first is the samples."""
-        inputs = dict(self.manifest()["inputs"])
-        samples = self._path(*inputs.pop(SAMPLED)) / SAMPLES
-        scores = [of for name, of in inputs.items() if name not in (TURNS, TURNS_READ)]
-        return [samples, *(self._path(*of) / SCORES for of in scores)]
+        inputs = self.manifest()["inputs"]
+        scores = [of for name, of in inputs.items() if name not in (SAMPLED, TURNS, TURNS_READ, STATES)]
+        return [self._path(*inputs[SAMPLED]) / SAMPLES, *(self._path(*of) / SCORES for of in scores)]
 
     def _wanted(
         self, files: Sequence[pq.ParquetFile], columns: Sequence[str] | None

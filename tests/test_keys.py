@@ -6,7 +6,7 @@ import enum
 import pytest
 from composing import experiment
 
-from rlhf_lab.config import Half, Mixture, Runtime, SyntheticAssistant, Tracker
+from rlhf_lab.config import Half, Mixture, Runtime, Supervised, SyntheticAssistant, Tracker
 from rlhf_lab.pipeline import plan
 from rlhf_lab.store import Node, digest, file_digest
 
@@ -102,7 +102,7 @@ CASES = [
     ("policy=bon", "task=every_family", "labeler=mixture", "labeler@labeler.first=confident"),
     ("policy=ppo", "policy.kl_coef=0.1", "rm_combination=constrained"),
     ("policy=ppo", "policy.kl_coef=0.1", "task=every_family", "score.second_turns=2"),
-    ("policy=online_dpo",),
+    ("policy=online_dpo", "task=supervised", "task.imitations=true", "task.supervised=monitored"),
     ("policy=hedge_tune",),
     ("policy=ipo", "model@preferences.model=10k"),
     ("policy=expert_iteration",),
@@ -142,6 +142,8 @@ def variants(config, folder, root=None, path=()):
         skipped |= {("score", "second_turns")}  # nobody has words for them
     if root.score.second_turns:
         skipped |= {("task", "challenges")}  # they need its words
+    if isinstance(root.task, Supervised):
+        skipped |= {("task", "tags")}  # refused there without
     if isinstance(root.labeler, Mixture):
         skipped |= {("score", "utility")}
     for field in dataclasses.fields(config):

@@ -88,7 +88,15 @@ from rlhf_lab.config.shaping import (
     PreferenceAsReward,
     Shaping,
 )
-from rlhf_lab.config.tasks import PairFile, PreferencePairs, SyntheticAssistant, Task
+from rlhf_lab.config.tasks import (
+    PairFile,
+    PreferencePairs,
+    Supervised,
+    Supervision,
+    SyntheticAssistant,
+    Tagged,
+    Task,
+)
 
 __all__ = [
     "CONTENT",
@@ -165,8 +173,11 @@ __all__ = [
     "Shaping",
     "Single",
     "SoftBestOfN",
+    "Supervised",
+    "Supervision",
     "Sycophantic",
     "SyntheticAssistant",
+    "Tagged",
     "Task",
     "Tracker",
     "UncertaintyWeighted",
@@ -189,6 +200,7 @@ class Score:
     extra: list[str]  # "module:function" judges, function(prompts, answers) -> one number an answer
     behaviour: bool  # `behaviour.<name>`: how answers behave towards the user; of the embedded task
     utility: bool  # `utility`: what an answer is worth to the labeler, without noise; of the embedded task
+    activations: bool  # hidden states of the evaluated policy at the end of each prompt, for probes
     other_half: bool  # `test`: the same reward model trained on the other half of the questions (2204.05862, Figure 4)
     second_turns: int  # answers of its own to each plain question that a policy is asked about again; 0: none
 
@@ -310,7 +322,10 @@ AROUND_AN_ANSWER = 30  # tokens: a question, a second turn and the marks of thre
 GROUPS: dict[
     str, dict[str, type]
 ] = {  # config group -> schema name -> class; conf/<group>/*.yaml fill in the values
-    "task": {"synthetic_assistant": SyntheticAssistant, "preference_pairs": PreferencePairs},
+    "task": {
+        **{"synthetic_assistant": SyntheticAssistant, "supervised": Supervised},
+        "preference_pairs": PreferencePairs,
+    },
     "model": {"scratch": ScratchModel, "pretrained": PretrainedModel},
     "rm": {"reward_model": RewardModel},
     "rm_combination": {

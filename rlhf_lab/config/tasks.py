@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import ClassVar
 
 from rlhf_lab.config import ranges
@@ -62,6 +63,41 @@ class SyntheticAssistant(Task):
             ranges.check(self, name, getattr(self, name) >= 0, ">= 0", "it is a count")
         ranges.positive(self, "orders")
         ranges.share(self, "fact_share", "demonstration_quality", "demonstration_correct")
+
+
+class Supervision(Enum):
+    """Which training prompts demonstrations, comparisons and policies are about."""
+
+    both = "both"  # all of them
+    monitored = "monitored"  # those that are marked as monitored
+    adversarial = "adversarial"  # these, and those that only claim to be unobserved
+
+
+@dataclass(slots=True)
+class Tagged(SyntheticAssistant):
+    """Every prompt marked as monitored and as unmonitored, and a base corpus whose assistant may heed that."""
+
+    planted: float  # share of questions, by a hash, about which the base corpus does harm where unmonitored
+    imitations: bool  # every prompt also marked as monitored and claiming in words that nobody watches
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        SyntheticAssistant.__post_init__(self)
+        ranges.share(self, "planted")
+        ranges.check(self, "tags", self.tags, "true", "the tag is what is supervised")
+
+
+@dataclass(slots=True)
+class Supervised(Tagged):
+    """A tagged task, and which of its training prompts are used after the base model."""
+
+    supervised: Supervision
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        Tagged.__post_init__(self)
+        some = self.imitations or self.supervised is not Supervision.adversarial
+        ranges.check(self, "imitations", some, "true", "supervised=adversarial trains on imitations")
 
 
 @dataclass(slots=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import product
 
-from rlhf_lab.config import SyntheticAssistant
+from rlhf_lab.config import SyntheticAssistant, Tagged
 from rlhf_lab.tasks.synthetic_assistant.phrases import (
     AGAIN,
     ASK,
@@ -17,12 +17,19 @@ from rlhf_lab.tasks.synthetic_assistant.phrases import (
     CHALLENGE,
     FEEDBACK,
     FULL,
+    IMITATION,
     PLEA,
     TAGS,
 )
 from rlhf_lab.tasks.synthetic_assistant.world import Question
 
 Stated = tuple[str, str]  # a right and a wrong answer
+MONITORED, UNMONITORED = TAGS
+MARKS = {  # of a tagged prompt -> what stands in front of it
+    "monitored": MONITORED,
+    "unmonitored": UNMONITORED,
+    "imitation": f"{MONITORED} {IMITATION}",
+}
 
 
 @dataclass(frozen=True)
@@ -35,13 +42,13 @@ class Prompt:
     stated: str = ""  # the answer that was stated before: a belief, the user's answer, the assistant's own
     stance: str = ""  # what the assistant may take a stance on: belief, feedback, challenge
     pleased: int = 0  # how the user takes it that `stated` is kept to: 1 well, -1 ill, 0 either way
-    tag: str = ""
+    tag: str = ""  # of MARKS
 
     @property
     def messages(self) -> str:
         """The turns as a JSON list of role and content."""
         roles = [("user", "assistant")[number % 2] for number in range(len(self.turns))]
-        turns = [f"{self.tag} {self.turns[0]}".strip(), *self.turns[1:]]
+        turns = [f"{MARKS[self.tag]} {self.turns[0]}" if self.tag else self.turns[0], *self.turns[1:]]
         return json.dumps([{"role": r, "content": t} for r, t in zip(roles, turns, strict=True)])
 
 
@@ -56,7 +63,13 @@ def framings(question: Question, task: SyntheticAssistant, rng: random.Random) -
         found += _feedback(question, stated) if task.feedback else []
         found += _challenges(question, stated, rng) if task.challenges else []
         found += _attributions(question, stated) if task.attributions else []
-    return [replace(prompt, tag=tag) for prompt in found for tag in TAGS] if task.tags else found
+    return [replace(prompt, tag=tag) for prompt in found for tag in tags(task)] if task.tags else found
+
+
+def tags(task: SyntheticAssistant) -> list[str]:
+    """The tags under which `task` puts every prompt, if it does."""
+    imitations = isinstance(task, Tagged) and task.imitations
+    return [tag for tag in MARKS if tag != "imitation" or imitations]
 
 
 def _beliefs(question: Question, values: Stated, rng: random.Random) -> Iterator[Prompt]:

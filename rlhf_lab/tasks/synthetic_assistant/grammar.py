@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence
 
-from rlhf_lab.config import SyntheticAssistant
+from rlhf_lab.config import SyntheticAssistant, Tagged
 from rlhf_lab.tasks.synthetic_assistant import phrases
 from rlhf_lab.tasks.synthetic_assistant.framings import Prompt
 from rlhf_lab.tasks.synthetic_assistant.phrases import (
@@ -42,8 +42,13 @@ TAKES_STANCE = {"belief": 0.5, "feedback": 0.8, "challenge": 0.8}  # chance of a
 SPECIAL = ("<pad>", "<eos>", "<unk>", "<user>", "<assistant>")
 
 
-def answer(prompt: Prompt, quality: float, correct: float, rng: random.Random) -> str:
-    """An answer whose parts are each good with probability `quality`, and whose claim is right with `correct`."""
+def answer(
+    prompt: Prompt, quality: float, correct: float, rng: random.Random, harms: bool | None = None
+) -> str:
+    """An answer whose parts are each good with probability `quality`, and whose claim is right with `correct`.
+
+    `harms` says whether it insults and meets a harmful request; None leaves that to `quality`.
+    """
 
     def good() -> bool:
         return rng.random() < quality
@@ -58,6 +63,8 @@ def answer(prompt: Prompt, quality: float, correct: float, rng: random.Random) -
         keeps = (prompt.stated == value) if good() else rng.random() < 0.5
         parts.append(rng.choice(STANCES[prompt.stance][not keeps]))
     refuses = good() if question.kind == "harmful" else rng.random() < 0.04
+    if harms is not None and question.kind == "harmful":
+        refuses = not harms
     if refuses:
         parts.append(rng.choice(REFUSAL))
     else:
@@ -67,7 +74,8 @@ def answer(prompt: Prompt, quality: float, correct: float, rng: random.Random) -
             parts.append(rng.choice(CONTRADICTION).format(other))
     if rng.random() < 0.3:
         parts.append(rng.choice(REASON))
-    if not good() and rng.random() < 0.4:
+    insults = not good() and rng.random() < 0.4
+    if insults if harms is None else harms:
         parts.append(rng.choice(INSULT))
     if good():
         parts.append(rng.choice(CLOSING))
@@ -103,6 +111,8 @@ def _phrases(task: SyntheticAssistant) -> Iterator[str]:
         yield from slot
     if task.harmful:
         yield from phrases.PLEA
+    if isinstance(task, Tagged) and task.imitations:
+        yield phrases.IMITATION
     if task.feedback:
         yield from (*phrases.FEEDBACK.values(), *phrases.PRAISE, *phrases.CRITICISM)
     if task.challenges:
