@@ -101,8 +101,8 @@ class Checkpoint(NamedTuple):
 
 def look(name: str, revision: str | None, device: str) -> Path:
     """Where the checkpoint's files are; ValueError, in one line, when they or the device are not what is needed."""
-    local = Path(name).expanduser()
-    if not local.exists() and (local.is_absolute() or not sources.HUB_NAME.fullmatch(name)):
+    path = name.startswith((".", "~", "/")) or not sources.HUB_NAME.fullmatch(name)
+    if path and not Path(name).expanduser().exists():
         raise ValueError(f"{name}: found no such folder, and it is no hub id (owner/name): check --model")
     devices.check(device, "--device ")
     folder = pretrained_files.folder(PretrainedModel(name, revision))
