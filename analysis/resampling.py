@@ -146,8 +146,8 @@ def paired_difference(first: ArrayLike, second: ArrayLike) -> tuple[float, float
     return float(mean), float(se)
 
 
-def wilson(successes: int, trials: int, z: float = 1.959964) -> Interval:
-    """Wilson's 95 % interval of a rate."""
+def wilson(successes: float, trials: int, z: float = 1.959964) -> Interval:
+    """Wilson's 95 % interval of a rate; `successes` need not be whole, where a trial is a mean."""
     if trials == 0:
         return Interval(float("nan"), float("nan"))
     rate = successes / trials

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 
-def check(name: str) -> None:
-    """ValueError when torch finds no device of this `name` here; torch is imported for all but cpu."""
+def check(name: str, given: str = "runtime.device=") -> None:
+    """ValueError when torch finds no device of this `name` here; torch is imported for all but cpu.
+
+    `given` is what the user wrote before the name.
+    """
     if name == "cpu":
         return
     import torch
@@ -16,6 +19,6 @@ def check(name: str) -> None:
         there.append("mps")
     if name not in there:
         raise ValueError(
-            f"runtime.device={name}: torch {torch.__version__} finds no such device here, only "
+            f"{given}{name}: torch {torch.__version__} finds no such device here, only "
             f"{', '.join(there)}: choose one of them, or install torch for your accelerator"
         )

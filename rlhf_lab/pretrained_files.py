@@ -8,6 +8,14 @@ from typing import Any
 
 from rlhf_lab.config import PretrainedModel
 
+FILES = (
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "*.json",
+    "*.txt",
+    "*.model",
+    "*.jinja",
+)  # of a hub repository
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 CAUSAL, CLASSIFIER = ("ForCausalLM", "LMHeadModel"), "ForSequenceClassification"  # ends of class names
@@ -20,6 +28,24 @@ def local(config: PretrainedModel) -> Path | None:
     if folder.is_file():
         raise ValueError(f"{config.path}: found a file, expected a folder with a checkpoint: name its folder")
     return folder if folder.is_dir() else None
+
+
+def folder(config: PretrainedModel) -> Path:
+    """Where the checkpoint's files are; those of a hub repository are fetched."""
+    found = local(config)
+    if found is not None:
+        return found
+    from huggingface_hub import snapshot_download
+
+    name = config.path if config.revision is None else f"{config.path}@{config.revision}"
+    try:
+        return Path(snapshot_download(config.path, revision=config.revision, allow_patterns=list(FILES)))
+    except Exception as error:  # the hub and the network fail in too many ways to list
+        first = (str(error).splitlines() or [""])[0]
+        raise ValueError(
+            f"{name}: neither a local folder nor a hub repository that could be "
+            f"fetched ({type(error).__name__}: {first}): check the name, the commit and the connection"
+        ) from error
 
 
 def check(folder: Path, name: str) -> None:

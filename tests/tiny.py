@@ -20,9 +20,9 @@ WORDS = ["<pad>", "<bos>", "<eos>", "user", "assistant", "good", *(f"w{i}" for i
 PAD, BOS, EOS, GOOD = 0, 1, 2, 5
 
 
-def tokenizer(words: Sequence[str] = WORDS) -> PreTrainedTokenizerFast:
+def tokenizer(words: Sequence[str] = WORDS, unknown: str = "<pad>") -> PreTrainedTokenizerFast:
     """A word-level tokenizer of 16 words with a chat template."""
-    core = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<pad>"))
+    core = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token=unknown))
     core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()  # pyright: ignore[reportAttributeAccessIssue]
     return PreTrainedTokenizerFast(
         tokenizer_object=core,

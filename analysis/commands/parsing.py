@@ -19,9 +19,20 @@ class Parser(argparse.ArgumentParser):
         """Print one line and end with exit code 2."""
         wrong = re.match(r"unrecognized arguments: (\S+)", message)
         if wrong:
-            message = f"no option {wrong[1]!r}; {near(wrong[1], self._option_string_actions)}"
+            message = f"no option {wrong[1]!r}; {near(wrong[1], self._options())}"
         sys.stderr.write(f"{self.prog.split()[0]}: {message}\n")
         sys.exit(MISUSED)
+
+    def _options(self) -> set[str]:
+        """Its own and those of the commands under it: all that may have been meant."""
+        commands = [action for action in self._actions if isinstance(action, argparse._SubParsersAction)]
+        under = (
+            option
+            for action in commands
+            for one in action.choices.values()
+            for option in one._option_string_actions
+        )
+        return {*self._option_string_actions, *under}
 
 
 def near(name: str, names: Iterable[str]) -> str:

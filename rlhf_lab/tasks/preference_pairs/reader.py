@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import gzip
-import json
-import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from rlhf_lab import json_lines
 from rlhf_lab.tasks.preference_pairs.rows import Comparison, Unusable, comparison
 
-GZIP = b"\x1f\x8b"  # the first bytes of every gzip file, whatever its name
+MISSING = "check task.path, or name a hub data set and set task.revision to its 40-digit commit"
 
 
 class Read(NamedTuple):
@@ -28,7 +26,11 @@ def read(path: str, revision: str | None = None) -> Read:
     Raises ValueError, in one line, for a source that cannot be read or holds nothing usable.
     """
     local = Path(path).expanduser()
-    rows = _hub_rows(path, revision) if revision is not None and not local.exists() else _file_rows(local)
+    rows = (
+        _hub_rows(path, revision)
+        if revision is not None and not local.exists()
+        else json_lines.rows(local, MISSING)
+    )
     comparisons, dropped = [], Counter[str]()
     for place, row in rows:
         try:
@@ -41,48 +43,6 @@ def read(path: str, revision: str | None = None) -> Read:
         reasons = "; ".join(f"{count} x {reason}" for reason, count in dropped.items())
         raise ValueError(f"{path}: no usable comparison is left ({reasons}): give a file with others")
     return Read(comparisons, dict(dropped))
-
-
-def _file_rows(path: Path) -> Iterator[tuple[str, object]]:
-    """The rows of a file of JSON lines, each with its place; blank lines are skipped."""
-    found = 0
-    for number, line in enumerate(_text(path).split("\n"), start=1):
-        if not line.strip():
-            continue
-        found += 1
-        try:
-            yield f"line {number}", json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ValueError(
-                f"{path}, line {number}: not JSON ({error.msg}, column {error.colno}); expected one JSON "
-                "object a line: write the file as JSON lines"
-            ) from None
-    if not found:
-        raise ValueError(f"{path}: the file is empty, expected one JSON object a line: give a file with rows")
-
-
-def _text(path: Path) -> str:
-    if path.is_dir():
-        raise ValueError(f"{path}: found a folder, expected a file of JSON lines: name the file in it")
-    if not path.is_file():
-        raise ValueError(
-            f"{path}: found no such file, expected JSON lines (gzip or not): check task.path, or name a hub "
-            "data set and set task.revision to its 40-digit commit"
-        )
-    data = path.read_bytes()
-    if data.startswith(GZIP):
-        try:
-            data = gzip.decompress(data)
-        except (OSError, EOFError, zlib.error) as error:
-            raise ValueError(
-                f"{path}: the gzip data are damaged ({error}): download the file again"
-            ) from None
-    try:
-        return data.decode("utf-8-sig")  # some editors put a mark at the start
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{path}: byte {error.start} is not UTF-8; expected JSON lines in UTF-8: convert the file"
-        ) from None
 
 
 def _hub_rows(path: str, revision: str | None) -> Iterable[tuple[str, object]]:
