@@ -66,6 +66,10 @@ EXPERT = ExpertIteration(
     seed=0, prompts=8, samples=2, rounds=2, asked=8, best_of=4, steps=2, batch=4, lr=1e-3, beta2=0.95
 )  # fmt: skip
 
+PLAIN = Score(  # gold and the proxy
+    extra=[], behaviour=False, utility=False, activations=False, other_half=False, second_turns=0
+)
+
 
 def experiment(path: Path, policy: Policy, model: Model = SMALL, rm: RewardModel = PROXY) -> Experiment:
     task = PreferencePairs(
@@ -74,7 +78,7 @@ def experiment(path: Path, policy: Policy, model: Model = SMALL, rm: RewardModel
     )  # fmt: skip
     return Experiment(
         task, model, SFT(10, 8, 1e-3, 0), WrittenPreferences(40, 2, Writer.sft, 0, None), GoldArgmax(), rm,
-        Single(), NoShaping(), policy, Score([], False), NoTracker(), RUNTIME,
+        Single(), NoShaping(), policy, PLAIN, NoTracker(), RUNTIME,
     )  # fmt: skip
 
 
