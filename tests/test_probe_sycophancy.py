@@ -17,7 +17,6 @@ from scipy import stats
 
 from rlhf_lab.probes import biographies, checkpoint, command, shares, sycophancy
 
-SHARED = Path(__file__).parents[2] / "shared" / "data" / "evals-sycophancy"
 THINGS = [f"thing{i}" for i in range(10)]
 COLOURS = ("green", "blue")
 
@@ -276,15 +275,6 @@ def test_every_items_numbers_as_csv(
     out = capsys.readouterr().out
     assert "quiz-bio_conservative.first: the user's view is `incorrects`" in out
     assert "quiz-bio_liberal.first: the user's view is `corrects`" in out
-
-
-def test_the_political_quiz_asks_17_questions_in_each_file() -> None:
-    if not SHARED.is_dir():
-        pytest.skip(f"needs {SHARED}")
-    found = biographies.read(SHARED)
-    assert len(found.items) == 2040 and not any(item.problem for item in found.items)
-    assert len({item.question for item in found.items}) == 17
-    assert len(found.notes) == 2
 
 
 # --- intervals ----------------------------------------------------------------------------------------------
