@@ -134,9 +134,15 @@ QUICK = {
 
 
 @pytest.mark.parametrize("sweep", QUICK)
-def test_the_quick_variant_that_a_sweep_names_is_planned(sweep, lab):
-    answer = lab(*QUICK[sweep], "runtime.plan=true")
-    assert answer.code == 0 and "to make" in answer.out, answer
+def test_the_quick_variant_that_a_sweep_names_is_a_part_of_it_and_composes(sweep):
+    named, *given = QUICK[sweep]
+    assert named in (f"+sweeps={sweep}", "+sweeps=quickstart")
+    sweeper = OmegaConf.load(folder("sweeps") / f"{named.partition('=')[2]}.yaml").hydra.sweeper
+    params, cells_ = sweeper.get("params", {}), sweeper.get("cells", [])
+    quick, whole = (len(jobs(words, cells_, **params)) for words in (given, ["replicate=r0"]))
+    assert 1 <= quick <= whole
+    job = next(iter(jobs(given, cells_, **params))).split()
+    assert plan(experiment(named, *job)).key
 
 
 def test_sweeps_have_quick_variants():

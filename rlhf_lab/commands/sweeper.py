@@ -12,11 +12,12 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 
 from rlhf_lab import execution, pipeline
 from rlhf_lab.commands import cells, checks, foreign
 from rlhf_lab.commands.compose import PlannedSweeperConf
+from rlhf_lab.commands.composer import Composer
 from rlhf_lab.commands.job import sweep_name, typed
 from rlhf_lab.commands.mistakes import Incomplete, Mistake, explain, is_mistake, refuse_paths
 from rlhf_lab.commands.planned import Job
@@ -71,10 +72,10 @@ class PlannedSweeper(Sweeper):
             asked = cells.jobs(self._params, self._cells, arguments, parser.parse_overrides)
         except ValueError as error:
             raise Mistake(str(error)) from error
-        found: dict[str, Job] = {}
+        composer, found = Composer(self._loader, self._config), dict[str, Job]()
         for overrides in asked:
             try:
-                job = self._job(len(found), overrides)
+                job = _job(composer, len(found), overrides)
             except Exception as error:
                 if not (is_mistake(error) or isinstance(error, ValueError)):
                     raise
@@ -83,22 +84,21 @@ class PlannedSweeper(Sweeper):
             found.setdefault(job.leaf.key, job)
         return list(found.values())
 
-    def _job(self, index: int, overrides: list[str]) -> Job:
-        cfg = self._loader.load_sweep_config(self._config, overrides)
-        choices = {key: str(value) for key, value in cfg.hydra.runtime.choices.items() if _ours(key, value)}
-        refuse_paths(choices)
-        foreign.refuse(OmegaConf.to_container(cfg.hydra, resolve=False), "hydra")
-        with open_dict(cfg):
-            del cfg["hydra"]
-        experiment = typed(cfg)
-        plain = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
-        assert isinstance(plain, dict)
-        config = {str(key): value for key, value in plain.items()}
-        return Job(index, tuple(overrides), choices, config, experiment, pipeline.plan(experiment))
-
     def _launch(self, jobs: Sequence[Job]) -> None:
         for result in self._launcher.launch([list(job.overrides) for job in jobs], initial_job_idx=0):
             _ = result.return_value  # raises what a job could not record itself
+
+
+def _job(composer: Composer, index: int, overrides: list[str]) -> Job:
+    composed = composer.compose(overrides)
+    choices = {key: str(value) for key, value in composed.hydra.runtime.choices.items() if _ours(key, value)}
+    refuse_paths(choices)
+    foreign.refuse(OmegaConf.to_container(composed.hydra, resolve=False), "hydra")
+    experiment = typed(composed.config)
+    plain = OmegaConf.to_container(composed.config, resolve=True, enum_to_str=True)
+    assert isinstance(plain, dict)
+    config = {str(key): value for key, value in plain.items()}
+    return Job(index, tuple(overrides), choices, config, experiment, pipeline.plan(experiment))
 
 
 def record(jobs: Sequence[Job], store: Store) -> None:
