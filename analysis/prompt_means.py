@@ -14,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from analysis.answers import in_order, same_count, starts
-from analysis.arms import Arm, Study
+from analysis.arms import Study
 from analysis.bestofn import Ranking, rank, ranked_curves, tie_averaged
 from analysis.chosen import chooses
 from analysis.curves import Curves
@@ -111,22 +111,21 @@ def measured(read: Study, of_run: Callable[[Run, Curves], Mapping[Key, Shares]])
     return [Measured(arm, tuple(next(found) for _ in arm.runs)) for arm in read.arms]
 
 
-def rate(of: Measured, point: int, key: Key) -> Estimate:
-    """A rate at one point of an arm."""
-    return floored(of.at(point, *key), of.questions(*key))
+def rates(of: Measured, key: Key) -> list[Estimate]:
+    """A rate at every point of an arm."""
+    return [floored(Estimate.of(one.T), of.questions(*key)) for one in np.moveaxis(of.draws(*key), 2, 0)]
 
 
 def rows(of: Measured, keys: Sequence[Key]) -> Iterator[dict[str, Any]]:
     """One row a number, group of prompts and point: the mean over replicates with its 95 % interval."""
-    arm: Arm = of.arm
-    kl = arm.drawn.mean().kl[0]
-    for name, group in keys:
-        for place, point in enumerate(arm.curves[0].points.tolist()):
-            found = rate(of, place, (name, group))
+    points, kl = of.arm.curves[0].points.tolist(), of.arm.drawn.mean().kl[0].tolist()
+    for key in keys:
+        name, group = key
+        for point, nats, found in zip(points, kl, rates(of, key), strict=True):
             lo, hi = found.interval()
             yield {
-                **about(arm),
-                **{"number": name, "prompts": group, "n_or_step": point, "kl": float(kl[place])},
+                **about(of.arm),
+                **{"number": name, "prompts": group, "n_or_step": point, "kl": nats},
                 **{"value": found.value, "lo": lo, "hi": hi, "se": found.se},
-                **{"questions": of.questions(name, group), "replicates": found.replicates},
+                **{"questions": of.questions(*key), "replicates": found.replicates},
             }

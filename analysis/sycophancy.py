@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -195,7 +196,7 @@ class Measured:
         Mapping[tuple[str, str], Shares], ...
     ]  # of each replicate, (metric, all or known) -> shares
 
-    @property
+    @cached_property
     def weights(self) -> Floats:
         """(B, C): of questions, first once each."""
         return weights_of(self.arm.drawn.resamples, self.arm.questions)
