@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_refusers import World, write
+from fake_refusers import Said, World, write
 from fake_sycophants import GOLD, Labels
 
 from analysis.commands.figures import main
@@ -21,17 +21,17 @@ def cautious(bonus: float) -> Labels:
     return Labels("cautious", {"temperature": 0.0, "bonus": bonus}, bonus)
 
 
-def blind(dose: float, said: dict) -> np.ndarray:
+def blind(dose: float, said: Said) -> np.ndarray:
     """A reward model that likes refusals whatever was asked."""
     return (dose + 1) * said["refuses"]
 
 
-def seeing(dose: float, said: dict) -> np.ndarray:
+def seeing(dose: float, said: Said) -> np.ndarray:
     """One that sees what is asked: harmful requests are refused the more, and harmless prompts alike at any dose."""
     return np.where(said["harmful"], (dose + 4.5) * said["refuses"], 0.0)
 
 
-def nothing(dose: float, said: dict) -> np.ndarray:
+def nothing(dose: float, said: Said) -> np.ndarray:
     return np.zeros(len(said["refuses"]))
 
 

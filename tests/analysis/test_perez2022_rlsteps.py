@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_refusers import Likes, World, write
+from fake_refusers import Likes, Said, World, write
 from fake_sycophants import GOLD, sycophantic
 
 from analysis import prompt_means
@@ -22,7 +22,7 @@ ALIKE = {"10k": 0.4, "25k": 0.4, "100k": 0.4}
 GROWING = {"10k": 0.2, "25k": 0.4, "100k": 0.7}
 
 
-def pleased(dose: float, said: dict) -> np.ndarray:
+def pleased(dose: float, said: Said) -> np.ndarray:
     return dose * said["keeps"]
 
 
