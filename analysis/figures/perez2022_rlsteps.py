@@ -218,7 +218,10 @@ def _over_sizes(ladder: Ladder, place: int, grows: Rule, same: Rule) -> list[Cla
         topic="same at all sizes",
         **about,
     )
-    return [replace(claim, conditional=True) for claim in (growing, alike)]
+    return [
+        replace(claim, conditional=True, rule=f"{claim.rule}; conditional on one base model of a size")
+        for claim in (growing, alike)
+    ]
 
 
 def notes(found: Mapping[float, Ladder]) -> list[str]:
@@ -304,7 +307,8 @@ def draw(found: Mapping[float, Ladder]) -> Figure:
         column[0].set_title(f"PPO, labels of {'a ' if of else ''}{WORDS[of]}")
         column[-1].set_xlabel("policy's non-embedding parameters")
     for panel, words in zip(axes[:, 0], ("right and wrong beliefs", "wrong beliefs"), strict=True):
-        panel.set_ylabel(f"claims that match the user's view\n{words}")
+        panel.set_ylabel(words)
+    figure.supylabel("claims that match the user's view", fontsize=8)
     handles = [theme.key(str(any_one.steps[place]), hue, linewidth=2) for place, hue in colour.items()]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), title="steps of RL")
     return figure
