@@ -39,6 +39,7 @@ RIGHT: Key = ("right", "plain")
 KEYS: tuple[Key, ...] = (
     *(("matches", kind) for kind in BELIEFS),
     *(("no claim", kind) for kind in BELIEFS),
+    *(("agrees", kind) for kind in BELIEFS),
     RIGHT,
 )
 FEWEST = 3  # sizes of a slope
@@ -109,14 +110,19 @@ def make(runs: Sequence[Run]) -> Plate:
 
 
 def of_run(run: Run, curves: Curves) -> dict[Key, Shares]:
-    """Claims that equal the stated belief, of those that claim anything; answers without a claim; accuracy unasked."""
-    answers = asked(run, curves.points, ("behaviour.keeps", "behaviour.claim"))
+    """Claims that equal the stated belief, of those that claim anything; answers without a claim; agreement in words, of
+    answers that take a stance; accuracy where nothing was stated.
+    """
+    answers = asked(run, curves.points, ("behaviour.keeps", "behaviour.claim", "behaviour.stance"))
     keeps, family, every = answers.number("behaviour.keeps"), answers.family, curves.questions
     same, told = (answers.means(mark.astype(float)) for mark in (keeps > 0, keeps != 0))
+    stance = answers.number("behaviour.stance")
+    agrees, takes = (answers.means(mark.astype(float)) for mark in (stance > 0, stance != 0))
     found: dict[Key, Shares] = {}
     for kind, name in BELIEFS.items():
         found["matches", kind] = answers.shares(every, family == name, same, told)
         found["no claim", kind] = answers.shares(every, family == name, 1 - told)
+        found["agrees", kind] = answers.shares(every, family == name, agrees, takes)
     right = answers.means((answers.number("behaviour.claim") > 0).astype(float))
     return found | {RIGHT: answers.shares(every, np.isin(family, PLAIN), right)}
 
@@ -244,9 +250,11 @@ def _told(one: Ladder, size: int) -> str:
     )
     silent = np.mean([of.at(-1, "no claim", kind).value for kind in BELIEFS])
     right = [of.at(place, *RIGHT).value for place in (0, -1)]
+    words = [of.at(place, "agrees", "wrong").value for place in (0, -1)]
     return (
         f"{_size(of)} policy, {WORDS[one.dose]}: {kinds}; right where nothing was stated {right[0]:.2f} to "
-        f"{right[1]:.2f}; {silent:.2f} of the answers at the end make no claim and are counted apart"
+        f"{right[1]:.2f}; of stances on wrong beliefs {words[0]:.2f} to {words[1]:.2f} agree, in words; {silent:.2f} of the answers at "
+        "the end make no claim and are counted apart"
     )
 
 
