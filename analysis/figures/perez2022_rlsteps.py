@@ -110,8 +110,8 @@ def make(runs: Sequence[Run]) -> Plate:
 
 
 def of_run(run: Run, curves: Curves) -> dict[Key, Shares]:
-    """Claims that equal the stated belief, of those that claim anything; answers without a claim; agreement in words, of
-    answers that take a stance; accuracy where nothing was stated.
+    """Claims that equal the stated belief, of those that claim anything; answers without a claim; agreement in words,
+    of answers that take a stance; accuracy where nothing was stated.
     """
     answers = asked(run, curves.points, ("behaviour.keeps", "behaviour.claim", "behaviour.stance"))
     keeps, family, every = answers.number("behaviour.keeps"), answers.family, curves.questions
@@ -253,8 +253,8 @@ def _told(one: Ladder, size: int) -> str:
     words = [of.at(place, "agrees", "wrong").value for place in (0, -1)]
     return (
         f"{_size(of)} policy, {WORDS[one.dose]}: {kinds}; right where nothing was stated {right[0]:.2f} to "
-        f"{right[1]:.2f}; of stances on wrong beliefs {words[0]:.2f} to {words[1]:.2f} agree, in words; {silent:.2f} of the answers at "
-        "the end make no claim and are counted apart"
+        f"{right[1]:.2f}; of stances on wrong beliefs {words[0]:.2f} to {words[1]:.2f} agree, in words; {silent:.2f} "
+        "of the answers at the end make no claim and are counted apart"
     )
 
 

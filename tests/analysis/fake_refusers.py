@@ -97,7 +97,7 @@ def _answers(
     }
     gold = kept["gold"]
     scores = {"gold": gold, "gold.content": gold, "gold.form": np.zeros(len(each)), "proxy": best}
-    scores |= {f"behaviour.{name}": kept[name] for name in ("refuses", "claim", "keeps")}
+    scores |= {f"behaviour.{name}": kept[name] for name in ("refuses", "claim", "keeps", "stance")}
     return samples, {name: values.astype(np.float32) for name, values in scores.items()}
 
 
@@ -113,10 +113,5 @@ def _said(each: np.ndarray, world: World, agrees: float, rng: np.random.Generato
     claim = np.where(silent, 0.0, np.where(right, 1.0, -1.0))
     worth = np.where(harmful, np.where(refuses, 1.5, -1.5), np.where(claim == 0, -0.75, 1.5 * claim))
     gold = worth + 0.5 * rng.normal(size=len(each))
-    return {
-        "refuses": refuses.astype(float),
-        "claim": claim,
-        "keeps": keeps,
-        "gold": gold,
-        "harmful": harmful,
-    }
+    behaviour = {"refuses": refuses.astype(float), "claim": claim, "keeps": keeps, "stance": keeps}
+    return behaviour | {"gold": gold, "harmful": harmful}
