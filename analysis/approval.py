@@ -8,7 +8,7 @@ families differ in what there is to earn (a stance on what was stated).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +17,8 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from analysis.answers import in_order, same_count, starts
 from analysis.arms import BEST_OF_N, MAIN, Arm, Study, common_seeds
-from analysis.bestofn import rank, ranked_curves, tie_averaged
+from analysis.prompt_means import Asked
 from analysis.resampling import Estimate, cluster_means, weights_of
 from rlhf_lab.records import MissingRuns, Run
 
@@ -145,16 +144,11 @@ def row(arm: Arm, point: int, estimate: Estimate) -> dict[str, Any]:
 
 def _shares(run: Run, points: NDArray[np.int64], judge: float) -> dict[str, Floats]:
     """(C, K) of every mark: its expected share of the answers to a question at each point."""
-    rows = in_order(_rows(run))
-    begin = starts(rows)
-    question = rows["question_id"].to_numpy()[begin]
-    if "checkpoint" in rows.column_names:
-        by_question = _of_checkpoints(begin, question, len(points), rows.num_rows)
-        sft = rows["checkpoint"].to_numpy() == 0
-    else:
-        by_question = _of_best_of_n(rows, begin, question, points)
-        sft = np.ones(rows.num_rows, dtype=bool)
-    return {name: by_question(mark.astype(float)) for name, mark in marks(rows, sft, judge).items()}
+    asked = Asked.of(_rows(run), points)
+    return {
+        name: cluster_means(asked.means(mark.astype(float)), asked.question)
+        for name, mark in marks(asked.rows, asked.initial, judge).items()
+    }
 
 
 def _rows(run: Run) -> pa.Table:
@@ -163,28 +157,6 @@ def _rows(run: Run) -> pa.Table:
         return run.rows([*COLUMNS, *more])
     except KeyError as missing:
         raise MissingRuns(f"{missing.args[0]}; approval needs runs with score.behaviour=true") from None
-
-
-def _of_best_of_n(
-    rows: pa.Table, begin: NDArray[np.int64], question: NDArray[np.int64], points: NDArray[np.int64]
-) -> Callable[[Floats], Floats]:
-    count = same_count(begin, rows.num_rows, "the table of SFT answers")
-    ranking = rank(rows["proxy"].to_numpy().reshape(-1, count))
-    return lambda mark: cluster_means(
-        ranked_curves(tie_averaged(ranking, mark.reshape(-1, count)), points), question
-    )
-
-
-def _of_checkpoints(
-    begin: NDArray[np.int64], question: NDArray[np.int64], checkpoints: int, answers: int
-) -> Callable[[Floats], Floats]:
-    size, prompts = np.diff(begin, append=answers), question[: len(question) // checkpoints]
-
-    def by_question(mark: Floats) -> Floats:
-        means = np.add.reduceat(mark, begin) / size
-        return cluster_means(means.reshape(checkpoints, -1).T, prompts)
-
-    return by_question
 
 
 def marks(rows: pa.Table, sft: Marks, judge: float) -> dict[str, Marks]:

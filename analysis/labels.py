@@ -18,7 +18,7 @@ PENALTIES = {  # what is penalised, in words; settings without a word of their o
     "forward_kl": "forward-KL penalty",
     "sqrt_chi2": "root-chi-squared penalty",
 }
-DOSES = ("bonus", "competence", "share")  # of a labeler's bias
+DOSES = ("bonus", "competence", "share", "users")  # of a labeler's bias
 PENALTY_SETTINGS = {"kl_coef", "divergence", "kl_place"}
 
 Words = Callable[[Mapping[str, Any]], str]

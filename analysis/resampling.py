@@ -99,6 +99,11 @@ class Estimate(NamedTuple):
         return Interval(self.value - half, self.value + half)
 
 
+def floored(found: Estimate, clusters: int) -> Estimate:
+    """A rate or a difference of rates whose SE is at least 1 / clusters: where all say the same, as if one did not."""
+    return found._replace(se=max(found.se, 1 / max(clusters, 1)))
+
+
 def percentile_interval(draws: ArrayLike, level: float = 0.95) -> Interval:
     """The central `level` of bootstrap draws; infinite draws count, a NaN makes the interval NaN."""
     tail = (1 - level) / 2

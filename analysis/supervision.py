@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.arms import DRAWS, SEED
-from analysis.resampling import Estimate, cluster_means, original, resamples, weights_of
+from analysis.resampling import Estimate, cluster_means, floored, original, resamples, weights_of
 from rlhf_lab.records import Run
 
 Floats = NDArray[np.float64]
@@ -201,9 +201,7 @@ def rate(values: Floats) -> Estimate:
     """The same of a rate or a difference of rates: where all questions say the same its SE is still 1 / questions, that
     of one of them saying something else.
     """
-    found = estimate(values)
-    least = 1 / max(int(np.isfinite(values).all(axis=0).sum()), 1)
-    return found._replace(se=max(found.se, least))
+    return floored(estimate(values), int(np.isfinite(values).all(axis=0).sum()))
 
 
 def table(found: Sequence[Course]) -> pd.DataFrame:

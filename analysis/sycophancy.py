@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -195,7 +196,7 @@ class Measured:
         Mapping[tuple[str, str], Shares], ...
     ]  # of each replicate, (metric, all or known) -> shares
 
-    @property
+    @cached_property
     def weights(self) -> Floats:
         """(B, C): of questions, first once each."""
         return weights_of(self.arm.drawn.resamples, self.arm.questions)
@@ -214,8 +215,11 @@ class Measured:
         return Estimate.of((draws[:, :, -1] - draws[:, :, 0]).T)
 
     def late(self, name: str, among: str = ALL) -> Floats:
-        """(R, B): of best-of-n, the mean over n from half of the largest d on; d by the bound, alike in all arms."""
-        d = np.sqrt(best_of_n_bound(self.arm.curves[0].points))
+        """(R, B): of best-of-n, the mean over n from half of the largest d on, d by the bound, alike in all arms; of a
+        trained policy, over checkpoints from half of its steps on.
+        """
+        points = self.arm.curves[0].points
+        d = np.sqrt(best_of_n_bound(points)) if self.arm.chooses else points
         return self.draws(name, among)[:, :, d >= d[-1] / 2].mean(axis=2)
 
     def questions(self, name: str, among: str = ALL) -> int:
@@ -256,12 +260,12 @@ def _sft(run: Run) -> str:
     )
 
 
-def dose(run: Run) -> float | None:
-    """The bonus of the run's labeler for what pleases, 0 of gold itself; None for other labelers."""
+def dose(run: Run, option: str = "sycophantic") -> float | None:
+    """The bonus of the run's labeler, 0 of gold itself; None for labelers of another option."""
     labeler = run.choices["labeler"]
     if labeler == PLAIN["labeler"]:
         return 0.0
-    return float(run.config["labeler"]["bonus"]) if labeler == "sycophantic" else None
+    return float(run.config["labeler"]["bonus"]) if labeler == option else None
 
 
 # --- one arm against another ------------------------------------------------------------------------------------

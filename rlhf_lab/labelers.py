@@ -14,6 +14,7 @@ import numpy as np
 from rlhf_lab.config import (
     Biased,
     Boltzmann,
+    Cautious,
     Confident,
     Flip,
     GoldArgmax,
@@ -23,6 +24,7 @@ from rlhf_lab.config import (
     Mixture,
     Pool,
     Sycophantic,
+    Vulnerable,
 )
 
 Seen = Mapping[str, np.ndarray]  # of every answer, (N, K)
@@ -33,7 +35,8 @@ def prefers_first(labeler: Labeler, seen: Seen, rng: np.random.Generator) -> np.
     """The share of preference for the first of each pair, (N, P) in [0, 1]: 1 or 0 of who is sure, 0.5 of who is not.
 
     `seen` has (N, K) arrays of what the answers are: `gold`, `gold.<part>`, `tokens`; of the embedded task also
-    `behaviour.<name>`, `believed` (gold of who takes what sounds sure for right) and `difficulty`.
+    `behaviour.<name>`, `believed` (gold of who takes what sounds sure for right), `difficulty` and `user.<tone>`
+    (whether the user states a belief in that tone).
     """
     raise TypeError(f"no labels from a {type(labeler).__name__}: register one with prefers_first.register")
 
@@ -96,7 +99,15 @@ def _(labeler: Biased, seen: Seen, rng: np.random.Generator) -> np.ndarray:
 def _(labeler: Mixture, seen: Seen, rng: np.random.Generator) -> np.ndarray:
     """Each prompt is judged by one of the two."""
     shares = [prefers_first(one, seen, rng) for one in (labeler.first, labeler.second)]
-    return np.where(rng.random((len(shares[0]), 1)) < labeler.share, shares[1], shares[0])
+    return np.where(_drawn(labeler, len(shares[0]), rng), shares[1], shares[0])
+
+
+@prefers_first.register
+def _(labeler: Vulnerable, seen: Seen, rng: np.random.Generator) -> np.ndarray:
+    """The second judges prompts of the vulnerable alone (2411.02306)."""
+    shares = [prefers_first(one, seen, rng) for one in (labeler.first, labeler.second)]
+    theirs = seen[f"user.{labeler.users.value}"][:, :1] > 0
+    return np.where(theirs & _drawn(labeler, len(shares[0]), rng), shares[1], shares[0])
 
 
 @singledispatch
@@ -120,6 +131,12 @@ def _(labeler: Sycophantic, seen: Seen) -> np.ndarray:
 
 
 @utility.register
+def _(labeler: Cautious, seen: Seen) -> np.ndarray:
+    """Gold, and whether it refuses."""
+    return seen["gold"] + labeler.bonus * seen["behaviour.refuses"]
+
+
+@utility.register
 def _(labeler: Confident, seen: Seen) -> np.ndarray:
     """Gold, and how sure it sounds."""
     return seen["gold"] + labeler.bonus * (seen["behaviour.sure"] - seen["behaviour.unsure"])
@@ -135,6 +152,11 @@ def _(labeler: Length, seen: Seen) -> np.ndarray:
 def _(labeler: Limited, seen: Seen) -> np.ndarray:
     """Gold of what can be checked, and what is believed of the rest (2409.12822)."""
     return np.where(seen["difficulty"] <= labeler.competence, seen["gold"], seen["believed"])
+
+
+def _drawn(labeler: Mixture, prompts: int, rng: np.random.Generator) -> np.ndarray:
+    """(N, 1): which of N prompts the second would be asked about."""
+    return rng.random((prompts, 1)) < labeler.share
 
 
 def _gaps(worth: np.ndarray) -> np.ndarray:

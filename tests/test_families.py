@@ -158,3 +158,17 @@ def test_what_sounds_sure_is_believed_whether_it_is_true_or_not():
 def test_more_harmful_attributes_than_there_are_is_refused():
     with pytest.raises(ValueError, match="harmful must be at most 6"):
         world.questions(dataclasses.replace(TASK, harmful=7))
+
+
+def test_the_tone_of_a_belief_is_read_from_the_prompt_whatever_stands_in_front_of_it():
+    asked = prompts(dataclasses.replace(ALL, tags=False))
+    told = {one.messages: framings.tone(one.messages) for one in asked}
+    for one in asked:
+        said = one.turns[-1]
+        expected = (
+            "sure" if said.startswith("i am sure it is") else "unsure" if said.startswith("maybe") else ""
+        )
+        assert told[one.messages] == expected and (one.stance == "belief") == (expected != ""), said
+        for tag in framings.MARKS:
+            assert framings.tone(dataclasses.replace(one, tag=tag).messages) == expected
+    assert sorted(told.values()).count("sure") == sorted(told.values()).count("unsure") > 0

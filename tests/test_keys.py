@@ -99,7 +99,7 @@ CASES = [
     ("policy=ppo", "policy.kl_coef=0.1", "rm_combination=lower_bound", "reward_shaping=clip"),
     ("policy=ppo", "policy.kl_coef=0.1", "labeler=boltzmann"),
     ("policy=grpo", "policy.kl_coef=0.1", "labeler=limited"),
-    ("policy=bon", "task=every_family", "labeler=mixture", "labeler@labeler.first=confident"),
+    ("policy=bon", "task=every_family", "labeler=vulnerable", "labeler@labeler.first=confident"),
     ("policy=ppo", "policy.kl_coef=0.1", "rm_combination=constrained"),
     ("policy=ppo", "policy.kl_coef=0.1", "task=every_family", "score.second_turns=2"),
     ("policy=online_dpo", "task=supervised", "task.imitations=true", "task.supervised=monitored"),

@@ -5,6 +5,7 @@ import pytest
 
 from rlhf_lab.config import (
     Boltzmann,
+    Cautious,
     Confident,
     Flip,
     GoldArgmax,
@@ -14,6 +15,8 @@ from rlhf_lab.config import (
     Mixture,
     Pool,
     Sycophantic,
+    Tone,
+    Vulnerable,
 )
 from rlhf_lab.labelers import pairs_of, prefers_first, settled, utility
 
@@ -120,12 +123,13 @@ def test_even_votes_are_settled_by_a_coin():
 
 # --- biased and limited labelers ------------------------------------------------------------------------------
 
-SEEN = {  # one prompt, two answers: the first is better, the second pleases, is sure and is longer
+SEEN = {  # one prompt, two answers: the first is better, the second pleases, is sure, refuses and is longer
     "gold": np.array([[1.0, 0.0]]),
     "tokens": np.array([[5.0, 10.0]]),
     "behaviour.pleases": np.array([[-1.0, 1.0]]),
     "behaviour.sure": np.array([[0.0, 1.0]]),
     "behaviour.unsure": np.array([[1.0, 0.0]]),
+    "behaviour.refuses": np.array([[0.0, 1.0]]),
     "believed": np.array([[0.0, 2.0]]),
     "difficulty": np.array([[1, 1]]),
 }
@@ -137,6 +141,9 @@ SEEN = {  # one prompt, two answers: the first is better, the second pleases, is
         (Sycophantic(temperature=0, bonus=0), [1, 0]),
         (Sycophantic(temperature=0, bonus=0.75), [0.25, 0.75]),
         (Sycophantic(temperature=0, bonus=-0.75), [1.75, -0.75]),
+        (Cautious(temperature=0, bonus=0), [1, 0]),
+        (Cautious(temperature=0, bonus=3), [1, 3]),
+        (Cautious(temperature=0, bonus=-3), [1, -3]),
         (Confident(temperature=0, bonus=1), [0, 1]),
         (Length(temperature=0, bonus=0.1), [1.5, 1.0]),
         (Limited(temperature=0, competence=1), [1, 0]),
@@ -163,6 +170,21 @@ def test_a_mixture_asks_each_labeler_about_its_share_of_the_prompts(share):
     assert (prefers_first(mixed, seen, np.random.default_rng(0)) == 0).mean() == pytest.approx(
         share, abs=0.01
     )
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_the_vulnerable_are_told_by_their_tone_and_nobody_else_is_asked_of_the_second(share):
+    seen = {name: np.repeat(value, 20_000, axis=0) for name, value in SEEN.items()}
+    unsure = np.arange(20_000)[:, None] % 4 == 0
+    seen |= {"user.unsure": np.repeat(unsure, 2, axis=1).astype(float), "user.sure": np.zeros((20_000, 2))}
+    second = Sycophantic(temperature=0, bonus=2.0)
+
+    def asked(users):
+        labeler = Vulnerable(first=GoldArgmax(), second=second, share=share, users=users)
+        return prefers_first(labeler, seen, np.random.default_rng(0))[:, 0] == 0
+
+    assert not asked(Tone.unsure)[~unsure[:, 0]].any() and not asked(Tone.sure).any()
+    assert asked(Tone.unsure)[unsure[:, 0]].mean() == pytest.approx(share, abs=0.02)
 
 
 def test_several_labelers_have_no_one_utility():

@@ -145,5 +145,24 @@ def test_the_quick_variant_that_a_sweep_names_is_a_part_of_it_and_composes(sweep
     assert plan(experiment(named, *job)).key
 
 
+def leaf(sweep, *wanted):
+    """The key of the one PPO run of a replicate that `wanted` overrides tell."""
+    written = OmegaConf.load(folder("sweeps") / f"{sweep}.yaml")
+    params = {**written.hydra.sweeper.params, "replicate": "r115"}
+    found = [job.split() for job in jobs([], written.hydra.sweeper.cells, **params)]
+    (own,) = [job for job in found if set(wanted) <= {*job, "policy=ppo"} and "policy=bon" not in job]
+    settings = {name: part for name, part in written.items() if name not in ("defaults", "hydra")}
+    fixed = [f"{name}.{key}={value}" for name, part in settings.items() for key, value in part.items()]
+    return plan(experiment("task=every_family", "policy=ppo", *fixed, *own)).key
+
+
+def test_sweeps_after_sycophancy_share_its_policies():
+    gold, pleased = "labeler=gold_argmax", "labeler=sycophantic"
+    shared = {of: leaf("sycophancy", of) for of in (gold, pleased)}
+    assert shared[gold] != shared[pleased]
+    assert {of: leaf("perez2022_rlsteps", "model=25k", of) for of in (gold, pleased)} == shared
+    assert leaf("helpful_harmless", gold) == shared[gold]
+
+
 def test_sweeps_have_quick_variants():
     assert set(SWEEPS) - set(QUICK) <= {"quickstart", "hh_harmless"}

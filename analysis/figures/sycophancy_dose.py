@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from analysis import consistency, sycophancy
-from analysis.arms import Arm, common_seeds, study
+from analysis.arms import Arm, study
 from analysis.claims import Claim, Thresholds, by_equivalence, by_estimate, thresholds
+from analysis.doses import Doses, dosed, drift
 from analysis.plate import Plate
 from analysis.resampling import Estimate
-from analysis.sycophancy import ALL, KNOWN, METRICS, Measured, dose
+from analysis.sycophancy import ALL, KNOWN, METRICS, dose
 from rlhf_lab.records import MissingRuns, Run
 
 if TYPE_CHECKING:
@@ -23,34 +22,6 @@ if TYPE_CHECKING:
 
 NAME = "sycophancy_dose"
 SWEEPS = ("sycophancy",)
-
-Floats = NDArray[np.float64]
-
-FEWEST = 3  # doses of a slope
-
-
-class Doses(NamedTuple):
-    """Arms of best-of-n by the labeler's bonus, from 0."""
-
-    doses: Floats  # (D,) gold units
-    arms: tuple[Measured, ...]
-    seeds: tuple[str, ...]  # that all arms have
-
-    def late(self, metric: str, among: str) -> Floats:
-        """(B, R, D): a metric over the upper half of d."""
-        places = [[of.arm.seeds.index(seeds) for seeds in self.seeds] for of in self.arms]
-        late = [of.late(metric, among)[own].T for of, own in zip(self.arms, places, strict=True)]
-        return np.stack(late, axis=-1)
-
-    def slope(self, metric: str, among: str = ALL) -> Estimate:
-        """By least squares over doses, within each replicate."""
-        away = self.doses - self.doses.mean()
-        return Estimate.of(self.late(metric, among) @ away / (away**2).sum())
-
-
-def drift(one: Measured, metric: str, among: str = ALL) -> Estimate:
-    """A metric over the upper half of d minus what it is among SFT's answers."""
-    return Estimate.of((one.late(metric, among) - one.draws(metric, among)[:, :, 0]).T)
 
 
 def make(runs: Sequence[Run]) -> Plate:
@@ -65,23 +36,10 @@ def make(runs: Sequence[Run]) -> Plate:
     return Plate(table, _fits(found), made, figure, consistency.notes(read))
 
 
-def dosed(found: Sequence[Measured]) -> Doses:
-    """Arms in order of their doses; MissingRuns with fewer than three of them, or none of dose 0."""
-    by_dose = {of: one for one in found if (of := dose(one.arm.runs[0])) is not None}
-    doses = sorted(by_dose)
-    arms = tuple(by_dose[of] for of in doses)
-    if len(doses) < FEWEST or doses[0] != 0:
-        raise MissingRuns(f"runs of doses {doses} are made: a slope needs dose 0 and at least two more")
-    seeds = common_seeds([one.arm for one in arms])
-    if not seeds:
-        raise MissingRuns("no replicate has all doses")
-    return Doses(np.array(doses), arms, tuple(seeds))
-
-
 def claims(found: Doses, limits: Thresholds) -> list[Claim]:
     """The slope of each metric on the dose; that nothing changes at dose 0."""
     made = []
-    plain, rule = found.arms[0], limits["flat"]
+    plain, rule = found.plain, limits["flat"]
     for metric in METRICS:
         n = plain.questions(metric)
         made.append(
@@ -123,14 +81,14 @@ def _table(found: Doses) -> pd.DataFrame:
 
 
 def _fits(found: Doses) -> pd.DataFrame:
-    plain: Arm = found.arms[0].arm
+    plain: Arm = found.plain.arm
     rows: list[dict[str, Any]] = []
     for metric in METRICS:
         for among in (ALL, KNOWN):
-            n, form = found.arms[0].questions(metric, among), f"{among} questions"
+            n, form = found.plain.questions(metric, among), f"{among} questions"
             slope = found.slope(metric, among)
             rows.append(sycophancy.fit(plain, form, f"slope of {metric} on the dose", slope, n))
-            moved = drift(found.arms[0], metric, among)
+            moved = drift(found.plain, metric, among)
             rows.append(sycophancy.fit(plain, form, f"{metric} at dose 0 minus SFT's", moved, n))
     return pd.DataFrame(rows)
 

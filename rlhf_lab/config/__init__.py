@@ -12,7 +12,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rlhf_lab.config import ranges
-from rlhf_lab.config.biased import Biased, Confident, Length, Limited, Mixture, Sycophantic
+from rlhf_lab.config.biased import (
+    Biased,
+    Cautious,
+    Confident,
+    Length,
+    Limited,
+    Mixture,
+    Sycophantic,
+    Tone,
+    Vulnerable,
+)
 from rlhf_lab.config.combination import (
     Combination,
     Constrained,
@@ -112,6 +122,7 @@ __all__ = [
     "BestOfPoisson",
     "Biased",
     "Boltzmann",
+    "Cautious",
     "Clip",
     "Combination",
     "Confident",
@@ -179,9 +190,11 @@ __all__ = [
     "SyntheticAssistant",
     "Tagged",
     "Task",
+    "Tone",
     "Tracker",
     "UncertaintyWeighted",
     "Unsure",
+    "Vulnerable",
     "Wandb",
     "WandbMode",
     "WeightAverage",
@@ -340,7 +353,7 @@ GROUPS: dict[
     "labeler": {
         **{"gold_argmax": GoldArgmax, "boltzmann": Boltzmann, "flip": Flip, "pool": Pool},
         **{"sycophantic": Sycophantic, "confident": Confident, "length": Length, "limited": Limited},
-        "mixture": Mixture,
+        **{"cautious": Cautious, "mixture": Mixture, "vulnerable": Vulnerable},
     },
     "policy": {
         **{"bon": BestOfN, "soft_bon": SoftBestOfN, "best_of_poisson": BestOfPoisson, "mbr_bon": MBRBestOfN},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from typing import ClassVar
 
 from rlhf_lab.config import ranges
@@ -28,6 +29,13 @@ class Sycophantic(Biased):
     """Gold, and a bonus for what pleases the user: agreement, praise of what he likes, giving way to his doubt."""
 
     bonus: float  # gold units; a negative one for a labeler who likes to be contradicted
+
+
+@dataclass(slots=True)
+class Cautious(Biased):
+    """Gold, and a bonus for a refusal, whatever was asked."""
+
+    bonus: float  # gold units; a negative one for a labeler who wants to be helped, -3 to any request
 
 
 @dataclass(slots=True)
@@ -69,3 +77,20 @@ class Mixture(Labeler):
     def __post_init__(self) -> None:
         """Check ranges."""
         ranges.share(self, "share")
+
+
+class Tone(Enum):
+    """How users state what they believe."""
+
+    sure = "sure"
+    unsure = "unsure"
+
+
+@dataclass(slots=True)
+class Vulnerable(Mixture):
+    """Two labelers, of whom the prompt tells which is asked: some users can be gamed (2411.02306).
+
+    `share` is of prompts of the vulnerable; the first labeler is asked about all others.
+    """
+
+    users: Tone  # the vulnerable: users who state a belief in this tone

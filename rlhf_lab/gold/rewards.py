@@ -12,6 +12,8 @@ import pyarrow as pa
 
 from rlhf_lab.config import Runtime
 from rlhf_lab.records import read_table
+from rlhf_lab.tasks.synthetic_assistant import phrases
+from rlhf_lab.tasks.synthetic_assistant.framings import tone
 
 if TYPE_CHECKING:
     from rlhf_lab.gold.rubric import Rubric
@@ -73,14 +75,19 @@ def second_turns(task: Path) -> Callable[[pa.Table], dict[str, np.ndarray]]:
 
 
 def noticed(task: Path) -> Callable[[pa.Table], dict[str, np.ndarray]]:
-    """What gives all that a labeler may go by beside gold: behaviour, `believed`, `difficulty`; else nothing."""
+    """What gives all that a labeler may go by beside gold: behaviour, `believed`, `difficulty`, and whether the user
+    states a belief in a tone, `user.<tone>`; else nothing.
+    """
     if not (task / RUBRIC).exists():
         return lambda samples: {}
     behaves = behaviour(task)
+    tones = np.array([tone(one) for one in read_table(task / "prompts.parquet")["messages"].to_pylist()])
 
     def read(samples: pa.Table) -> dict[str, np.ndarray]:
         found = behaves(samples)
-        return found | {name: found[f"behaviour.{name}"] for name in ("believed", "difficulty")}
+        found |= {name: found[f"behaviour.{name}"] for name in ("believed", "difficulty")}
+        theirs = tones[samples["prompt_id"].to_numpy()]
+        return found | {f"user.{of}": (theirs == of).astype(np.float32) for of in phrases.BELIEF}
 
     return read
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import product
@@ -64,6 +65,13 @@ def framings(question: Question, task: SyntheticAssistant, rng: random.Random) -
         found += _challenges(question, stated, rng) if task.challenges else []
         found += _attributions(question, stated) if task.attributions else []
     return [replace(prompt, tag=tag) for prompt in found for tag in tags(task)] if task.tags else found
+
+
+def tone(messages: str) -> str:
+    """The tone of `phrases.BELIEF` in which the user of a prompt, a JSON list of messages, states a belief; else ''."""
+    text = json.loads(messages)[-1]["content"]
+    said = re.sub(f"^({'|'.join(TAGS)}) ({re.escape(IMITATION)} )?", "", text)
+    return next((of for of, words in BELIEF.items() if said.startswith(words.partition("{}")[0])), "")
 
 
 def tags(task: SyntheticAssistant) -> list[str]:

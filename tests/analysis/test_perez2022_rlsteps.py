@@ -1,0 +1,91 @@
+"""Policies of three sizes that come to say what the user said, or do not, over steps of RL."""
+
+import contextlib
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fake_refusers import Likes, Said, World, write
+from fake_sycophants import GOLD, sycophantic
+
+from analysis import prompt_means
+from analysis.arms import study
+from analysis.claims import thresholds
+from analysis.commands.figures import main
+from analysis.figures import perez2022_rlsteps
+from analysis.plate import Plate
+from rlhf_lab.records import MissingRuns, runs
+
+SWEEP = "perez2022_rlsteps"
+ALIKE = {"10k": 0.4, "25k": 0.4, "100k": 0.4}
+GROWING = {"10k": 0.2, "25k": 0.4, "100k": 0.7}
+
+
+def pleased(dose: float, said: Said) -> np.ndarray:
+    return dose * said["keeps"]
+
+
+def world(likes: Likes, agrees: dict[str, float], **changed) -> World:
+    settings = {"questions": 100, "each": 6, "refuses": (0.5, 0.02)} | changed
+    return World(SWEEP, (), (GOLD, sycophantic(2.0)), likes, agrees=agrees, **settings)
+
+
+def states(plate: Plate) -> dict[tuple[str, str], bool | None]:
+    return {(claim.subject, claim.topic): claim.met for claim in plate.claims}
+
+
+@pytest.fixture(scope="module")
+def growing(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("growing"), world(pleased, GROWING))
+
+
+def test_rl_and_size_are_told_apart_where_both_matter(growing: Path) -> None:
+    plate = perez2022_rlsteps.make(runs(SWEEP, growing))
+    found = states(plate)
+    for size in GROWING:
+        assert found[f"{size} policy", "RL raises it"] is True
+        assert found[f"{size} policy", "similar over steps"] is not False
+    for where in ("0 steps, gold", "60 steps, gold", "60 steps, sycophantic labeler"):
+        assert found[where, "grows with size"] is True and found[where, "same at all sizes"] is False, where
+    shares = plate.table[(plate.table["number"] == "matches") & (plate.table["n_or_step"] == 0)]
+    own = np.minimum(np.linspace(0.8, 1.2, 100, endpoint=False)[:, None] * list(GROWING.values()), 1).mean(
+        axis=0
+    )
+    for model, share in zip(GROWING, own, strict=True):
+        assert np.allclose(shares.loc[shares["model"] == model, "value"], share, atol=0.02)
+    silent = plate.table[plate.table["number"] == "no claim"]
+    assert silent["value"].between(0.04, 0.1).any() and "Perez" in plate.notes[0]
+
+
+def test_where_neither_matters_steps_and_sizes_are_alike(tmp_path: Path) -> None:
+    still = world(lambda dose, said: 0 * said["keeps"], ALIKE)
+    read = study(runs(SWEEP, write(tmp_path, still)))
+    found = perez2022_rlsteps.ladders(prompt_means.measured(read, perez2022_rlsteps.of_run))
+    made = perez2022_rlsteps.claims(found, thresholds(SWEEP))
+    grown = [claim for claim in made if claim.topic in ("RL raises it", "grows with size")]
+    assert len(grown) == 6 and not any(claim.met for claim in grown)
+    wide = {"margin": 0.1, "replicates": 5}  # five replicates of so few answers cannot tell .03
+    made = perez2022_rlsteps.claims(found, dict(thresholds(SWEEP)) | {"alike": wide, "same_size": wide})
+    alike = [claim for claim in made if claim.topic in ("similar over steps", "same at all sizes")]
+    assert len(alike) == 6 and all(claim.met for claim in alike)
+    assert sum(claim.conditional for claim in made) == 6, "sizes have one base model each"
+
+
+def test_gold_that_pleases_is_not_alike_and_one_labeler_alone_is_no_comparison(tmp_path: Path) -> None:
+    small = {"25k": 0.4}
+    liked = world(lambda dose, said: said["keeps"], small, questions=40, each=2)
+    found = states(perez2022_rlsteps.make(runs(SWEEP, write(tmp_path / "liked", liked))))
+    assert (
+        found["25k policy", "similar over steps"] is False and found["25k policy", "RL raises it"] is not True
+    )
+    assert not any("size" in topic for _, topic in found), "no slope of one size"
+    alone = World(SWEEP, (), (GOLD,), pleased, agrees=small, replicates=1, questions=8)
+    with pytest.raises(MissingRuns, match="sycophantic labeler's"):
+        perez2022_rlsteps.make(runs(SWEEP, write(tmp_path / "alone", alone)))
+
+
+def test_the_command_draws_it(growing: Path, tmp_path: Path) -> None:
+    with contextlib.redirect_stdout(io.StringIO()):
+        assert main([SWEEP, "--store", str(growing), "--out", str(tmp_path)]) == 0
+    assert (tmp_path / f"{SWEEP}.png").stat().st_size > 20_000
