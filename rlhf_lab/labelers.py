@@ -15,6 +15,7 @@ from rlhf_lab.config import (
     Biased,
     Boltzmann,
     Confident,
+    Flawed,
     Flip,
     GoldArgmax,
     Labeler,
@@ -135,6 +136,13 @@ def _(labeler: Length, seen: Seen) -> np.ndarray:
 def _(labeler: Limited, seen: Seen) -> np.ndarray:
     """Gold of what can be checked, and what is believed of the rest (2409.12822)."""
     return np.where(seen["difficulty"] <= labeler.competence, seen["gold"], seen["believed"])
+
+
+@utility.register
+def _(labeler: Flawed, seen: Seen) -> np.ndarray:
+    """Gold, and what each flaw adds to it."""
+    added = [utility(flaw, seen) - seen["gold"] for flaw in labeler.flaws.values()]
+    return seen["gold"] + np.sum(added, axis=0)
 
 
 def _gaps(worth: np.ndarray) -> np.ndarray:

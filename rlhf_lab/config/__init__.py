@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rlhf_lab.config import ranges
-from rlhf_lab.config.biased import Biased, Confident, Length, Limited, Mixture, Sycophantic
+from rlhf_lab.config.biased import Biased, Confident, Flawed, Length, Limited, Mixture, Sycophantic
 from rlhf_lab.config.combination import (
     Combination,
     Constrained,
@@ -121,6 +121,7 @@ __all__ = [
     "Ensemble",
     "Experiment",
     "ExpertIteration",
+    "Flawed",
     "Flip",
     "Form",
     "GoldArgmax",
@@ -340,7 +341,7 @@ GROUPS: dict[
     "labeler": {
         **{"gold_argmax": GoldArgmax, "boltzmann": Boltzmann, "flip": Flip, "pool": Pool},
         **{"sycophantic": Sycophantic, "confident": Confident, "length": Length, "limited": Limited},
-        "mixture": Mixture,
+        **{"mixture": Mixture, "flawed": Flawed},
     },
     "policy": {
         **{"bon": BestOfN, "soft_bon": SoftBestOfN, "best_of_poisson": BestOfPoisson, "mbr_bon": MBRBestOfN},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from rlhf_lab.config import ranges
@@ -69,3 +69,23 @@ class Mixture(Labeler):
     def __post_init__(self) -> None:
         """Check ranges."""
         ranges.share(self, "share")
+
+
+@dataclass(slots=True)
+class Flawed(Biased):
+    """Several flaws in one: gold, and what each of them adds to it; without any it is gold."""
+
+    flaws: dict[str, Labeler] = field(default_factory=dict)  # by a name of any choice
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        Biased.__post_init__(self)
+        for name, flaw in self.flaws.items():
+            known = isinstance(flaw, Biased)
+            ranges.check(
+                self, "flaws", known, "biased labelers alone", f"{name} adds nothing to gold that could be added up"
+            )
+            silent = known and flaw.temperature == 0
+            ranges.check(
+                self, "flaws", silent, "flaws of temperature 0", f"the noise is the whole labeler's, not {name}'s"
+            )
