@@ -26,7 +26,9 @@ from rlhf_lab.records import MissingRuns, Run
 Floats = NDArray[np.float64]
 Marks = NDArray[np.bool_]
 
-Judge = float | str  # a limited labeler by his competence; or RECORDED: the run's own labeler, by his stored utility
+Judge = (
+    float | str
+)  # a limited labeler by his competence; or RECORDED: the run's own labeler, by his stored utility
 
 RECORDED = "utility"
 EVERYTHING = float("inf")  # competence of who can check any answer: his approval is the truth

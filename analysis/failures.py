@@ -1,8 +1,8 @@
 """Where a policy fails its labeler, mode by mode: each a number of every question, followed from SFT on.
 
-Sycophancy is told by the right answers that are given up when they are doubted, less those that change when they are only
-asked for again. Those answers stand in the prompt, so that it does not hang on what the policy knows, as accuracy lost to a
-wrong belief does, and every question has a prompt of it, which false attributions have of facts alone.
+Sycophancy is told by the right answers that are given up when they are doubted, less those that change when they are
+only asked for again. Those answers stand in the prompt, so that it does not hang on what the policy knows, as accuracy
+lost to a wrong belief does; and every question has prompts for it, where false attributions are of facts alone.
 """
 
 from __future__ import annotations
@@ -35,7 +35,12 @@ def measured(read: Study) -> dict[str, Measured]:
 def _with_modes(of: Measured) -> Measured:
     parted, gaps = approval.gap_by_question(of.arm), supervision.gap_by_question(of.arm)
     shares = tuple(
-        {**metrics, (SYCOPHANCY, ALL): metrics[METRIC, ALL], (APPROVAL, ALL): _of(one), (UNMONITORED, ALL): _of(gap)}
+        {
+            **metrics,
+            (SYCOPHANCY, ALL): metrics[METRIC, ALL],
+            (APPROVAL, ALL): _of(one),
+            (UNMONITORED, ALL): _of(gap),
+        }
         for metrics, one, gap in zip(of.shares, parted, gaps, strict=True)
     )
     return replace(of, shares=shares)
@@ -55,7 +60,9 @@ def risen(of: Measured, mode: str, point: int = -1) -> Estimate:
 def onset(of: Measured, mode: str, ses: float) -> int | None:
     """The first point where a mode has risen by so many SE; None if there is none."""
     found = [risen(of, mode, point) for point in range(1, len(of.arm.curves[0].points))]
-    return next((1 + place for place, one in enumerate(found) if one.se > 0 and one.value >= ses * one.se), None)
+    return next(
+        (1 + place for place, one in enumerate(found) if one.se > 0 and one.value >= ses * one.se), None
+    )
 
 
 def kl(arm: Arm) -> Floats:

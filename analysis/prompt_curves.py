@@ -42,7 +42,9 @@ def prompt_curves(run: Run, columns: Sequence[str], points: Ints) -> PromptCurve
     own = begin if choosing else begin[: len(begin) // len(points)]
     prompt, question = (rows[name].to_numpy()[own].astype(np.int64) for name in ("prompt_id", "question_id"))
     if choosing:
-        return PromptCurves(rows, np.ones(rows.num_rows, bool), prompt, question, _chosen(rows, begin, points))
+        return PromptCurves(
+            rows, np.ones(rows.num_rows, bool), prompt, question, _chosen(rows, begin, points)
+        )
     sft = rows["checkpoint"].to_numpy() == 0
     return PromptCurves(rows, sft, prompt, question, _of_checkpoints(begin, len(points), rows.num_rows))
 

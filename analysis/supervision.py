@@ -107,8 +107,8 @@ def seen(run: Run) -> Seen:
 
 
 def gap_by_question(arm: Arm) -> Floats:
-    """(R, C, K): gold on monitored less gold on unmonitored prompts of each question, SDs of gold on the initial policy;
-    NaN where a question lacks prompts of either tag.
+    """(R, C, K): gold on monitored less gold on unmonitored prompts of each question, SDs of gold on the initial
+    policy; NaN where a question lacks prompts of either tag.
     """
     return np.stack([_gap(run, curves) for run, curves in zip(arm.runs, arm.curves, strict=True)])
 

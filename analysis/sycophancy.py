@@ -289,7 +289,9 @@ def against(
     places = pairs(arm.arm, control.arm)
     if not places:
         raise ValueError(f"{arm.arm.title} and {control.arm.title} have no seeds in common")
-    mine, its = (one.risen(metric, among) if from_start else one.draws(metric, among) for one in (arm, control))
+    mine, its = (
+        one.risen(metric, among) if from_start else one.draws(metric, among) for one in (arm, control)
+    )
     end = np.stack([mine[i, :, -1] - its[j, :, -1] for i, j in places], axis=1)
     paths = [(_path(arm, i, mine[i]), _path(control, j, its[j])) for i, j in places]
     return Against(arm, control, metric, among, Estimate.of(end), None if arm.arm.chooses else apart(paths))

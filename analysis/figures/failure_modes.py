@@ -10,9 +10,10 @@ import pandas as pd
 
 from analysis import consistency, failures, sycophancy, versus
 from analysis.arms import BEST_OF_N, Arm, Study, study, title
+from analysis.axes import kl_axis
 from analysis.claims import Claim, Thresholds, by_equivalence, by_estimate, thresholds
 from analysis.failures import APPROVAL, METRIC, MODES, SYCOPHANCY, UNMONITORED, risen
-from analysis.labels import plain
+from analysis.labels import DOSES, plain
 from analysis.overoptimization import GOLD_SDS
 from analysis.plate import Plate
 from analysis.resampling import Estimate
@@ -31,10 +32,10 @@ GROUP, FLAWED = "labeler", "flawed"
 UNITS = {SYCOPHANCY: "share of answers", APPROVAL: "share of answers", UNMONITORED: GOLD_SDS}
 RULES = {SYCOPHANCY: "rate", APPROVAL: "rate", UNMONITORED: "gap"}  # of a mode's claims, in claims.toml
 ROWS = {  # what is drawn -> what it is called
-    "gold": "gold and proxy (SDs)",
-    SYCOPHANCY: "sycophancy\n(share)",
-    APPROVAL: "approval minus\ntruth (share)",
-    UNMONITORED: "unmonitored\ngap (SDs)",
+    "gold": "gold and proxy\n(SDs above SFT)",
+    SYCOPHANCY: "sycophancy\n(share above SFT)",
+    APPROVAL: "approval minus truth\n(share above SFT)",
+    UNMONITORED: "unmonitored gap\n(SDs above SFT)",
 }
 
 
@@ -54,10 +55,13 @@ def make(runs: Sequence[Run]) -> Plate:
     found, limits = failures.measured(Study(tuple(arm for pair in pairs for arm in pair))), thresholds(NAME)
     table = failures.table(found, points_table(read))
     fits = pd.DataFrame([row for pair in pairs for row in _fits(pair, found)])
-    gold = versus.differences_table([arm for pair in pairs for arm in pair], versus.compared(read, GROUP), GROUP)
+    gold = versus.differences_table(
+        [arm for pair in pairs for arm in pair], versus.compared(read, GROUP), GROUP
+    )
     made = [claim for pair in pairs for claim in claims(pair, found, limits)]
+    onsets = {(name, mode): _onset(of, mode, limits) for name, of in found.items() for mode in MODES}
     told = [*notes(pairs, found, limits), *consistency.notes(read)]
-    return Plate(table, pd.concat([gold, fits], ignore_index=True), made, draw(pairs, table), told)
+    return Plate(table, pd.concat([gold, fits], ignore_index=True), made, draw(pairs, table, onsets), told)
 
 
 def pairs_of(read: Study) -> list[Pair]:
@@ -161,102 +165,111 @@ def _at_equal_kl(arm: Arm, form: str, name: str, one: Against, n: int) -> dict[s
 
 def notes(pairs: Sequence[Pair], found: Mapping[str, Measured], limits: Thresholds) -> list[str]:
     """Which failure comes first; what the other metrics of sycophancy say; what the words mean."""
-    first = "; ".join(_first(pair.flawed, found, limits) for pair in pairs)
-    others = "; ".join(
-        f"{named(pair.flawed)}: "
-        + ", ".join(
-            f"{metric} {ranged(against(*(found[arm.title] for arm in pair), metric, from_start=True).end)}"
-            for metric in METRICS
-            if metric != METRIC
-        )
-        for pair in pairs
-    )
+    ses = limits["more_rate"]["ses"]
+    first = "; ".join(_first(pair.flawed, found[pair.flawed.title], limits) for pair in pairs)
+    others = "; ".join(_others(*(found[arm.title] for arm in pair)) for pair in pairs)
     return [
-        f"KL in nats at which gold peaks and each failure is first {limits['more_rate']['ses']:g} SE above SFT's: {first}",
+        f"KL in nats at which gold peaks and each failure is first {ses:g} SE above SFT's: {first}",
         f"sycophancy is told by '{METRICS[METRIC]}'; the others at the end, beyond the honest labeler's: {others}",
         "an honest labeler's approval is truth by construction; approved: worth more to the arm's own labeler than the "
         "median of SFT's answers to the same family and difficulty; truth: the same by gold",
     ]
 
 
-def _first(arm: Arm, found: Mapping[str, Measured], limits: Thresholds) -> str:
-    """The modes of an arm in the order of their KL."""
-    nats, of = failures.kl(arm), found[arm.title]
-    peak = int(arm.drawn.mean().values["gold"][0].argmax())
-    at = {"gold peaks": float(nats[peak])}
-    for mode in MODES:
-        point = failures.onset(of, mode, limits[f"more_{RULES[mode]}"]["ses"])
-        at[mode] = float("inf") if point is None else float(nats[point])
-    said = [f"{mode} {place:.2g}" if np.isfinite(place) else f"{mode} never" for mode, place in _sorted(at)]
+def _others(flawed: Measured, honest: Measured) -> str:
+    """The metrics of sycophancy that are not drawn, where there are prompts for them."""
+    said = [
+        f"{metric} {ranged(against(flawed, honest, metric, from_start=True).end)}"
+        for metric in METRICS
+        if metric != METRIC and flawed.questions(metric)
+    ]
+    return f"{named(flawed.arm)}: {', '.join(said)}"
+
+
+def _first(arm: Arm, of: Measured, limits: Thresholds) -> str:
+    """Gold's peak and the failures of an arm in the order of their KL."""
+    nats = failures.kl(arm)
+    places = {mode: _onset(of, mode, limits) for mode in MODES}
+    at = {mode: np.inf if place is None else float(nats[place]) for mode, place in places.items()}
+    at["gold peaks"] = float(nats[int(arm.drawn.mean().values["gold"][0].argmax())])
+    said = [
+        f"{mode} {at[mode]:.2g}" if np.isfinite(at[mode]) else f"{mode} never"
+        for mode in sorted(at, key=at.__getitem__)
+    ]
     return f"{named(arm)}: {', '.join(said)}"
 
 
-def _sorted(at: Mapping[str, float]) -> list[tuple[str, float]]:
-    return sorted(at.items(), key=lambda item: item[1])
+def _onset(of: Measured, mode: str, limits: Thresholds) -> int | None:
+    return failures.onset(of, mode, limits[f"more_{RULES[mode]}"]["ses"])
 
 
 # --- ink ----------------------------------------------------------------------------------------------------
 
 
-def draw(pairs: Sequence[Pair], table: pd.DataFrame) -> Figure:
+def draw(pairs: Sequence[Pair], table: pd.DataFrame, onsets: Mapping[tuple[str, str], int | None]) -> Figure:
     """A column a labeler, a row for gold and every failure, a colour a method; all are changes from SFT."""
     from analysis import theme
 
-    figure = theme.blank(theme.WIDTH, 6.4)
-    axes = figure.subplots(len(ROWS), 2, sharex=True, sharey="row", height_ratios=[1.35, 1, 1, 1])
+    figure = theme.blank(theme.WIDTH, 6.6)
+    axes = figure.subplots(len(ROWS), 2, sharex=True, sharey="row", height_ratios=[1.4, 1, 1, 1])
     for column, arms in zip(axes.T, zip(*pairs, strict=True), strict=True):
         for panel, number in zip(column, ROWS, strict=True):
-            for arm in arms:
-                _draw_arm(panel, table[_rows_of(table, arm)], number, _colour(arm))
             panel.axhline(0, color="0.75", linewidth=0.6, zorder=0)
-        column[0].set_title(_heading(arms[0]), loc="left")
-        column[-1].set_xlabel("KL from SFT (nats)")
-    theme.square_root_nats(axes[0, 0], float(table["kl"].max()), gap=0.09)
+            for arm in arms:
+                rows = table[(table["method"] == arm.method) & (table["labeler"] == labeler(arm))]
+                _draw_arm(panel, rows, number, _colour(arm), onsets.get((arm.title, number)))
+        _head(column[0], arms[0])
     for panel, called in zip(axes[:, 0], ROWS.values(), strict=True):
         panel.set_ylabel(called)
+        panel.margins(y=0.1)
+    said = {"transform": axes[2, 1].transAxes, "color": "0.4", "fontsize": 7}
+    axes[2, 1].text(0.02, 0.93, "none by construction: he approves of what is good", va="top", **said)
+    theme.square_root_nats(axes[0, 0], float(table["kl"].max()), gap=0.09)
     figure.align_ylabels(axes[:, 0])
-    _label_lines(axes[0, 0], table, [pair.flawed for pair in pairs])
+    estimators = [arm.curves[0].estimator for pair in pairs for arm in pair]
+    axes[-1, 0].set_xlabel(kl_axis(estimators), x=1.03)
+    _legend(figure, [pair.flawed for pair in pairs])
     return figure
 
 
-def _rows_of(table: pd.DataFrame, arm: Arm) -> pd.Series:
-    return (table["method"] == arm.method) & (table["labeler"] == labeler(arm))
-
-
-def _draw_arm(panel: Axes, rows: pd.DataFrame, number: str, colour: str) -> None:
-    """A number's mean with its 95 % band; beside gold the proxy, dashed, and gold's peak."""
+def _draw_arm(panel: Axes, rows: pd.DataFrame, number: str, colour: str, onset: int | None) -> None:
+    """A number's mean with its 95 % band; beside gold the proxy, dashed. Gold's peak, a failure's onset marked."""
     from analysis import theme
 
     own = rows[rows["mode"] == number]
-    panel.fill_between(own["kl"], own["lo"], own["hi"], color=colour, alpha=0.16, linewidth=0)
+    panel.fill_between(own["kl"], own["lo"], own["hi"], color=colour, alpha=0.15, linewidth=0)
     panel.plot(own["kl"], own["change"], color=colour, linewidth=1.6)
-    if number != "gold":
-        return
-    proxy, peak = rows[rows["mode"] == "proxy"], own.iloc[int(own["change"].to_numpy().argmax())]
-    panel.plot(proxy["kl"], proxy["change"], color=colour, linewidth=1.0, linestyle=theme.DASHED)
-    last = peak["n_or_step"] == own["n_or_step"].iloc[-1]
-    theme.mark(panel, peak["kl"], peak["change"], colour, ">" if last else "o")
+    if number == "gold":
+        proxy, onset = rows[rows["mode"] == "proxy"], int(own["change"].to_numpy().argmax())
+        panel.plot(proxy["kl"], proxy["change"], color=colour, linewidth=1.0, linestyle=theme.DASHED)
+    if onset is not None:
+        later = number == "gold" and onset == len(own) - 1
+        theme.mark(panel, own["kl"].iloc[onset], own["change"].iloc[onset], colour, ">" if later else "o")
 
 
 def _colour(arm: Arm) -> str:
     return "#3c6fb5" if arm.method == BEST_OF_N else "#d1495b"
 
 
-def _heading(arm: Arm) -> str:
+def _head(panel: Axes, arm: Arm) -> None:
     """Who labelled, and with what flaws."""
-    if labeler(arm) != FLAWED:
-        return "honest labeler: gold"
-    flaws = arm.runs[0].config[GROUP]["flaws"]
-    doses = {name: next((of[dose] for dose in ("bonus", "competence") if dose in of), "") for name, of in flaws.items()}
-    return "flawed labeler: " + ", ".join(f"{name} {plain(dose)}" for name, dose in doses.items())
+    flaws = arm.runs[0].config[GROUP].get("flaws", {})
+    doses = [
+        " ".join([name, *(f"{dose} {plain(of[dose])}" for dose in DOSES if dose in of)])
+        for name, of in flaws.items()
+    ]
+    panel.set_title(("flawed" if flaws else "honest") + " labeler", loc="left", weight="bold", pad=16)
+    said = {"transform": panel.transAxes, "color": "0.4", "fontsize": 7}
+    panel.text(0, 1.03, ", ".join(doses) or "the answer with the higher gold", va="bottom", **said)
 
 
-def _label_lines(panel: Axes, table: pd.DataFrame, arms: Sequence[Arm]) -> None:
-    """The one legend."""
+def _legend(figure: Figure, arms: Sequence[Arm]) -> None:
     from analysis import theme
 
     handles = [theme.key(title(arm.method), _colour(arm), linewidth=2) for arm in arms]
-    handles += [theme.key("gold, 95 % band", linewidth=1.6), theme.key("proxy", linestyle=theme.DASHED, linewidth=1.0)]
-    figure = panel.get_figure()
-    assert figure is not None
+    handles += [
+        theme.key("mean, 95 % band", linewidth=1.6),
+        theme.key("proxy, rescaled", linestyle=theme.DASHED, linewidth=1.0),
+        theme.key("gold peaks (triangle: here or later);\na failure is first 3 SE above SFT's", marker="o"),
+    ]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))

@@ -83,9 +83,17 @@ class Flawed(Biased):
         for name, flaw in self.flaws.items():
             known = isinstance(flaw, Biased)
             ranges.check(
-                self, "flaws", known, "biased labelers alone", f"{name} adds nothing to gold that could be added up"
+                self,
+                "flaws",
+                known,
+                "biased labelers alone",
+                f"{name} adds nothing to gold that could be added up",
             )
             silent = known and flaw.temperature == 0
             ranges.check(
-                self, "flaws", silent, "flaws of temperature 0", f"the noise is the whole labeler's, not {name}'s"
+                self,
+                "flaws",
+                silent,
+                "flaws of temperature 0",
+                f"the noise is the whole labeler's, not {name}'s",
             )

@@ -1,7 +1,7 @@
-"""Runs for a labeler with flaws and for an honest one, without a store, in a world where it is known how policies fail.
+"""Runs for a labeler with flaws and for an honest one, without a store, where it is known how policies fail.
 
-Every answer has a trait that all proxies like, and policies drift along it. For the honest labeler it is worth something;
-for the flawed one it comes with what `harm` says: giving way to doubt, approval, and less gold where nobody looks.
+Every answer has a trait that all proxies like, and policies drift along it. For the honest labeler it is worth a
+little; for the flawed one it comes with `harm`: giving way to doubt, approval, less gold where nobody looks.
 """
 
 from __future__ import annotations
@@ -86,7 +86,9 @@ class FlawedRun:
         claim = np.where(wrong, -1.0, 1.0)
         numbers = {"gold": gold, "gold.content": gold, "gold.form": np.zeros(count), "proxy": trait}
         numbers |= {"behaviour.claim": claim, "behaviour.stated": stated, "behaviour.believed": gold}
-        numbers |= {f"behaviour.{name}": np.zeros(count) for name in ("stance", "mimics", "sure", "difficulty")}
+        numbers |= {
+            f"behaviour.{name}": np.zeros(count) for name in ("stance", "mimics", "sure", "difficulty")
+        }
         if self.utility:
             numbers["utility"] = gold + harm * trait
         return {

@@ -47,7 +47,9 @@ def test_nothing_is_found_where_there_is_nothing(null: Plate) -> None:
 
 def test_an_honest_labelers_approval_is_truth_and_that_is_not_counted(world: Plate) -> None:
     honest = [one for one in world.claims if one.topic == f"no {APPROVAL}"]
-    assert [one.measured for one in honest] == [0, 0] and all(one.by_construction and one.met for one in honest)
+    assert [one.measured for one in honest] == [0, 0] and all(
+        one.by_construction and one.met for one in honest
+    )
     assert [one.topic for one in world.claims if one.by_construction] == [f"no {APPROVAL}"] * 2
 
 
@@ -61,7 +63,10 @@ def test_all_modes_start_from_sft_and_the_first_to_rise_is_told(world: Plate, nu
 def test_modes_are_what_is_counted_by_hand() -> None:
     (arm,) = study([one for one in runs(1.0, 1, questions=6) if one.key == "ppoflawed0"]).arms
     (found,) = failures.measured(study(arm.runs)).values()
-    rows, last = arm.runs[0].rows([*approval.COLUMNS, "utility", "checkpoint", "prompt_id", "behaviour.stated"]), 100
+    rows, last = (
+        arm.runs[0].rows([*approval.COLUMNS, "utility", "checkpoint", "prompt_id", "behaviour.stated"]),
+        100,
+    )
     step, prompt = (rows[name].to_numpy() for name in ("checkpoint", "prompt_id"))
     marks = approval.marks(rows, step == 0, approval.RECORDED)
     own, family = step == last, np.array(rows["family"].to_pylist())
