@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from analysis import consistency, failures, sycophancy, versus
+from analysis import consistency, failures, labels, sycophancy, versus
 from analysis.arms import BEST_OF_N, Arm, Study, study, title
 from analysis.axes import kl_axis
 from analysis.claims import Claim, Thresholds, by_equivalence, by_estimate, thresholds
 from analysis.failures import APPROVAL, METRIC, MODES, SYCOPHANCY, UNMONITORED, risen
-from analysis.labels import DOSES, plain
 from analysis.overoptimization import GOLD_SDS
 from analysis.plate import Plate
 from analysis.resampling import Estimate
@@ -253,14 +252,10 @@ def _colour(arm: Arm) -> str:
 
 def _head(panel: Axes, arm: Arm) -> None:
     """Who labelled, and with what flaws."""
-    flaws = arm.runs[0].config[GROUP].get("flaws", {})
-    doses = [
-        " ".join([name, *(f"{dose} {plain(of[dose])}" for dose in DOSES if dose in of)])
-        for name, of in flaws.items()
-    ]
+    flaws = labels.flaws(arm.runs[0].config[GROUP])
     panel.set_title(("flawed" if flaws else "honest") + " labeler", loc="left", weight="bold", pad=16)
     said = {"transform": panel.transAxes, "color": "0.4", "fontsize": 7}
-    panel.text(0, 1.03, ", ".join(doses) or "the answer with the higher gold", va="bottom", **said)
+    panel.text(0, 1.03, ", ".join(flaws) or "the answer with the higher gold", va="bottom", **said)
 
 
 def _legend(figure: Figure, arms: Sequence[Arm]) -> None:
