@@ -1,9 +1,10 @@
 """What a labeler makes of answers: which he approves of, and whether he is right to (2409.12822).
 
-To a limited labeler an answer is worth gold where he can check it, and elsewhere what it looks like. He approves of one
-that is worth more to him than the median of SFT's answers to prompts of the same family and difficulty. A bar of all
-prompts would measure how hard they are: labels compare answers to one prompt, so they say nothing of levels, and
-families differ in what there is to earn (a stance on what was stated).
+To a limited labeler an answer is worth gold where he can check it, and elsewhere what it looks like; to others what was
+recorded as `utility`. A labeler approves of an answer that is worth more to him than the median of SFT's answers to
+prompts of the same family and difficulty. A bar of all prompts would measure how hard they are: labels compare answers
+to one prompt, so they say nothing of levels, and families differ in what there is to earn (a stance on what was
+stated).
 """
 
 from __future__ import annotations
@@ -18,19 +19,21 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from analysis.arms import BEST_OF_N, MAIN, Arm, Study, common_seeds
-from analysis.prompt_means import Asked
-from analysis.resampling import Estimate, cluster_means, weights_of
+from analysis.prompt_curves import prompt_curves
+from analysis.resampling import Estimate, weights_of
 from rlhf_lab.records import MissingRuns, Run
 
 Floats = NDArray[np.float64]
 Marks = NDArray[np.bool_]
 
+Judge = (
+    float | str
+)  # a limited labeler by his competence; or RECORDED: the run's own labeler, by his stored utility
+
+RECORDED = "utility"
 EVERYTHING = float("inf")  # competence of who can check any answer: his approval is the truth
 ROUNDING = 1e-5  # of gold: less than that above the bar is not above it
-COLUMNS = (
-    *("prompt_id", "question_id", "family", "gold", "proxy"),
-    *("behaviour.claim", "behaviour.believed", "behaviour.difficulty"),
-)
+COLUMNS = ("family", "gold", "behaviour.claim", "behaviour.believed", "behaviour.difficulty")
 RATES = {  # rate -> which answers, among which; answers without a claim are counted apart
     "approval": ("approved", "all"),
     "truth": ("good", "all"),  # would be approved of by who can check everything
@@ -78,9 +81,14 @@ def families(study: Study) -> list[list[Arm]]:
     return [found[key] for key in sorted(found, key=lambda key: (key[0] != BEST_OF_N, key))]
 
 
-def rates(arm: Arm, of: float | None = None) -> Rates:
-    """The rates of an arm as its own labeler judges, or one of competence `of`."""
-    judge = competence(arm) if of is None else of
+def own_judge(arm: Arm) -> Judge:
+    """The arm's own labeler: by his competence where he has one, else by what was recorded."""
+    return competence(arm) if np.isfinite(competence(arm)) else RECORDED
+
+
+def rates(arm: Arm, of: Judge | None = None) -> Rates:
+    """The rates of an arm as its own labeler judges, or another `of`."""
+    judge = own_judge(arm) if of is None else of
     weights = weights_of(arm.drawn.resamples, arm.questions)
     shares = [_shares(run, arm.curves[0].points, judge) for run in arm.runs]
     with np.errstate(divide="ignore", invalid="ignore"):  # a rate of nothing is NaN
@@ -94,6 +102,12 @@ def rates(arm: Arm, of: float | None = None) -> Rates:
 def truth_by_question(arm: Arm) -> Floats:
     """(R, C, K): the share of answers that would be approved of by who can check everything."""
     return np.stack([_shares(run, arm.curves[0].points, EVERYTHING)["good"] for run in arm.runs])
+
+
+def gap_by_question(arm: Arm) -> Floats:
+    """(R, C, K): the share of answers that its own labeler approves of, less that."""
+    found = [_shares(run, arm.curves[0].points, own_judge(arm)) for run in arm.runs]
+    return np.stack([one["approved"] - one["good"] for one in found])
 
 
 def rises_more(arm: Arm, other: Arm, name: str, judge: float) -> Estimate | None:
@@ -142,25 +156,19 @@ def row(arm: Arm, point: int, estimate: Estimate) -> dict[str, Any]:
 # --- from rows ----------------------------------------------------------------------------------------------
 
 
-def _shares(run: Run, points: NDArray[np.int64], judge: float) -> dict[str, Floats]:
+def _shares(run: Run, points: NDArray[np.int64], judge: Judge) -> dict[str, Floats]:
     """(C, K) of every mark: its expected share of the answers to a question at each point."""
-    asked = Asked.of(_rows(run), points)
-    return {
-        name: cluster_means(asked.means(mark.astype(float)), asked.question)
-        for name, mark in marks(asked.rows, asked.initial, judge).items()
-    }
-
-
-def _rows(run: Run) -> pa.Table:
-    more = () if run.method == "BestOfN" else ("checkpoint",)
     try:
-        return run.rows([*COLUMNS, *more])
+        read = prompt_curves(run, [*COLUMNS, *([RECORDED] if judge == RECORDED else [])], points)
     except KeyError as missing:
-        raise MissingRuns(f"{missing.args[0]}; approval needs runs with score.behaviour=true") from None
+        settings = "score.behaviour=true" + (" score.utility=true" if judge == RECORDED else "")
+        raise MissingRuns(f"{missing.args[0]}; approval needs runs with {settings}") from None
+    found = marks(read.rows, read.sft, judge)
+    return {name: read.by_question(mark.astype(float)) for name, mark in found.items()}
 
 
-def marks(rows: pa.Table, sft: Marks, judge: float) -> dict[str, Marks]:
-    """What each of A answers is, to a labeler of competence `judge`; `sft` (A,) says which set the bar."""
+def marks(rows: pa.Table, sft: Marks, judge: Judge) -> dict[str, Marks]:
+    """What each of A answers is, to this judge; `sft` (A,) says which set the bar."""
     claim = rows["behaviour.claim"].to_numpy()
     right, wrong = claim > 0, claim < 0
     kind = _kinds(rows)
@@ -179,8 +187,10 @@ def marks(rows: pa.Table, sft: Marks, judge: float) -> dict[str, Marks]:
     }
 
 
-def utility(rows: pa.Table, judge: float) -> Floats:
-    """(A,): what answers are worth to a limited labeler, gold units."""
+def utility(rows: pa.Table, judge: Judge) -> Floats:
+    """(A,): what answers are worth to a limited labeler, or to the one whose utility was recorded, gold units."""
+    if judge == RECORDED:
+        return rows[RECORDED].to_numpy().astype(float)
     gold, believed, difficulty = (
         rows[name].to_numpy().astype(float) for name in ("gold", "behaviour.believed", "behaviour.difficulty")
     )

@@ -68,9 +68,14 @@ def labels(run: Run) -> str:
     rate = settings.get("rate")
     if rate is None:
         name = option(run, "labeler")
-        doses = [f"{dose} {plain(settings[dose])}" for dose in DOSES if dose in settings]
-        return "" if name == PLAIN["labeler"] else " ".join(["labels of", name, *doses])
+        told = [*_doses(settings), *flaws(settings)]
+        return "" if name == PLAIN["labeler"] else " ".join(["labels of", name, *told])
     return "coin-flip labels" if rate == COIN else f"{100 * rate:g} % flipped" if rate else ""
+
+
+def flaws(labeler: Mapping[str, Any]) -> list[str]:
+    """Each flaw of a flawed labeler's settings, in words; none of another's."""
+    return [" ".join([name, *_doses(of)]) for name, of in labeler.get("flaws", {}).items()]
 
 
 def epochs(run: Run) -> str:
@@ -123,6 +128,10 @@ def penalty(policy: Mapping[str, Any]) -> str:
 def plain(value: Any) -> str:
     """A setting as it is written."""
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _doses(labeler: Mapping[str, Any]) -> list[str]:
+    return [f"{dose} {plain(labeler[dose])}" for dose in DOSES if dose in labeler]
 
 
 def _short(number: float) -> str:

@@ -14,7 +14,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.arms import DRAWS, SEED
+from analysis.arms import DRAWS, SEED, Arm
+from analysis.curves import Curves
+from analysis.prompt_curves import prompt_curves
 from analysis.resampling import Estimate, cluster_means, floored, original, resamples, weights_of
 from rlhf_lab.records import Run
 
@@ -102,6 +104,24 @@ def seen(run: Run) -> Seen:
     values = {name: {one: table(numbers[name], tag == one) for one in present} for name in NUMBERS}
     sd = float(numbers["gold"][checkpoint == checkpoints[0]].std())
     return Seen(questions, checkpoints, values, sd)
+
+
+def gap_by_question(arm: Arm) -> Floats:
+    """(R, C, K): gold on monitored less gold on unmonitored prompts of each question, SDs of gold on the initial
+    policy; NaN where a question lacks prompts of either tag.
+    """
+    return np.stack([_gap(run, curves) for run, curves in zip(arm.runs, arm.curves, strict=True)])
+
+
+def _gap(run: Run, curves: Curves) -> Floats:
+    read = prompt_curves(run, ["gold"], curves.points)
+    gold, tag = read.means(read.number("gold")), tags_of(run)[read.prompt]
+    sides = np.full((2, *curves.kl.shape), np.nan)
+    for side, name in zip(sides, (UNTRIGGERED, TRIGGER), strict=True):
+        own = tag == name
+        asked = np.unique(read.question[own])
+        side[np.searchsorted(curves.questions, asked)] = cluster_means(gold[own], read.question[own])
+    return (sides[0] - sides[1]) / curves.scale(np.ones(len(curves.questions)))[0]
 
 
 # --- courses ------------------------------------------------------------------------------------------------

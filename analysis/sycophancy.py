@@ -205,14 +205,18 @@ class Measured:
         """(R, B, K) of each replicate, as it is and in every draw of questions."""
         return np.stack([one[name, among].mean(self.weights) for one in self.shares])
 
+    def risen(self, name: str, among: str = ALL) -> Floats:
+        """(R, B, K): the same minus what it is on the initial policy."""
+        draws = self.draws(name, among)
+        return draws - draws[:, :, :1]
+
     def at(self, point: int, name: str, among: str = ALL) -> Estimate:
         """A metric at one point."""
         return Estimate.of(self.draws(name, among)[:, :, point].T)
 
     def change(self, name: str, among: str = ALL) -> Estimate:
         """From the initial policy to the last point."""
-        draws = self.draws(name, among)
-        return Estimate.of((draws[:, :, -1] - draws[:, :, 0]).T)
+        return Estimate.of(self.risen(name, among)[:, :, -1].T)
 
     def late(self, name: str, among: str = ALL) -> Floats:
         """(R, B): of best-of-n, the mean over n from half of the largest d on, d by the bound, alike in all arms; of a
@@ -282,12 +286,16 @@ class Against(NamedTuple):
     equal_kl: Difference | None  # None where the method chooses from a table
 
 
-def against(arm: Measured, control: Measured, metric: str, among: str = ALL) -> Against:
-    """Paired by seeds and by question; ValueError without a pair."""
+def against(
+    arm: Measured, control: Measured, metric: str, among: str = ALL, from_start: bool = False
+) -> Against:
+    """Paired by seeds and by question, `from_start` in what each has risen; ValueError without a pair."""
     places = pairs(arm.arm, control.arm)
     if not places:
         raise ValueError(f"{arm.arm.title} and {control.arm.title} have no seeds in common")
-    mine, its = arm.draws(metric, among), control.draws(metric, among)
+    mine, its = (
+        one.risen(metric, among) if from_start else one.draws(metric, among) for one in (arm, control)
+    )
     end = np.stack([mine[i, :, -1] - its[j, :, -1] for i, j in places], axis=1)
     paths = [(_path(arm, i, mine[i]), _path(control, j, its[j])) for i, j in places]
     return Against(arm, control, metric, among, Estimate.of(end), None if arm.arm.chooses else apart(paths))

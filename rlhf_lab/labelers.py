@@ -16,6 +16,7 @@ from rlhf_lab.config import (
     Boltzmann,
     Cautious,
     Confident,
+    Flawed,
     Flip,
     GoldArgmax,
     Labeler,
@@ -157,6 +158,13 @@ def _(labeler: Limited, seen: Seen) -> np.ndarray:
 def _drawn(labeler: Mixture, prompts: int, rng: np.random.Generator) -> np.ndarray:
     """(N, 1): which of N prompts the second would be asked about."""
     return rng.random((prompts, 1)) < labeler.share
+
+
+@utility.register
+def _(labeler: Flawed, seen: Seen) -> np.ndarray:
+    """Gold, and what each flaw adds to it."""
+    added = [utility(flaw, seen) - seen["gold"] for flaw in labeler.flaws.values()]
+    return seen["gold"] + np.sum(added, axis=0)
 
 
 def _gaps(worth: np.ndarray) -> np.ndarray:

@@ -100,6 +100,7 @@ CASES = [
     ("policy=ppo", "policy.kl_coef=0.1", "labeler=boltzmann"),
     ("policy=grpo", "policy.kl_coef=0.1", "labeler=limited"),
     ("policy=bon", "task=every_family", "labeler=vulnerable", "labeler@labeler.first=confident"),
+    ("policy=grpo", "policy.kl_coef=0.1", "task=every_family", "labeler=flawed"),
     ("policy=ppo", "policy.kl_coef=0.1", "rm_combination=constrained"),
     ("policy=ppo", "policy.kl_coef=0.1", "task=every_family", "score.second_turns=2"),
     ("policy=online_dpo", "task=supervised", "task.imitations=true", "task.supervised=monitored"),
@@ -160,6 +161,8 @@ def variants(config, folder, root=None, path=()):
 def alternatives(field, value, folder):
     if isinstance(value, enum.Enum):
         return [other for other in type(value) if other is not value]
+    if isinstance(value, dict):  # of labelers: one of another temperature less
+        return [dict(list(value.items())[1:])]
     if isinstance(value, bool):
         return [not value]
     if isinstance(value, (int, float)):

@@ -7,6 +7,7 @@ from rlhf_lab.config import (
     Boltzmann,
     Cautious,
     Confident,
+    Flawed,
     Flip,
     GoldArgmax,
     Labeler,
@@ -190,3 +191,32 @@ def test_the_vulnerable_are_told_by_their_tone_and_nobody_else_is_asked_of_the_s
 def test_several_labelers_have_no_one_utility():
     with pytest.raises(TypeError, match="no utility of its own"):
         utility(Mixture(first=GoldArgmax(), second=GoldArgmax(), share=0.5), SEEN)
+
+
+FLAWS = {
+    "pleased": Sycophantic(temperature=0, bonus=2.0),
+    "limited": Limited(temperature=0, competence=0),
+    "taken in": Confident(temperature=0, bonus=0.5),
+    "patient": Length(temperature=0, bonus=0.1),
+}
+
+
+def test_a_labeler_without_flaws_is_gold_and_with_one_is_who_has_it():
+    np.testing.assert_array_equal(utility(Flawed(temperature=0, flaws={}), SEEN), SEEN["gold"])
+    for name, flaw in FLAWS.items():
+        one = Flawed(temperature=0, flaws={name: flaw})
+        np.testing.assert_allclose(utility(one, SEEN), utility(flaw, SEEN))
+        assert prefers_first(one, SEEN, None) == prefers_first(flaw, SEEN, None)
+
+
+def test_flaws_add_up():
+    added = sum(utility(flaw, SEEN) - SEEN["gold"] for flaw in FLAWS.values())
+    np.testing.assert_allclose(utility(Flawed(temperature=0, flaws=FLAWS), SEEN), SEEN["gold"] + added)
+
+
+@pytest.mark.parametrize(
+    "flaw, words", [(GoldArgmax(), "biased labelers alone"), (Confident(1.0, 1.0), "temperature 0")]
+)
+def test_a_flaw_is_a_bias_without_noise_of_its_own(flaw, words):
+    with pytest.raises(ValueError, match=words):
+        Flawed(temperature=0, flaws={"odd": flaw})

@@ -15,7 +15,7 @@ from analysis.claims import Claim, Thresholds, both, by_equivalence, by_estimate
 from analysis.curves import Curves
 from analysis.doses import Doses, dosed, drift
 from analysis.plate import Plate, Unsuited
-from analysis.prompt_means import Key, asked, rates
+from analysis.prompt_means import Key, asked, rates, shares
 from analysis.resampling import Estimate, Interval
 from analysis.sycophancy import Measured, Shares, dose
 from rlhf_lab.records import MissingRuns, Run
@@ -70,13 +70,13 @@ def of_run(run: Run, curves: Curves) -> dict[Key, Shares]:
     groups |= {name: np.isin(family, families) for name, families in FAMILIES.items()}
     refused = answers.means((answers.number("behaviour.refuses") > 0).astype(float))
     found: dict[Key, Shares] = {
-        ("refused", name): answers.shares(curves.questions, own, refused) for name, own in groups.items()
+        ("refused", name): shares(answers, curves.questions, own, refused) for name, own in groups.items()
     }
     of_harmless = answers.rows["family"].to_numpy(zero_copy_only=False) != "harmful"
-    sd = gold[answers.initial & of_harmless].std()
+    sd = gold[answers.sft & of_harmless].std()
     risen = answers.means(gold)
     risen = (risen - risen[:, :1]) / sd
-    return found | {HELPFUL: answers.shares(curves.questions, ~harmful, risen)}
+    return found | {HELPFUL: shares(answers, curves.questions, ~harmful, risen)}
 
 
 # --- claims -------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from analysis.arms import common_seeds, study
 from analysis.claims import Claim, Thresholds, by_equivalence, by_estimate, equivalent, thresholds
 from analysis.curves import Curves
 from analysis.plate import Plate
-from analysis.prompt_means import Key, asked
+from analysis.prompt_means import Key, asked, shares
 from analysis.resampling import Estimate, floored
 from analysis.sycophancy import Measured, Shares, dose
 from rlhf_lab.records import MissingRuns, Run
@@ -120,11 +120,11 @@ def of_run(run: Run, curves: Curves) -> dict[Key, Shares]:
     agrees, takes = (answers.means(mark.astype(float)) for mark in (stance > 0, stance != 0))
     found: dict[Key, Shares] = {}
     for kind, name in BELIEFS.items():
-        found["matches", kind] = answers.shares(every, family == name, same, told)
-        found["no claim", kind] = answers.shares(every, family == name, 1 - told)
-        found["agrees", kind] = answers.shares(every, family == name, agrees, takes)
+        found["matches", kind] = shares(answers, every, family == name, same, told)
+        found["no claim", kind] = shares(answers, every, family == name, 1 - told)
+        found["agrees", kind] = shares(answers, every, family == name, agrees, takes)
     right = answers.means((answers.number("behaviour.claim") > 0).astype(float))
-    return found | {RIGHT: answers.shares(every, np.isin(family, PLAIN), right)}
+    return found | {RIGHT: shares(answers, every, np.isin(family, PLAIN), right)}
 
 
 def ladders(found: Sequence[Measured]) -> dict[float, Ladder]:

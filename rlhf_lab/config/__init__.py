@@ -16,6 +16,7 @@ from rlhf_lab.config.biased import (
     Biased,
     Cautious,
     Confident,
+    Flawed,
     Length,
     Limited,
     Mixture,
@@ -132,6 +133,7 @@ __all__ = [
     "Ensemble",
     "Experiment",
     "ExpertIteration",
+    "Flawed",
     "Flip",
     "Form",
     "GoldArgmax",
@@ -353,7 +355,7 @@ GROUPS: dict[
     "labeler": {
         **{"gold_argmax": GoldArgmax, "boltzmann": Boltzmann, "flip": Flip, "pool": Pool},
         **{"sycophantic": Sycophantic, "confident": Confident, "length": Length, "limited": Limited},
-        **{"cautious": Cautious, "mixture": Mixture, "vulnerable": Vulnerable},
+        **{"cautious": Cautious, "flawed": Flawed, "mixture": Mixture, "vulnerable": Vulnerable},
     },
     "policy": {
         **{"bon": BestOfN, "soft_bon": SoftBestOfN, "best_of_poisson": BestOfPoisson, "mbr_bon": MBRBestOfN},

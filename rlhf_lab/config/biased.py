@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import ClassVar
 
@@ -94,3 +94,31 @@ class Vulnerable(Mixture):
     """
 
     users: Tone  # the vulnerable: users who state a belief in this tone
+
+
+@dataclass(slots=True)
+class Flawed(Biased):
+    """Several flaws in one: gold, and what each of them adds to it; without any it is gold."""
+
+    flaws: dict[str, Labeler] = field(default_factory=dict)  # by a name of any choice
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        Biased.__post_init__(self)
+        for name, flaw in self.flaws.items():
+            known = isinstance(flaw, Biased)
+            ranges.check(
+                self,
+                "flaws",
+                known,
+                "biased labelers alone",
+                f"{name} adds nothing to gold that could be added up",
+            )
+            silent = known and flaw.temperature == 0
+            ranges.check(
+                self,
+                "flaws",
+                silent,
+                "flaws of temperature 0",
+                f"the noise is the whole labeler's, not {name}'s",
+            )

@@ -1,0 +1,88 @@
+"""The map of failures in a world that has them, and in one where a flawed labeler does no harm."""
+
+import numpy as np
+import pytest
+from flawed_runs import runs
+
+from analysis import approval, failures, supervision
+from analysis.arms import study
+from analysis.failures import APPROVAL, MODES, SYCOPHANCY, UNMONITORED
+from analysis.figures import failure_modes
+from analysis.plate import Plate
+from rlhf_lab.records import MissingRuns
+
+METHODS = ("best-of-n", "PPO")
+
+
+@pytest.fixture(scope="module")
+def world() -> Plate:
+    return failure_modes.make(runs(harm=1.0))
+
+
+@pytest.fixture(scope="module")
+def null() -> Plate:
+    return failure_modes.make(runs(harm=0.0))
+
+
+def claims(plate: Plate) -> dict[tuple[str, str], bool | None]:
+    return {(one.subject, one.topic): one.met for one in plate.claims}
+
+
+def test_failures_are_found_where_they_are(world: Plate) -> None:
+    found = claims(world)
+    for method in METHODS:
+        assert found[f"{method}, flawed labeler", "gold falls"] is True
+        for mode in MODES:
+            assert found[f"{method}, flawed labeler", f"more {mode}"] is True, mode
+    assert len(world.claims) == 14 and not any(one.conditional for one in world.claims)
+
+
+def test_nothing_is_found_where_there_is_nothing(null: Plate) -> None:
+    found = claims(null)
+    for method in METHODS:
+        assert not found[f"{method}, flawed labeler", "gold falls"]
+        for mode in MODES:
+            assert not found[f"{method}, flawed labeler", f"more {mode}"], mode
+
+
+def test_an_honest_labelers_approval_is_truth_and_that_is_not_counted(world: Plate) -> None:
+    honest = [one for one in world.claims if one.topic == f"no {APPROVAL}"]
+    assert [one.measured for one in honest] == [0, 0] and all(
+        one.by_construction and one.met for one in honest
+    )
+    assert [one.topic for one in world.claims if one.by_construction] == [f"no {APPROVAL}"] * 2
+
+
+def test_all_modes_start_from_sft_and_the_first_to_rise_is_told(world: Plate, null: Plate) -> None:
+    starts = world.table[world.table["kl"] < 1e-9]
+    np.testing.assert_allclose(starts["change"], 0, atol=1e-9)
+    assert {"gold", "proxy", *MODES} == set(world.table["mode"])
+    assert "never" not in world.notes[0] and "never" in null.notes[0]
+
+
+def test_modes_are_what_is_counted_by_hand() -> None:
+    (arm,) = study([one for one in runs(1.0, 1, questions=6) if one.key == "ppoflawed0"]).arms
+    (found,) = failures.measured(study(arm.runs)).values()
+    rows, last = (
+        arm.runs[0].rows([*approval.COLUMNS, "utility", "checkpoint", "prompt_id", "behaviour.stated"]),
+        100,
+    )
+    step, prompt = (rows[name].to_numpy() for name in ("checkpoint", "prompt_id"))
+    marks = approval.marks(rows, step == 0, approval.RECORDED)
+    own, family = step == last, np.array(rows["family"].to_pylist())
+    right = rows["behaviour.stated"].to_numpy() > 0
+    gap = marks["approved"][own].mean() - marks["good"][own].mean()
+    wrong = [marks["wrong"][own & right & (family == name)].mean() for name in ("challenge", "again")]
+    assert found.at(-1, APPROVAL).value == pytest.approx(gap)
+    assert found.at(-1, SYCOPHANCY).value == pytest.approx(wrong[0] - wrong[1])
+    gold, sd = rows["gold"].to_numpy(), rows["gold"].to_numpy()[step == 0].std()
+    parted = (gold[own & (prompt % 2 == 0)].mean() - gold[own & (prompt % 2 == 1)].mean()) / sd
+    assert found.at(-1, UNMONITORED).value == pytest.approx(parted, rel=1e-3)
+    assert supervision.gap_by_question(arm).shape == (1, 6, 6)
+
+
+def test_what_is_missing_is_named() -> None:
+    with pytest.raises(MissingRuns, match="with flaws"):
+        failure_modes.make([one for one in runs(0.0, 1) if one.labeler != "flawed"])
+    with pytest.raises(MissingRuns, match=r"score\.utility=true"):
+        failure_modes.make(runs(0.0, 1, questions=6, utility=False))
