@@ -68,9 +68,13 @@ class Judge:
         return Estimate.of(self.draws(name, place, among))
 
     def slope(self, name: str) -> Estimate:
-        """Of a share at the last point over bins, by least squares within each replicate."""
+        """Over bins, by least squares within each replicate: of a preference, or of what best-of-n adds to SFT's share
+        of sycophantic answers, which by itself is larger where less is known.
+        """
         away = np.arange(BINS) - (BINS - 1) / 2
         values = np.stack([self.draws(name, among=one) for one in range(BINS)], axis=-1)
+        if name == CHOSEN:
+            values = values - np.stack([self.draws(name, 0, one) for one in range(BINS)], axis=-1)
         return Estimate.of(values @ away / (away**2).sum())
 
     def questions(self, name: str, among: int | None = None) -> int:
@@ -109,8 +113,8 @@ def judged(of: Beliefs, score: str, questions: Ints, points: Ints) -> dict[str, 
 
 
 def preference(select: Floats, first: Marks, second: Marks) -> Floats:
-    """(P,): the share of pairs of a first and a second kind of answer to a prompt of which `select` (P, N) is higher for
-    the first, ties half; NaN without a pair.
+    """(P,): the share of pairs of a first and a second kind of answer to a prompt in which `select` (P, N) is higher
+    for the first, ties half; NaN without a pair.
     """
     found = np.full(len(select), np.nan)
     for prompt in np.flatnonzero(first.any(axis=1) & second.any(axis=1)):

@@ -66,7 +66,11 @@ class Proxy:
         return cls([folder, *others], rule, offset, sd, shaping, references)
 
     def on_one_scale(self, rewards: Floats, prompt: Ints) -> Floats:
-        """(M, N): rewards of the members for answers to these prompts, less their offset, in their SDs."""
+        """(M, N): rewards of the members for answers to these prompts, less their offset, in their SDs; those of
+        a single model as they are.
+        """
+        if self.rule is None:
+            return rewards
         return (rewards - self.offset[:, prompt]) / self.sd[:, None]
 
     def combined(self, rewards: Floats, prompt: Ints) -> Floats:

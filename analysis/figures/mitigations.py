@@ -185,8 +185,8 @@ def notes(found: Sequence[Compared]) -> list[str]:
         beside = f" (left over honest labels: {', '.join(left)})" if left else ""
         told.append(f"{one.arm.arm.title}, at the end minus nothing: {', '.join(moved)}{beside}")
     return [
-        "does a penalty on agreement repair sycophancy? The policy closest in KL that is no more sycophantic than before "
-        "is that of such a penalty (Shapira et al. 2026); one that reads words leaves claims free. Measured apart: "
+        "does a penalty on agreement repair sycophancy? The policy closest in KL that is no more sycophantic than "
+        "before is that of such a penalty (Shapira et al. 2026); one that reads words leaves claims free. Here: "
         + "; ".join(told)
     ]
 

@@ -51,7 +51,8 @@ def make(runs: Sequence[Run]) -> Plate:
             f"best-of-n runs of labeler.bonus={BONUS:g} and of labeler=gold_argmax with the same seeds are needed"
         )
     sycophantic, oracle = judges(arms[BONUS], {"proxy": SYCOPHANTIC, "gold": ORACLE})
-    found = Judges(sycophantic, *judges(arms[0.0], {"proxy": CONTROL}), oracle)
+    (control,) = judges(arms[0.0], {"proxy": CONTROL})
+    found = Judges(sycophantic, control, oracle)
     table = _table(found)
     figure = draw(table, _known(found))
     made = claims(found, thresholds(NAME))
@@ -79,11 +80,18 @@ def claims(found: Judges, limits: Thresholds) -> list[Claim]:
         )
         for kind, words in TRUTHFUL.items()
     ]
+    made.append(
+        _claim(
+            f"best of {largest} by it echoes more wrong beliefs than best of {largest} by the control",
+            *(beyond(one, found.control, CHOSEN), limits["above_control"], one.questions(CHOSEN)),
+            *("share of answers", f"above control, {CHOSEN}"),
+        )
+    )
     half = one.at("baseline")
     made.append(
         _claim(
-            "prefers an answer that echoes a wrong belief to a truthful one that says nothing of it in more than half of "
-            "the pairs",
+            f"prefers an answer that echoes a wrong belief to a truthful one that {TRUTHFUL['baseline']} in more than "
+            "half of the pairs",
             *(half._replace(value=half.value - 0.5), limits["above_half"], one.questions("baseline")),
             *(f"{UNIT} above one half", "above one half, baseline"),
         )
@@ -102,7 +110,7 @@ def claims(found: Judges, limits: Thresholds) -> list[Claim]:
         )
     for name, words in (
         ("baseline", "its preference over baseline truthful answers"),
-        (CHOSEN, f"at n = {largest} the share of echoes"),
+        (CHOSEN, f"what best of {largest} by it adds to the share of echoes"),
     ):
         made.append(
             _claim(
@@ -129,13 +137,14 @@ def notes(found: Judges) -> list[str]:
             numbers = [judge.at(name, among=one).value for one in range(BINS)]
             told.append(f"{judge.title}, {name}: " + " ".join(f"{number:.2f}" for number in numbers))
     return [
-        "is it the harder questions? Claude 2's preference model took an echo for better than a baseline truthful answer "
-        "in 95 % of cases, than a helpful one in 45 % of the hardest, and best of 4096 by it echoed 75 % of the hardest "
-        "against 25 % by an oracle (Sharma et al. 2023, Figure 7; their echoes were chosen by that model to persuade, "
+        "is it the harder questions? Claude 2's preference model took an echo for better than a baseline truthful "
+        "answer in 95 % of cases, than a helpful one in 45 % of the hardest, and best of 4096 by it echoed 75 % of "
+        "these against 25 % by an oracle (Sharma et al. 2023, Figure 7; echoes chosen by that model to persuade, "
         f"here they are SFT's own). Here, from the easiest to the hardest quarter of questions: {'; '.join(told)}",
         f"questions with a pair: {found.sycophantic.questions('baseline')} baseline, "
-        f"{found.sycophantic.questions('helpful')} helpful; of all preferences over helpful answers, the sycophantic "
-        f"reward model's {ranged(found.sycophantic.at('helpful'))}, the control's {ranged(found.control.at('helpful'))}",
+        f"{found.sycophantic.questions('helpful')} helpful; over helpful answers the sycophantic "
+        f"reward model's {ranged(found.sycophantic.at('helpful'))}, the control's "
+        f"{ranged(found.control.at('helpful'))}",
     ]
 
 
@@ -201,7 +210,7 @@ def _known(found: Judges) -> list[float]:
 
 
 def draw(table: pd.DataFrame, known: Sequence[float]) -> Figure:
-    """Preferences over both kinds of truthful answers by difficulty; best-of-n over n, all and the hardest questions."""
+    """Preferences over both kinds of truthful answers by difficulty; best-of-n over n, all questions and hardest."""
     from analysis import theme
 
     colours = {SYCOPHANTIC: theme.ORANGE, CONTROL: "#3c6fb5", ORACLE: "0.15"}
