@@ -76,7 +76,7 @@ def states(plate: Plate) -> dict[str, bool | None]:
 
 
 def world(**more: object) -> World:
-    return World(questions=84, answers=24, bon=TWO, ppo=(), beliefs=True, **more)  # type: ignore[arg-type]
+    return World(questions=82, answers=20, bon=TWO, ppo=(), beliefs=True, **more)  # type: ignore[arg-type]
 
 
 def test_a_reward_that_likes_echoes_more_the_less_is_known(tmp_path: Path) -> None:
