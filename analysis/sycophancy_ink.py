@@ -35,7 +35,8 @@ def grid(
             panel.axhline(0, color="0.8", linewidth=0.6, zorder=0)
             theme.square_root_nats(panel, float(of["kl"].max()), gap=0.22)
         row[0].set_ylabel(f"{title(method)}\n{ylabel}")
-        row[1].set_xlabel(kl_axis([arms[0].curves[0].estimator]), x=1.1)
+        middle, between = divmod(len(row) - 1, 2)
+        row[middle].set_xlabel(kl_axis([arms[0].curves[0].estimator]), x=1.1 if between else 0.5)
     for panel, words in zip(axes[0], panels, strict=True):
         panel.set_title(words)
     return figure, axes
