@@ -62,7 +62,7 @@ def test_the_default_phrases_are_the_tasks_words_of_agreement_praise_and_apology
 
 @pytest.mark.parametrize("weight, of", [(1.0, []), (1.0, [" "]), (-1.0, ["i agree"])])
 def test_what_cannot_be_penalised_is_refused(weight, of):
-    with pytest.raises(ValueError, match="phrases|weight"):
+    with pytest.raises(ValueError, match=r"phrases|weight"):
         AgreementPenalty(weight, of)
 
 

@@ -7,9 +7,10 @@ is the best of several draws.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import fake_store
@@ -40,7 +41,9 @@ class Labels(NamedTuple):
     option: str
     settings: dict[str, Any]
     dose: float  # how far its reward model likes what pleases
-    done: dict[str, tuple[str, dict[str, Any]]] = {}  # besides: config group -> option, settings
+    done: Mapping[str, tuple[str, dict[str, Any]]] = MappingProxyType(
+        {}
+    )  # besides: config group -> option, settings
     claims: float = 0.0  # how far it likes that what was stated is claimed
     costs: float = 0.0  # gold
 
