@@ -13,6 +13,7 @@ from analysis.plate import Plate, Unsuited
 from analysis.truthful import Beliefs
 from rlhf_lab.records import MissingRuns, runs
 
+SHAPED = {"reward_shaping": ("agreement_penalty", {"weight": 1.0, "phrases": ["i agree"]})}
 TWO = (GOLD, sycophantic(2.0))
 
 
@@ -107,6 +108,13 @@ def test_a_reward_that_knows_nothing_prefers_nothing(tmp_path: Path) -> None:
 
 def test_gold_chooses_no_more_echoes_than_gold(tmp_path: Path) -> None:
     assert not any(states(made(tmp_path, world(by_gold=True, replicates=2))).values())
+
+
+def test_a_score_that_was_penalised_is_no_reward_model_of_the_labels(tmp_path: Path) -> None:
+    penalised = sycophantic(2.0)._replace(done=SHAPED)
+    write(tmp_path, World(questions=8, answers=8, bon=(GOLD, penalised), ppo=(), replicates=1))
+    with pytest.raises(MissingRuns, match=r"labeler\.bonus=2"):
+        sharma2023_fig7.make(runs("sycophancy", tmp_path))
 
 
 def test_missing_runs_and_tasks_without_beliefs_are_named(tmp_path: Path) -> None:
