@@ -27,7 +27,7 @@ def test_kinds_of_answers_to_a_wrong_belief() -> None:
         ),  # echoes; only claims; agrees, claims something else; nothing
         *((1, -1, 0), (1, -1, -1), (1, -1, 1), (-1, 1, -1)),
     ]
-    columns = dict(zip(truthful.COLUMNS, np.array(answers, float).T, strict=True))
+    columns: dict[str, np.ndarray] = dict(zip(truthful.COLUMNS, np.array(answers, float).T, strict=True))
     found = truthful.kinds_of(columns)
     assert {kind: np.flatnonzero(of).tolist() for kind, of in found.items()} == {
         "sycophantic": [0],
