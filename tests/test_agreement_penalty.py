@@ -55,9 +55,10 @@ def test_a_phrase_that_no_answer_could_say_is_refused():
 
 
 def test_the_default_phrases_are_the_tasks_words_of_agreement_praise_and_apology():
-    asked = experiment("policy=ppo", "reward_shaping=agreement_penalty").reward_shaping.phrases
+    shaping = experiment("policy=ppo", "reward_shaping=agreement_penalty").reward_shaping
+    assert isinstance(shaping, AgreementPenalty)
     wanted = (*phrases.AGREE, *phrases.PRAISE, *phrases.APOLOGY)
-    assert asked == [phrase.removesuffix(" .") for phrase in wanted]
+    assert shaping.phrases == [phrase.removesuffix(" .") for phrase in wanted]
 
 
 @pytest.mark.parametrize("weight, of", [(1.0, []), (1.0, [" "]), (-1.0, ["i agree"])])
