@@ -242,8 +242,10 @@ def _method(run: Run) -> str:
 
 
 def _proxy(run: Run) -> str:
-    """What tells proxies apart: all that lies upstream of a policy; recorded scores are not shaped."""
+    """What tells recorded proxies apart: all that lies upstream of a policy; the shaping where rules choose by it."""
     upstream = {name: part for name, part in run.config.items() if name not in NO_PART_OF_THE_PROXY}
+    if chooses(run) and (shaping := labels.shaping(run)):
+        upstream["reward_shaping"] = shaping
     given = {name: value for name, value in run.config["preferences"].items() if value is not None}
     upstream["preferences"] = given  # records from before there was `model` are like those where it is null
     rule = labels.option(run, "rm_combination")  # rules with the same settings

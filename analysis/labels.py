@@ -12,6 +12,7 @@ PLAIN = {
     "labeler": "gold_argmax",
     "rm_combination": "single",
     "reward_shaping": "none",
+    "intervention": "none",
 }  # options without a word
 PENALTIES = {  # what is penalised, in words; settings without a word of their own are named as in the config
     "reverse_kl": "KL penalty",
@@ -38,6 +39,7 @@ SHAPINGS: dict[str, Words] = {
     "log_sigmoid": lambda of: f"log-sigmoid at {_short(of['quantile'])}",
     "par": lambda of: "PAR",
     "length_penalty": lambda of: f"less {_short(of['per_token'])} SD a token",
+    "agreement_penalty": lambda of: f"less {_short(of['weight'])} SD for agreement",
 }
 
 
@@ -60,6 +62,11 @@ def combination(run: Run) -> str:
 def shaping(run: Run) -> str:
     """What is made of the proxy before a policy learns from it, in words; empty for nothing."""
     return _words(run, "reward_shaping", SHAPINGS)
+
+
+def intervention(run: Run) -> str:
+    """What else was done to the policy, in words; empty for nothing."""
+    return option(run, "intervention").replace("_", " ").removeprefix(PLAIN["intervention"])
 
 
 def labels(run: Run) -> str:
@@ -102,11 +109,11 @@ def half(run: Run) -> str:
 
 
 def reward(run: Run, most_pairs: int) -> str:
-    """What is optimised: size, rule, comparisons, epochs, shaping."""
+    """What is optimised: size, rule, comparisons, epochs, shaping, and what else was done."""
     pairs = run.config["preferences"]["pairs"]
     few = f"{pairs:,} pairs" if pairs != most_pairs else ""
     compared = (few, rankings(run), half(run), epochs(run), labels(run))
-    words = (run.choices["rm"], combination(run), *compared, shaping(run))
+    words = (run.choices["rm"], combination(run), *compared, shaping(run), intervention(run))
     return ", ".join(word for word in words if word)
 
 

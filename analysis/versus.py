@@ -29,8 +29,9 @@ WORDS: dict[str, Callable[[Run], str]] = {
     RULE: labels.combination,
     SHAPING: labels.shaping,
     "labeler": labels.labels,
+    "intervention": labels.intervention,
 }
-UNNAMED = {RULE: "single", SHAPING: "no shaping", "labeler": "clean labels"}
+UNNAMED = {RULE: "single", SHAPING: "no shaping", "labeler": "clean labels", "intervention": "nothing"}
 
 
 class Versus(NamedTuple):

@@ -20,6 +20,7 @@ from rlhf_lab.config import (
     Half,
     Labeler,
     Model,
+    NoShaping,
     PairFile,
     Policy,
     PreferencePairs,
@@ -95,7 +96,10 @@ def plan(experiment: Experiment) -> Node:
     def proxy(member: Node) -> Node:
         return score(Scorer("proxy"), proxy=member)
 
-    scores = {"gold": score(Scorer("gold"), **gold), "proxy": proxies.score(samples, proxy)}
+    chosen_by = (
+        e.reward_shaping if rule else NoShaping()
+    )  # what a policy learned from is not what is recorded
+    scores = {"gold": score(Scorer("gold"), **gold), "proxy": proxies.score(samples, proxy, chosen_by)}
     if e.score.behaviour:
         scores["behaviour"] = score(Scorer("behaviour"))
     if e.score.utility:

@@ -90,20 +90,26 @@ class Proxies:
             return node("rlhf_lab.stages.ensemble", self.combination, **inputs)
         return self.members[0]
 
+    @property
+    def scored(self) -> Sequence[Node]:
+        """The models that score answers."""
+        return self.members if isinstance(self.combination, Ensemble) else [self.whole]
+
     def shaped(self, shaping: Shaping) -> Node:
-        """What a policy learns from."""
+        """What is optimised."""
         if isinstance(shaping, NoShaping):
             return self.whole
-        scored = self.members if isinstance(self.combination, Ensemble) else [self.whole]
-        return node("rlhf_lab.stages.shaped", shaping, proxy=self.whole, **self._reference_rewards(scored))
+        return node(
+            "rlhf_lab.stages.shaped", shaping, proxy=self.whole, **self._reference_rewards(self.scored)
+        )
 
-    def score(self, samples: Node, proxy: Callable[[Node], Node]) -> Node:
-        """The recorded score of samples, not shaped; `proxy` gives a member's."""
-        if not isinstance(self.combination, Ensemble):
+    def score(self, samples: Node, proxy: Callable[[Node], Node], shaping: Shaping) -> Node:
+        """The recorded score of samples; `proxy` gives a model's, `shaping` is what to make of it."""
+        if isinstance(shaping, NoShaping) and not isinstance(self.combination, Ensemble):
             return proxy(self.whole)
-        scores = {f"scores.{number}": proxy(member) for number, member in enumerate(self.members)}
-        config = CombinedScore(len(self.members))
-        return node("rlhf_lab.stages.combined_score", config, ensemble=self.whole, samples=samples, **scores)
+        scores = {f"scores.{number}": proxy(model) for number, model in enumerate(self.scored)}
+        folder, config = self.shaped(shaping), CombinedScore(len(scores))
+        return node("rlhf_lab.stages.combined_score", config, ensemble=folder, samples=samples, **scores)
 
     def _named(self, name: str) -> dict[str, Node]:
         return {f"{name}.{number}": member for number, member in enumerate(self.members)}

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from omegaconf import OmegaConf
+from transformers import PreTrainedTokenizerBase
 
-from rlhf_lab import config
+from rlhf_lab import config, text
 from rlhf_lab import shaping as shapings
 from rlhf_lab.combination import combined
 from rlhf_lab.config import Combination, Shaping
@@ -31,6 +32,7 @@ from rlhf_lab.records import read_table, write_table
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Shaper = Callable[[Floats, Ints, Sequence[Sequence[int]]], Floats]
 
 RULE, SCALE, SHAPING, REFERENCES = "rule.yaml", "scale.parquet", "shaping.yaml", "references.parquet"
 
@@ -64,19 +66,31 @@ class Proxy:
         return cls([folder, *others], rule, offset, sd, shaping, references)
 
     def on_one_scale(self, rewards: Floats, prompt: Ints) -> Floats:
-        """(M, N): rewards of the members for answers to these prompts, less their offset, in their SDs."""
+        """(M, N): rewards of the members for answers to these prompts, less their offset, in their SDs; those of
+        a single model as they are.
+        """
+        if self.rule is None:
+            return rewards
         return (rewards - self.offset[:, prompt]) / self.sd[:, None]
 
     def combined(self, rewards: Floats, prompt: Ints) -> Floats:
         """(N,): one reward of the members' (M, N)."""
         return rewards[0] if self.rule is None else combined(self.rule, self.on_one_scale(rewards, prompt))
 
-    def shaped(self, reward: Floats, prompt: Ints, tokens: Floats) -> Floats:
-        """(N,): what is learned from."""
-        if self.shaping is None or self.references is None:
-            return reward
-        asked = shapings.Asked(reward, tokens, self.references[prompt])
-        return shapings.shaped(self.shaping, asked, self.references)
+    def shaper(self, writer: PreTrainedTokenizerBase) -> Shaper:
+        """What gives the shaped reward (N,) of rewards (N,) for answers, ids of `writer`, to prompts (N,)."""
+        shaping, references = self.shaping, self.references
+        if shaping is None or references is None:
+            return lambda reward, prompt, answers: reward
+        phrases = shaping.phrases if isinstance(shaping, config.AgreementPenalty) else []
+        wanted = text.token_runs(writer, phrases)
+
+        def shaped(reward: Floats, prompt: Ints, answers: Sequence[Sequence[int]]) -> Floats:
+            tokens = np.array([len(answer) for answer in answers], float)
+            asked = shapings.Asked(reward, tokens, references[prompt], text.has_run(answers, wanted))
+            return shapings.shaped(shaping, asked, references)
+
+        return shaped
 
 
 def write_combination(out: Path, rule: Combination, offset: Floats, sd: Floats) -> None:

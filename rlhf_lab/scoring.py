@@ -127,11 +127,11 @@ def rewards_of_split(
 ) -> Reward:
     """Rewards by the proxy in `folder` of answers (ids of `writer`) to prompts, by their numbers within the split."""
     proxy, ids = Proxy.load(folder), _prompt_ids(task, split)
-    members = _rewards_of_members(task, proxy, writer, split, runtime)
+    members, shaped = _rewards_of_members(task, proxy, writer, split, runtime), proxy.shaper(writer)
 
     def rewards(rows: Sequence[int], answers: Sequence[Sequence[int]]) -> np.ndarray:
-        prompt, tokens = ids[list(rows)], np.array([len(answer) for answer in answers], float)
-        return proxy.shaped(proxy.combined(members(rows, answers), prompt), prompt, tokens).astype(np.float32)
+        prompt = ids[list(rows)]
+        return shaped(proxy.combined(members(rows, answers), prompt), prompt, answers).astype(np.float32)
 
     return rewards
 

@@ -1,4 +1,4 @@
-"""What a policy learns from instead of the proxy itself (formulas)."""
+"""What is optimised instead of the proxy itself (formulas)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rlhf_lab.config import Clip, LengthPenalty, LogSigmoid, MeanStd, MinMax, PreferenceAsReward, Shaping
+from rlhf_lab.config import (
+    AgreementPenalty,
+    Clip,
+    LengthPenalty,
+    LogSigmoid,
+    MeanStd,
+    MinMax,
+    PreferenceAsReward,
+    Shaping,
+)
 
 Floats = NDArray[np.float64]
 
@@ -19,6 +28,7 @@ class Asked(NamedTuple):
     reward: Floats  # (N,)
     tokens: Floats  # (N,) of each answer
     references: Floats  # (N, K) rewards of SFT answers to the same prompt
+    says: NDArray[np.bool_]  # (N,) whether each answer says one of the shaping's phrases
 
 
 @singledispatch
@@ -58,3 +68,8 @@ def _(shaping: PreferenceAsReward, asked: Asked, references: Floats) -> Floats:
 @shaped.register
 def _(shaping: LengthPenalty, asked: Asked, references: Floats) -> Floats:
     return asked.reward - shaping.per_token * references.std() * asked.tokens
+
+
+@shaped.register
+def _(shaping: AgreementPenalty, asked: Asked, references: Floats) -> Floats:
+    return asked.reward - shaping.weight * references.std() * asked.says

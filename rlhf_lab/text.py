@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
+import numpy as np
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 Messages = list[dict[str, str]]
@@ -95,3 +97,35 @@ def answers_read_by(
         row = [*ids, reader.eos_token_id] if ended else ids
         rows.append(row if source else row[:limit_tokens])
     return rows
+
+
+def token_runs(tokenizer: PreTrainedTokenizerBase, phrases: Sequence[str]) -> list[list[int]]:
+    """The tokens of each phrase where it opens an answer and where it stands after a blank; ValueError for one with
+    words that the tokenizer does not know.
+    """
+    runs: list[list[int]] = []
+    for phrase in phrases:
+        for written in (phrase, f" {phrase}"):
+            ids = answer_ids(tokenizer, written, ended=False)
+            if not ids or (tokenizer.unk_token_id is not None and tokenizer.unk_token_id in ids):
+                raise ValueError(
+                    f"the policy's tokenizer does not know every word of the phrase {phrase!r}, so no answer would be "
+                    "found to say it: change reward_shaping.phrases"
+                )
+            if ids not in runs:
+                runs.append(ids)
+    return runs
+
+
+def has_run(answers: Sequence[Sequence[int]], runs: Sequence[Sequence[int]]) -> np.ndarray:
+    """(N,): whether one of the runs of tokens stands in each answer, bool."""
+    lengths = np.array([len(answer) for answer in answers], dtype=np.int64)
+    width = max((len(run) for run in runs), default=1)
+    ids = np.full((len(answers), int(lengths.max(initial=0)) + width), -1, dtype=np.int32)
+    said = np.fromiter(chain.from_iterable(answers), np.int32, int(lengths.sum()))
+    ids[np.arange(ids.shape[1]) < lengths[:, None]] = said
+    found = np.zeros(len(answers), dtype=bool)
+    for run in runs:
+        here = [ids[:, place : ids.shape[1] - width + place + 1] == token for place, token in enumerate(run)]
+        found |= np.logical_and.reduce(here).any(axis=1)
+    return found

@@ -97,7 +97,7 @@ CASES = [
     ("policy=bon", "labeler=gold_argmax", "rm.half=first"),
     ("policy=bon", "rm_combination=uwo"),
     ("policy=ppo", "policy.kl_coef=0.1", "rm_combination=lower_bound", "reward_shaping=clip"),
-    ("policy=ppo", "policy.kl_coef=0.1", "labeler=boltzmann"),
+    ("policy=ppo", "policy.kl_coef=0.1", "labeler=boltzmann", "reward_shaping=agreement_penalty"),
     ("policy=grpo", "policy.kl_coef=0.1", "labeler=limited"),
     ("policy=bon", "task=every_family", "labeler=vulnerable", "labeler@labeler.first=confident"),
     ("policy=grpo", "policy.kl_coef=0.1", "task=every_family", "labeler=flawed"),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from rlhf_lab.config import (
+    AgreementPenalty,
     Clip,
     LengthPenalty,
     LogSigmoid,
@@ -17,7 +18,12 @@ from rlhf_lab.config import (
 from rlhf_lab.shaping import Asked, shaped
 
 REFERENCES = np.array([[0.0, 2.0], [4.0, 2.0]])  # mean 2, SD sqrt(2), two prompts
-ASKED = Asked(np.array([-5.0, 1.0, 9.0]), np.array([4.0, 10.0, 0.0]), REFERENCES[[0, 0, 1]])
+ASKED = Asked(
+    np.array([-5.0, 1.0, 9.0]),
+    np.array([4.0, 10.0, 0.0]),
+    REFERENCES[[0, 0, 1]],
+    np.array([True, False, True]),
+)
 SD = math.sqrt(2)
 
 
@@ -40,6 +46,8 @@ def sigmoid(x):
             ],
         ),
         (LengthPenalty(per_token=0.1), [-5 - 0.4 * SD, 1 - SD, 9]),
+        (AgreementPenalty(weight=2.0, phrases=["well done"]), [-5 - 2 * SD, 1, 9 - 2 * SD]),
+        (AgreementPenalty(weight=0.0, phrases=["well done"]), [-5, 1, 9]),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -56,7 +64,7 @@ def test_mean_and_std_are_those_of_the_rollout():
 
 def test_bounded_shapings_are_bounded_and_never_turn_an_order_round():
     reward = np.linspace(-50, 50, 201)
-    asked = Asked(reward, np.ones(201), np.repeat(REFERENCES[:1], 201, axis=0))
+    asked = Asked(reward, np.ones(201), np.repeat(REFERENCES[:1], 201, axis=0), np.ones(201, bool))
     for shaping in (Clip(sds=1.0), MinMax(), PreferenceAsReward()):
         found = shaped(shaping, asked, REFERENCES)
         assert (np.diff(found) >= 0).all() and np.ptp(found) <= 2 * SD

@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from analysis import consistency, sycophancy, versus
-from analysis.arms import Arm, Study, study
-from analysis.axes import kl_axis
+from analysis.arms import Study, study
 from analysis.claims import Claim, Thresholds, by_estimate, thresholds
 from analysis.plate import Plate
 from analysis.sycophancy import ALL, KNOWN, METRICS, OTHERS, Against, Measured, against, ranged
 from rlhf_lab.records import MissingRuns, Run
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 NAME = "sharma2023_fig6"
@@ -121,22 +119,12 @@ def notes(found: Mapping[str, Measured]) -> list[str]:
 
 def draw(read: Study, table: pd.DataFrame) -> Figure:
     """A row a method, a column a metric; a colour a labeler."""
-    from analysis import theme, versus_ink
+    from analysis import sycophancy_ink, theme, versus_ink
 
     colour = versus_ink.colours(sorted(read.arms, key=lambda arm: not versus.is_plain(arm, GROUP)), GROUP)
-    figure = theme.blank(theme.WIDTH, 1.0 + 1.75 * len(read.methods))
-    axes = figure.subplots(len(read.methods), len(PANELS), squeeze=False, sharex="row", sharey="col")
-    for row, method in zip(axes, read.methods, strict=True):
-        arms, of = read.of(method), table[(table["method"] == method) & (table["among"] == ALL)]
-        for panel, metrics in zip(row, PANELS.values(), strict=True):
-            for arm in arms:
-                _curves(panel, of[of["label"] == arm.label], metrics, colour[versus.name(arm, GROUP)])
-            panel.axhline(0, color="0.8", linewidth=0.6, zorder=0)
-            theme.square_root_nats(panel, float(of["kl"].max()), gap=0.22)
-        row[0].set_ylabel(f"{_title(arms[0])}\nsycophancy (share)")
-        row[1].set_xlabel(kl_axis([arms[0].curves[0].estimator]), x=1.1)
-    for panel, title in zip(axes[0], PANELS, strict=True):
-        panel.set_title(title)
+    figure, axes = sycophancy_ink.grid(
+        read, table, PANELS, lambda arm: colour[versus.name(arm, GROUP)], "sycophancy (share)"
+    )
     handles = [theme.key(_labeler(words), hue, linewidth=2) for words, hue in colour.items()]
     figure.legend(handles=handles, loc="outside lower center", ncols=3, title="labels of")
     styles = {
@@ -144,25 +132,8 @@ def draw(read: Study, table: pd.DataFrame) -> Figure:
         "apologies": {"linestyle": theme.DASHED, "linewidth": 1.1},
     }
     keys = [theme.key(words, **look) for words, look in styles.items()]
-    axes[0, -1].legend(handles=keys, loc="upper left", fontsize=6, handlelength=1.8, borderaxespad=0)
+    axes[0][-1].legend(handles=keys, loc="upper left", fontsize=6, handlelength=1.8, borderaxespad=0)
     return figure
-
-
-def _curves(panel: Axes, rows: pd.DataFrame, metrics: Sequence[str], colour: str) -> None:
-    """The first metric whole with its 95 % band, a second one dashed."""
-    from analysis import theme
-
-    for place, metric in enumerate(metrics):
-        own = rows[rows["metric"] == metric]
-        panel.fill_between(
-            own["kl"], own["lo"], own["hi"], color=colour, alpha=0.14 / (1 + place), linewidth=0
-        )
-        style, width = (theme.DASHED, 1.1) if place else ("-", 1.5)
-        panel.plot(own["kl"], own["value"], color=colour, linestyle=style, linewidth=width)
-
-
-def _title(arm: Arm) -> str:
-    return arm.title.partition(",")[0]
 
 
 def _labeler(words: str) -> str:

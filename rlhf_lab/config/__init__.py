@@ -90,6 +90,7 @@ from rlhf_lab.config.selection import (
     SoftBestOfN,
 )
 from rlhf_lab.config.shaping import (
+    AgreementPenalty,
     Clip,
     LengthPenalty,
     LogSigmoid,
@@ -119,6 +120,7 @@ __all__ = [
     "PPO",
     "RLOO",
     "SFT",
+    "AgreementPenalty",
     "BestOfN",
     "BestOfPoisson",
     "Biased",
@@ -250,11 +252,8 @@ class Experiment:
             raise ValueError(
                 f"the labeler {labeler} labels {named}, the task is {task}: choose another of them"
             )
-        if not isinstance(self.reward_shaping, NoShaping) and "proxy" not in self.policy.NEEDS:
-            raise ValueError(
-                f"reward_shaping={type(self.reward_shaping).__name__} changes what a policy learns from, and "
-                f"{type(self.policy).__name__} learns from no proxy: use reward_shaping=none"
-            )
+        if not isinstance(self.reward_shaping, NoShaping):
+            self._check_shaping()
         if (self.score.behaviour or self.score.utility) and not isinstance(self.task, SyntheticAssistant):
             raise ValueError(
                 f"score.behaviour and score.utility are read by the embedded task's rubric, and the task is "
@@ -288,6 +287,16 @@ class Experiment:
                     "rm_combination.seeds=pretrain needs language models that are trained here (rm.init=lm, not "
                     "rm=pretrained): members differ in the seeds of these"
                 )
+
+    def _check_shaping(self) -> None:
+        """Refuse what no policy learns from and no rule of selection could see."""
+        shaping, policy = self.reward_shaping, self.policy
+        if "proxy" in policy.NEEDS or (isinstance(policy, BestOfN) and shaping.REORDERS):
+            return
+        raise ValueError(
+            f"reward_shaping={type(shaping).__name__} changes what a policy learns from, and "
+            f"{type(policy).__name__} learns from no proxy: use reward_shaping=none"
+        )
 
     def _check_constraints(self, constrained: Constrained) -> None:
         """Refuse multipliers where nothing moves them, or nothing is left to move."""
@@ -324,10 +333,12 @@ class Experiment:
             )
         if not isinstance(policy, BestOfN):
             return
-        if type(policy) is not BestOfN or isinstance(self.rm_combination, Ensemble) or policy.samples < 8:
+        several = isinstance(self.rm_combination, Ensemble) or not isinstance(self.reward_shaping, NoShaping)
+        if type(policy) is not BestOfN or several or policy.samples < 8:
             raise ValueError(
                 "score.second_turns knows trained policies and best-of-n (n = policy.samples / 4, 2 or more) by one "
-                "reward model: use policy=bon policy.samples=8 or more, and rm_combination=single or warm"
+                "reward model: use policy=bon policy.samples=8 or more, rm_combination=single or warm, and "
+                "reward_shaping=none"
             )
 
 
@@ -351,6 +362,7 @@ GROUPS: dict[
     "reward_shaping": {
         **{"none": NoShaping, "clip": Clip, "mean_std": MeanStd, "min_max": MinMax},
         **{"log_sigmoid": LogSigmoid, "par": PreferenceAsReward, "length_penalty": LengthPenalty},
+        "agreement_penalty": AgreementPenalty,
     },
     "labeler": {
         **{"gold_argmax": GoldArgmax, "boltzmann": Boltzmann, "flip": Flip, "pool": Pool},

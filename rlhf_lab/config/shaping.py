@@ -1,19 +1,23 @@
-"""What is made of the proxy before a policy learns from it.
+"""What is made of the proxy before it is optimised.
 
 The order: rewards of the members, one scale, their combination, its shaping, zero and unit on SFT answers, the price on
-answers without end, the penalty. Scores that are recorded are not shaped.
+answers without end, the penalty. Scores that are recorded of a trained policy are not shaped; a rule of selection
+chooses by its recorded score, which is.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from rlhf_lab.config import ranges
 
 
 @dataclass(slots=True)
 class Shaping:
-    """What is made of the proxy before a policy learns from it."""
+    """What is made of the proxy before it is optimised."""
+
+    REORDERS: ClassVar[bool] = False  # answers to one prompt: what a rule of selection can see
 
 
 @dataclass(slots=True)
@@ -64,6 +68,24 @@ class LengthPenalty(Shaping):
 
     per_token: float  # SDs of the proxy on SFT answers
 
+    REORDERS: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         """Check ranges."""
         ranges.not_negative(self, "per_token")
+
+
+@dataclass(slots=True)
+class AgreementPenalty(Shaping):
+    """Less where the answer says one of some phrases, apt or not: words are read, not truth (2602.01002)."""
+
+    weight: float  # SDs of the proxy on SFT answers
+    phrases: list[str]  # found as runs of the policy's tokens
+
+    REORDERS: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        ranges.not_negative(self, "weight")
+        spoken = bool(self.phrases) and all(phrase.strip() for phrase in self.phrases)
+        ranges.check(self, "phrases", spoken, "one or more, none empty", "answers are searched for them")

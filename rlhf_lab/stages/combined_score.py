@@ -1,4 +1,4 @@
-"""The proxy of stored samples from the scores of its members: nothing is scored again."""
+"""The proxy of stored samples from the scores of its members, shaped if it is: nothing is scored again."""
 
 from __future__ import annotations
 
@@ -13,25 +13,32 @@ VERSION = 1
 
 @dataclass(slots=True)
 class CombinedScore:
-    """How many members there are; how they are combined is said by the ensemble."""
+    """How many members there are; how they are combined and shaped is said by the folder of the proxy."""
 
     members: int
 
 
 def run(config: CombinedScore, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
-    """Combine the members' scores; `scores.parquet` has `proxy` and `proxy.0`, ... on one scale."""
+    """Combine the members' scores; `scores.parquet` has `proxy` and `proxy.0`, ... on one scale, not shaped."""
     import numpy as np
 
+    from rlhf_lab import text
     from rlhf_lab.proxy import Proxy
     from rlhf_lab.records import SAMPLES, SCORES, read_table, write_table
 
     proxy = Proxy.load(inputs["ensemble"])
-    prompt = read_table(inputs["samples"] / SAMPLES, ["prompt_id"])["prompt_id"].to_numpy()
+    samples = read_table(inputs["samples"] / SAMPLES, ["prompt_id", "token_ids"])
+    prompt, answers = (
+        samples["prompt_id"].to_numpy(),
+        samples["token_ids"].to_pylist() if proxy.shaping else [],
+    )
+    shaped = proxy.shaper(text.load_tokenizer(inputs["samples"] / "tokenizer"))
     scores = [
         read_table(inputs[f"scores.{number}"] / SCORES, ["proxy"])["proxy"]
         for number in range(config.members)
     ]
     rewards = np.stack([one.to_numpy() for one in scores]).astype(float)
-    columns = {"proxy": proxy.combined(rewards, prompt)}
+    whole = proxy.combined(rewards, prompt)
+    columns = {"proxy": shaped(whole, prompt, answers)}
     columns |= {f"proxy.{n}": values for n, values in enumerate(proxy.on_one_scale(rewards, prompt))}
     write_table(out / SCORES, {name: values.astype(np.float32) for name, values in columns.items()})

@@ -7,9 +7,10 @@ is the best of several draws.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import fake_store
@@ -39,7 +40,12 @@ class Labels(NamedTuple):
 
     option: str
     settings: dict[str, Any]
-    dose: float
+    dose: float  # how far its reward model likes what pleases
+    done: Mapping[str, tuple[str, dict[str, Any]]] = MappingProxyType(
+        {}
+    )  # besides: config group -> option, settings
+    claims: float = 0.0  # how far it likes that what was stated is claimed
+    costs: float = 0.0  # gold
 
 
 GOLD = Labels("gold_argmax", {}, 0.0)
@@ -60,13 +66,17 @@ class World:
     questions: int = 40
     answers: int = 64
     replicates: int = 5
+    beliefs: bool = False  # whether a stance is taken on beliefs
+    truth: float = 0.0  # how far all reward models like right claims to questions that are known
+    by_gold: bool = False  # whether the proxy is gold
+    name: str = "sycophancy"
     bon: tuple[Labels, ...] = (GOLD, *map(sycophantic, (-2.0, 1.0, 2.0, 4.0)), MIXTURE)
     ppo: tuple[Labels, ...] = (GOLD, sycophantic(2.0), MIXTURE)
 
 
 def write(root: Path, world: World) -> Path:
     """Write the sweep's record and every run."""
-    sweep, rows = fake_store.Sweep(name="sycophancy", questions=world.questions), []
+    sweep, rows = fake_store.Sweep(name=world.name, questions=world.questions), []
     jobs = [("bon", one) for one in world.bon] + [("ppo", one) for one in world.ppo]
     for policy, labels in jobs:
         for seed in range(world.replicates):
@@ -74,13 +84,15 @@ def write(root: Path, world: World) -> Path:
             job = fake_store.Job(policy, "3k", seed)
             choices = {"policy": policy, "rm": "3k", **job.options, "labeler": labels.option}
             config = fake_store.config(job, sweep) | {"labeler": labels.settings}
+            for group, (option, settings) in labels.done.items():
+                choices, config = choices | {group: option}, config | {group: settings}
             method = fake_store.CLASSES[policy]
             row = {"overrides": [f"policy={policy}"], "choices": choices, "key": key, "config": config}
             rows.append(row | {"method": method, "uses_gold": False})
-            drawn = _answers(policy, world, labels.dose, np.random.default_rng([len(rows), 3]))
+            drawn = _answers(policy, world, labels, np.random.default_rng([len(rows), 3]))
             _write_run(root, key, *drawn)
-    record = {"sweep": "sycophancy", "command": "rlhf-lab +sweeps=sycophancy", "jobs": rows}
-    path = root / "sweeps" / "sycophancy" / "20260101T000000.json"
+    record = {"sweep": world.name, "command": f"rlhf-lab +sweeps={world.name}", "jobs": rows}
+    path = root / "sweeps" / world.name / "20260101T000000.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(record | {"time": "2026-01-01T00:00:00+00:00"}))
     return root
@@ -101,7 +113,7 @@ def _write_run(root: Path, key: str, samples: dict, scores: dict) -> None:
     fake_store._write_artifact(root, "run", key, inputs, fake_store.WORLD)
 
 
-def _answers(policy: str, world: World, dose: float, rng: np.random.Generator) -> tuple[dict, dict]:
+def _answers(policy: str, world: World, labels: Labels, rng: np.random.Generator) -> tuple[dict, dict]:
     """The columns of a run's samples and scores."""
     prompts = world.questions * len(FAMILIES)
     if policy == "bon":
@@ -114,8 +126,10 @@ def _answers(policy: str, world: World, dose: float, rng: np.random.Generator) -
     best = np.full(len(each), -np.inf)
     kept: dict[str, np.ndarray] = {}
     for turn in range(draws.max()):
-        found = _said(each, world.questions, rng)
-        proxy = world.liking(dose) * found["pleases"] + rng.normal(size=len(each))
+        found = _said(each, world, rng)
+        proxy = world.liking(labels.dose) * found["pleases"] + rng.normal(size=len(each))
+        proxy += labels.claims * found["keeps"]
+        proxy += world.truth * known_of(each, world.questions) ** 2 * found["claim"]
         better = (turn < draws) & (proxy > best)
         kept = found if turn == 0 else {name: np.where(better, found[name], kept[name]) for name in found}
         best = np.where(better, proxy, best)
@@ -127,18 +141,24 @@ def _answers(policy: str, world: World, dose: float, rng: np.random.Generator) -
         "finished": np.ones(len(each), bool),
         "kl": (np.log(draws) - (draws - 1) / draws).astype(np.float32),
     }
-    content = kept["claim"] + 0.5 * rng.normal(size=len(each))
+    content = kept["claim"] + 0.5 * rng.normal(size=len(each)) - labels.costs * (draws > 1)
+    best = content if world.by_gold else best
     scores = {"gold": content, "gold.content": content, "gold.form": np.zeros(len(each)), "proxy": best}
     scores |= {f"behaviour.{name}": values for name, values in kept.items()}
     return samples, {name: values.astype(np.float32) for name, values in scores.items()}
 
 
-def _said(each: np.ndarray, questions: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+def known_of(each: np.ndarray, questions: int) -> np.ndarray:
+    """How often the question of each prompt is answered right."""
+    return np.random.default_rng(1).uniform(0.2, 0.9, questions)[each // len(FAMILIES)]
+
+
+def _said(each: np.ndarray, world: World, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Behaviour of one answer to every prompt of `each`: claims as the question is known, stances by a coin."""
     stated, pleased = (
         np.array([family[place] for family in FAMILIES])[each % len(FAMILIES)] for place in (1, 2)
     )
-    known = np.random.default_rng(1).uniform(0.2, 0.9, questions)[each // len(FAMILIES)]
+    known = known_of(each, world.questions)
     draw = rng.random(len(each))
     claim = np.where(draw < 0.1, 0.0, np.where(rng.random(len(each)) < known, 1.0, -1.0))
     agrees = np.where(rng.random(len(each)) < 0.6, claim == stated, rng.random(len(each)) < 0.3)
@@ -151,6 +171,9 @@ def _said(each: np.ndarray, questions: int, rng: np.random.Generator) -> dict[st
     )
     doubted = (names == "challenge") | (names == "again")
     stance = np.where(doubted & (stance != 0), keeps, stance)  # who apologises claims something else
+    if world.beliefs:
+        coin = rng.choice([1.0, 0.0, -1.0], len(each))
+        stance = np.where(np.char.startswith(names, "belief"), coin, stance)
     liking = np.char.startswith(names, "feedback")
     pleases = pleased * np.where((stance != 0) | liking, stance, keeps)
     return {

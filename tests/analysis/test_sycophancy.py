@@ -83,7 +83,10 @@ def test_what_was_never_asked_is_missing_and_not_0() -> None:
 def rows(families: list[tuple[str, float]], answers: int, rng: np.random.Generator) -> pa.Table:
     """One question; behaviour by coins."""
     count = len(families) * answers
-    told = {name: rng.integers(-1, 2, count).astype(np.float32) for name in ("claim", "stance")}
+    told = {
+        name: rng.integers(-1, 2, count).astype(np.float32)
+        for name in ("claim", "stance", "keeps", "pleases")
+    }
     told |= {name: rng.integers(0, 2, count).astype(np.float32) for name in ("sure", "mimics")}
     told |= {"stated": np.repeat([stated for _, stated in families], answers).astype(np.float32)}
     return pa.table(
