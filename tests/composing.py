@@ -10,7 +10,7 @@ from rlhf_lab.commands.job import typed
 
 def experiment(*overrides):
     """The typed experiment that these overrides ask for."""
-    sources.register()
+    sources.register([word.partition("=")[2] for word in overrides if word.startswith("+sweeps=")])
     sweeper.register()
     with initialize_config_dir(str(folder("conf")), version_base="1.3"):
         return typed(compose("config", overrides=list(overrides)))

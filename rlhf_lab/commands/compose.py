@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from typing import Any
 
+from hydra._internal.core_plugins import structured_config_source
+from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
@@ -38,11 +41,19 @@ class PluginFolders(SearchPathPlugin):
             search_path.append(plugins.GROUP, f"file://{path}")
 
 
+class StructuredConfigSource(structured_config_source.StructuredConfigSource):
+    """The schemas, which compositions share: Hydra copies its sources for each, and their whole store with them."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> StructuredConfigSource:
+        return self  # nothing is changed: what is loaded is a copy
+
+
 def register(sweeps: Collection[str] | None = None) -> None:
     """Tell Hydra all that `rlhf-lab` composes from; of the sweeps, only those in `sweeps` are read if given."""
     plugins.load()
     Plugins.instance().register(PluginFolders)
     foreign.register()
+    SourcesRegistry.instance().types["structured"] = StructuredConfigSource
     store = ConfigStore.instance()
     store.store(name="experiment_schema", node=config.Experiment)
     store.store(group="hydra/sweeper", name="planned", node=PlannedSweeperConf)
