@@ -26,6 +26,18 @@ from rlhf_lab.stages.policy.online.rollouts import token_logps
 __all__ = ["inputs"]  # a fixture
 LONG = {"steps": 60, "rollout": 64, "minibatches": 1, "lr": 4e-3}
 PENALISED = (PPO, GRPO, RLOO)
+PENALTIES = [  # all of PPO's; of the others each divergence once, and each place
+    *((PPO, divergence, place) for divergence in Divergence for place in Place),
+    *(
+        (method, divergence, place)
+        for method in (GRPO, RLOO)
+        for divergence, place in (
+            (Divergence.reverse_kl, Place.reward),
+            (Divergence.forward_kl, Place.loss),
+            (Divergence.sqrt_chi2, Place.loss),
+        )
+    ),
+]
 
 
 def stage(config: Any) -> Any:
@@ -49,9 +61,7 @@ def test_pairs_pull_back_to_sft(loss: PairLoss, tmp_path: Path) -> None:
     assert ends[1] < ends[0] / 2
 
 
-@pytest.mark.parametrize("place", Place)
-@pytest.mark.parametrize("divergence", Divergence)
-@pytest.mark.parametrize("method", PENALISED)
+@pytest.mark.parametrize(("method", "divergence", "place"), PENALTIES)
 def test_every_penalty_binds(method: Any, divergence: Divergence, place: Place, tmp_path: Path) -> None:
     strength = (
         0.3 if divergence is Divergence.sqrt_chi2 else 1.0

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -12,13 +13,22 @@ from analysis.commands.runs import main
 from rlhf_lab import records, upkeep
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """Where the first test that makes the store leaves a copy for the others."""
+    return tmp_path_factory.mktemp("kept") / "store"
+
+
 @pytest.fixture
-def root(lab, fakes):
+def root(lab, fakes, kept):
     """A store with a sweep of two runs, one of which failed after its reward model was made."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FAKE_FAIL", "ppo:1")
-        assert lab("-m", "policy=ppo", "replicate=r0,r1").code == 1
-    return records.store_root()
+    if not kept.exists():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("FAKE_FAIL", "ppo:1")
+            assert lab("-m", "policy=ppo", "replicate=r0,r1").code == 1
+        shutil.copytree(records.store_root(), kept)
+        return records.store_root()
+    return Path(shutil.copytree(kept, records.store_root()))
 
 
 def everything(root):
