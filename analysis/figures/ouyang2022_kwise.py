@@ -67,7 +67,10 @@ def make(runs: Sequence[Run]) -> Plate:
     if not any(one.shuffled for one in found):
         raise MissingRuns("no best-of-n run against a reward model on shuffled pairs of rankings is made")
     table = pd.concat([points_table(one).assign(epochs=epochs) for epochs, one in read.items()])
-    notes = [*_notes(found), *(note for one in read.values() for note in consistency.notes(one))]
+    notes = [
+        *_notes(found),
+        *consistency.notes(Study(tuple(arm for one in read.values() for arm in one.arms))),
+    ]
     return Plate(table, fits_table(found), claims(found, thresholds(NAME)), draw(found), notes)
 
 
