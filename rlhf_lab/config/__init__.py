@@ -31,6 +31,7 @@ from rlhf_lab.config.combination import (
 )
 from rlhf_lab.config.contents import CONTENT, content_fields
 from rlhf_lab.config.direct import DPO, IPO, KTO, Direct, ExpertIteration, SLiC
+from rlhf_lab.config.intervention import Intervention, NoIntervention, SyntheticData
 from rlhf_lab.config.models import (
     SFT,
     Half,
@@ -89,6 +90,7 @@ from rlhf_lab.config.shaping import (
     Shaping,
 )
 from rlhf_lab.config.tasks import (
+    Deferential,
     PairFile,
     PreferencePairs,
     Supervised,
@@ -116,6 +118,7 @@ __all__ = [
     "Combination",
     "Confident",
     "Constrained",
+    "Deferential",
     "Direct",
     "Divergence",
     "Ensemble",
@@ -128,6 +131,7 @@ __all__ = [
     "Half",
     "HedgeTune",
     "Hedged",
+    "Intervention",
     "Labeler",
     "Length",
     "LengthPenalty",
@@ -142,6 +146,7 @@ __all__ = [
     "Minimum",
     "Mixture",
     "Model",
+    "NoIntervention",
     "NoShaping",
     "NoTracker",
     "Offset",
@@ -177,6 +182,7 @@ __all__ = [
     "Supervision",
     "Sycophantic",
     "SyntheticAssistant",
+    "SyntheticData",
     "Tagged",
     "Task",
     "Tracker",
@@ -216,6 +222,7 @@ class Experiment:
     task: Task
     model: Model
     sft: SFT
+    intervention: Intervention
     preferences: WrittenPreferences
     labeler: Labeler
     rm: RewardModel
@@ -235,6 +242,7 @@ class Experiment:
             raise ValueError(
                 f"the labeler {labeler} labels {named}, the task is {task}: choose another of them"
             )
+        self.intervention.check(self.task)
         if not isinstance(self.reward_shaping, NoShaping) and "proxy" not in self.policy.NEEDS:
             raise ValueError(
                 f"reward_shaping={type(self.reward_shaping).__name__} changes what a policy learns from, and "
@@ -323,10 +331,11 @@ GROUPS: dict[
     str, dict[str, type]
 ] = {  # config group -> schema name -> class; conf/<group>/*.yaml fill in the values
     "task": {
-        **{"synthetic_assistant": SyntheticAssistant, "supervised": Supervised},
+        **{"synthetic_assistant": SyntheticAssistant, "deferential": Deferential, "supervised": Supervised},
         "preference_pairs": PreferencePairs,
     },
     "model": {"scratch": ScratchModel, "pretrained": PretrainedModel},
+    "intervention": {"none": NoIntervention, "synthetic_data": SyntheticData},
     "rm": {"reward_model": RewardModel},
     "rm_combination": {
         **{"single": Single, "mean": Mean, "min": Minimum, "median": Median},
