@@ -12,6 +12,7 @@ PLAIN = {
     "labeler": "gold_argmax",
     "rm_combination": "single",
     "reward_shaping": "none",
+    "intervention": "none",
 }  # options without a word
 PENALTIES = {  # what is penalised, in words; settings without a word of their own are named as in the config
     "reverse_kl": "KL penalty",

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.arms import DRAWS, SEED
+from analysis.arms import DRAWS, SEED, parameters_of
 from analysis.resampling import Estimate, cluster_means, original, resamples, weights_of
 from rlhf_lab.records import Run
 
@@ -160,9 +160,9 @@ def _course(arm: tuple[str, str, float], runs: Sequence[Run], read: Mapping[str,
     of = [run for own in by_seed.values() for run in own if not _is_table(run)]
     sft = of[0].config["sft"]["steps"]
     sds = np.array([one[sft][0].gold_sd for one in points.values()])
-    model = of[0].config["model"]
-    size = float(model["layers"] * (4 * model["hidden"] ** 2 + 3 * model["hidden"] * model["intermediate"]))
-    return Course(arm[0], size, arm[1], arm[2], steps, sft, tuple(points), values, sds)
+    return Course(
+        arm[0], parameters_of(of[0].config["model"]), arm[1], arm[2], steps, sft, tuple(points), values, sds
+    )
 
 
 def _points(runs: Sequence[Run], read: Mapping[str, Seen]) -> dict[int, tuple[Seen, int]]:
@@ -193,8 +193,8 @@ def estimate(values: Floats) -> Estimate:
     draws = [original(replicates), *resamples(replicates, np.random.default_rng(SEED), DRAWS)]
     weights = weights_of(draws, questions)
     known = np.isfinite(values)
-    total = weights @ known.T.astype(float)
-    return Estimate.of(weights @ np.where(known, values, 0.0).T / total)
+    with np.errstate(invalid="ignore"):
+        return Estimate.of(weights @ np.where(known, values, 0.0).T / (weights @ known.T.astype(float)))
 
 
 def rate(values: Floats) -> Estimate:
@@ -202,7 +202,7 @@ def rate(values: Floats) -> Estimate:
     of one of them saying something else.
     """
     found = estimate(values)
-    least = 1 / max(int(np.isfinite(values).all(axis=0).sum()), 1)
+    least = 1 / max(int(np.isfinite(values).sum(axis=1).min()), 1)
     return found._replace(se=max(found.se, least))
 
 

@@ -1,7 +1,7 @@
 """Simple synthetic data against sycophancy (2308.03958): more fine-tuning, in which opinions say nothing of the truth.
 
-What a model does not know it can only learn to guess, so questions are put to it first, and those whose answer it does not
-know are left out: the paper's filter.
+What a model does not know it can only learn to guess, so questions are put to it first, and those whose answer it does
+not know are left out: the paper's filter.
 """
 
 from __future__ import annotations
