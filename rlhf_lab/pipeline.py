@@ -4,8 +4,8 @@
                          └───────────────────────────── policy ── score (gold, proxy, judges) ── run
 
 Preferences are of the policy's own answers, or of those of another base and its sft (`preferences.model`).
-SFT may see demonstrations that follow the user (`deference`). An `intervention` may stand behind SFT: all else then starts
-from its model. Of a tagged task, what comes after `base` may see some of the training prompts only: `supervised`
+SFT may see demonstrations that follow the user (`deference`). An `intervention` may stand behind SFT: all else then
+starts from its model. Of a tagged task, what comes after `base` may see some of the training prompts only: `supervised`
 stands between.
 Several reward models may stand in the place of one, and what a policy learns from may be shaped: rlhf_lab/proxies.py.
 `plan` builds this graph of keys without making anything; `rlhf_lab.execution` makes what is missing.

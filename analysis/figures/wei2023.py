@@ -300,8 +300,8 @@ def draw(found: Sequence[Arm], table: pd.DataFrame) -> Figure:
     axes[0].set_ylabel(f"accuracy\nafter deference {plain(dose)}")
     axes[1].set_xlabel("language model (non-embedding parameters)")
     _doses(axes[3], whole, found)
-    there = [of for of in _looks() if of in set(table["intervention"])]
-    handles = [theme.key(_WORDS[of], **{"marker": "o", **_looks()[of]}) for of in there]
+    there = {of: look for of, look in _looks().items() if of in set(table["intervention"])}
+    handles = [theme.key(_WORDS[of], look["color"], marker=look["marker"]) for of, look in there.items()]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     return figure
 
