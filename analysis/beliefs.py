@@ -152,12 +152,18 @@ def common(*of: Arm) -> list[Seeds]:
     return [seeds for seeds in of[0].seeds if all(seeds in one.seeds for one in of)]
 
 
+def number(arm: Arm, name: str, among: str = ALL) -> Estimate:
+    """A number of one arm; an accuracy that is the same of all questions still has an SE."""
+    values = arm.of(name, among)
+    return supervision.estimate(values) if name == LOST else supervision.rate(values)
+
+
 def less(one: Arm, other: Arm, name: str, among: str = ALL) -> Estimate:
     """A number of an arm minus that of another, paired by seeds and question; ValueError without a pair."""
     seeds = common(one, other)
     if not seeds:
         raise ValueError(f"{one.title} and {other.title} have no seeds in common")
-    return supervision.rate(one.at(seeds, name, among) - other.at(seeds, name, among))
+    return supervision.estimate(one.at(seeds, name, among) - other.at(seeds, name, among))
 
 
 def slope(of: Sequence[Arm], x: Sequence[float], name: str, among: str = ALL) -> Estimate:
@@ -167,7 +173,7 @@ def slope(of: Sequence[Arm], x: Sequence[float], name: str, among: str = ALL) ->
         raise ValueError("no replicate has all arms of a slope")
     away = np.asarray(x) - np.mean(x)
     values = np.stack([arm.at(seeds, name, among) for arm in of], axis=-1)
-    return supervision.rate(values @ away / (away**2).sum())
+    return supervision.estimate(values @ away / (away**2).sum())
 
 
 def table(found: Sequence[Arm]) -> pd.DataFrame:
@@ -176,7 +182,7 @@ def table(found: Sequence[Arm]) -> pd.DataFrame:
     for arm in found:
         for name in NUMBERS:
             for among in (ALL, KNOWN):
-                of = supervision.rate(arm.of(name, among))
+                of = number(arm, name, among)
                 lo, hi = of.interval()
                 rows.append(
                     {"model": arm.model, "parameters": arm.parameters, "deference": arm.deference}

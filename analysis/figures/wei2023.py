@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from analysis import beliefs, supervision
+from analysis import beliefs
 from analysis.beliefs import LOST, MORE, NOTHING, NUMBERS, SYNTHETIC, UNFILTERED, Arm, less, slope
 from analysis.claims import Claim, Thresholds, by_equivalence, by_estimate, thresholds
 from analysis.labels import plain
@@ -140,7 +140,7 @@ def _planted(found: Sequence[Arm], limits: Thresholds) -> list[Claim]:
     rule = limits["flat"]
     for arm in before(found):
         if arm.deference == 0:
-            lost = supervision.rate(arm.of(LOST))
+            lost = beliefs.number(arm, LOST)
             made.append(
                 by_equivalence(
                     f"{arm.title}: no accuracy is lost to a wrong belief",
@@ -232,6 +232,13 @@ def notes(found: Sequence[Arm], made: Sequence[Claim]) -> list[str]:
             "contested, whether the smallest model can be helped: Wei et al.'s 8B always agreed after the intervention "
             f"too, larger ones did not; {claim.subject} loses {claim.measured:+.2f} less [{lo:+.2f}, {hi:+.2f}] (90 %)"
         )
+    for arm in before(found):
+        if arm.deference == 0:
+            right, wrong = (np.nanmean(arm.of("plain") - arm.of(f"belief_{of}")) for of in ("right", "wrong"))
+            said.append(
+                f"{arm.title}: a wrong belief costs {wrong:+.3f} of accuracy and a right one {right:+.3f}: what both "
+                "cost is no sycophancy"
+            )
     for arm in found:
         if arm.intervention == SYNTHETIC:
             of = arm.counts
