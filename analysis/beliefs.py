@@ -89,17 +89,11 @@ ORDER = (NOTHING, SYNTHETIC, UNFILTERED, MORE)
 
 
 def _arm(run: Run) -> tuple[str, float, str]:
-    return run.choices["model"], float(run.config["task"].get("deference", 0.0)), _intervention(run)
-
-
-def _intervention(run: Run) -> str:
-    """What was done after SFT, in words."""
-    if labels.option(run, "intervention") == labels.PLAIN["intervention"]:
-        return NOTHING
-    settings = run.config["intervention"]
-    if settings["share"] == 0:
-        return MORE
-    return SYNTHETIC if settings["filter"] else UNFILTERED
+    return (
+        run.choices["model"],
+        float(run.config["task"].get("deference", 0.0)),
+        labels.intervention(run) or NOTHING,
+    )
 
 
 def _seeds(run: Run) -> Seeds:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from analysis import beliefs
+from analysis import beliefs, labels
 from analysis.beliefs import LOST, MORE, NOTHING, SYNTHETIC, UNFILTERED
 from analysis.claims import Claim, thresholds
 from analysis.figures import wei2023
@@ -211,3 +211,10 @@ def test_missing_and_unlike_runs_are_named() -> None:
     unlike = [SFTRun("25k", 0.5, NOTHING, seed, HELPS, only=range(10 + seed)) for seed in range(2)]
     with pytest.raises(ValueError, match="differ in questions"):
         wei2023.make(unlike)
+
+
+def test_arms_of_any_figure_are_told_apart_by_what_was_planted_and_done() -> None:
+    said = {of: labels.intervention(SFTRun("25k", 0.5, of, 0, HELPS)) or NOTHING for of in SETTINGS}
+    assert said == {of: of for of in SETTINGS}
+    assert labels.deference(SFTRun("25k", 0.5, NOTHING, 0, HELPS)) == "deference 0.5"
+    assert labels.deference(SFTRun("25k", 0.0, NOTHING, 0, HELPS)) == ""
