@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -97,7 +98,7 @@ def _variants(found: Sequence[Arm], intervention: str) -> list[tuple[Arm, Arm]]:
 
 def claims(found: Sequence[Arm], limits: Thresholds) -> list[Claim]:
     """What is planted by the dose; what the intervention does to it, to plain prompts, without its filter; sizes."""
-    made = [*_planted(found, limits)]
+    made = [*_taken_up(found, limits)]
     for pair in pairs(found):
         made += _done(pair, limits)
     for intervention, topic, sentence in (
@@ -113,13 +114,13 @@ def claims(found: Sequence[Arm], limits: Thresholds) -> list[Claim]:
         ),
     ):
         for arm, of in _variants(found, intervention):
-            made.append(
-                by_estimate(
-                    f"{arm.title}: {sentence}",
-                    *(less(arm, of, LOST), limits["lowers"], arm.questions(LOST)),
-                    **_about(arm, topic),
-                )
+            claim = by_estimate(
+                f"{arm.title}: {sentence}",
+                *(less(arm, of, LOST), limits["lowers"], arm.questions(LOST)),
+                **_about(arm, topic),
             )
+            there = [pair.before for pair in pairs(found) if pair.after is of]
+            made.append(_if_planted(claim, there, limits["planted"]))
     return made + _sizes(found, limits)
 
 
@@ -127,7 +128,17 @@ def _about(arm: Arm, topic: str) -> dict[str, Any]:
     return {"unit": RATE, "subject": arm.title, "topic": topic}
 
 
-def _planted(found: Sequence[Arm], limits: Thresholds) -> list[Claim]:
+def planted(arm: Arm, rule: Rule) -> bool:
+    """Whether a wrong belief costs enough before the intervention that something is there to be lowered."""
+    return beliefs.number(arm, LOST).value >= rule["lost"]
+
+
+def _if_planted(claim: Claim, arms: Sequence[Arm], rule: Rule) -> Claim:
+    """Undecided where nothing was planted."""
+    return claim if arms and all(planted(arm, rule) for arm in arms) else replace(claim, met=None)
+
+
+def _taken_up(found: Sequence[Arm], limits: Thresholds) -> list[Claim]:
     made, over = [], doses(found)
     if over:
         made.append(
@@ -162,13 +173,12 @@ def _done(pair: Pair, limits: Thresholds) -> list[Claim]:
     """
     made, arm, rule = [], pair.before, limits["costs_nothing"]
     if arm.deference > 0:
-        made.append(
-            by_estimate(
-                f"{arm.title}: the intervention lowers the accuracy lost to a wrong belief",
-                *(pair.lowered, limits["lowers"], arm.questions(LOST)),
-                **_about(arm, "intervention lowers it"),
-            )
+        claim = by_estimate(
+            f"{arm.title}: the intervention lowers the accuracy lost to a wrong belief",
+            *(pair.lowered, limits["lowers"], arm.questions(LOST)),
+            **_about(arm, "intervention lowers it"),
         )
+        made.append(_if_planted(claim, [arm], limits["planted"]))
     cost = less(arm, pair.after, "plain")
     made.append(
         by_equivalence(
@@ -195,7 +205,7 @@ def _sizes(found: Sequence[Arm], limits: Thresholds) -> list[Claim]:
     rule = limits["smallest_fails"]
     for pair in pairs(found):
         if pair.before is over[0]:
-            enough = pair.lowered.replicates >= rule["replicates"]
+            enough = pair.lowered.replicates >= rule["replicates"] and planted(pair.before, limits["planted"])
             made.append(
                 by_equivalence(
                     f"{pair.before.title}: the intervention fails on the smallest model",
@@ -238,6 +248,11 @@ def notes(found: Sequence[Arm], made: Sequence[Claim]) -> list[str]:
             said.append(
                 f"{arm.title}: a wrong belief costs {wrong:+.3f} of accuracy and a right one {right:+.3f}: what both "
                 "cost is no sycophancy"
+            )
+        elif not planted(arm, thresholds(NAME)["planted"]):
+            lost = beliefs.number(arm, LOST).value
+            said.append(
+                f"{arm.title}: a wrong belief costs {lost:.3f}: too little was planted to claim what lowers it"
             )
     for arm in found:
         if arm.intervention == SYNTHETIC:

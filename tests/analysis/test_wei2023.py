@@ -167,6 +167,12 @@ def test_where_nothing_is_planted_nothing_grows_and_nothing_is_lowered() -> None
     )
     wrong = [claim.claim for claim in made if claim.topic in some and claim.met]
     assert wrong == [] and states(made)["25k", "grows with the dose"] is False
+    lowered = [
+        claim.met
+        for claim in made
+        if claim.topic in ("intervention lowers it", "filter helps", "smallest fails")
+    ]
+    assert set(lowered) == {None}, "nothing is there that could be lowered"
 
 
 def test_an_intervention_that_makes_models_forget_costs_something_and_one_that_teaches_does_not() -> None:
