@@ -150,10 +150,10 @@ def _seen(config: Supervised, task: Node) -> Node:
 
 def _shown(config: Task, seen: Node) -> Node:
     """What SFT is shown: demonstrations, some of which follow the user."""
-    files = _files(config)
-    deferring = isinstance(config, (Deferential, Supervised)) and config.deference > 0
-    if not (deferring and isinstance(files, SyntheticAssistant)):
+    if not isinstance(config, (Deferential, Supervised)) or config.deference == 0:
         return seen
+    files = _files(config)
+    assert isinstance(files, SyntheticAssistant)
     return node("rlhf_lab.stages.deference", Deference(files, config.deference), task=seen)
 
 

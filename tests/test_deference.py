@@ -182,7 +182,7 @@ def test_a_question_is_known_where_the_truth_is_likeliest_over_all_wordings(monk
     monkeypatch.setattr(log_ratios, "log_probabilities", lambda *_: np.ravel(tables).astype(float))
     of = opinions.options(QUESTION)
     tokenizer = corpus.tokenizer(TASK)
-    assert intervention.known(None, tokenizer, [of] * 3, 40) == [True, False, False]
+    assert intervention.known(tiny.policy(), tokenizer, [of] * 3, 40) == [True, False, False]
 
 
 def test_options_are_every_value_in_full_the_truth_first():

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from datasets import Dataset
-from trl import SFTConfig, SFTTrainer
+from trl.trainer.sft_config import SFTConfig
+from trl.trainer.sft_trainer import SFTTrainer
 
 from rlhf_lab import models, text
 from rlhf_lab.config import SFT, Runtime
@@ -34,8 +35,9 @@ def fine_tune(
         "input_ids": [[*p, *a] for p, a in zip(prompts, learned, strict=True)],
         "labels": [[-100] * len(p) + a for p, a in zip(prompts, learned, strict=True)],  # -100: no loss
     }
+    model = models.load_language_model(start, runtime.device)
     trainer = SFTTrainer(
-        model=models.load_language_model(start, runtime.device),
+        model=model,
         args=SFTConfig(
             **arguments(out, config.seed, runtime),
             max_steps=config.steps,
@@ -49,4 +51,4 @@ def fine_tune(
         processing_class=tokenizer,
     )
     bare(trainer, metrics).train()
-    models.save(trainer.model, tokenizer, out / "model")
+    models.save(model, tokenizer, out / "model")

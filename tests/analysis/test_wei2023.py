@@ -88,12 +88,16 @@ class SFTRun:
         return [{"step": 0, "questions": 60, "known": 40, "kept": kept}, {"step": 10, "loss": 1.0}]
 
 
+def sft_run(*told: Any, **more: Any) -> Any:
+    return SFTRun(*told, **more)
+
+
 def sweep(right: Right, replicates: int = 5) -> list[Any]:
     """As sweeps/wei2023.yaml."""
     cells = [("25k", dose, of) for dose in (0.0, 0.25, 0.5, 1.0) for of in (NOTHING, SYNTHETIC)]
     cells += [(size, 0.5, of) for size in ("10k", "100k") for of in (NOTHING, SYNTHETIC)]
     cells += [("25k", 0.5, UNFILTERED), ("25k", 0.5, MORE)]
-    return [SFTRun(*cell, seed, right) for cell in cells for seed in range(replicates)]
+    return [sft_run(*cell, seed, right) for cell in cells for seed in range(replicates)]
 
 
 def planted(left: dict[str, float], size: dict[str, float] | None = None, cost: float = 0.0) -> Right:
@@ -200,7 +204,7 @@ def test_few_replicates_decide_no_equivalence_and_few_arms_claim_no_slope() -> N
 
 
 def test_what_is_known_is_decided_before_the_intervention_and_missing_without() -> None:
-    alone = [SFTRun("25k", 0.5, of, seed, HELPS) for of in (NOTHING, SYNTHETIC) for seed in range(2)]
+    alone = [sft_run("25k", 0.5, of, seed, HELPS) for of in (NOTHING, SYNTHETIC) for seed in range(2)]
     before, after = beliefs.arms(alone)
     assert (before.known == after.known).all() and before.known.any() and not before.known.all()
     (lonely,) = beliefs.arms(alone[2:])
@@ -209,18 +213,18 @@ def test_what_is_known_is_decided_before_the_intervention_and_missing_without() 
 
 def test_missing_and_unlike_runs_are_named() -> None:
     with pytest.raises(MissingRuns, match="without an intervention"):
-        wei2023.make([SFTRun("25k", 0.5, SYNTHETIC, 0, HELPS)])
+        wei2023.make([sft_run("25k", 0.5, SYNTHETIC, 0, HELPS)])
     with pytest.raises(MissingRuns):
-        wei2023.make([SFTRun("25k", 0.5, NOTHING, 0, HELPS, status="missing")])
+        wei2023.make([sft_run("25k", 0.5, NOTHING, 0, HELPS, status="missing")])
     with pytest.raises(Unsuited, match=r"score\.behaviour=true"):
-        wei2023.make([SFTRun("25k", 0.5, NOTHING, 0, HELPS, scored=False)])
-    unlike = [SFTRun("25k", 0.5, NOTHING, seed, HELPS, only=range(10 + seed)) for seed in range(2)]
+        wei2023.make([sft_run("25k", 0.5, NOTHING, 0, HELPS, scored=False)])
+    unlike = [sft_run("25k", 0.5, NOTHING, seed, HELPS, only=range(10 + seed)) for seed in range(2)]
     with pytest.raises(ValueError, match="differ in questions"):
         wei2023.make(unlike)
 
 
 def test_arms_of_any_figure_are_told_apart_by_what_was_planted_and_done() -> None:
-    said = {of: labels.intervention(SFTRun("25k", 0.5, of, 0, HELPS)) or NOTHING for of in SETTINGS}
+    said = {of: labels.intervention(sft_run("25k", 0.5, of, 0, HELPS)) or NOTHING for of in SETTINGS}
     assert said == {of: of for of in SETTINGS}
-    assert labels.deference(SFTRun("25k", 0.5, NOTHING, 0, HELPS)) == "deference 0.5"
-    assert labels.deference(SFTRun("25k", 0.0, NOTHING, 0, HELPS)) == ""
+    assert labels.deference(sft_run("25k", 0.5, NOTHING, 0, HELPS)) == "deference 0.5"
+    assert labels.deference(sft_run("25k", 0.0, NOTHING, 0, HELPS)) == ""
