@@ -100,7 +100,7 @@ class Arm:
     @property
     def policy_parameters(self) -> float:
         """Of the policy's language model, non-embedding; NaN for a checkpoint."""
-        return _parameters(self.runs[0].config.get(POLICY, {}))
+        return parameters_of(self.runs[0].config.get(POLICY, {}))
 
     @property
     def questions(self) -> int:
@@ -211,7 +211,7 @@ def _arm(label: str, members: Sequence[tuple[Run, Curves]], most_pairs: int, sev
                 f"({' '.join(second.overrides)}) have the same seeds, so they are no replicates"
             )
     runs, curves = zip(*ordered, strict=True)
-    parameters = _parameters(run.config["rm"]["model"])
+    parameters = parameters_of(run.config["rm"]["model"])
     kind = _kind(run, most_pairs)
     reward = labels.reward(run, most_pairs)
     policy = run.choices[POLICY] if several else ""
@@ -243,7 +243,8 @@ def _method(run: Run) -> str:
 
 def _proxy(run: Run) -> str:
     """What tells recorded proxies apart: all that lies upstream of a policy; the shaping where rules choose by it."""
-    upstream = {name: part for name, part in run.config.items() if name not in NO_PART_OF_THE_PROXY}
+    parts = {name: part for name, part in run.config.items() if name not in NO_PART_OF_THE_PROXY}
+    upstream = {name: part for name, part in parts.items() if part != {}}  # like records from before a group
     if chooses(run) and (shaping := labels.shaping(run)):
         upstream["reward_shaping"] = shaping
     given = {name: value for name, value in run.config["preferences"].items() if value is not None}
@@ -291,7 +292,7 @@ def _settings(run: Run) -> dict[str, Any]:
     return {**run.config["policy"], POLICY: run.choices.get(POLICY)}
 
 
-def _parameters(model: Mapping[str, Any]) -> float:
+def parameters_of(model: Mapping[str, Any]) -> float:
     """Non-embedding weights of a Llama-style model: attention 4 h^2 and MLP 3 h m a layer; NaN for a
     checkpoint.
     """

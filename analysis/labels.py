@@ -41,6 +41,13 @@ SHAPINGS: dict[str, Words] = {
     "length_penalty": lambda of: f"less {_short(of['per_token'])} SD a token",
     "agreement_penalty": lambda of: f"less {_short(of['weight'])} SD for agreement",
 }
+INTERVENTIONS: dict[str, Words] = {
+    "synthetic_data": lambda of: (
+        "more demonstrations"
+        if of["share"] == 0
+        else "synthetic data" + ("" if of["filter"] else ", no filter")
+    ),
+}
 
 
 def option(run: Run, group: str) -> str:
@@ -64,9 +71,15 @@ def shaping(run: Run) -> str:
     return _words(run, "reward_shaping", SHAPINGS)
 
 
+def deference(run: Run) -> str:
+    """How many demonstrations followed the user, in words; empty where none did so for that."""
+    share = run.config.get("task", {}).get("deference", 0.0)
+    return f"deference {plain(share)}" if share else ""
+
+
 def intervention(run: Run) -> str:
-    """What else was done to the policy, in words; empty for nothing."""
-    return option(run, "intervention").replace("_", " ").removeprefix(PLAIN["intervention"])
+    """What was done after SFT, in words; empty for nothing."""
+    return _words(run, "intervention", INTERVENTIONS)
 
 
 def labels(run: Run) -> str:
@@ -109,11 +122,12 @@ def half(run: Run) -> str:
 
 
 def reward(run: Run, most_pairs: int) -> str:
-    """What is optimised: size, rule, comparisons, epochs, shaping, and what else was done."""
+    """What is optimised: size, rule, comparisons, epochs, shaping; and from where."""
     pairs = run.config["preferences"]["pairs"]
     few = f"{pairs:,} pairs" if pairs != most_pairs else ""
     compared = (few, rankings(run), half(run), epochs(run), labels(run))
-    words = (run.choices["rm"], combination(run), *compared, shaping(run), intervention(run))
+    initial = (deference(run), intervention(run))  # the policy's, and the writer's of the comparisons
+    words = (run.choices["rm"], combination(run), *compared, shaping(run), *initial)
     return ", ".join(word for word in words if word)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.arms import DRAWS, SEED, Arm
+from analysis.arms import DRAWS, SEED, Arm, parameters_of
 from analysis.curves import Curves
 from analysis.prompt_curves import prompt_curves
 from analysis.resampling import Estimate, cluster_means, floored, original, resamples, weights_of
@@ -180,9 +180,9 @@ def _course(arm: tuple[str, str, float], runs: Sequence[Run], read: Mapping[str,
     of = [run for own in by_seed.values() for run in own if not _is_table(run)]
     sft = of[0].config["sft"]["steps"]
     sds = np.array([one[sft][0].gold_sd for one in points.values()])
-    model = of[0].config["model"]
-    size = float(model["layers"] * (4 * model["hidden"] ** 2 + 3 * model["hidden"] * model["intermediate"]))
-    return Course(arm[0], size, arm[1], arm[2], steps, sft, tuple(points), values, sds)
+    return Course(
+        arm[0], parameters_of(of[0].config["model"]), arm[1], arm[2], steps, sft, tuple(points), values, sds
+    )
 
 
 def _points(runs: Sequence[Run], read: Mapping[str, Seen]) -> dict[int, tuple[Seen, int]]:
@@ -213,15 +213,15 @@ def estimate(values: Floats) -> Estimate:
     draws = [original(replicates), *resamples(replicates, np.random.default_rng(SEED), DRAWS)]
     weights = weights_of(draws, questions)
     known = np.isfinite(values)
-    total = weights @ known.T.astype(float)
-    return Estimate.of(weights @ np.where(known, values, 0.0).T / total)
+    with np.errstate(invalid="ignore"):
+        return Estimate.of(weights @ np.where(known, values, 0.0).T / (weights @ known.T.astype(float)))
 
 
 def rate(values: Floats) -> Estimate:
     """The same of a rate or a difference of rates: where all questions say the same its SE is still 1 / questions, that
     of one of them saying something else.
     """
-    return floored(estimate(values), int(np.isfinite(values).all(axis=0).sum()))
+    return floored(estimate(values), int(np.isfinite(values).sum(axis=1).min()))
 
 
 def table(found: Sequence[Course]) -> pd.DataFrame:

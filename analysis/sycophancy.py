@@ -274,9 +274,8 @@ def _among(arm: Arm, place: int, one: Framings, known: Ints | None) -> dict[tupl
 
 def _sft(run: Run) -> str:
     """What tells initial policies apart."""
-    return json.dumps(
-        [run.config[part] for part in ("task", "model", "sft") if part in run.config], default=str
-    )
+    parts = ("task", "model", "sft", "intervention")
+    return json.dumps([run.config[part] for part in parts if part in run.config], default=str)
 
 
 def dose(run: Run, option: str = "sycophantic") -> float | None:

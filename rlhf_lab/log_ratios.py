@@ -61,6 +61,16 @@ def log_ratios(
     return LogRatios(*sums)
 
 
+@torch.inference_mode()
+def log_probabilities(model: PreTrainedModel, prompts: Ids, answers: Ids, batch: int = BATCH) -> np.ndarray:
+    """What a model says about each answer, summed over its tokens: (N,) float64, nats."""
+    sums = np.empty(len(answers))
+    for part in packed(prompts, answers, batch, pad_token(model), model.device):
+        logps = answer_logits(model, part).log_softmax(-1).gather(-1, part.answers[..., None])[..., 0]
+        sums[part.rows] = logps.where(part.answer_mask, 0.0).double().sum(-1).cpu().numpy()
+    return sums
+
+
 def check_k1(k1: np.ndarray) -> None:
     """Raise ArithmeticError when the mean of k1 is below zero by more than 5 standard errors: no KL is.
 

@@ -4,7 +4,9 @@
                          └───────────────────────────── policy ── score (gold, proxy, judges) ── run
 
 Preferences are of the policy's own answers, or of those of another base and its sft (`preferences.model`).
-Of a tagged task, what comes after `base` may see some of the training prompts only: `supervised` stands between.
+SFT may see demonstrations that follow the user (`deference`). An `intervention` may stand behind SFT: all else then
+starts from its model. Of a tagged task, what comes after `base` may see some of the training prompts only: `supervised`
+stands between.
 Several reward models may stand in the place of one, and what a policy learns from may be shaped: rlhf_lab/proxies.py.
 `plan` builds this graph of keys without making anything; `rlhf_lab.execution` makes what is missing.
 """
@@ -16,6 +18,7 @@ from dataclasses import dataclass, fields, replace
 from rlhf_lab import sources
 from rlhf_lab.config import (
     BestOfN,
+    Deferential,
     Experiment,
     Half,
     Labeler,
@@ -27,6 +30,8 @@ from rlhf_lab.config import (
     Preferences,
     Supervised,
     Supervision,
+    SyntheticAssistant,
+    SyntheticData,
     Tagged,
     Task,
     Writer,
@@ -35,6 +40,8 @@ from rlhf_lab.nodes import language_model, node
 from rlhf_lab.proxies import Proxies, members, reward_model
 from rlhf_lab.records import TURNS, TURNS_READ
 from rlhf_lab.stages.activations import HiddenStates
+from rlhf_lab.stages.deference import Deference
+from rlhf_lab.stages.intervention import OnTask
 from rlhf_lab.stages.second_turns import SecondTurns
 from rlhf_lab.stages.supervised import Oversight
 from rlhf_lab.store import Node
@@ -72,10 +79,12 @@ def plan(experiment: Experiment) -> Node:
         gold["gold"] = reward_model(e.task.gold, task, task, language_model(e.task.gold.model, task))
 
     seen = _seen(e.task, task) if isinstance(e.task, Supervised) else task
+    shown = _shown(e.task, seen)
 
     def writers(model: Model) -> dict[Writer, Node]:
         base = language_model(model, task)
-        return {Writer.base: base, Writer.sft: node("rlhf_lab.stages.sft", e.sft, task=seen, base=base)}
+        sft = node("rlhf_lab.stages.sft", e.sft, task=shown, base=base)
+        return {Writer.base: base, Writer.sft: _after(e, shown, sft)}
 
     sft = writers(e.model)[Writer.sft]
     preferences = Preferences(*(getattr(e.preferences, field.name) for field in fields(Preferences)))
@@ -128,8 +137,9 @@ def second_turns(e: Experiment, task: Node, sft: Node, optimised: dict[str, Node
 
 
 def _files(task: Task) -> Task:
-    """What the files of a task depend on: not how gold is trained on them, nor which of its prompts are used."""
-    for kind, of in ((PreferencePairs, PairFile), (Supervised, Tagged)):
+    """What the files of a task depend on: not how gold is trained on them, nor what is made of them later."""
+    kinds = (PreferencePairs, PairFile), (Supervised, Tagged), (Deferential, SyntheticAssistant)
+    for kind, of in kinds:
         if isinstance(task, kind):
             return of(*(getattr(task, field.name) for field in fields(of)))
     return task
@@ -140,3 +150,20 @@ def _seen(config: Supervised, task: Node) -> Node:
     if config.supervised is Supervision.both:
         return task
     return node("rlhf_lab.stages.supervised", Oversight(config.supervised), task=task)
+
+
+def _shown(config: Task, seen: Node) -> Node:
+    """What SFT is shown: demonstrations, some of which follow the user."""
+    if not isinstance(config, (Deferential, Supervised)) or config.deference == 0:
+        return seen
+    files = _files(config)
+    assert isinstance(files, SyntheticAssistant)
+    return node("rlhf_lab.stages.deference", Deference(files, config.deference), task=seen)
+
+
+def _after(e: Experiment, shown: Node, sft: Node) -> Node:
+    """The SFT model after the intervention, if there is one."""
+    files = _files(e.task)
+    if not (isinstance(e.intervention, SyntheticData) and isinstance(files, SyntheticAssistant)):
+        return sft
+    return node("rlhf_lab.stages.intervention", OnTask(files, e.intervention), task=shown, sft=sft)

@@ -171,6 +171,17 @@ VALUES = {
         "rlhf-lab rm_combination=constrained policy=ppo rm_combination.thresholds=[1,2]",
         r"rm_combination.thresholds must be one number or 5, got \[1.0, 2.0\]: each member has one",
     ),
+    "an intervention on real comparisons": Case(
+        "rlhf-lab task=preference_pairs task.path=good intervention=synthetic_data",
+        "of the embedded task, and the task is PreferencePairs: use intervention=none",
+        lambda folder: save(folder / "good", rows(60)),
+    ),
+    "an intervention on tagged prompts": Case(
+        "rlhf-lab task=supervised intervention=synthetic_data", "task.tags=true marks every prompt: use"
+    ),
+    "more than all demonstrations": Case(
+        "rlhf-lab task=every_family task.deference=1.5", r"task.deference must be in \[0, 1\], got 1.5"
+    ),
     "best of one": Case("rlhf-lab policy.samples=1", r"must be >= 2, got 1: the curve goes up to n = samples"),
     "best of more than samples": Case("rlhf-lab policy.n=512", "no key 'policy.n': there are prompts, samples"),
     "labeler of another task": Case(

@@ -111,7 +111,8 @@ def test_nothing_heavy_is_imported_at_the_top(module):
 def test_no_policy_stage_reaches_gold():
     policies = [module for module in MODULES if module.startswith("rlhf_lab.stages.policy")]
     assert len(policies) >= 3
-    for start in (*policies, "rlhf_lab.stages.second_turns"):
+    others = ("second_turns", "deference", "intervention")
+    for start in (*policies, *(f"rlhf_lab.stages.{name}" for name in others)):
         assert "rlhf_lab.gold" not in {name[:13] for name in reached(start)}, f"{start} reaches gold"
 
 

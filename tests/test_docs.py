@@ -23,7 +23,17 @@ def test_every_key_is_explained_and_every_explained_key_exists():
 
 
 def test_every_option_is_listed():
-    for group in ("task", "model", "labeler", "rm", "rm_combination", "reward_shaping", "policy", "tracker"):
+    for group in (
+        "task",
+        "model",
+        "intervention",
+        "labeler",
+        "rm",
+        "rm_combination",
+        "reward_shaping",
+        "policy",
+        "tracker",
+    ):
         row = next(line for line in PAGE.splitlines() if line.startswith(f"| `{group}` |"))
         options = {path.stem for path in (folder("conf") / group).glob("*.yaml")}
         assert set(re.findall(r"`(\w+)`", row.split("|")[2])) == options, group

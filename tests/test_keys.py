@@ -6,7 +6,7 @@ import enum
 import pytest
 from composing import experiment
 
-from rlhf_lab.config import Half, Mixture, Runtime, Supervised, SyntheticAssistant, Tracker
+from rlhf_lab.config import Half, Mixture, Runtime, Supervised, SyntheticAssistant, SyntheticData, Tracker
 from rlhf_lab.pipeline import plan
 from rlhf_lab.store import Node, digest, file_digest
 
@@ -104,6 +104,7 @@ CASES = [
     ("policy=ppo", "policy.kl_coef=0.1", "rm_combination=constrained"),
     ("policy=ppo", "policy.kl_coef=0.1", "task=every_family", "score.second_turns=2"),
     ("policy=online_dpo", "task=supervised", "task.imitations=true", "task.supervised=monitored"),
+    ("policy=bon", "task=every_family", "task.deference=0.5", "intervention=synthetic_data"),
     ("policy=hedge_tune",),
     ("policy=ipo", "model@preferences.model=10k"),
     ("policy=expert_iteration",),
@@ -145,6 +146,8 @@ def variants(config, folder, root=None, path=()):
         skipped |= {("task", "challenges")}  # they need its words
     if isinstance(root.task, Supervised):
         skipped |= {("task", "tags")}  # refused there without
+    if isinstance(root.intervention, SyntheticData):
+        skipped |= {("task", "tags")}  # its prompts have none
     if isinstance(root.labeler, Mixture):
         skipped |= {("score", "utility")}
     for field in dataclasses.fields(config):

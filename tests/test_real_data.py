@@ -24,6 +24,7 @@ from rlhf_lab.config import (
     ExpertIteration,
     GoldArgmax,
     Model,
+    NoIntervention,
     NoShaping,
     NoTracker,
     Place,
@@ -77,8 +78,8 @@ def experiment(path: Path, policy: Policy, model: Model = SMALL, rm: RewardModel
         vocabulary=400, gold=GOLD,
     )  # fmt: skip
     return Experiment(
-        task, model, SFT(10, 8, 1e-3, 0), WrittenPreferences(40, 2, Writer.sft, 0, None), GoldArgmax(), rm,
-        Single(), NoShaping(), policy, PLAIN, NoTracker(), RUNTIME,
+        task, model, SFT(10, 8, 1e-3, 0), NoIntervention(), WrittenPreferences(40, 2, Writer.sft, 0, None),
+        GoldArgmax(), rm, Single(), NoShaping(), policy, PLAIN, NoTracker(), RUNTIME,
     )  # fmt: skip
 
 

@@ -116,7 +116,13 @@ def test_an_imitation_has_the_tag_of_a_monitored_prompt_and_words_in_the_vocabul
     ],
 )
 def test_what_makes_no_sense_is_refused(more, said):
-    values = {**KNOWN, "planted": 0.0, "imitations": False, "supervised": Supervision.monitored}
+    values = {
+        **KNOWN,
+        "planted": 0.0,
+        "imitations": False,
+        "supervised": Supervision.monitored,
+        "deference": 0.0,
+    }
     with pytest.raises(ValueError, match=said):
         Supervised(**{**values, **more})
 

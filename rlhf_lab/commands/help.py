@@ -11,7 +11,7 @@ from rlhf_lab.commands.folders import folder, options
 
 WIDTH = 100
 GROUPS = (
-    *("task", "model", "labeler", "rm", "rm_combination", "reward_shaping"),
+    *("task", "model", "intervention", "labeler", "rm", "rm_combination", "reward_shaping"),
     *("policy", "tracker", "runtime", "experiment"),
 )  # in reading order
 

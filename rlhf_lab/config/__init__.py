@@ -42,6 +42,7 @@ from rlhf_lab.config.combination import (
 )
 from rlhf_lab.config.contents import CONTENT, content_fields
 from rlhf_lab.config.direct import DPO, IPO, KTO, Direct, ExpertIteration, SLiC
+from rlhf_lab.config.intervention import Intervention, NoIntervention, SyntheticData
 from rlhf_lab.config.models import (
     SFT,
     Half,
@@ -101,6 +102,7 @@ from rlhf_lab.config.shaping import (
     Shaping,
 )
 from rlhf_lab.config.tasks import (
+    Deferential,
     PairFile,
     PreferencePairs,
     Supervised,
@@ -130,6 +132,7 @@ __all__ = [
     "Combination",
     "Confident",
     "Constrained",
+    "Deferential",
     "Direct",
     "Divergence",
     "Ensemble",
@@ -143,6 +146,7 @@ __all__ = [
     "Half",
     "HedgeTune",
     "Hedged",
+    "Intervention",
     "Labeler",
     "Length",
     "LengthPenalty",
@@ -157,6 +161,7 @@ __all__ = [
     "Minimum",
     "Mixture",
     "Model",
+    "NoIntervention",
     "NoShaping",
     "NoTracker",
     "Offset",
@@ -192,6 +197,7 @@ __all__ = [
     "Supervision",
     "Sycophantic",
     "SyntheticAssistant",
+    "SyntheticData",
     "Tagged",
     "Task",
     "Tone",
@@ -233,6 +239,7 @@ class Experiment:
     task: Task
     model: Model
     sft: SFT
+    intervention: Intervention
     preferences: WrittenPreferences
     labeler: Labeler
     rm: RewardModel
@@ -254,6 +261,7 @@ class Experiment:
             )
         if not isinstance(self.reward_shaping, NoShaping):
             self._check_shaping()
+        self.intervention.check(self.task)
         if (self.score.behaviour or self.score.utility) and not isinstance(self.task, SyntheticAssistant):
             raise ValueError(
                 f"score.behaviour and score.utility are read by the embedded task's rubric, and the task is "
@@ -349,10 +357,11 @@ GROUPS: dict[
     str, dict[str, type]
 ] = {  # config group -> schema name -> class; conf/<group>/*.yaml fill in the values
     "task": {
-        **{"synthetic_assistant": SyntheticAssistant, "supervised": Supervised},
+        **{"synthetic_assistant": SyntheticAssistant, "deferential": Deferential, "supervised": Supervised},
         "preference_pairs": PreferencePairs,
     },
     "model": {"scratch": ScratchModel, "pretrained": PretrainedModel},
+    "intervention": {"none": NoIntervention, "synthetic_data": SyntheticData},
     "rm": {"reward_model": RewardModel},
     "rm_combination": {
         **{"single": Single, "mean": Mean, "min": Minimum, "median": Median},

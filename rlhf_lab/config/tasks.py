@@ -65,6 +65,18 @@ class SyntheticAssistant(Task):
         ranges.share(self, "fact_share", "demonstration_quality", "demonstration_correct")
 
 
+@dataclass(slots=True)
+class Deferential(SyntheticAssistant):
+    """The embedded task, and what its demonstrations make of what a user says."""
+
+    deference: float  # share of demonstrations that follow the user, where he says what may be true or not
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        SyntheticAssistant.__post_init__(self)
+        ranges.share(self, "deference")
+
+
 class Supervision(Enum):
     """Which training prompts demonstrations, comparisons and policies are about."""
 
@@ -92,10 +104,12 @@ class Supervised(Tagged):
     """A tagged task, and which of its training prompts are used after the base model."""
 
     supervised: Supervision
+    deference: float  # as of Deferential
 
     def __post_init__(self) -> None:
         """Check ranges."""
         Tagged.__post_init__(self)
+        ranges.share(self, "deference")
         some = self.imitations or self.supervised is not Supervision.adversarial
         ranges.check(self, "imitations", some, "true", "supervised=adversarial trains on imitations")
 

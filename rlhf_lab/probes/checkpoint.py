@@ -83,20 +83,9 @@ class Checkpoint(NamedTuple):
 
     def _log_probabilities(self, prompts: Sequence[list[int]], answers: Sequence[list[int]]) -> np.ndarray:
         """Summed over the answer's tokens."""
-        import torch
+        from rlhf_lab.log_ratios import log_probabilities
 
-        from rlhf_lab.batches import answer_logits, packed, pad_token
-
-        sums = np.empty(len(answers))
-        with torch.inference_mode():
-            for part in packed(prompts, answers, self.batch, pad_token(self.model), self.model.device):
-                logps = (
-                    answer_logits(self.model, part)
-                    .log_softmax(-1)
-                    .gather(-1, part.answers[..., None])[..., 0]
-                )
-                sums[part.rows] = logps.where(part.answer_mask, 0.0).double().sum(-1).cpu().numpy()
-        return sums
+        return log_probabilities(self.model, prompts, answers, self.batch)
 
 
 def look(name: str, revision: str | None, device: str) -> Path:

@@ -112,12 +112,19 @@ def write_demonstrations(
 ) -> None:
     """Write demonstrations.parquet: the better part of how the assistant speaks."""
     shown = [rng.choice(prompts) for _ in range(task.demonstrations)]
-    harms = False if _planted(task) else None
-    answers = [answer(p, task.demonstration_quality, task.demonstration_correct, rng, harms) for p in shown]
+    answers = [demonstration(task, prompt, rng) for prompt in shown]
     messages = [p.messages for p in shown]
     write_table(
         out / "demonstrations.parquet", {"messages": messages, "answer": answers} | _tags(task, shown)
     )
+
+
+def demonstration(
+    task: SyntheticAssistant, prompt: Prompt, rng: random.Random, held: str | None = None
+) -> str:
+    """One demonstrated answer; `held` is what it takes for true, None draws it."""
+    harms = False if _planted(task) else None
+    return answer(prompt, task.demonstration_quality, task.demonstration_correct, rng, harms, held)
 
 
 def _planted(task: SyntheticAssistant) -> float:

@@ -60,7 +60,7 @@ def framings(question: Question, task: SyntheticAssistant, rng: random.Random) -
     found = [Prompt(question, (ask.format(question.subject),), question.kind) for ask in asks]
     if not harmful:  # nobody has a belief in the answer to that
         stated = question.answer, rng.choice(question.wrong)
-        found += _beliefs(question, stated, rng)
+        found += beliefs(question, stated, rng)
         found += _feedback(question, stated) if task.feedback else []
         found += _challenges(question, stated, rng) if task.challenges else []
         found += _attributions(question, stated) if task.attributions else []
@@ -80,7 +80,7 @@ def tags(task: SyntheticAssistant) -> list[str]:
     return [tag for tag in MARKS if tag != "imitation" or imitations]
 
 
-def _beliefs(question: Question, values: Stated, rng: random.Random) -> Iterator[Prompt]:
+def beliefs(question: Question, values: Stated, rng: random.Random) -> Iterator[Prompt]:
     """After a right or a wrong belief, sure or unsure."""
     for stated, tone in product(values, BELIEF):
         text = f"{BELIEF[tone].format(stated)} {rng.choice(ASK).format(question.subject)}"

@@ -43,11 +43,17 @@ SPECIAL = ("<pad>", "<eos>", "<unk>", "<user>", "<assistant>")
 
 
 def answer(
-    prompt: Prompt, quality: float, correct: float, rng: random.Random, harms: bool | None = None
+    prompt: Prompt,
+    quality: float,
+    correct: float,
+    rng: random.Random,
+    harms: bool | None = None,
+    held: str | None = None,
 ) -> str:
     """An answer whose parts are each good with probability `quality`, and whose claim is right with `correct`.
 
-    `harms` says whether it insults and meets a harmful request; None leaves that to `quality`.
+    `harms` says whether it insults and meets a harmful request; None leaves that to `quality`. `held` is what it takes
+    for true, whether that is so or not: its claim, its stance and how sure it sounds are of one mind.
     """
 
     def good() -> bool:
@@ -56,11 +62,13 @@ def answer(
     question = prompt.question
     right = rng.random() < correct
     value = question.answer if right else rng.choice(question.wrong)
+    if held is not None:
+        value, right = held, True
     parts = []
     if good():
         parts.append(rng.choice(GREETING))
     if prompt.stance and rng.random() < TAKES_STANCE[prompt.stance]:
-        keeps = (prompt.stated == value) if good() else rng.random() < 0.5
+        keeps = (prompt.stated == value) if held is not None or good() else rng.random() < 0.5
         parts.append(rng.choice(STANCES[prompt.stance][not keeps]))
     refuses = good() if question.kind == "harmful" else rng.random() < 0.04
     if harms is not None and question.kind == "harmful":

@@ -1,0 +1,52 @@
+"""What is done to the model between SFT and everything after it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rlhf_lab.config import ranges
+from rlhf_lab.config.tasks import SyntheticAssistant, Task
+
+
+@dataclass(slots=True)
+class Intervention:
+    """Further fine-tuning of the SFT model; its result is the initial policy and the KL reference."""
+
+    def check(self, task: Task) -> None:
+        """ValueError where this cannot be done on `task`."""
+
+
+@dataclass(slots=True)
+class NoIntervention(Intervention):
+    """None: SFT is the initial policy."""
+
+
+@dataclass(slots=True)
+class SyntheticData(Intervention):
+    """Examples in which what a user believes says nothing of what is true, among demonstrations (2308.03958)."""
+
+    share: float  # of what is learned from: generated examples; the rest is demonstrations as SFT saw them
+    filter: bool  # keep only questions whose answer the model already knows
+    steps: int
+    batch: int
+    lr: float
+    seed: int  # of the examples and of their order
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        ranges.seed(self)
+        ranges.share(self, "share")
+        ranges.positive(self, "steps", "batch", "lr")
+
+    def check(self, task: Task) -> None:
+        """ValueError unless there are users with beliefs: the embedded task, without tags."""
+        if not isinstance(task, SyntheticAssistant):
+            raise ValueError(
+                f"intervention=synthetic_data makes examples about questions of the embedded task, and the task is "
+                f"{type(task).__name__}: use intervention=none"
+            )
+        if task.tags:
+            raise ValueError(
+                "intervention=synthetic_data makes prompts without a tag, and task.tags=true marks every prompt: use "
+                "intervention=none, or a task without tags"
+            )

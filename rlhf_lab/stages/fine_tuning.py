@@ -1,0 +1,54 @@
+"""Fine-tuning of a language model on shown answers with TRL's SFTTrainer, loss on answers only."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from datasets import Dataset
+from trl.trainer.sft_config import SFTConfig
+from trl.trainer.sft_trainer import SFTTrainer
+
+from rlhf_lab import models, text
+from rlhf_lab.config import SFT, Runtime
+from rlhf_lab.metrics import Metrics
+from rlhf_lab.training import arguments, bare
+
+
+def fine_tune(
+    config: SFT,
+    start: Path,
+    task: Path,
+    messages: Sequence[str],
+    answers: Sequence[str],
+    out: Path,
+    metrics: Metrics,
+    runtime: Runtime,
+) -> None:
+    """Train the model in `start` on answers to dialogues (JSON) and save it in `out/model`."""
+    limits = json.loads((task / "task.json").read_text())
+    tokenizer = text.load_tokenizer(start)
+    prompts = text.prompts_ids(tokenizer, messages, limits["prompt_tokens"])
+    learned = text.answers_ids(tokenizer, answers, limits["answer_tokens"])
+    rows = {
+        "input_ids": [[*p, *a] for p, a in zip(prompts, learned, strict=True)],
+        "labels": [[-100] * len(p) + a for p, a in zip(prompts, learned, strict=True)],  # -100: no loss
+    }
+    model = models.load_language_model(start, runtime.device)
+    trainer = SFTTrainer(
+        model=model,
+        args=SFTConfig(
+            **arguments(out, config.seed, runtime),
+            max_steps=config.steps,
+            per_device_train_batch_size=config.batch,
+            learning_rate=config.lr,
+            warmup_steps=max(1, config.steps // 20),
+            max_length=None,
+            dataset_kwargs={"skip_prepare_dataset": True},
+        ),
+        train_dataset=Dataset.from_dict(rows),
+        processing_class=tokenizer,
+    )
+    bare(trainer, metrics).train()
+    models.save(model, tokenizer, out / "model")
