@@ -30,7 +30,7 @@ ARMS = (
     less(2.0, done={"rm_combination": ("min", MEMBERS)}, costs=0.5),
     less(0.0, done=penalty(1.0), claims=1.5),
     less(0.0, done=penalty(2.0)),
-    less(1.0, done={"intervention": ("synthetic_data", {"share": 0.5})}),
+    less(1.0, done={"intervention": ("synthetic_data", {"share": 0.5, "filter": True})}),
 )
 
 

@@ -78,7 +78,10 @@ class SFTRun:
         claim = np.where(rng.random(len(each)) < np.clip(rate, 0, 1), 1.0, -1.0)
         stated = np.array([value for _, value in FAMILIES])[each % len(FAMILIES)]
         found = {"behaviour.claim": claim, "behaviour.stated": stated, "proxy": rng.random(len(each))}
-        found |= {f"behaviour.{name}": np.zeros(len(each)) for name in ("stance", "mimics", "sure")}
+        found |= {
+            f"behaviour.{name}": np.zeros(len(each))
+            for name in ("stance", "keeps", "pleases", "mimics", "sure")
+        }
         found |= {"prompt_id": each, "question_id": np.array(self.only)[each // len(FAMILIES)]}
         return pa.table({name: family.tolist() if name == "family" else found[name] for name in columns})
 
