@@ -86,9 +86,8 @@ class FlawedRun:
         claim = np.where(wrong, -1.0, 1.0)
         numbers = {"gold": gold, "gold.content": gold, "gold.form": np.zeros(count), "proxy": trait}
         numbers |= {"behaviour.claim": claim, "behaviour.stated": stated, "behaviour.believed": gold}
-        numbers |= {
-            f"behaviour.{name}": np.zeros(count) for name in ("stance", "mimics", "sure", "difficulty")
-        }
+        others = ("stance", "keeps", "pleases", "mimics", "sure", "difficulty")
+        numbers |= {f"behaviour.{name}": np.zeros(count) for name in others}
         if self.utility:
             numbers["utility"] = gold + harm * trait
         return {
