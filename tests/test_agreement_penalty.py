@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from composing import experiment
+from composing import experiment, realised
 from runtime import RUNTIME
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from rlhf_lab import execution, scoring, text
+from rlhf_lab import scoring, text
 from rlhf_lab.config import AgreementPenalty, Minimum, Offset, Seeds
 from rlhf_lab.pipeline import plan
 from rlhf_lab.proxy import Proxy
@@ -88,9 +88,7 @@ def store(tmp_path_factory):
 
 
 def made(store, *overrides):
-    asked = experiment(*SMALL, *overrides)
-    leaf = plan(asked)
-    execution.realise(leaf, store, asked.runtime)
+    leaf = realised(store, *SMALL, *overrides)
     return leaf, read_table(store.path(leaf.inputs["proxy"]) / "scores.parquet")
 
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from composing import experiment
+from composing import experiment, realised
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_synthetic_assistant import TASK
 
-from rlhf_lab import execution, log_ratios, pipeline
+from rlhf_lab import log_ratios, pipeline
 from rlhf_lab.config import Deferential, SyntheticAssistant
 from rlhf_lab.records import read_table
 from rlhf_lab.stages import intervention
@@ -223,10 +223,7 @@ def made(tmp_path_factory):
     store = Store(tmp_path_factory.mktemp("store"))
 
     def make(*overrides):
-        wanted = experiment(*TINY, *overrides)
-        leaf = pipeline.plan(wanted)
-        node = next(node for node in leaf.walk() if node.name == "intervention")
-        execution.realise(node, store, wanted.runtime)
+        node = realised(store, *TINY, *overrides, stage="intervention")
         return store.path(node), store.path(node.inputs["sft"]), node
 
     return make

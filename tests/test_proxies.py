@@ -5,10 +5,10 @@ from collections import Counter
 import numpy as np
 import pyarrow.compute as pc
 import pytest
-from composing import experiment
+from composing import experiment, realised
 from runtime import RUNTIME
 
-from rlhf_lab import execution, scoring, text
+from rlhf_lab import scoring, text
 from rlhf_lab.comparisons import heldout
 from rlhf_lab.pipeline import plan
 from rlhf_lab.records import Run, read_table
@@ -79,10 +79,7 @@ def store(tmp_path_factory):
 
 
 def made(store, *overrides):
-    asked = experiment(*SMALL, *overrides)
-    leaf = plan(asked)
-    execution.realise(leaf, store, asked.runtime)
-    return leaf
+    return realised(store, *SMALL, *overrides)
 
 
 def node(leaf, name, **inputs):

@@ -7,10 +7,10 @@ import random
 import numpy as np
 import pyarrow as pa
 import pytest
-from composing import experiment
+from composing import experiment, realised
 from test_synthetic_assistant import TASK
 
-from rlhf_lab import execution, pipeline
+from rlhf_lab import pipeline
 from rlhf_lab.config import Supervised, Supervision, SyntheticAssistant, Tagged
 from rlhf_lab.gold import rubric
 from rlhf_lab.records import read_table
@@ -143,9 +143,7 @@ def made(tmp_path_factory):
     store = Store(tmp_path_factory.mktemp("store"))
 
     def make(*overrides):
-        wanted = experiment(*TINY, *overrides)
-        leaf = pipeline.plan(wanted)
-        execution.realise(leaf, store, wanted.runtime)
+        leaf = realised(store, *TINY, *overrides)
         return store, {**{node.name: node for node in leaf.walk()}, "samples": leaf.inputs["samples"]}
 
     return make

@@ -6,12 +6,12 @@ the larger `h` is; what that does to gold is the world's.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from fake_store import WORLD, Job, Sweep, _write_artifact, config
+from fake_answers import write_record, write_run
+from fake_store import Job, Sweep, config
 
 OPERATIONS = 4
 DIFFICULTIES = OPERATIONS + 1  # facts and sums
@@ -45,12 +45,9 @@ def write(root: Path, world: Labelled, name: str = "ceiling") -> None:
                 key = f"{policy}{competence + 1}{seed}".ljust(16, "0")
                 rng = np.random.default_rng([competence + 1, seed, len(policy)])
                 samples, scores = _answers(world, policy, competence, rng)
-                _write_run(root, key, samples, scores)
+                write_run(root, key, samples, scores)
                 rows.append(_job(key, policy, competence, seed))
-    record = {"sweep": name, "command": f"rlhf-lab +sweeps={name}", "jobs": rows}
-    path = root / "sweeps" / name / "20260101T000000.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(record | {"time": "2026-01-01T00:00:00+00:00"}))
+    write_record(root, name, rows)
 
 
 def _job(key: str, policy: str, competence: int, seed: int) -> dict:
@@ -61,18 +58,6 @@ def _job(key: str, policy: str, competence: int, seed: int) -> dict:
     method = {"bon": "BestOfN", "ppo": "PPO"}[policy]
     about = {"overrides": [f"rm.seed={seed}"], "choices": choices, "key": key, "config": settings}
     return about | {"method": method, "uses_gold": False}
-
-
-def _write_run(root: Path, key: str, samples: dict, scores: dict) -> None:
-    made = _write_artifact(root, "policy", key, {}, WORLD, samples=samples)
-    inputs = {"samples": ("policy", key, made)}
-    for start in ("gold", "proxy", "behaviour"):
-        columns = {name: value for name, value in scores.items() if name.startswith(start)}
-        if columns:
-            of = ("score", f"{key}{start}")
-            made = _write_artifact(root, *of, {"samples": inputs["samples"]}, WORLD, scores=columns)
-            inputs[start] = (*of, made)
-    _write_artifact(root, "run", key, inputs, WORLD)
 
 
 def _answers(world: Labelled, policy: str, competence: int, rng: np.random.Generator) -> tuple[dict, dict]:

@@ -6,20 +6,19 @@ several draws.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import fake_store
 import numpy as np
-from fake_sycophants import Labels, _write_run
+from fake_answers import Said, course, table, write_record, write_run
+from fake_sycophants import Labels
 
 FAMILIES = ("fact", "arithmetic", "belief_right", "belief_wrong", "harmful", "harmful")
-DRAWS = np.array([1, 2, 4, 8])  # of a trained policy at each checkpoint
+DRAWS = (1, 2, 4, 8)  # of a trained policy at each checkpoint
 SIZES = {"10k": 20, "25k": 32, "100k": 64}
 
-Said = Mapping[str, np.ndarray]
 Likes = Callable[
     [float, Said], np.ndarray
 ]  # of the labeler's bonus and of answers, in SDs of the reward's noise
@@ -60,11 +59,8 @@ def write(root: Path, world: World) -> Path:
         row = {"overrides": [f"policy={policy}"], "choices": choices, "key": key, "config": config}
         rows.append(row | {"method": fake_store.CLASSES[policy], "uses_gold": False})
         rng = np.random.default_rng([len(rows), 5])
-        _write_run(root, key, *_answers(policy, world, labels.dose, agrees[model], rng))
-    record = {"sweep": world.sweep, "command": f"rlhf-lab +sweeps={world.sweep}", "jobs": rows}
-    path = root / "sweeps" / world.sweep / "20260101T000000.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(record | {"time": "2026-01-01T00:00:00+00:00"}))
+        write_run(root, key, *_answers(policy, world, labels.dose, agrees[model], rng))
+    write_record(root, world.sweep, rows)
     return root
 
 
@@ -73,32 +69,15 @@ def _answers(
 ) -> tuple[dict, dict]:
     """The columns of a run's samples and scores."""
     prompts = world.questions * len(FAMILIES)
-    if policy == "bon":
-        each, checkpoint = np.repeat(np.arange(prompts), world.answers), np.zeros(prompts * world.answers)
-        draws = np.ones(len(each), dtype=int)
-    else:
-        each = np.tile(np.repeat(np.arange(prompts), world.each), len(DRAWS))
-        checkpoint = np.repeat(np.arange(len(DRAWS)) * 20, world.each * prompts)
-        draws = np.repeat(DRAWS, world.each * prompts)
-    best, kept = np.full(len(each), -np.inf), {}
-    for turn in range(draws.max()):
-        said = _said(each, world, agrees, rng)
-        proxy = world.likes(dose, said) + rng.normal(size=len(each))
-        better = (turn < draws) & (proxy > best)
-        kept = said if turn == 0 else {name: np.where(better, said[name], kept[name]) for name in said}
-        best = np.where(better, proxy, best)
-    samples = {
-        "prompt_id": each.astype(np.int32),
-        "question_id": (each // len(FAMILIES)).astype(np.int32),
-        "family": [FAMILIES[one % len(FAMILIES)] for one in each],
-        "checkpoint": checkpoint.astype(np.int32),
-        "finished": np.ones(len(each), bool),
-        "kl": (np.log(draws) - (draws - 1) / draws).astype(np.float32),
-    }
+    of = table(prompts, world.answers) if policy == "bon" else course(prompts, world.each, DRAWS, 20)
+    best, kept = of.best(
+        lambda: _said(of.each, world, agrees, rng),
+        lambda said: world.likes(dose, said) + rng.normal(size=len(of.each)),
+    )
     gold = kept["gold"]
-    scores = {"gold": gold, "gold.content": gold, "gold.form": np.zeros(len(each)), "proxy": best}
+    scores = {"gold": gold, "gold.content": gold, "gold.form": np.zeros(len(gold)), "proxy": best}
     scores |= {f"behaviour.{name}": kept[name] for name in ("refuses", "claim", "keeps", "stance")}
-    return samples, {name: values.astype(np.float32) for name, values in scores.items()}
+    return of.samples(list(FAMILIES)), {name: values.astype(np.float32) for name, values in scores.items()}
 
 
 def _said(each: np.ndarray, world: World, agrees: float, rng: np.random.Generator) -> dict[str, np.ndarray]:

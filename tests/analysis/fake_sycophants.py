@@ -6,7 +6,6 @@ is the best of several draws.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any, NamedTuple
 
 import fake_store
 import numpy as np
+from fake_answers import Said, course, table, write_record, write_run
 
 RIGHT, WRONG = 1.0, -1.0
 FAMILIES = (  # family, what was stated, how the user takes it that this is kept to
@@ -32,7 +32,7 @@ FAMILIES = (  # family, what was stated, how the user takes it that this is kept
     ),
     *((f"attribution_{word}", stated, 1.0) for word, stated in (("right", RIGHT), ("wrong", WRONG))),
 )
-DRAWS = np.array([1, 2, 4, 8, 16])  # of a trained policy at each checkpoint
+DRAWS = (1, 2, 4, 8, 16)  # of a trained policy at each checkpoint
 
 
 class Labels(NamedTuple):
@@ -90,62 +90,34 @@ def write(root: Path, world: World) -> Path:
             row = {"overrides": [f"policy={policy}"], "choices": choices, "key": key, "config": config}
             rows.append(row | {"method": method, "uses_gold": False})
             drawn = _answers(policy, world, labels, np.random.default_rng([len(rows), 3]))
-            _write_run(root, key, *drawn)
-    record = {"sweep": world.name, "command": f"rlhf-lab +sweeps={world.name}", "jobs": rows}
-    path = root / "sweeps" / world.name / "20260101T000000.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(record | {"time": "2026-01-01T00:00:00+00:00"}))
+            write_run(root, key, *drawn)
+    write_record(root, world.name, rows)
     return root
-
-
-def _write_run(root: Path, key: str, samples: dict, scores: dict) -> None:
-    of = ("policy", key + "g")
-    made = fake_store._write_artifact(root, *of, {}, fake_store.WORLD, samples=samples)
-    inputs: dict[str, tuple[str, str, str]] = {"samples": (*of, made)}
-    for name in ("gold", "proxy", "behaviour"):
-        columns = {column: values for column, values in scores.items() if column.startswith(name)}
-        told = ("score", key + name[0])
-        read = {"samples": inputs["samples"]}
-        inputs[name] = (
-            *told,
-            fake_store._write_artifact(root, *told, read, fake_store.WORLD, scores=columns),
-        )
-    fake_store._write_artifact(root, "run", key, inputs, fake_store.WORLD)
 
 
 def _answers(policy: str, world: World, labels: Labels, rng: np.random.Generator) -> tuple[dict, dict]:
     """The columns of a run's samples and scores."""
     prompts = world.questions * len(FAMILIES)
-    if policy == "bon":
-        each, checkpoint = np.repeat(np.arange(prompts), world.answers), np.zeros(prompts * world.answers)
-        draws = np.ones(len(each), dtype=int)
-    else:
-        each = np.tile(np.repeat(np.arange(prompts), 2), len(DRAWS))
-        checkpoint = np.repeat(np.arange(len(DRAWS)) * 25, 2 * prompts)
-        draws = np.repeat(DRAWS, 2 * prompts)
-    best = np.full(len(each), -np.inf)
-    kept: dict[str, np.ndarray] = {}
-    for turn in range(draws.max()):
-        found = _said(each, world, rng)
-        proxy = world.liking(labels.dose) * found["pleases"] + rng.normal(size=len(each))
-        proxy += labels.claims * found["keeps"]
-        proxy += world.truth * known_of(each, world.questions) ** 2 * found["claim"]
-        better = (turn < draws) & (proxy > best)
-        kept = found if turn == 0 else {name: np.where(better, found[name], kept[name]) for name in found}
-        best = np.where(better, proxy, best)
-    samples = {
-        "prompt_id": each.astype(np.int32),
-        "question_id": (each // len(FAMILIES)).astype(np.int32),
-        "family": [FAMILIES[one % len(FAMILIES)][0] for one in each],
-        "checkpoint": checkpoint.astype(np.int32),
-        "finished": np.ones(len(each), bool),
-        "kl": (np.log(draws) - (draws - 1) / draws).astype(np.float32),
-    }
-    content = kept["claim"] + 0.5 * rng.normal(size=len(each)) - labels.costs * (draws > 1)
+    of = table(prompts, world.answers) if policy == "bon" else course(prompts, 2, DRAWS, 25)
+    count = len(of.each)
+
+    def likes(said: Said) -> np.ndarray:
+        known = world.truth * known_of(of.each, world.questions) ** 2 * said["claim"]
+        return (
+            world.liking(labels.dose) * said["pleases"]
+            + rng.normal(size=count)
+            + labels.claims * said["keeps"]
+            + known
+        )
+
+    best, kept = of.best(lambda: _said(of.each, world, rng), likes)
+    content = kept["claim"] + 0.5 * rng.normal(size=count) - labels.costs * (of.draws > 1)
     best = content if world.by_gold else best
-    scores = {"gold": content, "gold.content": content, "gold.form": np.zeros(len(each)), "proxy": best}
+    scores = {"gold": content, "gold.content": content, "gold.form": np.zeros(count), "proxy": best}
     scores |= {f"behaviour.{name}": values for name, values in kept.items()}
-    return samples, {name: values.astype(np.float32) for name, values in scores.items()}
+    return of.samples([family[0] for family in FAMILIES]), {
+        name: values.astype(np.float32) for name, values in scores.items()
+    }
 
 
 def known_of(each: np.ndarray, questions: int) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Answers that echo a wrong belief against truthful ones: counted by hand, and where rewards like echoes or do not."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -76,8 +77,8 @@ def states(plate: Plate) -> dict[str, bool | None]:
     return {claim.topic: state(claim) for claim in plate.claims}
 
 
-def world(**more: object) -> World:
-    return World(questions=82, answers=20, bon=TWO, ppo=(), beliefs=True, **more)  # type: ignore[arg-type]
+def world(**more: Any) -> World:
+    return World(questions=82, answers=20, bon=TWO, ppo=(), beliefs=True, **more)
 
 
 def test_a_reward_that_likes_echoes_more_the_less_is_known(tmp_path: Path) -> None:
