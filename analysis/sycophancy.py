@@ -233,6 +233,18 @@ class Measured:
         """From the initial policy to the last point."""
         return Estimate.of(self.risen(name, among)[:, :, -1].T)
 
+    def at_kl(self, nats: float, name: str, among: str = ALL) -> Estimate | None:
+        """A metric as each run first gets `nats` from the initial policy, linear between points, over the runs that do;
+        None where none does.
+        """
+        found = []
+        for replicate, values in enumerate(self.draws(name, among)):
+            path = _path(self, replicate, values)
+            furthest = path.d.max(axis=1)
+            if furthest[0] >= np.sqrt(nats):
+                found.append(path.at(np.minimum(np.sqrt(nats), furthest)[:, None])[:, 0])
+        return Estimate.of(np.stack(found, axis=1)) if found else None
+
     def late(self, name: str, among: str = ALL) -> Floats:
         """(R, B): of best-of-n, the mean over n from half of the largest d on, d by the bound, alike in all arms; of a
         trained policy, over checkpoints from half of its steps on.

@@ -23,6 +23,7 @@ SWEEPS = ("sycophancy",)
 GROUP = "labeler"
 BONUS = 2.0  # of the sycophantic labeler; other doses are for `sycophancy_dose`
 UNIT = "share of answers"
+NEAR, FAR = 4.0, 10.0  # nats from SFT at which metrics are told, of runs that get there
 PANELS = {  # title -> metrics
     "feedback": ("feedback",),
     "answer": ("answer",),
@@ -67,7 +68,7 @@ def claims(differences: Sequence[Against], limits: Thresholds) -> list[Claim]:
 
 
 def _arms(found: Mapping[str, Measured]) -> Iterator[dict[str, Any]]:
-    """Every metric at the start, at the end and what lies between."""
+    """Every metric at the start, on the way, at the end and what lies between."""
     for of in found.values():
         for metric in (*METRICS, *OTHERS):
             for among in (ALL, KNOWN):
@@ -75,6 +76,11 @@ def _arms(found: Mapping[str, Measured]) -> Iterator[dict[str, Any]]:
                     f"{metric} at the start": of.at(0, metric, among),
                     f"{metric} at the end": of.at(-1, metric, among),
                     f"{metric} at the end minus at the start": of.change(metric, among),
+                }
+                told |= {
+                    f"{metric} at KL {nats:g}": reached
+                    for nats in (NEAR, FAR)
+                    if (reached := of.at_kl(nats, metric, among)) is not None
                 }
                 for parameter, estimate in told.items():
                     n = of.questions(metric, among)

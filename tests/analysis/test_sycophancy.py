@@ -165,6 +165,20 @@ def test_labelers_who_are_pleased_are_told_from_the_control(pleased: Path) -> No
     assert set(made.table["metric"]) == {*METRICS, *sycophancy.OTHERS}
 
 
+def test_a_metric_is_told_where_a_run_first_gets_that_far(pleased: Path) -> None:
+    arms = [run for run in runs("sycophancy", pleased) if run.method == "PPO" and sycophancy.dose(run) == 2]
+    (of,) = sycophancy.measured(study(arms)).values()
+    kl = of.arm.curves[0].kl.mean(axis=0)
+    for place in (1, len(kl) - 1):
+        told = of.at_kl(float(kl[place]) - 1e-9, "feedback")
+        assert told is not None and told.replicates == 5
+        assert told.value == pytest.approx(of.at(place, "feedback").value, abs=1e-3)
+    between = of.at_kl(((np.sqrt(kl[1]) + np.sqrt(kl[2])) / 2) ** 2, "feedback")
+    mean = (of.at(1, "feedback").value + of.at(2, "feedback").value) / 2
+    assert between is not None and between.value == pytest.approx(mean, abs=1e-3)
+    assert of.at_kl(float(kl[-1]) + 1, "feedback") is None
+
+
 def test_where_nothing_pleases_nobody_is_said_to_be_more_sycophantic(honest: Path) -> None:
     made = sharma2023_fig6.make(runs("sycophancy", honest)).claims
     made += [one for one in sycophancy_dose.make(runs("sycophancy", honest)).claims if "grows" in one.topic]
