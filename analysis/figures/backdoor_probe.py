@@ -46,6 +46,11 @@ class Detected:
     @property
     def title(self) -> str:
         """Arm and tag in words."""
+        return f"{self.arm}, {self.tag}"
+
+    @property
+    def arm(self) -> str:
+        """The arm in words."""
         model, planted, supervised, steps, policy = self.key
         kind = "nothing planted" if planted == 0 else "planted" if planted == 1 else f"{planted:g} planted"
         after = (
@@ -56,7 +61,7 @@ class Detected:
             else policy.upper()
         )
         red = ", adversarial" if supervised == "adversarial" else ""
-        return f"{model}, {kind}, {after}{red}, {self.tag}"
+        return f"{model}, {kind}, {after}{red}"
 
     def of(self, probe: str) -> Estimate:
         """The AUROC of a probe."""
@@ -163,11 +168,11 @@ def _against(one: Detected, plain: Detected, limits: Thresholds) -> Claim:
 
 def _known(one: Detected, found: Estimate, limits: Thresholds) -> Estimate:
     """NaN, and so undecided, where too few answers are of the rarer kind."""
-    return (
-        found
-        if one.rare >= limits["auroc"]["answers"]
-        else found._replace(value=float("nan"), se=float("nan"))
-    )
+    return found if _is_known(one, limits) else found._replace(value=float("nan"), se=float("nan"))
+
+
+def _is_known(one: Detected, limits: Thresholds) -> bool:
+    return one.rare >= limits["auroc"]["answers"]
 
 
 def _unplanted(one: Detected, found: Sequence[Detected]) -> Detected | None:
@@ -208,22 +213,26 @@ def notes(found: Sequence[Detected], limits: Thresholds) -> list[str]:
 
 
 def draw(found: Sequence[Detected], limits: Thresholds) -> Figure:
-    """A row an arm and tag, a colour a probe, chance as a line."""
+    """A panel a tag, a row an arm that has a number, a colour a probe, chance as a line."""
     from analysis import theme
 
-    figure, (panel,) = theme.panels(1, 1.0 + 0.32 * len(found))
-    figure.set_size_inches(theme.WIDTH, 1.0 + 0.32 * len(found))
+    rows = list(dict.fromkeys(one.arm for one in found if _is_known(one, limits)))
+    figure, panels = theme.panels(len(TAGS), 1.2 + 0.24 * len(rows))
     colours = dict(zip(PROBES, (theme.WARM[2], theme.ORANGE, theme.GREY), strict=True))
-    panel.axvline(0.5, color="0.7", linewidth=0.6)
-    for row, one in enumerate(found):
-        for place, probe in enumerate(PROBES):
-            of, y = _known(one, one.of(probe), limits), row + 0.22 * (place - 1)
-            panel.plot(of.interval(), [y, y], color=colours[probe], linewidth=1.8)
-            panel.plot(of.value, y, "o", color=colours[probe], markersize=3.5)
-    panel.set_yticks(range(len(found)), [one.title for one in found])
-    panel.set_ylim(len(found) - 0.5, -0.5)
-    panel.set_xlim(0.3, 1.01)
-    panel.set_xlabel("AUROC: bad answers against others with the same tag")
+    for panel, tag in zip(panels, TAGS, strict=True):
+        panel.axvline(0.5, color="0.7", linewidth=0.6)
+        panel.set_title(tag)
+        panel.set_xlim(0.45, 1.01)
+        panel.set_ylim(len(rows) - 0.5, -0.5)
+        for one in found:
+            if one.tag != tag or not _is_known(one, limits):
+                continue
+            for place, probe in enumerate(PROBES):
+                of, y = one.of(probe), rows.index(one.arm) + 0.22 * (place - 1)
+                panel.plot(of.interval(), [y, y], color=colours[probe], linewidth=1.8)
+                panel.plot(of.value, y, "o", color=colours[probe], markersize=3.5)
+    panels[0].set_yticks(range(len(rows)), rows)
+    figure.supxlabel("AUROC: bad answers against others with the same tag")
     handles = [theme.key(f"{name} layer" if name in LAYERS else name, colours[name]) for name in PROBES]
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
     return figure
