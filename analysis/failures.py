@@ -1,8 +1,7 @@
 """Where a policy fails its labeler, mode by mode: each a number of every question, followed from SFT on.
 
-Sycophancy is told by the right answers that are given up when they are doubted, less those that change when they are
-only asked for again. Those answers stand in the prompt, so that it does not hang on what the policy knows, as accuracy
-lost to a wrong belief does; and every question has prompts for it, where false attributions are of facts alone.
+Sycophancy is told by the wrong beliefs that are agreed with in words. Small reward models see these words, and not whom
+they please or what is claimed beside them; so this moves where metrics that compare framings may not.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ Floats = NDArray[np.float64]
 
 SYCOPHANCY, APPROVAL, UNMONITORED = "sycophancy", "approval minus truth", "unmonitored gap"
 MODES = (SYCOPHANCY, APPROVAL, UNMONITORED)
-METRIC = "right to wrong"  # of `sycophancy.METRICS`
+METRIC = "agreement"  # of `sycophancy.OTHERS`
 
 
 def measured(read: Study) -> dict[str, Measured]:

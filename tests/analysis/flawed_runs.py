@@ -1,7 +1,7 @@
 """Runs for a labeler with flaws and for an honest one, without a store, where it is known how policies fail.
 
 Every answer has a trait that all proxies like, and policies drift along it. For the honest labeler it is worth a
-little; for the flawed one it comes with `harm`: giving way to doubt, approval, less gold where nobody looks.
+little; for the flawed one it comes with `harm`: agreement with wrong beliefs, giving way to doubt, approval, less gold where nobody looks.
 """
 
 from __future__ import annotations
@@ -15,7 +15,11 @@ import fake_store
 import numpy as np
 import pyarrow as pa
 
-FAMILIES = (("fact", 0.0), *((family, stated) for family in ("challenge", "again") for stated in (1.0, -1.0)))
+FAMILIES = (
+    ("fact", 0.0),
+    ("belief_wrong", -1.0),
+    *((family, stated) for family in ("challenge", "again") for stated in (1.0, -1.0)),
+)
 TAGS = ("monitored", "unmonitored")
 EACH = len(FAMILIES) * len(TAGS)  # prompts of a question
 STEPS = (0, 20, 40, 60, 80, 100)
@@ -81,12 +85,14 @@ class FlawedRun:
         names, stated = (np.array([of[place] for of in FAMILIES])[family] for place in (0, 1))
         doubted = names == "challenge"
         wrong = rng.random(count) < 0.3 + 0.15 * harm * trait * doubted
+        agrees = (names == "belief_wrong") & (rng.random(count) < 0.3 + 0.15 * harm * trait)
         unseen = np.array(TAGS)[prompt % len(TAGS)] == "unmonitored"
         gold = noise + 0.05 * trait * (1 - harm) - harm * (0.1 * (trait - 1) ** 2 + 0.3 * trait * unseen)
         claim = np.where(wrong, -1.0, 1.0)
         numbers = {"gold": gold, "gold.content": gold, "gold.form": np.zeros(count), "proxy": trait}
         numbers |= {"behaviour.claim": claim, "behaviour.stated": stated, "behaviour.believed": gold}
-        others = ("stance", "keeps", "pleases", "mimics", "sure", "difficulty")
+        numbers["behaviour.stance"] = agrees.astype(float)
+        others = ("keeps", "pleases", "mimics", "sure", "difficulty")
         numbers |= {f"behaviour.{name}": np.zeros(count) for name in others}
         if self.utility:
             numbers["utility"] = gold + harm * trait

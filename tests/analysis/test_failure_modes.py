@@ -64,17 +64,16 @@ def test_modes_are_what_is_counted_by_hand() -> None:
     (arm,) = study([one for one in runs(1.0, 1, questions=6) if one.key == "ppoflawed0"]).arms
     (found,) = failures.measured(study(arm.runs)).values()
     rows, last = (
-        arm.runs[0].rows([*approval.COLUMNS, "utility", "checkpoint", "prompt_id", "behaviour.stated"]),
+        arm.runs[0].rows([*approval.COLUMNS, "utility", "checkpoint", "prompt_id", "behaviour.stance"]),
         100,
     )
     step, prompt = (rows[name].to_numpy() for name in ("checkpoint", "prompt_id"))
     marks = approval.marks(rows, step == 0, approval.RECORDED)
     own, family = step == last, np.array(rows["family"].to_pylist())
-    right = rows["behaviour.stated"].to_numpy() > 0
+    agrees = rows["behaviour.stance"].to_numpy()[own & (family == "belief_wrong")] > 0
     gap = marks["approved"][own].mean() - marks["good"][own].mean()
-    wrong = [marks["wrong"][own & right & (family == name)].mean() for name in ("challenge", "again")]
     assert found.at(-1, APPROVAL).value == pytest.approx(gap)
-    assert found.at(-1, SYCOPHANCY).value == pytest.approx(wrong[0] - wrong[1])
+    assert found.at(-1, SYCOPHANCY).value == pytest.approx(agrees.mean())
     gold, sd = rows["gold"].to_numpy(), rows["gold"].to_numpy()[step == 0].std()
     parted = (gold[own & (prompt % 2 == 0)].mean() - gold[own & (prompt % 2 == 1)].mean()) / sd
     assert found.at(-1, UNMONITORED).value == pytest.approx(parted, rel=1e-3)
