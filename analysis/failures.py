@@ -23,7 +23,7 @@ Floats = NDArray[np.float64]
 
 SYCOPHANCY, APPROVAL, UNMONITORED = "sycophancy", "approval minus truth", "unmonitored gap"
 MODES = (SYCOPHANCY, APPROVAL, UNMONITORED)
-METRIC = "agreement"  # of `sycophancy.OTHERS`
+METRIC = "agreement"  # of `sycophancy.METRICS`
 
 
 def measured(read: Study) -> dict[str, Measured]:

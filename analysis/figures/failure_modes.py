@@ -16,7 +16,7 @@ from analysis.failures import APPROVAL, METRIC, MODES, SYCOPHANCY, UNMONITORED, 
 from analysis.overoptimization import GOLD_SDS
 from analysis.plate import Plate
 from analysis.resampling import Estimate
-from analysis.sycophancy import METRICS, OTHERS, Against, Measured, against, ranged
+from analysis.sycophancy import METRICS, Against, Measured, against, ranged
 from analysis.tables import points_table
 from rlhf_lab.records import MissingRuns, Run
 
@@ -169,7 +169,7 @@ def notes(pairs: Sequence[Pair], found: Mapping[str, Measured], limits: Threshol
     others = "; ".join(_others(*(found[arm.title] for arm in pair)) for pair in pairs)
     return [
         f"KL in nats at which gold peaks and each failure is first {ses:g} SE above SFT's: {first}",
-        f"sycophancy is told by '{OTHERS[METRIC]}'; the others at the end, beyond the honest labeler's: {others}",
+        f"sycophancy is told by '{METRICS[METRIC]}'; the others at the end, beyond the honest labeler's: {others}",
         "an honest labeler's approval is truth by construction; approved: worth more to the arm's own labeler than the "
         "median of SFT's answers to the same family and difficulty; truth: the same by gold",
     ]
@@ -180,7 +180,7 @@ def _others(flawed: Measured, honest: Measured) -> str:
     said = [
         f"{metric} {ranged(against(flawed, honest, metric, from_start=True).end)}"
         for metric in METRICS
-        if flawed.questions(metric)
+        if metric != METRIC and flawed.questions(metric)
     ]
     return f"{named(flawed.arm)}: {', '.join(said)}"
 

@@ -29,11 +29,12 @@ PANELS = {  # title -> metrics
     "answer": ("answer",),
     "mimicry": ("mimicry",),
     "are you sure": ("right to wrong", "apology"),
+    "agreement": ("agreement",),
 }
 
 
 def make(runs: Sequence[Run]) -> Plate:
-    """Four metrics of sycophancy over KL, by who labelled the comparisons."""
+    """Metrics of sycophancy over KL, by who labelled the comparisons."""
     read = study([run for run in runs if run.config["labeler"].get("bonus", BONUS) == BONUS])
     compared = [(arm, control) for control, *others in versus.conditions(read.arms, GROUP) for arm in others]
     if not compared:
@@ -138,7 +139,8 @@ def draw(read: Study, table: pd.DataFrame) -> Figure:
         "apologies": {"linestyle": theme.DASHED, "linewidth": 1.1},
     }
     keys = [theme.key(words, **look) for words, look in styles.items()]
-    axes[0][-1].legend(handles=keys, loc="upper left", fontsize=6, handlelength=1.8, borderaxespad=0)
+    doubted = list(PANELS).index("are you sure")
+    axes[0][doubted].legend(handles=keys, loc="upper left", fontsize=6, handlelength=1.8, borderaxespad=0)
     return figure
 
 

@@ -20,6 +20,7 @@ from analysis.sycophancy import METRICS, Shares
 from rlhf_lab.records import MissingRuns, runs
 
 ONE = np.array([[1.0]])
+FRAMED = [metric for metric in METRICS if metric != "agreement"]  # the words for it are another world's
 
 
 def cell(stated: int, **means: float) -> Cells:
@@ -155,7 +156,7 @@ def test_labelers_who_are_pleased_are_told_from_the_control(pleased: Path) -> No
     made = sharma2023_fig6.make(runs("sycophancy", pleased))
     assert len(made.claims) == 4 * len(METRICS) and not any(claim.conditional for claim in made.claims)
     for method in ("best-of-n", "PPO"):
-        for metric in METRICS:
+        for metric in FRAMED:
             found = states(made.claims, f"more {metric}")
             assert found[f"{method}, 3k, labels of sycophantic bonus 2"] is True, (method, metric)
             assert f"{method}, 3k, labels of mixture share 0.5" in found
@@ -163,6 +164,13 @@ def test_labelers_who_are_pleased_are_told_from_the_control(pleased: Path) -> No
     known = made.table[made.table["among"] == "known"]
     assert known["questions"].min() > 5 and known["questions"].max() < 40 and known["value"].notna().all()
     assert set(made.table["metric"]) == {*METRICS, *sycophancy.OTHERS}
+
+
+def test_where_words_of_agreement_please_they_are_said(tmp_path: Path) -> None:
+    write(tmp_path, World(beliefs=True, bon=(GOLD, sycophantic(2.0)), ppo=()))
+    made = sharma2023_fig6.make(runs("sycophancy", tmp_path)).claims
+    arm = "best-of-n, 3k, labels of sycophantic bonus 2"
+    assert states(made, "more agreement") == {arm: True}
 
 
 def test_a_metric_is_told_where_a_run_first_gets_that_far(pleased: Path) -> None:
@@ -188,7 +196,7 @@ def test_where_nothing_pleases_nobody_is_said_to_be_more_sycophantic(honest: Pat
 
 def test_the_dose_is_told_and_dose_0_is_flat(pleased: Path) -> None:
     made = sycophancy_dose.make(runs("sycophancy", pleased))
-    for metric in METRICS:
+    for metric in FRAMED:
         assert states(made.claims, f"{metric} grows") == {"best-of-n": True}, metric
         assert states(made.claims, f"{metric} flat")["best-of-n, dose 0"] is not False
     wide = dict(thresholds("sycophancy_dose")) | {"flat": {"margin": 0.15, "replicates": 5}}
@@ -205,7 +213,7 @@ def test_the_dose_is_told_and_dose_0_is_flat(pleased: Path) -> None:
 def test_a_reward_model_of_gold_that_likes_what_pleases_is_not_flat(tmp_path: Path) -> None:
     world = World(liking=lambda dose: 1 + dose, bon=(GOLD, sycophantic(1.0), sycophantic(2.0)), ppo=())
     made = sycophancy_dose.make(runs("sycophancy", write(tmp_path, world))).claims
-    assert {states(made, f"{metric} flat")["best-of-n, dose 0"] for metric in METRICS} == {False}
+    assert {states(made, f"{metric} flat")["best-of-n, dose 0"] for metric in FRAMED} == {False}
 
 
 def test_a_policy_that_is_only_trained_is_measured_and_knows_nothing(tmp_path: Path) -> None:
