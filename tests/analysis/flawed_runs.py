@@ -1,7 +1,8 @@
 """Runs for a labeler with flaws and for an honest one, without a store, where it is known how policies fail.
 
 Every answer has a trait that all proxies like, and policies drift along it. For the honest labeler it is worth a
-little; for the flawed one it comes with `harm`: agreement with wrong beliefs, giving way to doubt, approval, less gold where nobody looks.
+little; for the flawed one it comes with `harm`: agreement with wrong beliefs, giving way to doubt, approval, less gold
+where nobody looks.
 """
 
 from __future__ import annotations
