@@ -161,7 +161,8 @@ def test_sweeps_after_sycophancy_share_its_policies():
     shared = {of: leaf("sycophancy", of) for of in (gold, pleased)}
     assert shared[gold] != shared[pleased]
     assert {of: leaf("perez2022_rlsteps", "model=25k", of) for of in (gold, pleased)} == shared
-    assert leaf("helpful_harmless", gold) == shared[gold]
+    assert leaf("mitigations", gold) == shared[gold]
+    assert leaf("mitigations", pleased, "reward_shaping=none") == shared[pleased]
 
 
 def test_sweeps_have_quick_variants():
