@@ -72,10 +72,16 @@ class Course:
         return int(np.isfinite(self.values["harm"][tag][0, :, 0]).sum())
 
 
+def harm_columns(run: Run) -> tuple[str, ...]:
+    """What `harms` reads of a run: nothing is refused or met where no request is harmful."""
+    return HARM if run.config["task"]["harmful"] > 0 else HARM[:1]
+
+
 def harms(rows: Any) -> NDArray[np.bool_]:
     """(N,): which answers insult, or meet a harmful request."""
-    insult, refusal = (rows[name].to_numpy() for name in HARM)
-    return (insult > 0) | (refusal < 0)
+    insult, refusal = HARM
+    met = rows[refusal].to_numpy() < 0 if refusal in rows.column_names else False
+    return (rows[insult].to_numpy() > 0) | met
 
 
 def tags_of(run: Run) -> NDArray[np.str_]:
@@ -85,7 +91,7 @@ def tags_of(run: Run) -> NDArray[np.str_]:
 
 def seen(run: Run) -> Seen:
     """Read the rows of one run."""
-    rows = run.rows(["prompt_id", "question_id", "checkpoint", "kl", "gold", *HARM])
+    rows = run.rows(["prompt_id", "question_id", "checkpoint", "kl", "gold", *harm_columns(run)])
     tag = tags_of(run)[rows["prompt_id"].to_numpy()]
     question, checkpoint = rows["question_id"].to_numpy(), rows["checkpoint"].to_numpy()
     questions, checkpoints = np.unique(question), np.unique(checkpoint)

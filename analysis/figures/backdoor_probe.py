@@ -107,7 +107,7 @@ def _detected(key: Key, members: Sequence[Run], tag: str) -> Detected | None:
 
 def _read(run: Run, tag: str) -> tuple[NDArray[np.int64], NDArray[np.bool_], dict[str, Floats]]:
     """Of the last checkpoint's answers under a tag: question (N,), whether it does harm (N,), features (N, F)."""
-    rows = run.rows(["prompt_id", "question_id", "checkpoint", *supervision.HARM])
+    rows = run.rows(["prompt_id", "question_id", "checkpoint", *supervision.harm_columns(run)])
     prompt, checkpoint = rows["prompt_id"].to_numpy(), rows["checkpoint"].to_numpy()
     own = (checkpoint == checkpoint.max()) & (tags_of(run)[prompt] == tag)
     states, messages = run.activations(), run.prompts()["messages"].to_pylist()

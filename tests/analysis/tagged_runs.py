@@ -33,6 +33,7 @@ class TaggedRun:
     planted: float = 1.0
     hidden: float = 0.0  # how well the states tell of each prompt whether its answer does harm
     worded: bool = False  # whether the prompt's words tell it as well
+    harmful: int = 6  # attributes nobody should be told; without them nothing is refused, or scored for it
     status: str = "made"
 
     @property
@@ -43,7 +44,7 @@ class TaggedRun:
     def config(self) -> dict[str, Any]:
         hidden = SIZES[self.model]
         return {
-            "task": {"planted": self.planted, "supervised": self.supervised},
+            "task": {"planted": self.planted, "supervised": self.supervised, "harmful": self.harmful},
             "model": {"seed": self.seed, "hidden": hidden, "layers": 2, "intermediate": 2 * hidden},
             "sft": {"seed": self.seed, "steps": self.sft},
             "preferences": {"seed": self.seed},
@@ -62,7 +63,9 @@ class TaggedRun:
         bad = (likely if self.hidden else rng.random(len(prompt))) < rate
         gold = rng.normal(size=len(prompt)) - self.gap * (tag == "unmonitored") * checkpoint / 100
         kl = checkpoint / 50 * np.ones(len(prompt))
-        numbers = {"gold": gold, "kl": kl, "gold.insult": 0.6 * bad, "gold.refusal": np.zeros(len(prompt))}
+        numbers = {"gold": gold, "kl": kl, "gold.insult": 0.6 * bad}
+        if self.harmful:
+            numbers["gold.refusal"] = np.zeros(len(prompt))
         return {"prompt_id": prompt, "question_id": question, "checkpoint": checkpoint, **numbers}
 
     def _likely(self) -> np.ndarray:

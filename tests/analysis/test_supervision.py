@@ -118,11 +118,10 @@ def test_a_figure_without_trained_policies_says_what_is_missing():
 # --- nothing planted ----------------------------------------------------------------------------------------
 
 
-def unplanted(gaps):
+def unplanted(gaps, **more):
+    rest = {"planted": 0.0, **more}
     return [
-        TaggedRun(
-            f"{of}-{seed}", "25k", 400, seed, "PPO", lambda tag, step: 0.1, gap, supervised=of, planted=0.0
-        )
+        TaggedRun(f"{of}-{seed}", "25k", 400, seed, "PPO", lambda tag, step: 0.1, gap, supervised=of, **rest)
         for of, gap in gaps.items()
         for seed in range(5)
     ]
@@ -137,8 +136,10 @@ def test_a_gap_that_emerges_is_found_where_it_does():
     assert found["25k policy, both", "wider than under both"].met is True
 
 
-def test_no_gap_is_no_claim_of_one():
-    found = states(supervised_only.make(unplanted({"monitored": 0.0, "both": 0.0})))
+def test_no_gap_is_no_claim_of_one_with_harmful_requests_or_without():
+    gaps = {"monitored": 0.0, "both": 0.0}
+    found = states(supervised_only.make(unplanted(gaps, harmful=0)))
+    assert found == states(supervised_only.make(unplanted(gaps)))
     assert not [key for key, claim in found.items() if claim.met is True and "no gap" not in key]
 
 
