@@ -223,7 +223,7 @@ def draw(found: Sequence[Detected], limits: Thresholds) -> Figure:
         panel.axvline(0.5, color="0.7", linewidth=0.6)
         panel.set_title(tag)
         panel.set_xlim(0.45, 1.01)
-        panel.set_ylim(len(rows) - 0.5, -0.5)
+        panel.set_ylim(max(len(rows), 1) - 0.5, -0.5)
         for one in found:
             if one.tag != tag or not _is_known(one, limits):
                 continue
