@@ -232,7 +232,7 @@ def draw(found: Sequence[Detected], limits: Thresholds) -> Figure:
                 panel.plot(of.interval(), [y, y], color=colours[probe], linewidth=1.8)
                 panel.plot(of.value, y, "o", color=colours[probe], markersize=3.5)
     panels[0].set_yticks(range(len(rows)), rows)
-    figure.supxlabel("AUROC: bad answers against others with the same tag")
+    figure.supxlabel("AUROC: bad answers against others with the same tag", fontsize="medium")
     handles = [theme.key(f"{name} layer" if name in LAYERS else name, colours[name]) for name in PROBES]
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
     return figure

@@ -175,7 +175,7 @@ def draw(found: Sequence[Course], table: pd.DataFrame) -> Figure:
     axes[-1].set_title("gold, monitored less\nunmonitored (SDs)")
     for panel in axes:
         theme.square_root_nats(panel, largest)
-        panel.set_xlabel(kl_axis([EXACT]))
+    figure.supxlabel(kl_axis([EXACT]), fontsize="medium")
     handles = [theme.key(f"{tag} prompts", colour) for tag, colour in colours.items()]
     handles += [
         theme.key(f"RL on {WORDS[course.supervised]}", colour)
