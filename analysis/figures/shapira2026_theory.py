@@ -249,9 +249,8 @@ def draw(found: Sequence[Shift], table: pd.DataFrame) -> Figure:
         one.set_xlabel("n of best-of-n")
         ticks = [2**k for k in range(12) if 2**k <= table["n_or_step"].max()]
         one.set_xticks(ticks, [str(tick) for tick in ticks])
-    panel.legend(
-        handles=doses[::-1], title="labeler's bonus", loc="center right", fontsize=6.5, title_fontsize=6.5
-    )
+    named = {"title": "labeler's bonus", "loc": "upper center", "fontsize": 6.5, "title_fontsize": 6.5}
+    off.legend(handles=doses[::-1], ncols=3, **named)  # no curve is there, whatever the doses do
     handles = [
         theme.key("n Cov(g, U^(n-1)), half of the answers", linewidth=1.5),
         theme.key("best-of-n, the other half", marker="o"),
