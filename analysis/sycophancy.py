@@ -363,10 +363,11 @@ def about(arm: Arm) -> dict[str, Any]:
 def fit(arm: Arm, form: str, parameter: str, found: Estimate, n: int) -> dict[str, Any]:
     """One row of a table of fits."""
     lo, hi = found.interval()
+    told = "95 % interval" + (", conditional on the replicates" if found.is_conditional else "")
     return (
         about(arm)
         | {"form": form, "parameter": parameter, "estimate": found.value, "lo": lo, "hi": hi, "se": found.se}
-        | {"n": n, "replicates": found.replicates, "note": "95 % interval"}
+        | {"n": n, "replicates": found.replicates, "note": told}
     )
 
 
