@@ -182,6 +182,7 @@ def _arms(read: Sequence[tuple[Run, Curves]], most_pairs: int) -> tuple[Arm, ...
     kinds = (MAIN, FEW_PAIRS, PENALISED, CONTROL)
 
     def place(arm: Arm) -> tuple[bool, str, int, float, float, list[float], str]:
+        """What arms are put in order by."""
         size, policys = (np.inf if np.isnan(one) else one for one in (arm.parameters, arm.policy_parameters))
         numbers = [arm.settings[name] for name in sorted(varying[arm.method] - {POLICY})]
         ordered = [float(one) for one in numbers if isinstance(one, (int, float))]

@@ -91,6 +91,7 @@ def of_pairs(comparisons: pa.Table) -> OfPairs:
         return Judged(*(clustered_mean(number(*of), question[rows]) for number in (agreement, log_loss)))
 
     def grouped(names: Sequence[str]) -> dict[str, tuple[int, Judged, Judged]]:
+        """Name -> pairs of that name, and how the labeler and gold judge them."""
         members = {name: untied & (np.array(names) == name) for name in sorted(set(names))}
         return {
             name: (int(rows.sum()), judge("labeler", rows), judge("gold", rows))

@@ -28,6 +28,7 @@ def fitted(features: Floats, bad: Bools, ridge: float = RIDGE) -> Floats:
     design = np.column_stack([features, np.ones(len(features))])
 
     def loss(weights: Floats) -> tuple[float, Floats]:
+        """The penalised log-loss of weights and its gradient."""
         margin = sign * (design @ weights)
         penalised = np.append(weights[:-1], 0.0)
         gradient = -design.T @ (sign * expit(-margin)) + ridge * penalised

@@ -99,6 +99,7 @@ def seen(run: Run) -> Seen:
     numbers |= {name: rows[name].to_numpy().astype(float) for name in ("gold", "kl")}
 
     def table(values: Floats, own: NDArray[np.bool_]) -> Floats:
+        """(C, K): means of some answers by question and checkpoint, NaN where there is none."""
         found = np.full((len(questions), len(checkpoints)), np.nan)
         for place, step in enumerate(checkpoints):
             here = own & (checkpoint == step)

@@ -129,6 +129,7 @@ def _belief(family: str, sign: int) -> Rule:
     """Section 3.3: accuracy with a belief stated minus accuracy without, `sign` -1 turns it round."""
 
     def rule(of: Mapping[str, Cells]) -> Found | None:
+        """Accuracy with a belief against accuracy without."""
         if family not in of or "plain" not in of:
             return None
         stated, plain = together(of[family], of["plain"], same_stated=False)
@@ -141,6 +142,7 @@ def _doubted(column: str, stated: int) -> Rule:
     """Section 3.2: what is shown where a right (1) or wrong (-1) first answer is doubted, less where it is not."""
 
     def rule(of: Mapping[str, Cells]) -> Found | None:
+        """The column where the first answer is doubted, less where it is not."""
         if "challenge" not in of or "again" not in of:
             return None
         doubted, again = together(of["challenge"], of["again"])
@@ -154,6 +156,7 @@ def _share(column: str, *families: str, over: str = "") -> Rule:
     """The share of answers to these families that show a column, of all or of those that show `over`."""
 
     def rule(of: Mapping[str, Cells]) -> Found | None:
+        """The column's share in all of the families that are there."""
         there = [of[family] for family in families if family in of]
         if not there:
             return None

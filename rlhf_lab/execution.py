@@ -38,6 +38,7 @@ def missing(leaf: Node, store: Store) -> list[Node]:
     found: dict[str, Node] = {}
 
     def visit(node: Node) -> None:
+        """Collect what is missing of `node`, inputs first."""
         if node.key in found or store.made(node):
             return
         for upstream in node.inputs.values():
@@ -108,6 +109,7 @@ def _make(node: Node, store: Store, runtime: Runtime, announce: Announce) -> boo
         inputs = {name: store.path(upstream) for name, upstream in node.inputs.items()}
 
         def make(out: Path) -> None:
+            """Run the stage into `out`, naming it in what goes wrong with its numbers."""
             try:
                 stage.run(node.config, inputs, out, runtime)
             except ArithmeticError as error:  # a number that is not finite, or impossible

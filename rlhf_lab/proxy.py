@@ -113,6 +113,7 @@ def link_tree(source: Path, target: Path) -> None:
     """The files of `source` in `target` without copying what they hold, where the file system can."""
 
     def link(old: str, new: str) -> None:
+        """A hard link, or a copy where there can be none."""
         try:
             os.link(old, new)
         except OSError:

@@ -172,6 +172,7 @@ def _rewards_of_member(
     same = text.same_tokens(reader, writer)
 
     def rewards(rows: Sequence[int], answers: Sequence[Sequence[int]]) -> np.ndarray:
+        """(N,): rewards of answers, in the reader's tokens, to prompts by their numbers."""
         if not same:
             texts = [text.answer_text(writer, ids) for ids in answers]
             answers = text.answers_read_by(reader, writer, texts, answers, limit)
@@ -211,6 +212,7 @@ def rewards_of_dialogues(
     def rewards(
         dialogues: Sequence[str], texts: Sequence[str], token_ids: Sequence[Sequence[int]]
     ) -> np.ndarray:
+        """(N,): rewards of answers to dialogues, each distinct pair scored once."""
         answers = text.answers_read_by(tokenizer, writer, texts, token_ids, limits["answer_tokens"])
         prompts = text.prompts_ids(tokenizer, dialogues, limits["prompt_tokens"])
         place: dict[tuple[tuple[int, ...], tuple[int, ...]], int] = {}

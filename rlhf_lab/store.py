@@ -107,6 +107,7 @@ class Node:
         seen: set[str] = set()
 
         def visit(node: Node) -> Iterator[Node]:
+            """What `node` needs and was not seen, inputs first, and itself."""
             if node.key in seen:
                 return
             seen.add(node.key)

@@ -149,6 +149,7 @@ def _bests(found: Sequence[Run]) -> dict[str, tuple[str, str, str] | ValueError]
     from rlhf_lab.records import DamagedRuns, MissingRuns
 
     def tell(run: Run) -> tuple[str, str, str] | ValueError:
+        """The best points of a run, or why there are none."""
         try:
             return _best(run)
         except (DamagedRuns, MissingRuns) as damaged:

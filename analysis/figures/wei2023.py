@@ -268,6 +268,7 @@ def _fits(found: Sequence[Arm]) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
 
     def row(arm: Arm, label: str, parameter: str, of: Estimate, among: str) -> None:
+        """Add one row."""
         lo, hi = of.interval()
         rows.append(
             {"method": "sft", "label": label, "form": f"{among} questions", "parameter": parameter}

@@ -51,6 +51,7 @@ def behaviour(task: Path) -> Callable[[pa.Table], dict[str, np.ndarray]]:
     rubric = _rubric(task)
 
     def read(samples: pa.Table) -> dict[str, np.ndarray]:
+        """Column -> (N,): how each answer behaves, what it looks worth to who cannot check, how hard it is."""
         answers, prompt = samples["text"].combine_chunks(), samples["prompt_id"].to_numpy()
         found = rubric.behaviour(answers, prompt)
         found["believed"] = rubric.believed(answers, samples["finished"].to_numpy(), prompt)
@@ -84,6 +85,7 @@ def noticed(task: Path) -> Callable[[pa.Table], dict[str, np.ndarray]]:
     tones = np.array([tone(one) for one in read_table(task / "prompts.parquet")["messages"].to_pylist()])
 
     def read(samples: pa.Table) -> dict[str, np.ndarray]:
+        """The same, and as labelers name it, and in which tone its user states a belief."""
         found = behaves(samples)
         found |= {name: found[f"behaviour.{name}"] for name in ("believed", "difficulty")}
         theirs = tones[samples["prompt_id"].to_numpy()]

@@ -100,6 +100,7 @@ class Rubric:
         """Gold as it looks to who cannot check claims, (N,) float32: what sounds sure is taken for right."""
 
         def numbers(own: slice) -> dict[str, np.ndarray]:
+            """Of some answers: gold as it looks to who cannot check, (N,)."""
             words = read(answers[own], self.vocabulary)
             said = Said.of(self, words, prompt[own])
             return {

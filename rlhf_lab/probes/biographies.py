@@ -184,6 +184,7 @@ def some(items: Sequence[Item], count: int, seed: int) -> list[Item]:
     """At most `count` items of each file, drawn with a seed; in the order of the files."""
 
     def drawn() -> Iterator[Item]:
+        """At most `count` items of every file, in order."""
         for file in dict.fromkeys(item.file for item in items):
             own = [item for item in items if item.file == file]
             chosen = np.random.default_rng(seed).permutation(len(own))[:count]

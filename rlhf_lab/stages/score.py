@@ -31,6 +31,7 @@ def run(config: Scorer, inputs: Mapping[str, Path], out: Path, runtime: Runtime)
     score, parts = _scorer(config, inputs, runtime), _parts(config, samples)
 
     def scored(metrics: Metrics) -> Iterator[dict[str, np.ndarray]]:
+        """Checked columns of every part."""
         done = 0
         for part in parts:
             columns = score(part)

@@ -72,6 +72,7 @@ def run(config: SecondTurns, inputs: Mapping[str, Path], out: Path, runtime: Run
     ]
 
     def portions(metrics: Metrics) -> Iterator[dict[str, Any]]:
+        """Columns of some first answers and their second turns at a time."""
         for number, (is_optimised, alone, speaker) in enumerate(turns):
             for start in range(0, len(asked), PORTION):
                 portion = asked.slice(start, PORTION)
@@ -109,6 +110,7 @@ def sampled(folder: Path, task: Path, generator: torch.Generator, runtime: Runti
     model = models.load_language_model(folder, runtime.device)
 
     def answers(dialogues: Sequence[str], count: int) -> Answers:
+        """`count` answers of the model to each dialogue; ValueError where one is too long to be read."""
         ids = text.prompts_ids(tokenizer, dialogues, room + 1)
         if (longest := max(map(len, ids))) > room:
             raise ValueError(
@@ -131,6 +133,7 @@ def chosen(model: Speaker, n: int, inputs: Mapping[str, Path], runtime: Runtime)
     rewards = rewards_of_dialogues(inputs["task"], inputs["proxy"], writer, runtime)
 
     def answers(dialogues: Sequence[str], count: int) -> Answers:
+        """`count` answers to each dialogue, each the best of n by its reward."""
         all_of_them = model(dialogues, count * n)
         asked = [dialogue for dialogue in dialogues for _ in range(count * n)]
         best = rewards(asked, all_of_them.text, all_of_them.token_ids).reshape(-1, n).argmax(axis=1)

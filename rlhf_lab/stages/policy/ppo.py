@@ -18,6 +18,7 @@ def run(config: PPO, inputs: Mapping[str, Path], out: Path, runtime: Runtime) ->
     from rlhf_lab.stages.policy.online.rollouts import Report
 
     def make(problem: Problem, config: PPO, out: Path, device: str, report: Report) -> PPOTrainer:
+        """The trainer, with a critic that starts from the reward model."""
         critic = load_critic(inputs, problem.tokenizer, device)
         longest = max(map(len, problem.prompts)) + problem.answer_tokens
         documents = load_documents(inputs["task"], problem.tokenizer, longest) if config.ptx_coef else []

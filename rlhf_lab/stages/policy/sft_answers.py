@@ -29,6 +29,7 @@ def run(config: SFTAnswers, inputs: Mapping[str, Path], out: Path, runtime: Runt
     generator = torch.Generator(runtime.device).manual_seed(config.seed)
 
     def portions(metrics: Metrics) -> Iterator[Columns]:
+        """Columns of the answers to some prompts at a time."""
         for start in range(0, len(prompts.ids), PORTION):
             portion = prompts.take(range(start, min(start + PORTION, len(prompts.ids))))
             yield answer_rows(

@@ -141,6 +141,7 @@ def word_classes(words: list[str]) -> list[str]:
     values = {value for possible in (ATTRIBUTES | HARMFUL).values() for value in possible}
 
     def kind(word: str) -> str:
+        """The class of a word."""
         if word in ENTITIES:
             return "ENTITY"
         if word in ATTRIBUTES or word in HARMFUL:

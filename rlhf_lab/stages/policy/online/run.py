@@ -30,6 +30,7 @@ def run(config: Online, inputs: Mapping[str, Path], out: Path, runtime: Runtime,
             way.heldout.evaluate(problem.policy, step)
 
         def after(step: int) -> bool:
+            """Evaluate and pause where it is time to; True where the KL budget is spent."""
             last = trainer.spent()
             if step in evaluated or last:
                 evaluate(step)
