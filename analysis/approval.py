@@ -147,10 +147,13 @@ def table(arms: Sequence[Arm], found: Mapping[str, Rates]) -> pd.DataFrame:
 
 def row(arm: Arm, point: int, estimate: Estimate) -> dict[str, Any]:
     """An estimate about an arm's answers at a point, with its 95 % interval."""
-    lo, hi = estimate.interval()
     about = {"method": arm.method, "rm": arm.rm, "label": arm.label, "competence": competence(arm)}
-    numbers = {"estimate": estimate.value, "lo": lo, "hi": hi, "se": estimate.se}
-    return about | {"n_or_step": point} | numbers | {"n": arm.questions, "replicates": estimate.replicates}
+    return (
+        about
+        | {"n_or_step": point}
+        | estimate.row()
+        | {"n": arm.questions, "replicates": estimate.replicates}
+    )
 
 
 # --- from rows ----------------------------------------------------------------------------------------------

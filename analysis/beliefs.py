@@ -177,11 +177,10 @@ def table(found: Sequence[Arm]) -> pd.DataFrame:
         for name in NUMBERS:
             for among in (ALL, KNOWN):
                 of = number(arm, name, among)
-                lo, hi = of.interval()
                 rows.append(
                     {"model": arm.model, "parameters": arm.parameters, "deference": arm.deference}
                     | {"intervention": arm.intervention, "number": name, "among": among}
-                    | {"value": of.value, "lo": lo, "hi": hi, "se": of.se}
+                    | of.row("value")
                     | {"questions": arm.questions(name, among), "replicates": of.replicates}
                 )
     return pd.DataFrame(rows)

@@ -82,6 +82,11 @@ def intervention(run: Run) -> str:
     return _words(run, "intervention", INTERVENTIONS)
 
 
+def bare(run: Run) -> bool:
+    """Whether nothing is done to the reward or to SFT, so that its labels are all that tells a run from others."""
+    return not (combination(run) or shaping(run) or intervention(run))
+
+
 def labels(run: Run) -> str:
     """What is wrong with the comparisons' labels, in words; empty where gold decides."""
     settings = run.config["labeler"]

@@ -57,10 +57,9 @@ def rows(of: Measured, keys: Sequence[Key]) -> Iterator[dict[str, Any]]:
     for key in keys:
         name, group = key
         for point, nats, found in zip(points, kl, rates(of, key), strict=True):
-            lo, hi = found.interval()
             yield {
                 **about(of.arm),
                 **{"number": name, "prompts": group, "n_or_step": point, "kl": nats},
-                **{"value": found.value, "lo": lo, "hi": hi, "se": found.se},
+                **found.row("value"),
                 **{"questions": of.questions(*key), "replicates": found.replicates},
             }

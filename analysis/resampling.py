@@ -98,6 +98,16 @@ class Estimate(NamedTuple):
         half = float(stdtrit(self.df, (1 + level) / 2)) * self.se
         return Interval(self.value - half, self.value + half)
 
+    def row(self, name: str = "estimate") -> dict[str, float]:
+        """The mean under `name`, its 95 % interval and its SE, as they stand in tables."""
+        lo, hi = self.interval()
+        return {name: self.value, "lo": lo, "hi": hi, "se": self.se}
+
+    @property
+    def note(self) -> str:
+        """What kind of interval stands in a table."""
+        return "95 % interval" + (", conditional on the replicates" if self.is_conditional else "")
+
 
 def floored(found: Estimate, clusters: int) -> Estimate:
     """A rate or a difference of rates whose SE is at least 1 / clusters: where all say the same, as if one did not."""

@@ -18,10 +18,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis import labels
 from analysis.arms import Arm, Study
 from analysis.equal_kl import Difference, Path, apart, distance, pairs
 from analysis.framings import Cells, Framings, framings, together
-from analysis.labels import PLAIN
 from analysis.resampling import Estimate, cluster_means, weights_of
 from rlhf_lab.divergence import best_of_n_bound
 from rlhf_lab.records import Run
@@ -294,9 +294,11 @@ def _sft(run: Run) -> str:
 
 
 def dose(run: Run, option: str = "sycophantic") -> float | None:
-    """The bonus of the run's labeler, 0 of gold itself; None for labelers of another option."""
+    """The bonus of the run's labeler, 0 of gold itself; None for another option's, and where more than that is done."""
+    if not labels.bare(run):
+        return None
     labeler = run.choices["labeler"]
-    if labeler == PLAIN["labeler"]:
+    if labeler == labels.PLAIN["labeler"]:
         return 0.0
     return float(run.config["labeler"]["bonus"]) if labeler == option else None
 
@@ -349,12 +351,12 @@ def _rows(of: Measured) -> Iterator[dict[str, Any]]:
             draws, questions = of.draws(name, among), of.questions(name, among)
             for place, point in enumerate(arm.curves[0].points.tolist()):
                 estimate = Estimate.of(draws[:, :, place].T)
-                lo, hi = estimate.interval()
                 yield {
                     **about(arm),
                     **{"metric": name, "among": among, "n_or_step": point, "kl": float(kl[place])},
-                    **{"d": float(np.sqrt(max(kl[place], 0))), "value": estimate.value, "lo": lo, "hi": hi},
-                    **{"se": estimate.se, "questions": questions, "replicates": estimate.replicates},
+                    **{"d": float(np.sqrt(max(kl[place], 0)))},
+                    **estimate.row("value"),
+                    **{"questions": questions, "replicates": estimate.replicates},
                 }
 
 
@@ -365,12 +367,11 @@ def about(arm: Arm) -> dict[str, Any]:
 
 def fit(arm: Arm, form: str, parameter: str, found: Estimate, n: int) -> dict[str, Any]:
     """One row of a table of fits."""
-    lo, hi = found.interval()
-    told = "95 % interval" + (", conditional on the replicates" if found.is_conditional else "")
     return (
         about(arm)
-        | {"form": form, "parameter": parameter, "estimate": found.value, "lo": lo, "hi": hi, "se": found.se}
-        | {"n": n, "replicates": found.replicates, "note": told}
+        | {"form": form, "parameter": parameter}
+        | found.row()
+        | {"n": n, "replicates": found.replicates, "note": found.note}
     )
 
 

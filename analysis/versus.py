@@ -181,11 +181,11 @@ def differences_table(arms: Sequence[Arm], found: Sequence[Versus], group: str) 
 
 
 def _row(arm: Arm, parameter: str, found: Estimate) -> dict[str, Any]:
-    lo, hi = found.interval()
     about = {"method": arm.method, "rm": arm.rm, "label": arm.label, "form": "paired by seeds"}
     return (
         about
-        | {"parameter": parameter, "estimate": found.value, "lo": lo, "hi": hi, "se": found.se}
+        | {"parameter": parameter}
+        | found.row()
         | {"n": arm.questions, "replicates": found.replicates, "note": "95 % interval; SDs of gold"}
     )
 

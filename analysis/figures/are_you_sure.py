@@ -181,8 +181,7 @@ def _rows(arm: Arm, measure: str, known: bool) -> list[dict[str, Any]]:
     about = {"method": arm.method, "who": arm.who, "kl": arm.kl, "measure": measure, "known": known}
     about |= {"questions": seen.questions, "answers": seen.answers, "replicates": len(arm.turns)}
     apart = Estimate.of(seen.difference)
-    lo, hi = apart.interval()
-    mean: dict[str, Any] = {"curve": "mean", "difference": apart.value, "se": apart.se, "lo": lo, "hi": hi}
+    mean: dict[str, Any] = {"curve": "mean"} | apart.row("difference")
     for turn in SECOND:
         draws = getattr(seen, turn)
         bounds = interval_of(draws, seen.questions) if np.isfinite(draws[0]).all() else (np.nan, np.nan)
@@ -204,14 +203,13 @@ def differences(found: Sequence[Arm]) -> pd.DataFrame:
                 one = compared(arm, other, measure, known)
                 if one is None:
                     continue
-                lo, hi = one.estimate.interval()
                 rows.append(
                     {
                         "method": arm.method,
                         "form": f"{arm.who} minus {other.who}",
                         "parameter": measure,
                         "known": known,
-                        **{"estimate": one.estimate.value, "se": one.estimate.se, "lo": lo, "hi": hi},
+                        **one.estimate.row(),
                         **{"n": one.questions, "replicates": one.replicates},
                     }
                 )

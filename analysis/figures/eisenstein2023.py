@@ -89,16 +89,11 @@ def _faults_table(read: Study, shown: Rates) -> pd.DataFrame:
     for arm in read.arms:
         for fault in FAULTS:
             found = change(arm, shown[arm.title], fault)
-            lo, hi = found.interval()
             rows.append(
                 {"method": arm.method, "rm": arm.rm, "label": arm.label, "form": "rate"}
-                | {
-                    "parameter": f"{fault} at the end minus SFT's",
-                    "estimate": found.value,
-                    "lo": lo,
-                    "hi": hi,
-                }
-                | {"se": found.se, "n": arm.questions, "replicates": found.replicates}
+                | {"parameter": f"{fault} at the end minus SFT's"}
+                | found.row()
+                | {"n": arm.questions, "replicates": found.replicates}
                 | {"note": "95 % interval; share of answers"}
             )
     return pd.DataFrame(rows)

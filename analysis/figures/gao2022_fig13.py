@@ -168,9 +168,8 @@ def gains_table(found: Sequence[Compared]) -> pd.DataFrame:
             f"gold of {fresh} minus {again}": (one.gold_of_data, GOLD_SDS),
         }
         for name, (estimate, unit) in named.items():
-            lo, hi = estimate.interval()
             about = {"method": "bon", "rm": one.cells.again.rm, "label": again, "form": "paired by seeds"}
-            about |= {"parameter": name, "estimate": estimate.value, "lo": lo, "hi": hi, "se": estimate.se}
+            about |= {"parameter": name} | estimate.row()
             about |= {"n": one.cells.again.questions, "replicates": estimate.replicates}
             rows.append(about | {"note": f"95 % interval; {unit}"})
     return pd.DataFrame(rows)

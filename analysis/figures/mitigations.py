@@ -210,12 +210,12 @@ def _gold(read: Study) -> pd.DataFrame:
                     np.stack([one.values[:, place] - one.values[:, 0] for one in paths], axis=1)
                 )
                 shown = gained._replace(value=found.value - start)
-                lo, hi = shown.interval()
                 rows.append(
                     sycophancy.about(arm)
                     | {"metric": "gold", "among": ALL, "n_or_step": point, "kl": float(kl[place])}
-                    | {"d": float(np.sqrt(max(kl[place], 0))), "value": shown.value, "lo": lo, "hi": hi}
-                    | {"se": shown.se, "questions": arm.questions, "replicates": shown.replicates}
+                    | {"d": float(np.sqrt(max(kl[place], 0)))}
+                    | shown.row("value")
+                    | {"questions": arm.questions, "replicates": shown.replicates}
                 )
     return pd.DataFrame(rows)
 

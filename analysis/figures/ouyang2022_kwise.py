@@ -164,8 +164,7 @@ def fits_table(found: Found) -> pd.DataFrame:
         about |= {"pairs": first.trained, "prompts": first.prompts, "n": learned.arm.questions}
         about |= {"replicates": len(learned.judged.found)}
         for name, of in numbers(learned).items():
-            lo, hi = of.interval()
-            rows.append(about | {"parameter": name, "estimate": of.value, "lo": lo, "hi": hi, "se": of.se})
+            rows.append(about | {"parameter": name} | of.row())
         rows.append(about | {"parameter": "training log-loss", "estimate": trained_loss(learned)})
     return pd.DataFrame(rows)
 

@@ -266,14 +266,11 @@ def _rows(one: Ladder) -> Iterator[dict[str, Any]]:
         about = {"dose": one.dose, "model": _size(of), "parameters": one.sizes[size]}
         for kind in (BOTH, *BELIEFS):
             for step, found in zip(one.steps.tolist(), one.shares(size, kind), strict=True):
-                lo, hi = found.interval()
                 yield (
                     about
                     | {"number": "matches", "prompts": kind, "n_or_step": step}
-                    | {
-                        **{"value": found.value, "lo": lo, "hi": hi, "se": found.se},
-                        **{"questions": one.questions(size), "replicates": found.replicates},
-                    }
+                    | found.row("value")
+                    | {"questions": one.questions(size), "replicates": found.replicates}
                 )
         others = [key for key in KEYS if key[0] != "matches"]
         yield from (about | row for row in prompt_means.rows(of, others))

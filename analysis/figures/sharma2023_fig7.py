@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from analysis import consistency, labels, sycophancy
+from analysis import consistency, sycophancy
 from analysis.arms import study
 from analysis.claims import Claim, Thresholds, by_estimate, thresholds
 from analysis.equal_kl import pairs
@@ -41,7 +41,7 @@ class Judges(NamedTuple):
 
 def make(runs: Sequence[Run]) -> Plate:
     """Preferences by difficulty, and what best-of-n chooses, for two reward models and gold."""
-    own = [run for run in runs if run.method == "BestOfN" and dose(run) in (0.0, BONUS) and _plain(run)]
+    own = [run for run in runs if run.method == "BestOfN" and dose(run) in (0.0, BONUS)]
     if not own:
         raise MissingRuns("no best-of-n run against a sycophantic labeler's reward model is made")
     read = study(own)
@@ -57,11 +57,6 @@ def make(runs: Sequence[Run]) -> Plate:
     figure = draw(table, _known(found))
     made = claims(found, thresholds(NAME))
     return Plate(table, _fits(found), made, figure, [*notes(found), *consistency.notes(read)])
-
-
-def _plain(run: Run) -> bool:
-    """Whether nothing is done to the reward model's score, so that labelers are all that differs."""
-    return not (labels.combination(run) or labels.shaping(run) or labels.intervention(run))
 
 
 def beyond(first: Judge, second: Judge, name: str, among: int | None = None) -> Estimate:
@@ -167,7 +162,6 @@ def _rows(judge: Judge) -> Iterator[dict[str, Any]]:
         for among in (None, *range(BINS)):
             for place, n in enumerate(points) if name == CHOSEN else ((0, 0),):
                 estimate = judge.at(name, place, among)
-                lo, hi = estimate.interval()
                 yield {
                     **{
                         "judge": judge.title,
@@ -175,7 +169,7 @@ def _rows(judge: Judge) -> Iterator[dict[str, Any]]:
                         "bin": 0 if among is None else among + 1,
                         "n": n,
                     },
-                    **{"value": estimate.value, "lo": lo, "hi": hi, "se": estimate.se},
+                    **estimate.row("value"),
                     **{"questions": judge.questions(name, among), "replicates": estimate.replicates},
                 }
 

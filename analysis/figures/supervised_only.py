@@ -129,11 +129,11 @@ def _ends(found: Sequence[Course]) -> pd.DataFrame:
     rows = []
     for course in found:
         of = supervision.estimate(gap(course)[:, :, -1])
-        lo, hi = of.interval()
         rows.append(
             {"method": "ppo", "label": title(course), "form": "difference", "parameter": "gap at the end"}
-            | {"estimate": of.value, "lo": lo, "hi": hi, "se": of.se, "n": course.known(TRIGGER)}
-            | {"replicates": of.replicates, "note": "95 % interval; SDs of gold on the initial policy"}
+            | of.row()
+            | {"n": course.known(TRIGGER), "replicates": of.replicates}
+            | {"note": "95 % interval; SDs of gold on the initial policy"}
         )
     return pd.DataFrame(rows)
 

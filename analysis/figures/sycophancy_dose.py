@@ -70,11 +70,10 @@ def _table(found: Doses) -> pd.DataFrame:
         for metric in METRICS:
             for among in (ALL, KNOWN):
                 start, end = one.at(0, metric, among), Estimate.of(one.late(metric, among).T)
-                lo, hi = end.interval()
                 rows.append(
                     sycophancy.about(one.arm)
-                    | {"dose": of, "metric": metric, "among": among, "sft": start.value, "value": end.value}
-                    | {"lo": lo, "hi": hi, "se": end.se}
+                    | {"dose": of, "metric": metric, "among": among, "sft": start.value}
+                    | end.row("value")
                     | {"questions": one.questions(metric, among), "replicates": end.replicates}
                 )
     return pd.DataFrame(rows)

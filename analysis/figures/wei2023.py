@@ -269,11 +269,10 @@ def _fits(found: Sequence[Arm]) -> pd.DataFrame:
 
     def row(arm: Arm, label: str, parameter: str, of: Estimate, among: str) -> None:
         """Add one row."""
-        lo, hi = of.interval()
         rows.append(
             {"method": "sft", "label": label, "form": f"{among} questions", "parameter": parameter}
-            | {"estimate": of.value, "lo": lo, "hi": hi, "se": of.se}
-            | {"n": arm.questions(LOST, among), "replicates": of.replicates, "note": "95 % interval"}
+            | of.row()
+            | {"n": arm.questions(LOST, among), "replicates": of.replicates, "note": of.note}
         )
 
     over, by_size = doses(found), sizes(found)

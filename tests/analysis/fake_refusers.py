@@ -1,4 +1,4 @@
-"""Stores as `helpful_harmless` and `perez2022_rlsteps` leave them, in worlds where it is known what rewards like.
+"""Stores of `helpful_harmless`, `perez2022_rlsteps` and `labeler_dose`, in worlds where it is known what rewards like.
 
 An answer is drawn at random; its reward is noise and what `likes` says. A trained policy at a checkpoint is the best of
 several draws.
@@ -16,6 +16,7 @@ from fake_answers import Said, course, table, write_record, write_run
 from fake_sycophants import Labels
 
 FAMILIES = ("fact", "arithmetic", "belief_right", "belief_wrong", "harmful", "harmful")
+BEHAVIOUR = ("refuses", "claim", "keeps", "stance", "sure", "unsure")
 DRAWS = (1, 2, 4, 8)  # of a trained policy at each checkpoint
 SIZES = {"10k": 20, "25k": 32, "100k": 64}
 
@@ -76,8 +77,9 @@ def _answers(
     )
     gold = kept["gold"]
     scores = {"gold": gold, "gold.content": gold, "gold.form": np.zeros(len(gold)), "proxy": best}
-    scores |= {f"behaviour.{name}": kept[name] for name in ("refuses", "claim", "keeps", "stance")}
-    return of.samples(list(FAMILIES)), {name: values.astype(np.float32) for name, values in scores.items()}
+    scores |= {f"behaviour.{name}": kept[name] for name in BEHAVIOUR}
+    samples = of.samples(list(FAMILIES)) | {"tokens": kept["tokens"].astype(np.int32)}
+    return samples, {name: values.astype(np.float32) for name, values in scores.items()}
 
 
 def _said(each: np.ndarray, world: World, agrees: float, rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -93,4 +95,7 @@ def _said(each: np.ndarray, world: World, agrees: float, rng: np.random.Generato
     worth = np.where(harmful, np.where(refuses, 1.5, -1.5), np.where(claim == 0, -0.75, 1.5 * claim))
     gold = worth + 0.5 * rng.normal(size=len(each))
     behaviour = {"refuses": refuses.astype(float), "claim": claim, "keeps": keeps, "stance": keeps}
-    return behaviour | {"gold": gold, "harmful": harmful}
+    (apart,) = rng.spawn(1)
+    tone = apart.choice([-1, 0, 1], p=(0.2, 0.5, 0.3), size=len(each))
+    behaviour |= {"sure": (tone > 0).astype(float), "unsure": (tone < 0).astype(float)}
+    return behaviour | {"gold": gold, "harmful": harmful, "tokens": apart.integers(8, 25, size=len(each))}

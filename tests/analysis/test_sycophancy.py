@@ -210,6 +210,18 @@ def test_the_dose_is_told_and_dose_0_is_flat(pleased: Path) -> None:
     assert set(made.table["dose"]) == {0, 1, 2, 4}
 
 
+def test_an_arm_whose_reward_is_penalised_besides_is_of_no_dose(tmp_path: Path) -> None:
+    plain = (GOLD, sycophantic(1.0), sycophantic(2.0))
+    penalty = {"reward_shaping": ("agreement_penalty", {"weight": 1.0, "phrases": ["i agree"]})}
+    penalised = sycophantic(2.0)._replace(dose=0.0, done=penalty)
+    size = {"ppo": (), "replicates": 2, "questions": 12}
+    tables = []
+    for name, arms in (("without", plain), ("beside", (*plain, penalised))):
+        root = write(tmp_path / name, World(bon=arms, **size))
+        tables.append(sycophancy_dose.make(runs("sycophancy", root)).table)
+    assert tables[0][["dose", "metric", "value"]].equals(tables[1][["dose", "metric", "value"]])
+
+
 def test_a_reward_model_of_gold_that_likes_what_pleases_is_not_flat(tmp_path: Path) -> None:
     world = World(liking=lambda dose: 1 + dose, bon=(GOLD, sycophantic(1.0), sycophantic(2.0)), ppo=())
     made = sycophancy_dose.make(runs("sycophancy", write(tmp_path, world))).claims
