@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
+from tokenize import COMMENT, ENCODING, NL, STRING, tokenize
 from types import ModuleType
 
 GROUP = "rlhf_lab.figures"
+PREFACE = (ENCODING, COMMENT, NL)  # what may stand before a docstring
 
 
 @dataclass(frozen=True)
@@ -41,5 +43,10 @@ def _importer(module: str) -> Callable[[], ModuleType]:
 
 
 def _summary(path: Path) -> str:
-    """The first line of a module's docstring, without running it: importing all figures takes a second."""
-    return (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")[0]
+    """The first line of a module's docstring, which comes first in the file. Importing all figures takes a second, and
+    parsing them a quarter of one.
+    """
+    with path.open("rb") as file:
+        words = next((one for one in tokenize(file.readline) if one.type not in PREFACE), None)
+    told = ast.literal_eval(words.string) if words and words.type == STRING else ""
+    return told.partition("\n")[0]
