@@ -31,7 +31,19 @@ class Path:
 
     def at(self, d: Floats) -> Floats:
         """(B, T): the values where each `d` (B, T) is first reached, linear between checkpoints; NaN beyond."""
-        return np.stack([_first_reached(*row) for row in zip(self.d, self.values, d, strict=True)])
+        reached = np.maximum.accumulate(self.d, axis=1)
+        first = np.diff(reached, axis=1, prepend=-1.0) > 0
+        place = np.maximum.accumulate(np.where(first, np.arange(first.shape[1]), 0), axis=1)
+        held = np.take_along_axis(
+            self.values, place, axis=1
+        )  # at a checkpoint that reaches no further: as before
+        left = (reached[:, None, :] <= d[:, :, None]).sum(axis=2) - 1
+        ends = [np.clip(left + step, 0, first.shape[1] - 1) for step in (0, 1)]
+        x, right = (np.take_along_axis(reached, end, axis=1) for end in ends)
+        y, after = (np.take_along_axis(held, end, axis=1) for end in ends)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            between = (after - y) / (right - x) * (d - x) + y
+        return np.where(d > reached[:, -1:], np.nan, np.where(d <= x, y, between))
 
 
 def path(arm: Arm, replicate: int, name: str, axis: str = "tie-aware") -> Path:
@@ -103,9 +115,3 @@ def _of_pair(first: Path, second: Path) -> tuple[Floats, Floats, Floats]:
     apart = first.values - second.at(first.d)
     counts = compared.sum(axis=1)
     return np.where(compared, apart, 0).sum(axis=1) / counts, reach, counts.astype(float)
-
-
-def _first_reached(d: Floats, values: Floats, at: Floats) -> Floats:
-    records = np.maximum.accumulate(d)
-    new = np.diff(records, prepend=-1.0) > 0
-    return np.interp(at, d[new], values[new], right=np.nan)

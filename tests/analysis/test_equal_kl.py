@@ -31,6 +31,22 @@ def made(arm: Arm, d: list[float], gold: list[float], lift: float = 0.0) -> Arm:
     return made
 
 
+def test_a_path_is_read_as_one_interpolates_between_the_checkpoints_that_reach_further() -> None:
+    """Against a loop over draws with numpy's own interpolation, to the bit; distances go back and forth."""
+    rng = np.random.default_rng(0)
+    for points in (1, 2, 9):
+        d = np.cumsum(rng.choice([-0.4, 0.0, 0.3, 1.0], size=(40, points)), axis=1).clip(0)
+        course, at = (
+            Course(d, rng.normal(size=d.shape)),
+            np.concatenate([d, rng.uniform(-0.5, 6, (40, 20))], axis=1),
+        )
+        for row, wanted, values, found in zip(d, at, course.values, course.at(at), strict=True):
+            further = np.diff(np.maximum.accumulate(row), prepend=-1.0) > 0
+            np.testing.assert_array_equal(
+                found, np.interp(wanted, row[further], values[further], right=np.nan)
+            )
+
+
 def test_one_function_of_kl_has_no_difference_whatever_the_checkpoints(arm: Arm) -> None:
     first = made(arm, [0, 1, 2], [0, 1, 0.5])
     second = made(arm, [0, 0.5, 1, 1.5, 2, 3], [0, 0.5, 1, 0.75, 0.5, -2])
