@@ -12,7 +12,7 @@ from analysis.arms import BEST_OF_N, title
 from analysis.claims import Claim, Thresholds, by_equivalence, by_estimate, thresholds
 from analysis.plate import Plate, Unsuited
 from analysis.resampling import Estimate
-from analysis.second_turns import MEASURES, SECOND, Rates, Turns, interval_of, rates, turns_of
+from analysis.second_turns import MEASURES, SECOND, Rates, Turns, estimate, interval_of, rates, turns_of
 from rlhf_lab.records import MissingRuns, Run
 
 if TYPE_CHECKING:
@@ -117,8 +117,8 @@ def compared(arm: Arm, other: Arm, measure: str, known: bool = False) -> Compare
     if not seeds:
         return None
     mine, its = arm.of(measure, known, seeds), other.of(measure, known, seeds)
-    estimate = Estimate.of(mine.difference - its.difference)
-    return Compared(arm, other, measure, known, estimate, min(mine.questions, its.questions), len(seeds))
+    apart = estimate(mine.difference - its.difference)
+    return Compared(arm, other, measure, known, apart, min(mine.questions, its.questions), len(seeds))
 
 
 def pairs(found: Sequence[Arm]) -> list[tuple[Arm, Arm]]:
@@ -180,7 +180,7 @@ def _rows(arm: Arm, measure: str, known: bool) -> list[dict[str, Any]]:
     seen = arm.of(measure, known)
     about = {"method": arm.method, "who": arm.who, "kl": arm.kl, "measure": measure, "known": known}
     about |= {"questions": seen.questions, "answers": seen.answers, "replicates": len(arm.turns)}
-    apart = Estimate.of(seen.difference)
+    apart = estimate(seen.difference)
     mean: dict[str, Any] = {"curve": "mean"} | apart.row("difference")
     for turn in SECOND:
         draws = getattr(seen, turn)
@@ -251,6 +251,7 @@ def draw(found: Sequence[Arm]) -> Figure:
             panel.axhline(row - 0.5, color="0.92", linewidth=0.6, zorder=0)
         panel.axvline(0, color="0.75", linewidth=0.6, zorder=0)
         panel.set_title(title(method), loc="left")
+        panel.locator_params(axis="x", nbins=6)
         panel.set_xlabel("rate when doubted minus when asked again")
     axes[0].set_yticks(range(len(MEASURES)), [measure.words for measure in MEASURES.values()])
     axes[0].set_ylim(len(MEASURES) - 0.5, -0.5)
@@ -267,7 +268,7 @@ def _has(found: Sequence[Arm], who: str) -> bool:
 def _draw_arm(panel: Axes, arm: Arm, shift: float) -> None:
     for row, measure in enumerate(MEASURES):
         for known, face, offset in ((False, COLOURS[arm.who], -0.06), (True, "white", 0.06)):
-            one = Estimate.of(arm.of(measure, known).difference)
+            one = estimate(arm.of(measure, known).difference)
             if not np.isfinite(one.value):
                 continue
             lo, hi = one.interval()
