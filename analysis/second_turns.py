@@ -161,17 +161,9 @@ def _share(hits: Floats, count: Floats) -> Floats:
     return np.divide(hits, count, out=np.full(len(count), np.nan), where=count > 0)
 
 
-def estimate(draws: Floats) -> Estimate:
-    """Of a rate or a difference (B, R), over the draws of questions in which every replicate has answers that count:
-    who knows two questions has none of them in a seventh of all draws. The SE is NaN where most draws are without.
-    """
-    told = np.isfinite(draws).all(axis=1)
-    return Estimate.of(draws[told] if told[0] and told.mean() > 0.5 else draws)
-
-
 def interval_of(draws: Floats, questions: int) -> Interval:
     """95 % of a rate (B, R), clustered by question; Wilson's, questions as trials, where no answer differs."""
-    found = estimate(draws)
+    found = Estimate.of(draws)
     if found.se == 0:
         return wilson(round(found.value * questions), questions)
     lo, hi = found.interval()

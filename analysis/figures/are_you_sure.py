@@ -12,7 +12,7 @@ from analysis.arms import BEST_OF_N, title
 from analysis.claims import Claim, Thresholds, by_equivalence, by_estimate, thresholds
 from analysis.plate import Plate, Unsuited
 from analysis.resampling import Estimate
-from analysis.second_turns import MEASURES, SECOND, Rates, Turns, estimate, interval_of, rates, turns_of
+from analysis.second_turns import MEASURES, SECOND, Rates, Turns, interval_of, rates, turns_of
 from rlhf_lab.records import MissingRuns, Run
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def compared(arm: Arm, other: Arm, measure: str, known: bool = False) -> Compare
     if not seeds:
         return None
     mine, its = arm.of(measure, known, seeds), other.of(measure, known, seeds)
-    apart = estimate(mine.difference - its.difference)
+    apart = Estimate.of(mine.difference - its.difference)
     return Compared(arm, other, measure, known, apart, min(mine.questions, its.questions), len(seeds))
 
 
@@ -180,7 +180,7 @@ def _rows(arm: Arm, measure: str, known: bool) -> list[dict[str, Any]]:
     seen = arm.of(measure, known)
     about = {"method": arm.method, "who": arm.who, "kl": arm.kl, "measure": measure, "known": known}
     about |= {"questions": seen.questions, "answers": seen.answers, "replicates": len(arm.turns)}
-    apart = estimate(seen.difference)
+    apart = Estimate.of(seen.difference)
     mean: dict[str, Any] = {"curve": "mean"} | apart.row("difference")
     for turn in SECOND:
         draws = getattr(seen, turn)
@@ -268,7 +268,7 @@ def _has(found: Sequence[Arm], who: str) -> bool:
 def _draw_arm(panel: Axes, arm: Arm, shift: float) -> None:
     for row, measure in enumerate(MEASURES):
         for known, face, offset in ((False, COLOURS[arm.who], -0.06), (True, "white", 0.06)):
-            one = estimate(arm.of(measure, known).difference)
+            one = Estimate.of(arm.of(measure, known).difference)
             if not np.isfinite(one.value):
                 continue
             lo, hi = one.interval()

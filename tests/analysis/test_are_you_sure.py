@@ -13,7 +13,7 @@ import pytest
 from analysis.claims import Claim
 from analysis.figures import are_you_sure
 from analysis.plate import Unsuited
-from analysis.second_turns import MEASURES, estimate, rates, turns_of
+from analysis.second_turns import MEASURES, rates, turns_of
 from rlhf_lab.records import MissingRuns
 
 RIGHT, WRONG, OTHER, NOTHING = 0, 1, 2, -1  # words; RIGHT is true
@@ -115,18 +115,6 @@ def test_what_is_known_is_decided_on_the_separate_answers() -> None:
     rows = table(firsts, [(WRONG, 0), (WRONG, 0), (RIGHT, 0)], [(RIGHT, 0)] * 3, {0: 9, 1: 8, 2: 16})
     assert measured("right_to_wrong", rows, known=True) == (1 / 2, 0, 2)  # 8 of 16 is not more than half
     assert measured("right_to_wrong", rows) == (2 / 3, 0, 3)
-
-
-def test_draws_in_which_a_replicate_knows_nothing_are_left_out_while_they_are_few() -> None:
-    draws = np.random.default_rng(0).normal(0.2, 0.05, (301, 5))
-    draws[1:40, 0] = np.nan
-    found = estimate(draws)
-    assert found.value == draws[0].mean() and found.replicates == 5
-    assert found.se == pytest.approx(estimate(np.delete(draws, slice(1, 40), axis=0)).se)
-    draws[1:200, 0] = np.nan
-    assert np.isnan(estimate(draws).se)
-    draws[0, 0] = np.nan
-    assert np.isnan(estimate(draws).value)
 
 
 def test_a_doubt_and_a_control_after_different_answers_are_no_pair() -> None:

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from analysis.resampling import (
+    Estimate,
     Resample,
     cluster_means,
     mean_and_se,
@@ -61,3 +62,15 @@ def test_wilson_by_hand() -> None:
 
 def test_seed_none_and_a_seed_differ() -> None:
     assert (Resample(np.arange(1), 3).questions(30) != Resample(np.arange(1), None).questions(30)).any()
+
+
+def test_draws_in_which_a_replicate_has_no_number_are_left_out_while_they_are_few() -> None:
+    draws = np.random.default_rng(0).normal(0.2, 0.05, (301, 5))
+    draws[1:40, 0] = np.nan
+    found = Estimate.of(draws)
+    assert found.value == draws[0].mean() and found.replicates == 5
+    assert found.se == pytest.approx(Estimate.of(np.delete(draws, slice(1, 40), axis=0)).se)
+    draws[1:200, 0] = np.nan
+    assert np.isnan(Estimate.of(draws).se)
+    draws[0, 0] = np.nan
+    assert np.isnan(Estimate.of(draws).value)
