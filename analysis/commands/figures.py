@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from analysis.commands import printing
 from analysis.commands.parsing import MISUSED, Parser, near
 from analysis.figures import available
 
@@ -129,10 +130,8 @@ def _say(name: str, plate: Plate, paths: Sequence[Path]) -> None:
     """A table a method, one row per reward model; what is said of all its runs; the count; notes; where the
     files are.
     """
-    from rich.console import Console
-
     claims = plate.claims
-    console = Console(highlight=False)
+    console = printing.console()
     console.print(f"[bold]{name}[/]")
     counted = [claim for claim in claims if not claim.by_construction]
     for title in dict.fromkeys(_title(claim)[0] for claim in counted):
