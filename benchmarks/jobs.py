@@ -106,6 +106,7 @@ def make(job: Job, store: Store, prompts: int, answers: int) -> None:
     """Publish every stage of the job that is not there, with made-up rows."""
 
     def fill(node: Node, out: Path) -> None:
+        """Write the rows of a stage that has some."""
         if node.name == "sft_answers":
             records.write_parts(out / records.SAMPLES, samples(prompts, answers))
         elif node.name == "score":

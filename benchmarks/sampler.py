@@ -23,6 +23,7 @@ def compare(model: PreTrainedModel, count: int, n: int) -> None:
     ids, mask = left_padded(prompts, small.PAD)
 
     def generate() -> None:
+        """The library's own sampling, with the settings of ours."""
         with torch.inference_mode():
             model.generate(  # pyright: ignore[reportCallIssue]
                 input_ids=ids,
@@ -34,6 +35,7 @@ def compare(model: PreTrainedModel, count: int, n: int) -> None:
             )
 
     def ours() -> None:
+        """As policies answer here."""
         sampling.sample(model, prompts, n, small.ANSWER_TOKENS, generator)
 
     took = small.seconds({"transformers.generate": generate, "rlhf_lab.sampling": ours})

@@ -67,6 +67,7 @@ class Parts:
         """`function`, its time added to `part`."""
 
         def call(*args: Any, **kwargs: Any) -> Any:
+            """What `function` returns, its time counted."""
             start = time.process_time()
             try:
                 return function(*args, **kwargs)
