@@ -31,10 +31,10 @@ install-dev: .venv/installed-dev
 	@touch $@ .venv/installed
 
 test: install-dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+	$(BIN)/python -m pytest -n 2 -m "not slow"
 
 test-all: install-dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2
 
 soak: install-dev  # 40 kills at random moments, and what they did
 	RLHF_LAB_KILLS=40 $(BIN)/python -m pytest tests/test_kills.py -s
