@@ -34,9 +34,8 @@ class Path:
         reached = np.maximum.accumulate(self.d, axis=1)
         first = np.diff(reached, axis=1, prepend=-1.0) > 0
         place = np.maximum.accumulate(np.where(first, np.arange(first.shape[1]), 0), axis=1)
-        held = np.take_along_axis(
-            self.values, place, axis=1
-        )  # at a checkpoint that reaches no further: as before
+        # a checkpoint that reaches no further has the value of the last one that did
+        held = np.take_along_axis(self.values, place, axis=1)
         left = (reached[:, None, :] <= d[:, :, None]).sum(axis=2) - 1
         ends = [np.clip(left + step, 0, first.shape[1] - 1) for step in (0, 1)]
         x, right = (np.take_along_axis(reached, end, axis=1) for end in ends)
