@@ -32,8 +32,7 @@ def load_tokenizer(folder: Path | str) -> PreTrainedTokenizerBase:
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: Messages, limit_tokens: int) -> list[int]:
     """The tokens of a prompt up to where the answer starts; its oldest tokens go when it is longer than the limit."""
-    ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
-    return list(ids)[-limit_tokens:]
+    return _encoded(tokenizer, [messages], limit_tokens)[0]
 
 
 def answer_ids(tokenizer: PreTrainedTokenizerBase, answer: str, ended: bool = True) -> list[int]:
@@ -62,10 +61,19 @@ def prompts_ids(
     tokenizer: PreTrainedTokenizerBase, messages: Sequence[str], limit_tokens: int
 ) -> list[list[int]]:
     """The tokens of many prompts, given as JSON; the same prompt is rendered once."""
-    distinct = {
-        text: prompt_ids(tokenizer, json.loads(text), limit_tokens) for text in dict.fromkeys(messages)
-    }
-    return [distinct[text] for text in messages]
+    distinct = list(dict.fromkeys(messages))
+    ids = dict(zip(distinct, _encoded(tokenizer, parse_messages(distinct), limit_tokens), strict=True))
+    return [ids[text] for text in messages]
+
+
+def _encoded(
+    tokenizer: PreTrainedTokenizerBase, dialogues: Sequence[Messages], limit_tokens: int
+) -> list[list[int]]:
+    """The tokens that the chat template gives of each dialogue, encoded all at once: one by one takes twice as long."""
+    if not dialogues:
+        return []
+    rendered = tokenizer.apply_chat_template(list(dialogues), add_generation_prompt=True, tokenize=False)
+    return [list(ids)[-limit_tokens:] for ids in tokenizer(rendered, add_special_tokens=False)["input_ids"]]
 
 
 def answers_ids(

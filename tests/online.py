@@ -49,7 +49,7 @@ def settings(method: type[Online] = PPO, **changes: Any) -> Any:
 
 def toy(reward: Any = None, follows: bool = False, sharpness: float = 1.0) -> Problem:
     """Say "good" as often as possible; the policy starts near uniform, at most 12 tokens."""
-    policy = tiny.policy(hidden=32, sharpness=sharpness)
+    policy = tiny.policy(hidden=32, sharpness=sharpness, layers=1)
     sft = copy.deepcopy(policy)
     prompts = [[1, 3, 6 + i % 10, 4] for i in range(40)] + [[1, 3, 6 + i % 10, 7, 4] for i in range(40)]
 
@@ -76,7 +76,7 @@ def trainer(problem: Problem, config: Any, out: Path, lines: list[dict[str, floa
         lines.append(numbers)
 
     if isinstance(config, PPO):
-        return PPOTrainer(problem, tiny.reward_model(1, 32), DOCUMENTS, config, out, "cpu", report)
+        return PPOTrainer(problem, tiny.reward_model(1, 32, layers=1), DOCUMENTS, config, out, "cpu", report)
     kinds = {GRPO: GRPOOnRollouts, RLOO: RLOOOnRollouts, OnlineDPO: OnlineDPOTrainer}
     return kinds[type(config)](problem, config, out, "cpu", report)
 

@@ -55,7 +55,9 @@ def late(lines: list[dict[str, float]], name: str) -> float:
     return float(np.mean([line[name] for line in lines[len(lines) // 2 :]]))
 
 
-@pytest.mark.parametrize(("method", "seed"), [(method, seed) for seed, method in enumerate(METHODS)])
+@pytest.mark.parametrize(
+    ("method", "seed"), [(PPO, 0), (GRPO, 1), pytest.param(RLOO, 2, marks=pytest.mark.slow)]
+)
 def test_members_are_nearer_to_their_thresholds_than_without(method: Any, seed: int, tmp_path: Path) -> None:
     asked = settings(method, **LONG, kl_coef=0.05, seed=seed)
     free = trained(constrained(None), asked, tmp_path)

@@ -222,7 +222,7 @@ def test_the_policy_learns_the_preference_and_is_judged_by_its_own_answers(
 def test_a_larger_beta_stays_nearer_to_sft(method: Any, paired: Mapping[str, Path]) -> None:
     near, far = (
         read_table(
-            made(settings(method, epochs=6, lr=5e-3, beta=beta), paired, str(beta)) / "samples.parquet"
+            made(settings(method, epochs=3, lr=1e-2, beta=beta), paired, str(beta)) / "samples.parquet"
         )
         for beta in (3.0, 0.1)
     )

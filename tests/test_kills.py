@@ -1,6 +1,6 @@
 """The real command line, killed at seeded random moments and run again until done: the tables of one left alone.
 
-RLHF_LAB_KILLS says how many kills (3; `make soak`: 40), RLHF_LAB_KILL_SEED which.
+RLHF_LAB_KILLS says how many kills (2; `make soak`: 40), RLHF_LAB_KILL_SEED which.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import pytest
 
 from rlhf_lab.store import read_json
 
-KILLS = int(os.environ.get("RLHF_LAB_KILLS", "3"))
+KILLS = int(os.environ.get("RLHF_LAB_KILLS", "2"))
 SEED = int(os.environ.get("RLHF_LAB_KILL_SEED", "0"))
 SWEEP = (
     "experiment=tiny", "policy=ppo", "policy.seed=0,1", "policy.steps=24", "policy.rollout=16",
@@ -136,6 +136,7 @@ def test_a_sweep_that_is_killed_again_and_again_ends_with_the_same_tables(
     print(f"{len(done)} kills, {sweeps} sweeps, {seconds:.1f} s left alone")
 
 
+@pytest.mark.slow
 def test_neither_workers_nor_the_launcher_nor_the_split_of_a_batch_change_a_number(
     tmp_path: Path, reference: tuple[dict[str, Any], float]
 ) -> None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from bad_inputs import edited
 from runtime import RUNTIME
+from tokenizers.processors import TemplateProcessing
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from rlhf_lab import models, scoring, text
@@ -48,6 +49,28 @@ def test_a_language_model_keeps_its_distribution(make: Callable[..., Path], tmp_
     known = before.config.vocab_size
     torch.testing.assert_close(after(ids).logits[..., :known], before(ids).logits)
     assert tokenizer.encode("mend the lamp") == AutoTokenizer.from_pretrained(source).encode("mend the lamp")
+
+
+@pytest.mark.parametrize("make", [checkpoints.gpt2, checkpoints.llama])
+def test_prompts_that_are_encoded_together_are_the_chat_templates_own(
+    make: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Also with a tokenizer that puts a token of its own before every text, which a template says itself."""
+    tokenizer = text.load_tokenizer(make(tmp_path / "source"))
+    eos = tokenizer.eos_token
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single=f"{eos} $A", special_tokens=[(eos, tokenizer.eos_token_id)]
+    )
+    assert tokenizer.encode("lamp")[0] == tokenizer.eos_token_id
+    dialogues = [*ASKED, [*ASKED[0], {"role": "assistant", "content": "With care."}, *ASKED[1]]]
+    expected = [
+        list(tokenizer.apply_chat_template(one, add_generation_prompt=True, return_dict=False))
+        for one in dialogues
+    ]
+    found = text.prompts_ids(tokenizer, [json.dumps(one) for one in [*dialogues, *dialogues]], 1000)
+    assert found == expected * 2
+    assert text.prompts_ids(tokenizer, [json.dumps(dialogues[-1])], 5) == [expected[-1][-5:]]
+    assert text.prompts_ids(tokenizer, [], 5) == []
 
 
 @pytest.mark.parametrize("make", [checkpoints.gpt2, checkpoints.llama])

@@ -80,6 +80,7 @@ NEEDED = {  # what an option needs from the user
 }
 OPTIONS = sorted(f"{path.parent.name}={path.stem}" for path in folder("conf").glob("*/*.yaml"))
 SWEEPS = sorted(path.stem for path in folder("sweeps").glob("*.yaml"))
+LARGE = ("coste2023", "gao2022_fig1", "khalaf2025_hedging", "methods", "what_matters")  # 4 to 9 s each
 
 
 @pytest.mark.parametrize("option", OPTIONS)
@@ -96,7 +97,9 @@ def test_the_enumeration_finds_what_is_there():
     assert len(OPTIONS) >= 23 and len(SWEEPS) >= 1 and len(REPLICATES) == 30
 
 
-@pytest.mark.parametrize("sweep", SWEEPS)
+@pytest.mark.parametrize(
+    "sweep", [pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name for name in SWEEPS]
+)
 def test_every_sweep_has_jobs_and_those_of_one_replicate_plan(sweep, lab, tmp_path):
     path = folder("sweeps") / f"{sweep}.yaml"
     first = path.read_text().splitlines()[0]

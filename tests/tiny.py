@@ -34,12 +34,12 @@ def tokenizer(words: Sequence[str] = WORDS, unknown: str = "<pad>") -> PreTraine
     )
 
 
-def _config(hidden: int, vocabulary: int) -> LlamaConfig:
+def _config(hidden: int, vocabulary: int, layers: int = 2) -> LlamaConfig:
     return LlamaConfig(
         vocab_size=vocabulary,
         hidden_size=hidden,
         intermediate_size=2 * hidden,
-        num_hidden_layers=2,
+        num_hidden_layers=layers,
         num_attention_heads=2,
         max_position_embeddings=64,
         tie_word_embeddings=True,
@@ -49,10 +49,12 @@ def _config(hidden: int, vocabulary: int) -> LlamaConfig:
     )
 
 
-def policy(seed: int = 0, hidden: int = 16, sharpness: float = 8.0, vocabulary: int = 16) -> LlamaForCausalLM:
+def policy(
+    seed: int = 0, hidden: int = 16, sharpness: float = 8.0, vocabulary: int = 16, layers: int = 2
+) -> LlamaForCausalLM:
     """A Llama with random weights, far enough from uniform to tell a wrong distribution from a right one."""
     torch.manual_seed(seed)
-    model = LlamaForCausalLM(_config(hidden, vocabulary)).eval()
+    model = LlamaForCausalLM(_config(hidden, vocabulary, layers)).eval()
     with torch.no_grad():
         model.model.embed_tokens.weight.mul_(sharpness)
     return model
@@ -72,9 +74,9 @@ def gpt2(seed: int = 0) -> GPT2LMHeadModel:
     return model
 
 
-def reward_model(seed: int = 0, hidden: int = 16) -> LlamaForSequenceClassification:
+def reward_model(seed: int = 0, hidden: int = 16, layers: int = 2) -> LlamaForSequenceClassification:
     """A reward model with random weights."""
     torch.manual_seed(seed)
-    config = _config(hidden, 16)
+    config = _config(hidden, 16, layers)
     config.num_labels = 1
     return LlamaForSequenceClassification(config).eval()
