@@ -26,7 +26,6 @@ from rlhf_lab.proxy import write_combination
 from rlhf_lab.stages.policy.online.problem import Constraints, Problem, load_problem
 
 __all__ = ["inputs"]  # a fixture
-METHODS = (PPO, GRPO, RLOO)
 LONG = {"steps": 60, "rollout": 32, "minibatches": 1, "lr": 3e-3}
 OTHER = 6  # the word that the second member likes
 MEMBERS: dict[str, Any] = {"members": 2, "seeds": Seeds.finetune, "offset": Offset.all}
@@ -125,7 +124,7 @@ HARD: dict[type, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [PPO, GRPO, pytest.param(RLOO, marks=pytest.mark.slow)])
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(
     method: Any, folders: Mapping[str, Path], tmp_path: Path
 ) -> None:

@@ -275,13 +275,12 @@ def test_a_signal_stops_it_at_its_next_line(
     assert stopped.value.number == number and max(heard) == 4
 
 
-@pytest.mark.parametrize("method", [DPO, KTO])  # one of either trainer
 @pytest.mark.parametrize(
-    "stops, runtime",
-    [(partial(signalled_at, 12), RUNTIME), (partial(killed_at, 13, line="loss"), ALWAYS_SAVED)],
+    "method, stops, runtime",  # one of either trainer
+    [(DPO, partial(signalled_at, 12), RUNTIME), (KTO, partial(killed_at, 13, line="loss"), ALWAYS_SAVED)],
 )
 def test_a_run_that_was_stopped_or_killed_ends_as_one_that_was_not(
-    stops: Any, runtime: Runtime, method: Any, paired: Mapping[str, Path], tmp_path: Path
+    method: Any, stops: Any, runtime: Runtime, paired: Mapping[str, Path], tmp_path: Path
 ) -> None:
     """At a line between two evaluations, in the second epoch, the rate still rising."""
     run = partial((kto if method is KTO else dpo).run, settings(method, batch=12, warmup=14, lr=5e-3), paired)

@@ -123,7 +123,7 @@ score.run = leak
 """
 
 
-@pytest.mark.parametrize("trouble", ["", "score"])
+@pytest.mark.parametrize("trouble", [pytest.param("", marks=pytest.mark.slow), "score"])
 def test_no_secret_is_written_down(trouble: str, tmp_path: Path) -> None:
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text(LEAK)

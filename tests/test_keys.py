@@ -2,6 +2,7 @@
 
 import dataclasses
 import enum
+from functools import cache
 
 import pytest
 from composing import experiment
@@ -177,8 +178,13 @@ def alternatives(field, value, folder):
     if value is None and "int" in field.type:
         return [7]
     if value is None and "Model" in field.type:
-        return [experiment("model=1k").model]
+        return [another_model()]
     return [str(folder / "other")] if field.metadata.get("content") else ["f" * 40]
+
+
+@cache
+def another_model():
+    return experiment("model=1k").model
 
 
 def replaced(config, path, values):

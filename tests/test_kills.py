@@ -1,6 +1,6 @@
 """The real command line, killed at seeded random moments and run again until done: the tables of one left alone.
 
-RLHF_LAB_KILLS says how many kills (2; `make soak`: 40), RLHF_LAB_KILL_SEED which.
+RLHF_LAB_KILLS says how many kills (1; `make soak`: 40), RLHF_LAB_KILL_SEED which.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import pytest
 
 from rlhf_lab.store import read_json
 
-KILLS = int(os.environ.get("RLHF_LAB_KILLS", "2"))
+KILLS = int(os.environ.get("RLHF_LAB_KILLS", "1"))
 SEED = int(os.environ.get("RLHF_LAB_KILL_SEED", "0"))
 SWEEP = (
     "experiment=tiny", "policy=ppo", "policy.seed=0,1", "policy.steps=24", "policy.rollout=16",

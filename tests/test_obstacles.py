@@ -64,7 +64,7 @@ def test_a_disk_that_fills_up_fails_one_job_in_one_line(disk, lab, fakes, monkey
     assert lab(*sweep).code == 0
 
 
-@pytest.mark.parametrize("leave", [0, 16384])
+@pytest.mark.parametrize("leave", [pytest.param(0, marks=pytest.mark.slow), 16384])
 def test_a_full_disk_is_one_line_and_the_same_command_goes_on(disk, lab, fakes, capsys, leave):
     assert lab("policy=bon").code == 0
     rows = records.runs("adhoc")[0].rows()

@@ -136,7 +136,7 @@ def test_gold_learns_from_people_and_proxies_from_gold(store: Store, data: Path)
     assert judged["all"]["n"] == human["split"].to_pylist().count("heldout")
 
 
-@pytest.mark.parametrize("policy", [BON, PROXIMAL, DIRECT, EXPERT])
+@pytest.mark.parametrize("policy", [BON, pytest.param(PROXIMAL, marks=pytest.mark.slow), DIRECT, EXPERT])
 def test_policy_and_reward_model_may_be_checkpoints_with_their_own_tokenizers(
     policy: Policy, store: Store, data: Path, tmp_path: Path
 ) -> None:

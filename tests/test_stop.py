@@ -70,12 +70,12 @@ def until_gone(group):
 @pytest.mark.parametrize(
     ("number", "launcher"),
     [
-        (signal.SIGINT, ()),
-        (signal.SIGTERM, JOBLIB),
+        (signal.SIGINT, JOBLIB),
+        pytest.param(signal.SIGTERM, JOBLIB, marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, (), marks=pytest.mark.slow),
         pytest.param(signal.SIGTERM, (), marks=pytest.mark.slow),
-        pytest.param(signal.SIGINT, JOBLIB, marks=pytest.mark.slow),
     ],
-    ids=["SIGINT basic", "SIGTERM joblib", "SIGTERM basic", "SIGINT joblib"],
+    ids=["SIGINT joblib", "SIGTERM joblib", "SIGINT basic", "SIGTERM basic"],
 )
 def test_a_signal_to_the_parent_stops_all_with_a_table_and_the_same_command_goes_on(
     started, tmp_path, number, launcher
@@ -99,7 +99,8 @@ def test_a_signal_to_the_parent_stops_all_with_a_table_and_the_same_command_goes
     assert {run.status for run in records.runs("adhoc", store)} == {"made"}
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_the_rest_of_the_sweep_goes_on_when_a_worker_is_killed(started, tmp_path, number):
     sweep = started(*SWEEP, *JOBLIB, FAKE_SLEEP="0.3")
     os.kill(running(tmp_path / "store"), number)

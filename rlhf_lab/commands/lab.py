@@ -59,12 +59,15 @@ def _run(arguments: Sequence[str]) -> int:
         if any(argument.split("=")[0] in QUESTIONS for argument in arguments):
             task = _no_job  # without what running needs, an answer takes half the time
         else:
+            from hydra._internal.hydra import Hydra
+
             from rlhf_lab.commands import job, sweeper, versions
 
             if (line := versions.outside()) is not None:
                 print(f"rlhf-lab: {line}", file=sys.stderr)
             sweeper.register()
             sys.argv[1:], task = _as_sweep(arguments), job.run
+            Hydra.get_mode = _undecided
         flags.check(sys.argv[1:])
         conf = str(compose.folder("conf"))
         hydra.main(config_path=conf, config_name="config", version_base="1.3")(task)()
@@ -80,6 +83,10 @@ def _run(arguments: Sequence[str]) -> int:
         print(f"rlhf-lab: {line}", file=sys.stderr)
         return 2
     return 0
+
+
+def _undecided(*args: object, **kwargs: object) -> None:
+    """The mode that a configuration asks for, which Hydra composes all of it to learn: `--multirun` decides here."""
 
 
 def _no_job(cfg: DictConfig) -> None:
