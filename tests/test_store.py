@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import time
+import weakref
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,6 +63,29 @@ def test_what_is_made_is_made_once_and_says_of_what(store):
     assert manifest["seconds"] >= 0 and manifest["made_from"].keys() == leaf.inputs.keys()
     assert {"packages", "git", "source", "device", "threads", "command"} <= manifest["provenance"].keys()
     assert not list((store.root / "scratch").iterdir())
+
+
+class Circle:
+    """Something that only a collection frees."""
+
+    def __init__(self):
+        self.itself = self
+
+
+def test_what_a_stage_leaves_behind_in_memory_is_freed(store, monkeypatch):
+    left = []
+
+    def leave(config, inputs, out, runtime):
+        left.append(weakref.ref(Circle()))
+        if config.name == "bad":
+            raise ArithmeticError
+
+    monkeypatch.setattr(sys.modules[__name__], "run", leave)
+    monkeypatch.setattr(execution, "import_module", sys.modules.__getitem__)
+    execution.realise(node("good"), store, RUNTIME)
+    with pytest.raises(ArithmeticError):
+        execution.realise(node("bad"), store, RUNTIME)
+    assert len(left) == 2 and all(one() is None for one in left)
 
 
 def test_nothing_below_what_is_made_is_needed(store):
