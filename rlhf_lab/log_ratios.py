@@ -47,8 +47,7 @@ def log_ratios(
     """Both models' log-probabilities of each answer, and the divergences."""
     sums = np.zeros((len(LogRatios._fields), len(answers)), dtype=np.float32)
     for part in packed(prompts, answers, batch, pad_token(policy), policy.device):
-        logps = answer_logits(policy, part).log_softmax(-1)
-        ref_logps = logps if ref is policy else answer_logits(ref, part).log_softmax(-1)
+        logps, ref_logps = (answer_logits(model, part).log_softmax(-1) for model in (policy, ref))
         chosen = part.answers[..., None]
         logp, ref_logp = logps.gather(-1, chosen)[..., 0], ref_logps.gather(-1, chosen)[..., 0]
         per_token = torch.stack(

@@ -1,6 +1,6 @@
 """The real command line, killed at seeded random moments and run again until done: the tables of one left alone.
 
-RLHF_LAB_KILLS says how many kills (1; `make soak`: 40), RLHF_LAB_KILL_SEED which.
+RLHF_LAB_KILLS says how many kills while jobs run (2; `make soak`: 40), RLHF_LAB_KILL_SEED which.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import pytest
 
 from rlhf_lab.store import read_json
 
-KILLS = int(os.environ.get("RLHF_LAB_KILLS", "1"))
+KILLS = int(os.environ.get("RLHF_LAB_KILLS", "2"))
 SEED = int(os.environ.get("RLHF_LAB_KILL_SEED", "0"))
 SWEEP = (
     "experiment=tiny", "policy=ppo", "policy.seed=0,1", "policy.steps=24", "policy.rollout=16",
@@ -64,17 +64,17 @@ def end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def statuses(store: Path) -> list[dict[str, Any]]:
+def running(process: subprocess.Popen[bytes], store: Path) -> list[dict[str, Any]]:
+    """The jobs that this command has under way."""
     found = [read_json(path) or {} for path in store.glob("runs/*/status.json")]
-    return [status for status in found if status.get("state") == "running"]
+    return [one for one in found if one.get("state") == "running" and belongs(one["pid"], process)]
 
 
-def kill(process: subprocess.Popen[bytes], target: str, store: Path) -> None:
+def kill(process: subprocess.Popen[bytes], target: str, jobs: list[dict[str, Any]]) -> None:
     if target == "everything":
         os.killpg(process.pid, signal.SIGKILL)
         return
-    workers = [status["pid"] for status in statuses(store) if belongs(status["pid"], process)]
-    os.kill(workers[0] if target == "a worker" and workers else process.pid, signal.SIGKILL)
+    os.kill(jobs[0]["pid"] if target == "a worker" and jobs else process.pid, signal.SIGKILL)
 
 
 def belongs(pid: int, process: subprocess.Popen[bytes]) -> bool:
@@ -158,10 +158,13 @@ def killed_until_done(
         try:
             code = process.wait(moment if len(done) < kills else None)
         except subprocess.TimeoutExpired:
-            under_way = " ".join(str(status.get("stage", "starting")) for status in statuses(store)) or "-"
-            kill(process, target, store)
-            done.append(Kill(target, "joblib" if launcher else "basic", moment, under_way))
-            print(done[-1], flush=True)
+            jobs = running(process, store)
+            kill(process, target, jobs)
+            stages = " ".join(str(job.get("stage", "starting")) for job in jobs)
+            killed = Kill(target, "joblib" if launcher else "basic", moment, stages or "-")
+            print(killed, flush=True)
+            if jobs:  # one that came before all stages shows little
+                done.append(killed)
             code = process.wait()  # when a worker was killed, the rest goes on
             if target != "the parent":
                 end(process)
