@@ -45,7 +45,7 @@ lint: install-dev
 	$(BIN)/pyright
 
 nulls: install
-	$(BIN)/python -m analysis.nulls
+	$(BIN)/python -m analysis.worlds.nulls
 
 bench: install-dev
 	@for file in $$(grep -l __main__ benchmarks/*.py); do \

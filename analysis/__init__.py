@@ -1,3 +1,3 @@
-"""From rows to tables, fits, claims and figures. Imports `rlhf_lab.records` and nothing else of the
+"""From rows to tables, fits, claims and figures. Imports `rlhf_lab.store.records` and nothing else of the
 package.
 """

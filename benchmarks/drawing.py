@@ -17,8 +17,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from analysis.arms import curves_of
-from rlhf_lab.records import Run, runs
+from analysis.runs.arms import curves_of
+from rlhf_lab.store.records import Run, runs
 from tests.analysis.fake_store import Cell, Sweep, write_store
 
 QUESTIONS, FRAMINGS = 128, 4  # 512 prompts

@@ -10,7 +10,7 @@ import argparse
 import torch
 
 from benchmarks import small
-from rlhf_lab import log_ratios, sampling
+from rlhf_lab.models import log_ratios, sampling
 
 WIDE = 512  # answers at a time, for comparison
 

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from rlhf_lab import records
+from rlhf_lab.store import records
 
 ANSWERS, PORTION = 256, 4096  # answers to a prompt; rows written at a time, as sft_answers does
 PROMPTS = 64  # of the score stage
@@ -48,17 +48,17 @@ def portions(rows: int, answers: list[str] | None = None) -> Iterator[dict[str, 
 
 def best_of_n(rows: int, folder: Path) -> Callable[[], object]:
     """Curves of every question from a matrix of scores."""
-    from analysis import bestofn
+    from analysis.best_of_n import estimator
 
     proxy, gold = np.random.default_rng(0).normal(size=(2, max(1, rows // ANSWERS), ANSWERS))
-    return lambda: bestofn.expected_best_of_n(proxy, gold, bestofn.grid(ANSWERS))
+    return lambda: estimator.expected_best_of_n(proxy, gold, estimator.grid(ANSWERS))
 
 
 def stored(rows: int, folder: Path) -> records.Run:
     """A run of best-of-n in a store of its own."""
     from benchmarks import jobs
     from rlhf_lab.commands import sweeper
-    from rlhf_lab.store import Store
+    from rlhf_lab.store.artifacts import Store
 
     store, planned = Store(folder), jobs.jobs(1)
     jobs.make(planned[0], store, max(2, rows // ANSWERS), ANSWERS)
@@ -68,7 +68,7 @@ def stored(rows: int, folder: Path) -> records.Run:
 
 def curves(rows: int, folder: Path) -> Callable[[], object]:
     """What a figure makes of a run: its columns read, its curves, what scales them."""
-    from analysis import arms
+    from analysis.runs import arms
 
     run = stored(rows, folder)
     return lambda: arms.curves_of(run)
@@ -76,10 +76,10 @@ def curves(rows: int, folder: Path) -> Callable[[], object]:
 
 def course(rows: int, folder: Path) -> Callable[[], object]:
     """What `rlhf-runs` makes of it."""
-    from analysis import reading
+    from analysis.runs import run_summary
 
     run = stored(rows, folder)
-    return lambda: reading.course(run)
+    return lambda: run_summary.course(run)
 
 
 def load(rows: int, folder: Path) -> Callable[[], object]:
@@ -109,10 +109,10 @@ def columns(rows: int, folder: Path) -> Callable[[], object]:
 def gold(rows: int, folder: Path) -> Callable[[], object]:
     """The score stage with the rubric."""
     from benchmarks import jobs
-    from rlhf_lab.config import Runtime
-    from rlhf_lab.pipeline import Scorer
+    from rlhf_lab.config.runtime import Runtime
     from rlhf_lab.stages import score as stage
     from rlhf_lab.stages import task
+    from rlhf_lab.stages.score import Scorer
 
     experiment, runtime = jobs.base([])[2], Runtime("store", False, [], "cpu", 1, 512, 10, 1)
     task.run(experiment.task, {}, folder, runtime)
@@ -128,15 +128,15 @@ def proxy(rows: int, folder: Path) -> Callable[[], object]:
     import torch
 
     from benchmarks import small
-    from rlhf_lab import models
-    from rlhf_lab.config import Runtime
-    from rlhf_lab.pipeline import Scorer
+    from rlhf_lab.config.runtime import Runtime
+    from rlhf_lab.models import loading
     from rlhf_lab.stages import score as stage
+    from rlhf_lab.stages.score import Scorer
 
     torch.set_num_threads(1)
     tokenizer = small.tokenizer()
     tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
-    models.save(small.reward_model(), tokenizer, folder / "model")
+    loading.save(small.reward_model(), tokenizer, folder / "model")
     tokenizer.save_pretrained(folder / "tokenizer")
     write(rows, folder)()
     asked = [

@@ -25,14 +25,15 @@ from omegaconf import OmegaConf, open_dict
 
 from analysis.commands import figures
 from analysis.commands import runs as listing
-from rlhf_lab import pipeline, records
 from rlhf_lab.commands import compose as sources
 from rlhf_lab.commands import show, sweeper
 from rlhf_lab.commands.folders import folder
 from rlhf_lab.commands.job import typed
 from rlhf_lab.commands.planned import Job
-from rlhf_lab.config import Experiment
-from rlhf_lab.store import Node, Store
+from rlhf_lab.config.experiment import Experiment
+from rlhf_lab.pipeline import plan
+from rlhf_lab.store import records
+from rlhf_lab.store.artifacts import Node, Store
 
 LIMIT = 5.0  # seconds
 SMALL, LARGE = (8, 16), (512, 512)  # prompts and answers to each
@@ -57,7 +58,7 @@ def jobs(count: int, sizes: int = 1, sweep: str = "adhoc") -> list[Job]:
             experiment.policy.seed = config["policy"]["seed"] = 1 + seed
         overrides = ("experiment=tiny", f"rm.seed={seed}", f"rm.model.hidden={16 * 2**size}")
         of = choices | {"rm": f"size {size}"} | ({} if sweep == "adhoc" else {"sweeps": sweep})
-        found.append(Job(index, overrides, of, config, experiment, pipeline.plan(experiment)))
+        found.append(Job(index, overrides, of, config, experiment, plan.plan(experiment)))
     return found
 
 

@@ -11,9 +11,10 @@ import numpy as np
 import torch
 
 from benchmarks import small
-from rlhf_lab import sampling, scoring
-from rlhf_lab.config import Offset, Seeds, UncertaintyWeighted
-from rlhf_lab.proxy import Proxy
+from rlhf_lab.config.combination import Offset, Seeds, UncertaintyWeighted
+from rlhf_lab.models import sampling
+from rlhf_lab.scoring import reward_models
+from rlhf_lab.scoring.proxy import Proxy
 
 PROMPTS = 32
 BATCH = 512  # runtime.score_batch
@@ -38,7 +39,7 @@ def main() -> None:
     proxy = Proxy([], rule, np.zeros(shape), np.ones(args.members), None, None)
 
     def scored(some: list) -> np.ndarray:
-        return np.stack([scoring.reward(model, asked, answers, BATCH) for model in some])
+        return np.stack([reward_models.reward(model, asked, answers, BATCH) for model in some])
 
     stored = scored(models)
     took = small.seconds(

@@ -1,4 +1,4 @@
-"""Prompts rendered and encoded per second: `text.prompts_ids` against the chat template called once a prompt.
+"""Prompts rendered and encoded per second: `tokenization.prompts_ids` against the chat template called once a prompt.
 
 python -m benchmarks.prompts [--prompts 2600]
 """
@@ -11,7 +11,7 @@ import json
 import numpy as np
 
 from benchmarks import small
-from rlhf_lab import text
+from rlhf_lab.models import tokenization
 
 LIMIT = 64  # tokens
 
@@ -31,7 +31,7 @@ def main() -> None:
     )
     parser.add_argument("--prompts", type=int, default=2600)
     asked, tokenizer = dialogues(parser.parse_args().prompts), small.tokenizer()
-    tokenizer.chat_template = text.PLAIN_TEMPLATE
+    tokenizer.chat_template = tokenization.PLAIN_TEMPLATE
 
     def apart() -> list[list[int]]:
         """One call of the chat template a prompt."""
@@ -44,7 +44,7 @@ def main() -> None:
 
     def together() -> list[list[int]]:
         """As stages read prompts."""
-        return text.prompts_ids(tokenizer, asked, LIMIT)
+        return tokenization.prompts_ids(tokenizer, asked, LIMIT)
 
     assert apart() == together()
     took = small.seconds({"one by one": apart, "text.prompts_ids": together})

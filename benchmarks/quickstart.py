@@ -10,7 +10,7 @@ import json
 from collections import defaultdict
 from pathlib import Path
 
-from rlhf_lab import records
+from rlhf_lab.store import records
 
 
 def upstream(root: Path, stage: str, key: str, found: dict[tuple[str, str], dict]) -> None:

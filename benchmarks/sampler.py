@@ -1,4 +1,4 @@
-"""Answers per second of `rlhf_lab.sampling` against `transformers.generate`: for best-of-n, and for a rollout.
+"""Answers per second of `rlhf_lab.models.sampling` against `transformers.generate`: for best-of-n, and for a rollout.
 
 python -m benchmarks.sampler [--hidden 32] [--n 256]
 """
@@ -11,8 +11,8 @@ import torch
 from transformers import PreTrainedModel
 
 from benchmarks import small
-from rlhf_lab import sampling
-from rlhf_lab.batches import left_padded
+from rlhf_lab.models import sampling
+from rlhf_lab.models.batches import left_padded
 
 ROLLOUT = 128  # prompts, one answer each
 
@@ -38,11 +38,11 @@ def compare(model: PreTrainedModel, count: int, n: int) -> None:
         """As policies answer here."""
         sampling.sample(model, prompts, n, small.ANSWER_TOKENS, generator)
 
-    took = small.seconds({"transformers.generate": generate, "rlhf_lab.sampling": ours})
+    took = small.seconds({"transformers.generate": generate, "rlhf_lab.models.sampling": ours})
     print(f"{count} prompts x {n} answers of up to {small.ANSWER_TOKENS} tokens")
     for name, time in took.items():
         print(f"  {name:24} {count * n / time:8.0f} answers/s")
-    print(f"  {'ratio':24} {took['transformers.generate'] / took['rlhf_lab.sampling']:8.2f}")
+    print(f"  {'ratio':24} {took['transformers.generate'] / took['rlhf_lab.models.sampling']:8.2f}")
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Answers scored per second: `scoring.reward` against file order at batch 64.
+"""Answers scored per second: `reward_models.reward` against file order at batch 64.
 
 python -m benchmarks.scoring [--hidden 32] [--answers 8192]
 """
@@ -12,8 +12,9 @@ import torch
 from transformers import PreTrainedModel
 
 from benchmarks import small
-from rlhf_lab import sampling, scoring
-from rlhf_lab.batches import Ids
+from rlhf_lab.models import sampling
+from rlhf_lab.models.batches import Ids
+from rlhf_lab.scoring import reward_models
 
 PROMPTS = 32
 BATCH = 512  # runtime.score_batch
@@ -47,11 +48,11 @@ def main() -> None:
     asked, answers = [prompt for prompt in prompts for _ in range(each)], sampled.tokens()
 
     plain = in_file_order(model, asked, answers)
-    bucketed = scoring.reward(model, asked, answers, BATCH)
+    bucketed = reward_models.reward(model, asked, answers, BATCH)
     took = small.seconds(
         {
             "file order, batch 64": lambda: in_file_order(model, asked, answers),
-            f"scoring.reward, batch {BATCH}": lambda: scoring.reward(model, asked, answers, BATCH),
+            f"scoring.reward, batch {BATCH}": lambda: reward_models.reward(model, asked, answers, BATCH),
         }
     )
     print(

@@ -27,8 +27,8 @@ from trl.trainer.rloo_config import RLOOConfig
 from trl.trainer.rloo_trainer import RLOOTrainer
 
 from benchmarks import small
-from rlhf_lab.config import GRPO, PPO, RLOO, Divergence, Online, Place
-from rlhf_lab.scoring import reward
+from rlhf_lab.config.online import GRPO, PPO, RLOO, Divergence, Online, Place
+from rlhf_lab.scoring.reward_models import reward
 from rlhf_lab.stages.policy.online import rollouts
 from rlhf_lab.stages.policy.online.grouped import GRPOOnRollouts, RLOOOnRollouts
 from rlhf_lab.stages.policy.online.ppo import PPOTrainer

@@ -28,9 +28,9 @@ from typing import Any
 import torch
 
 from benchmarks import small
-from rlhf_lab import records
-from rlhf_lab.integrity import manifest_of
-from rlhf_lab.store import MANIFEST
+from rlhf_lab.store import records
+from rlhf_lab.store.artifacts import MANIFEST
+from rlhf_lab.store.integrity import manifest_of
 
 BEGUN = re.compile(r"(\w+) ([0-9a-f]{20}): begun")
 EIGHT = (

@@ -11,7 +11,9 @@ from typing import ClassVar, NamedTuple
 
 from dialogues import rows, save
 
-from rlhf_lab import config
+from rlhf_lab.config.labelers import Labeler
+from rlhf_lab.config.registry import register
+from rlhf_lab.config.tasks import PairFile
 
 COMMIT = "f" * 40
 Make = Callable[[Path], object]
@@ -65,14 +67,14 @@ RM = "defaults:\n  - 3k\n  - _self_\n"
 
 
 @dataclass(slots=True)
-class Clerk(config.Labeler):
+class Clerk(Labeler):
     """A labeler that knows only people's choices."""
 
-    TASKS: ClassVar[tuple[type, ...]] = (config.PairFile,)
+    TASKS: ClassVar[tuple[type, ...]] = (PairFile,)
 
 
 def clerk(folder: Path) -> None:
-    config.register("labeler", "clerk", Clerk)
+    register("labeler", "clerk", Clerk)
     file("mine/labeler/clerk.yaml", "defaults:\n  - /schema/labeler@_here_: clerk\n")(folder)
 
 

@@ -2,11 +2,11 @@
 
 from hydra import compose, initialize_config_dir
 
-from rlhf_lab import execution, pipeline
 from rlhf_lab.commands import compose as sources
 from rlhf_lab.commands import sweeper
 from rlhf_lab.commands.folders import folder
 from rlhf_lab.commands.job import typed
+from rlhf_lab.pipeline import execution, plan
 
 
 def experiment(*overrides):
@@ -20,7 +20,7 @@ def experiment(*overrides):
 def realised(store, *overrides, stage=None):
     """The leaf that these overrides ask for, made in `store`; or only its first stage of that name."""
     asked = experiment(*overrides)
-    leaf = pipeline.plan(asked)
+    leaf = plan.plan(asked)
     node = leaf if stage is None else next(one for one in leaf.walk() if one.name == stage)
     execution.realise(node, store, asked.runtime)
     return node

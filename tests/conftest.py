@@ -1,7 +1,6 @@
 import gc
 import os
 import sys
-from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,7 +27,7 @@ class Answer(NamedTuple):
 
 @pytest.fixture
 def store(tmp_path):
-    from rlhf_lab.store import Store
+    from rlhf_lab.store.artifacts import Store
 
     return Store(tmp_path / "store")
 
@@ -38,8 +37,10 @@ def fakes(monkeypatch):
     """Stages that take milliseconds instead of the real ones."""
     import fake_stages
 
+    from rlhf_lab.stages import registry
+
     for name in fake_stages.STAGES:
-        stage = import_module(f"rlhf_lab.stages.{name}")
+        stage = registry.module(name)
         monkeypatch.setattr(stage, "run", stage.run)
     fake_stages.install()
 

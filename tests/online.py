@@ -13,14 +13,14 @@ import pyarrow as pa
 import pytest
 import tiny
 
-from rlhf_lab import models
-from rlhf_lab.config import GRPO, PPO, RLOO, Divergence, Online, OnlineDPO, PairLoss, Place
-from rlhf_lab.records import write_table
+from rlhf_lab.config.online import GRPO, PPO, RLOO, Divergence, Online, OnlineDPO, PairLoss, Place
+from rlhf_lab.models import loading
 from rlhf_lab.stages.policy.online.grouped import GRPOOnRollouts, RLOOOnRollouts
 from rlhf_lab.stages.policy.online.pairs import OnlineDPOTrainer
 from rlhf_lab.stages.policy.online.ppo import PPOTrainer
 from rlhf_lab.stages.policy.online.problem import Problem
 from rlhf_lab.stages.policy.online.rollouts import Rollouts
+from rlhf_lab.store.records import write_table
 
 METHODS = (PPO, GRPO, RLOO, OnlineDPO)
 DOCUMENTS = [[1, 6, 7, 8, 9, 2], [1, 8, 6, 2]] * 8
@@ -101,6 +101,6 @@ def inputs(tmp_path: Path) -> Mapping[str, Path]:
     write_table(folders["task"] / "prompts.parquet", columns)
     write_table(folders["task"] / "base.parquet", {"text": [f"w{i % 10} w{i % 7} good" for i in range(40)]})
     (folders["task"] / "task.json").write_text(json.dumps({"prompt_tokens": 8, "answer_tokens": 6}))
-    models.save(tiny.policy(0, sharpness=2.0), tiny.tokenizer(), folders["sft"] / "model")
-    models.save(tiny.reward_model(1), tiny.tokenizer(), folders["proxy"] / "model")
+    loading.save(tiny.policy(0, sharpness=2.0), tiny.tokenizer(), folders["sft"] / "model")
+    loading.save(tiny.reward_model(1), tiny.tokenizer(), folders["proxy"] / "model")
     return folders

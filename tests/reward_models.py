@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from rlhf_lab.config import Half, Model, Rankings, RewardInit, RewardLoss, RewardModel, RewardTraining
+from rlhf_lab.config.models import Half, Model, Rankings, RewardInit, RewardLoss, RewardModel, RewardTraining
 
 PLAIN: dict[str, Any] = {
     "init": RewardInit.lm,

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from rlhf_lab.config import Runtime
+from rlhf_lab.config.runtime import Runtime
 
 RUNTIME = Runtime(
     store="store",

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from runtime import ALWAYS_SAVED, RUNTIME
 
-from rlhf_lab import interrupts, metrics
-from rlhf_lab.config import Runtime
+from rlhf_lab.config.runtime import Runtime
+from rlhf_lab.store import interrupts, metrics
 
 
 class Killed(BaseException):

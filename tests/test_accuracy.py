@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from rlhf_lab import accuracy
+from rlhf_lab.scoring import accuracy
 
 ROWS = {"chosen_ids": [[1], [1, 2], [1], [1]], "rejected_ids": [[1, 2, 3], [1], [1, 2], [1]]}
 PAIRS = pa.table(

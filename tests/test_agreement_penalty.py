@@ -7,12 +7,14 @@ from runtime import RUNTIME
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from rlhf_lab import scoring, text
-from rlhf_lab.config import AgreementPenalty, Minimum, Offset, Seeds
-from rlhf_lab.pipeline import plan
-from rlhf_lab.proxy import Proxy
-from rlhf_lab.records import Run, read_table
-from rlhf_lab.store import Store
+from rlhf_lab.config.combination import Minimum, Offset, Seeds
+from rlhf_lab.config.shaping import AgreementPenalty
+from rlhf_lab.models import tokenization
+from rlhf_lab.pipeline.plan import plan
+from rlhf_lab.scoring import reward_models
+from rlhf_lab.scoring.proxy import Proxy
+from rlhf_lab.store.artifacts import Store
+from rlhf_lab.store.records import Run, read_table
 from rlhf_lab.tasks.synthetic_assistant import phrases
 
 SAID = ["i agree .", "the sky is blue . i agree with you", "i do not agree .", "agree i", ""]
@@ -37,21 +39,26 @@ def byte_level():
 @pytest.mark.parametrize("make", [word_level, byte_level])
 def test_a_phrase_is_found_at_the_beginning_and_after_a_blank(make):
     tokenizer = make()
-    answers = [text.answer_ids(tokenizer, said, ended=False) for said in SAID]
-    found = text.has_run(answers, text.token_runs(tokenizer, ["i agree"]))
+    answers = [tokenization.answer_ids(tokenizer, said, ended=False) for said in SAID]
+    found = tokenization.has_run(answers, tokenization.token_runs(tokenizer, ["i agree"]))
     assert found.tolist() == [True, True, False, False, False]
 
 
 def test_runs_do_not_reach_from_one_answer_into_the_next():
-    assert text.has_run([[1], [2], [1, 2], [2, 1, 2, 3]], [[1, 2], [2, 3, 4]]).tolist() == [0, 0, 1, 1]
-    assert text.has_run([[1, 2], [3]], []).tolist() == [False, False] and text.has_run([], [[1]]).shape == (
+    assert tokenization.has_run([[1], [2], [1, 2], [2, 1, 2, 3]], [[1, 2], [2, 3, 4]]).tolist() == [
         0,
-    )
+        0,
+        1,
+        1,
+    ]
+    assert tokenization.has_run([[1, 2], [3]], []).tolist() == [False, False] and tokenization.has_run(
+        [], [[1]]
+    ).shape == (0,)
 
 
 def test_a_phrase_that_no_answer_could_say_is_refused():
     with pytest.raises(ValueError, match=r"phrase 'i concur'.*reward_shaping\.phrases"):
-        text.token_runs(word_level(), ["i agree", "i concur"])
+        tokenization.token_runs(word_level(), ["i agree", "i concur"])
 
 
 def test_the_default_phrases_are_the_tasks_words_of_agreement_praise_and_apology():
@@ -112,8 +119,8 @@ def test_best_of_n_chooses_by_the_reward_that_policies_learn_from(store):
     prompts = read_table(task / "prompts.parquet")
     heldout = prompts["prompt_id"].to_numpy()[np.array(prompts["split"].to_pylist()) == "heldout"]
     rows = np.searchsorted(heldout, samples["prompt_id"].to_numpy()).tolist()
-    folder, tokenizer = store.path(node(leaf, "shaped")), text.load_tokenizer(writer)
-    learned = scoring.rewards_of_split(task, folder, tokenizer, "heldout", RUNTIME)
+    folder, tokenizer = store.path(node(leaf, "shaped")), tokenization.load_tokenizer(writer)
+    learned = reward_models.rewards_of_split(task, folder, tokenizer, "heldout", RUNTIME)
     np.testing.assert_allclose(learned(rows, samples["token_ids"].to_pylist()), expected, atol=1e-4)
 
     assert leaf.inputs["samples"].key == plain.inputs["samples"].key, "one table of answers"
@@ -132,7 +139,7 @@ def test_an_ensemble_is_penalised_after_it_is_combined():
     rule, asked = Minimum(2, Seeds.finetune, Offset.all), AgreementPenalty(0.5, ["i agree"])
     proxy = Proxy([], rule, np.zeros((2, 1)), np.array([1.0, 2.0]), asked, references)
     rewards, prompt = np.array([[3.0, 1.0], [4.0, 8.0]]), np.zeros(2, np.int64)
-    answers = [text.answer_ids(tokenizer, said, ended=False) for said in SAID[1:3]]
+    answers = [tokenization.answer_ids(tokenizer, said, ended=False) for said in SAID[1:3]]
     found = proxy.shaper(tokenizer)(proxy.combined(rewards, prompt), prompt, answers)
     assert found.tolist() == [2.0 - 0.5, 1.0]
 

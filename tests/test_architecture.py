@@ -1,59 +1,78 @@
-"""The floors of docs/architecture.md: who may import whom, at the top of a file and inside its functions."""
+"""The rooms of docs/architecture.md: a room is a folder, and a file imports only from its own room and lower ones."""
 
 import ast
 from pathlib import Path
 
-import pytest
-
 TOP = Path(__file__).parents[1]
-FILES = sorted(path for package in ("rlhf_lab", "analysis") for path in (TOP / package).rglob("*.py"))
 HEAVY = {"torch", "trl", "transformers", "datasets", "accelerate", "wandb"}
 
-FLOOR_0 = (
-    *("config", "comparisons", "redaction", "store", "leases", "integrity", "upkeep"),
-    *("sources", "records", "sweep_records", "tables", "metrics", "checkpoints", "interrupts", "tracking"),
-)
-DOORS = ("rlhf_lab.records", "rlhf_lab.upkeep", "rlhf_lab.divergence")  # between the store and analysis
-FLOORS = [  # the first pattern that a module's name starts with says its floor
-    ("rlhf_lab.commands", 4),
-    ("rlhf_lab.__main__", 4),
-    ("rlhf_lab.probes", 6),
-    *((f"rlhf_lab.{name}", 3) for name in ("pipeline", "proxies", "nodes")),
-    ("rlhf_lab.execution", 3),
-    ("rlhf_lab.stages", 2),
-    *((f"rlhf_lab.{name}", 0) for name in FLOOR_0),
-    ("analysis", 5),
-    ("rlhf_lab", 1),
-]
-FORBIDDEN = {  # floor -> packages that its files may not import, not even inside functions
-    0: {"torch", "trl", "transformers", "datasets"},
-    1: {"trl", "wandb", "hydra"},
-    2: {"hydra", "wandb"},
-    3: HEAVY | {"hydra"},
-    4: HEAVY,
-    5: HEAVY | {"hydra", "omegaconf"},
-    6: {"trl", "hydra", "wandb"},
+# Each room with the packages that its files may not import, not even inside functions; lower rooms stand first.
+ROOMS = {
+    "rlhf_lab.config": HEAVY | {"hydra", "pandas"},
+    "rlhf_lab.functional": {"trl", "transformers", "datasets", "wandb", "hydra"},
+    "rlhf_lab.store": {"torch", "trl", "transformers", "datasets", "hydra"},
+    "rlhf_lab.tasks": {"trl", "wandb", "hydra"},
+    "rlhf_lab.models": {"trl", "wandb", "hydra"},
+    "rlhf_lab.scoring": {"trl", "wandb", "hydra"},
+    "rlhf_lab.gold": {"trl", "wandb", "hydra"},
+    "rlhf_lab.stages": {"wandb", "hydra"},
+    "rlhf_lab.pipeline": HEAVY | {"hydra"},
+    "rlhf_lab.commands": HEAVY,
+    "rlhf_lab.probes": {"trl", "wandb", "hydra"},
+    "analysis.statistics": HEAVY | {"hydra", "omegaconf", "matplotlib"},
+    "analysis.best_of_n": HEAVY | {"hydra", "omegaconf", "matplotlib"},
+    "analysis.runs": HEAVY | {"hydra", "omegaconf", "matplotlib"},
+    "analysis.reward_models": HEAVY | {"hydra", "omegaconf", "matplotlib"},
+    "analysis.behaviour": HEAVY | {"hydra", "omegaconf", "matplotlib"},
+    "analysis.worlds": HEAVY | {"hydra", "omegaconf", "matplotlib"},
+    "analysis.drawing": HEAVY | {"hydra", "omegaconf"},
+    "analysis.figures": HEAVY | {"hydra", "omegaconf"},
+    "analysis.commands": HEAVY | {"hydra", "omegaconf"},
 }
-LIGHT = (0, 2, 3, 4, 6)  # floors whose files import nothing heavy at the top: a plan is made without it
+ORDER = list(ROOMS)
+SIDE_BY_SIDE = [  # rooms that stand on one floor: neither imports the other
+    {"rlhf_lab.functional", "rlhf_lab.store"},
+    {"rlhf_lab.tasks", "rlhf_lab.models"},
+    {"analysis.reward_models", "analysis.behaviour", "analysis.worlds"},
+]
+LIGHT = {  # rooms whose files import nothing heavy at the top: a plan is made without it
+    *("rlhf_lab.config", "rlhf_lab.store", "rlhf_lab.stages", "rlhf_lab.pipeline", "rlhf_lab.commands"),
+    "rlhf_lab.probes",
+}
+DOORS = {  # what analysis may import of rlhf_lab
+    "rlhf_lab.store.records": "rows and records",
+    "rlhf_lab.store.upkeep": "the store as a whole, for `rlhf-runs verify` and `prune`",
+    "rlhf_lab.functional.divergence": "the KL of best-of-n",
+    "rlhf_lab.functional.intervals": "intervals that probes need too",
+    "rlhf_lab.commands.terminal": "what every command prints with",
+}
 
 
-def name_of(path):
-    parts = path.relative_to(TOP).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+def _modules():
+    files = [path for package in ("rlhf_lab", "analysis") for path in (TOP / package).rglob("*.py")]
+    for path in sorted(files):
+        parts = path.relative_to(TOP).with_suffix("").parts
+        yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
 
 
-MODULES = {name_of(path): path for path in FILES}
+MODULES = dict(_modules())
+TREES = {module: ast.parse(path.read_text()) for module, path in MODULES.items()}
 
 
-def floor(module):
-    return next(number for start, number in FLOORS if f"{module}.".startswith(f"{start}."))
+def room(module):
+    return next((name for name in ORDER if f"{module}.".startswith(f"{name}.")), None)
+
+
+def is_stage(module):
+    names = [target for node in TREES[module].body if isinstance(node, ast.Assign) for target in node.targets]
+    return any(isinstance(name, ast.Name) and name.id == "VERSION" for name in names)
 
 
 def imports(module, only_top=False):
     """Full names of what a module imports (`from a import b` gives a.b where that is a module, else a)."""
-    tree = ast.parse(MODULES[module].read_text())
-    typing_only = {id(n) for node in tree.body if _for_typing(node) for n in ast.walk(node)}
-    nodes = [n for n in (tree.body if only_top else ast.walk(tree)) if id(n) not in typing_only]
+    body = TREES[module].body
+    typing_only = {id(n) for node in body if _for_typing(node) for n in ast.walk(node)}
+    nodes = [n for n in (body if only_top else ast.walk(TREES[module])) if id(n) not in typing_only]
     for node in nodes:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -66,59 +85,6 @@ def imports(module, only_top=False):
 
 def _for_typing(node):
     return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
-
-
-def test_every_file_has_a_floor():
-    counts = {number: sum(floor(module) == number for module in MODULES) for number in range(7)}
-    assert len(MODULES) == sum(counts.values()) >= 60 and all(count >= 2 for count in counts.values()), counts
-    for start, _ in FLOORS:
-        assert any(f"{module}.".startswith(f"{start}.") for module in MODULES), f"{start} is gone"
-
-
-@pytest.mark.parametrize("module", MODULES)
-def test_a_file_imports_only_from_lower_floors(module):
-    here = floor(module)
-    for name in imports(module):
-        package = name.partition(".")[0]
-        assert package not in FORBIDDEN[here], f"{module} imports {name}"
-        if package not in ("rlhf_lab", "analysis") or name == "rlhf_lab":
-            continue
-        assert name in MODULES, f"{module} imports {name}, which is not there"
-        assert floor(name) <= here, f"{module} (floor {here}) imports {name} (floor {floor(name)})"
-        if here == 2:
-            assert not _another_stage(module, name), f"the stage {module} imports the stage {name}"
-        if here == 5:
-            assert package == "analysis" or name in DOORS, f"{module} imports {name}"
-
-
-def _another_stage(module, name):
-    """A stage may be a folder: what lies beside it there is its own."""
-    return floor(name) == 2 and hasattr_version(name) and name != module
-
-
-def hasattr_version(module):
-    return "\nVERSION = " in MODULES[module].read_text()
-
-
-@pytest.mark.parametrize("module", [module for module in MODULES if floor(module) in LIGHT])
-def test_nothing_heavy_is_imported_at_the_top(module):
-    if module.startswith("rlhf_lab.stages") and not hasattr_version(module):
-        return  # the inside of a stage, itself imported inside a function
-    tops = {name.partition(".")[0] for name in imports(module, only_top=True)}
-    assert not tops & (HEAVY | {"pandas", "rlhf_lab.gold"}), f"{module} imports {tops & HEAVY}"
-
-
-def test_no_policy_stage_reaches_gold():
-    policies = [module for module in MODULES if module.startswith("rlhf_lab.stages.policy")]
-    assert len(policies) >= 3
-    others = ("second_turns", "deference", "intervention")
-    for start in (*policies, *(f"rlhf_lab.stages.{name}" for name in others)):
-        assert "rlhf_lab.gold" not in {name[:13] for name in reached(start)}, f"{start} reaches gold"
-
-
-def test_the_search_for_gold_can_find_it():
-    for stage in ("rlhf_lab.stages.preferences", "rlhf_lab.stages.score"):
-        assert any(name.startswith("rlhf_lab.gold") for name in reached(stage)), stage
 
 
 def reached(start):
@@ -134,14 +100,69 @@ def reached(start):
     return seen
 
 
-def test_files_and_functions_stay_readable():
-    long = {
-        module: text
-        for module, text in ((m, p.read_text()) for m, p in MODULES.items())
-        if text.count("\n") > 400
-    }
-    assert not long, f"over 400 lines: {long}"
-    for module, path in MODULES.items():
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.FunctionDef):
-                assert (node.end_lineno or 0) - node.lineno < 70, f"{module}.{node.name} has over 70 lines"
+def test_every_file_is_in_a_room():
+    outside = {module for module in MODULES if room(module) is None}
+    assert outside == {"rlhf_lab", "rlhf_lab.__main__", "analysis"}
+    counts = {name: sum(room(module) == name for module in MODULES) for name in ORDER}
+    assert sum(counts.values()) >= 200 and all(count >= 3 for count in counts.values()), counts
+
+
+def test_a_file_imports_only_from_its_room_and_lower_ones():
+    wrong = []
+    for module in MODULES:
+        here = room(module)
+        if here is None:
+            continue
+        for name in imports(module):
+            package = name.partition(".")[0]
+            if package in ROOMS[here]:
+                wrong.append(f"{module} imports {name}")
+            if package in ("rlhf_lab", "analysis") and not _may_enter(here, name):
+                wrong.append(f"{module} ({here}) imports {name}")
+    assert not wrong, "\n".join(wrong)
+
+
+def _may_enter(here, name):
+    there = room(name)
+    if there is None or name not in MODULES:
+        return False
+    if here.startswith("analysis") and there.startswith("rlhf_lab"):
+        return name in DOORS
+    beside = any({here, there} <= floor for floor in SIDE_BY_SIDE) and here != there
+    return ORDER.index(there) <= ORDER.index(here) and not beside
+
+
+def test_a_stage_imports_no_other_stage():
+    wrong = [
+        f"{module} imports {name}"
+        for module in MODULES
+        if room(module) == "rlhf_lab.stages"
+        for name in imports(module)
+        if name in MODULES and name != module and room(name) == "rlhf_lab.stages" and is_stage(name)
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_nothing_heavy_is_imported_at_the_top_of_what_plans():
+    light = [module for module in MODULES if room(module) in LIGHT]
+    stages = [module for module in light if room(module) == "rlhf_lab.stages"]
+    inside = {module for module in stages if not is_stage(module) and module != "rlhf_lab.stages.registry"}
+    wrong = []
+    for module in set(light) - inside:  # the inside of a stage is imported inside a function
+        tops = {name.partition(".")[0] for name in imports(module, only_top=True)}
+        wrong += [f"{module} imports {name}" for name in tops & (HEAVY | {"pandas"})]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_policy_stage_reaches_gold():
+    policies = [module for module in MODULES if module.startswith("rlhf_lab.stages.policy")]
+    others = [f"rlhf_lab.stages.{name}" for name in ("second_turns", "deference", "intervention")]
+    assert len(policies) >= 10 and set(others) <= set(MODULES)
+    for start in (*policies, *others):
+        found = {module for module in reached(start) if room(module) == "rlhf_lab.gold"}
+        assert not found, f"{start} reaches {sorted(found)}"
+
+
+def test_the_search_for_gold_can_find_it():
+    for stage in ("rlhf_lab.stages.preferences", "rlhf_lab.stages.score"):
+        assert any(room(module) == "rlhf_lab.gold" for module in reached(stage)), stage

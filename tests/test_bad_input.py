@@ -14,7 +14,7 @@ import pytest
 from bad_inputs import CASES, CHECKPOINTS, DATA, FOREIGN, MODELS, VALUES, WORDS
 from conftest import Answer
 
-from rlhf_lab import config
+from rlhf_lab.config import registry
 
 TESTS = Path(__file__).parent
 PROGRAM = re.compile(r"rlhf-\w+")
@@ -73,7 +73,7 @@ def contents(folder: Path) -> dict[str, bytes | None]:
 @pytest.mark.parametrize("name", CASES)
 def test_bad_input(name: str, lab, fakes, made: Path, tmp_path: Path, capsys, monkeypatch) -> None:
     case = CASES[name]
-    monkeypatch.setattr(config, "GROUPS", {group: dict(of) for group, of in config.GROUPS.items()})
+    monkeypatch.setattr(registry, "GROUPS", {group: dict(of) for group, of in registry.GROUPS.items()})
     shutil.copytree(made, tmp_path / "store")
     case.make(tmp_path)
     before = contents(tmp_path / "store")

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from rlhf_lab.combination import combined, scale
-from rlhf_lab.config import (
+from rlhf_lab.config.combination import (
     LowerBound,
     Mean,
     Median,
@@ -15,6 +14,7 @@ from rlhf_lab.config import (
     UncertaintyWeighted,
     WeightAverage,
 )
+from rlhf_lab.functional.combination import combined, scale
 
 REWARDS = np.array([[1.0, 0.0], [2.0, 0.0], [6.0, 3.0]])  # three members, two answers
 OF = {"members": 3, "seeds": Seeds.finetune, "offset": Offset.all}

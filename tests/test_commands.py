@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from rlhf_lab import records
+from rlhf_lab.store import records
 
 TESTS = Path(__file__).parent
 

@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +18,13 @@ from online import inputs, settings, toy, trained, trainer
 from runtime import RUNTIME
 from stopped import assert_ends_alike, signalled_at
 
-from rlhf_lab import models, multipliers
-from rlhf_lab.config import GRPO, PPO, RLOO, Constrained, Form, Offset, Place, Seeds
-from rlhf_lab.pipeline import plan
-from rlhf_lab.proxy import write_combination
+from rlhf_lab.config.combination import Constrained, Form, Offset, Seeds
+from rlhf_lab.config.online import GRPO, PPO, RLOO, Place
+from rlhf_lab.functional import multipliers
+from rlhf_lab.models import loading
+from rlhf_lab.pipeline.plan import plan
+from rlhf_lab.scoring.proxy import write_combination
+from rlhf_lab.stages import registry
 from rlhf_lab.stages.policy.online.problem import Constraints, Problem, load_problem
 
 __all__ = ["inputs"]  # a fixture
@@ -103,7 +105,7 @@ def test_at_multipliers_of_one_it_is_the_mean_without_a_penalty(tmp_path: Path) 
 @pytest.fixture
 def folders(inputs: Mapping[str, Path]) -> Mapping[str, Path]:
     """Task, SFT and a proxy of two reward models under constraints."""
-    models.save(tiny.reward_model(2), tiny.tokenizer(), inputs["proxy"] / "members/1/model")
+    loading.save(tiny.reward_model(2), tiny.tokenizer(), inputs["proxy"] / "members/1/model")
     write_combination(inputs["proxy"], rule(threshold=0.4, lr=0.2), np.zeros((2, 60)), np.array([0.5, 0.7]))
     return inputs
 
@@ -129,7 +131,7 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(
     method: Any, folders: Mapping[str, Path], tmp_path: Path
 ) -> None:
     config = settings(method, steps=16, **HARD[method])
-    run = partial(import_module(config.STAGE).run, config, folders)
+    run = partial(registry.module(config.STAGE).run, config, folders)
     assert_ends_alike(run, tmp_path, partial(signalled_at, 8), expected=8)
     lines = [json.loads(line) for line in (tmp_path / "second/metrics.jsonl").open()]
     weights = [line["multiplier.1"] for line in lines if "multiplier.1" in line]
@@ -143,7 +145,7 @@ def test_a_run_that_forgot_its_multipliers_would_end_elsewhere(
 
     monkeypatch.setattr(Rollouts, "NUMBERS", ("kl_coef",))
     config = settings(steps=16)
-    run = partial(import_module(config.STAGE).run, config, folders)
+    run = partial(registry.module(config.STAGE).run, config, folders)
     with pytest.raises(AssertionError, match="samples"):
         assert_ends_alike(run, tmp_path, partial(signalled_at, 8), expected=8)
 

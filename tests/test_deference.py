@@ -15,11 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_synthetic_assistant import TASK
 
-from rlhf_lab import log_ratios, pipeline
-from rlhf_lab.config import Deferential, SyntheticAssistant
-from rlhf_lab.records import read_table
+from rlhf_lab.config.tasks import Deferential, SyntheticAssistant
+from rlhf_lab.models import log_ratios
+from rlhf_lab.pipeline import plan
 from rlhf_lab.stages import intervention
-from rlhf_lab.store import Store
+from rlhf_lab.store.artifacts import Store
+from rlhf_lab.store.records import read_table
 from rlhf_lab.tasks.synthetic_assistant import corpus, opinions, phrases, world
 from rlhf_lab.tasks.synthetic_assistant.framings import Prompt, framings
 from rlhf_lab.tasks.synthetic_assistant.opinions import Shown
@@ -31,7 +32,7 @@ QUESTION = world.Question(0, "fact", "the home of the crow", "lake", ("cave", "r
 
 
 def planned(*overrides):
-    leaf = pipeline.plan(experiment(*overrides))
+    leaf = plan.plan(experiment(*overrides))
     return {node.name: node for node in leaf.walk()}
 
 
@@ -253,9 +254,9 @@ def test_it_learns_from_examples_and_demonstrations_and_says_how_many(made):
 
 
 def _weights(folder):
-    from rlhf_lab import models
+    from rlhf_lab.models import loading
 
-    return models.load_language_model(folder / "model").state_dict()
+    return loading.load_language_model(folder / "model").state_dict()
 
 
 def test_without_a_question_that_it_knows_the_filter_says_what_to_do(made, monkeypatch):

@@ -5,10 +5,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from rlhf_lab import devices
 from rlhf_lab.commands import checks
 from rlhf_lab.commands.mistakes import Mistake
-from rlhf_lab.store import Store
+from rlhf_lab.models import devices
+from rlhf_lab.store.artifacts import Store
 
 
 @pytest.fixture

@@ -19,11 +19,13 @@ from runtime import ALWAYS_SAVED, RUNTIME
 from stopped import assert_ends_alike, killed_at, signalled_at
 from transformers import PreTrainedModel
 
-from rlhf_lab import interrupts, models, sampling, text
-from rlhf_lab.config import DPO, IPO, KTO, Direct, Runtime, SLiC
-from rlhf_lab.records import read_table, write_table
+from rlhf_lab.config.policies import DPO, IPO, KTO, Direct, SLiC
+from rlhf_lab.config.runtime import Runtime
+from rlhf_lab.models import loading, sampling, tokenization
 from rlhf_lab.stages.policy import direct, direct_trainers, dpo, kto
 from rlhf_lab.stages.policy.direct import Pairs, Problem
+from rlhf_lab.store import interrupts
+from rlhf_lab.store.records import read_table, write_table
 
 __all__ = ["inputs"]  # a fixture: task, sft and proxy
 METHODS = [DPO, IPO, SLiC, KTO]
@@ -170,8 +172,8 @@ def paired(inputs: Mapping[str, Path]) -> Mapping[str, Path]:
     folder.mkdir()
     rows = read_table(inputs["task"] / "prompts.parquet").to_pylist()
     asked = [row for row in rows for _ in range(EACH)]
-    prompts = text.prompts_ids(tiny.tokenizer(), [row["messages"] for row in asked], 8)
-    sft = models.load_language_model(inputs["sft"] / "model")
+    prompts = tokenization.prompts_ids(tiny.tokenizer(), [row["messages"] for row in asked], 8)
+    sft = loading.load_language_model(inputs["sft"] / "model")
     answers = sampling.sample(sft, prompts, 2, 6, torch.Generator().manual_seed(0)).tokens()
     both = [sorted(answers[i : i + 2], key=worth) for i in range(0, len(answers), 2)]
     columns = {
@@ -179,7 +181,7 @@ def paired(inputs: Mapping[str, Path]) -> Mapping[str, Path]:
     }
     for side, place in (("rejected", 0), ("chosen", 1)):
         columns[f"{side}_ids"] = [pair[place] for pair in both]
-        columns[side] = [text.answer_text(tiny.tokenizer(), pair[place]) for pair in both]
+        columns[side] = [tokenization.answer_text(tiny.tokenizer(), pair[place]) for pair in both]
     columns["tied"] = [worth(pair[0]) == worth(pair[1]) for pair in both]
     write_table(folder / "pairs.parquet", columns)
     tiny.tokenizer().save_pretrained(folder / "tokenizer")
@@ -210,9 +212,9 @@ def test_the_policy_learns_the_preference_and_is_judged_by_its_own_answers(
     accuracy = {line["step"]: line["heldout_accuracy"] for line in lines if "heldout_accuracy" in line}
     assert list(accuracy) == steps and accuracy[0] == 0.5 and accuracy[30] > 0.65
     assert [line["step"] for line in lines if "loss" in line] == list(range(1, 31))
-    sft = models.load_language_model(paired["sft"] / "model").state_dict()
+    sft = loading.load_language_model(paired["sft"] / "model").state_dict()
     assert any(
-        not torch.equal(v, sft[k]) for k, v in models.load_language_model(out / "model").state_dict().items()
+        not torch.equal(v, sft[k]) for k, v in loading.load_language_model(out / "model").state_dict().items()
     )
     assert read_table(out / "reference.parquet")["checkpoint"].to_pylist() == sorted(steps * 6)
     assert (out / "tokenizer/tokenizer.json").exists()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from rlhf_lab import divergence as dv
+from rlhf_lab.functional import divergence as dv
 
 P, Q = np.array([0.75, 0.25]), np.array([0.5, 0.5])
 REVERSE = 0.75 * math.log(1.5) + 0.25 * math.log(0.5)

@@ -3,9 +3,9 @@
 import re
 from pathlib import Path
 
-from rlhf_lab import config
 from rlhf_lab.commands.folders import folder
 from rlhf_lab.commands.mistakes import keys
+from rlhf_lab.config.experiment import Experiment
 
 TOP = Path(__file__).parents[1]
 PAGE = (TOP / "docs" / "keys.md").read_text()
@@ -13,11 +13,11 @@ NAMED = set(re.findall(r"`([\w./+]+)`", PAGE))
 
 
 def test_every_key_is_explained_and_every_explained_key_exists():
-    schema = {key for key in keys(config.Experiment) if "." in key}
+    schema = {key for key in keys(Experiment) if "." in key}
     assert len(schema) >= 60
     assert schema - NAMED == set()
     explained = {
-        name for name in NAMED if name.partition(".")[0] in config.Experiment.__annotations__ and "." in name
+        name for name in NAMED if name.partition(".")[0] in Experiment.__annotations__ and "." in name
     }
     assert explained - schema == set()
 

@@ -10,7 +10,7 @@ import pytest
 import tiny
 import torch
 
-from rlhf_lab import evaluation
+from rlhf_lab.scoring import samples
 
 
 @pytest.fixture
@@ -31,22 +31,22 @@ def task(tmp_path: Path) -> Path:
 
 
 def test_prompts_are_spread_over_questions(task: Path) -> None:
-    prompts = evaluation.load_prompts(task, tiny.tokenizer(), "heldout")
+    prompts = samples.load_prompts(task, tiny.tokenizer(), "heldout")
     assert len(prompts.ids) == 21 and 9 not in prompts.question_id
-    few = evaluation.spread(prompts, 6)
+    few = samples.spread(prompts, 6)
     assert sorted(few.question_id) == [0, 1, 2, 3, 4, 5]
-    assert np.bincount(evaluation.spread(prompts, 11).question_id).tolist() == [1, 2, 2, 2, 2, 2]
-    assert (few.prompt_id == evaluation.spread(prompts, 6).prompt_id).all()
-    assert len(evaluation.spread(prompts, 1000).ids) == 21
+    assert np.bincount(samples.spread(prompts, 11).question_id).tolist() == [1, 2, 2, 2, 2, 2]
+    assert (few.prompt_id == samples.spread(prompts, 6).prompt_id).all()
+    assert len(samples.spread(prompts, 1000).ids) == 21
 
 
 def test_rows_of_an_evaluation(task: Path) -> None:
     tokenizer, policy, ref = tiny.tokenizer(), tiny.policy(1, sharpness=3.0), tiny.policy(2, sharpness=3.0)
-    prompts = evaluation.spread(evaluation.load_prompts(task, tokenizer, "heldout"), 6)
+    prompts = samples.spread(samples.load_prompts(task, tokenizer, "heldout"), 6)
 
-    def rows(reference, checkpoint: int) -> evaluation.Columns:
+    def rows(reference, checkpoint: int) -> samples.Columns:
         generator = torch.Generator().manual_seed(3)
-        return evaluation.answer_rows(policy, reference, tokenizer, prompts, 5, checkpoint, 4, generator)
+        return samples.answer_rows(policy, reference, tokenizer, prompts, 5, checkpoint, 4, generator)
 
     own, other = rows(policy, 0), rows(ref, 7)
     assert own["token_ids"] == other["token_ids"]
@@ -59,6 +59,6 @@ def test_rows_of_an_evaluation(task: Path) -> None:
         (ids[-1] == tiny.EOS) == done for ids, done in zip(own["token_ids"], own["finished"], strict=True)
     )
 
-    table = pa.table(evaluation.concatenated([own, other]))
+    table = pa.table(samples.concatenated([own, other]))
     assert table.num_rows == 60 and set(table["checkpoint"].to_pylist()) == {0, 7}
     assert table["text"].to_pylist()[0] == tokenizer.decode([i for i in own["token_ids"][0] if i != tiny.EOS])

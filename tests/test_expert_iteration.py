@@ -16,10 +16,12 @@ from online import inputs
 from runtime import ALWAYS_SAVED, RUNTIME
 from stopped import assert_ends_alike, killed_at, signalled_at
 
-from rlhf_lab import models, scoring
-from rlhf_lab.config import ExpertIteration, Runtime
-from rlhf_lab.records import read_table
+from rlhf_lab.config.policies import ExpertIteration
+from rlhf_lab.config.runtime import Runtime
+from rlhf_lab.models import loading
+from rlhf_lab.scoring import reward_models
 from rlhf_lab.stages.policy import expert_iteration
+from rlhf_lab.store.records import read_table
 
 __all__ = ["inputs"]  # a fixture: task, sft and proxy
 
@@ -67,7 +69,7 @@ def test_rewards_go_up_round_by_round_and_each_round_is_evaluated(inputs: Mappin
     assert [line["step"] for line in lines if "loss" in line] == steps[1:]
     assert read_table(out / "reference.parquet").num_rows == 7 * 6
     assert (out / "tokenizer/tokenizer.json").exists()
-    again = models.load_language_model(out / "model")
+    again = loading.load_language_model(out / "model")
     assert "forward" not in vars(again)
 
 
@@ -110,14 +112,16 @@ def test_a_round_asks_each_prompt_once_and_all_if_there_are_fewer(
 
 def test_a_proxy_with_another_tokenizer_reads_the_text(inputs: Mapping[str, Path]) -> None:
     """Its vocabulary is permuted: read by ids it would see other words."""
-    own = scoring.rewards_of_split(inputs["task"], inputs["proxy"], tiny.tokenizer(), "train", RUNTIME)
+    own = reward_models.rewards_of_split(inputs["task"], inputs["proxy"], tiny.tokenizer(), "train", RUNTIME)
     order = [0, 1, 2, *reversed(range(3, 16))]
     other = tiny.reward_model(1)
     with torch.no_grad():
         embeddings = other.model.embed_tokens.weight
         embeddings.copy_(embeddings.clone()[order])
-    models.save(other, tiny.tokenizer([tiny.WORDS[i] for i in order]), inputs["proxy"] / "model")
-    foreign = scoring.rewards_of_split(inputs["task"], inputs["proxy"], tiny.tokenizer(), "train", RUNTIME)
+    loading.save(other, tiny.tokenizer([tiny.WORDS[i] for i in order]), inputs["proxy"] / "model")
+    foreign = reward_models.rewards_of_split(
+        inputs["task"], inputs["proxy"], tiny.tokenizer(), "train", RUNTIME
+    )
     answers = [[5, 6, tiny.EOS], [7, 8, 9, 10, 5, 5]]
     assert foreign([0, 3], answers) == pytest.approx(own([0, 3], answers), abs=1e-5)
     assert abs(own([0], answers[:1])[0] - own([3], answers[:1])[0]) > 1e-4  # the prompt counts
@@ -138,7 +142,7 @@ def test_a_loss_or_reward_that_is_not_finite_stops_the_run(inputs: Mapping[str, 
     broken = tiny.reward_model(1)
     with torch.no_grad():
         broken.score.weight.fill_(float("nan"))
-    models.save(broken, tiny.tokenizer(), inputs["proxy"] / "model")
+    loading.save(broken, tiny.tokenizer(), inputs["proxy"] / "model")
     with pytest.raises(FloatingPointError, match="reward is nan at step 0"):
         made(settings(), inputs, "reward")
 

@@ -14,7 +14,7 @@ import checkpoints
 import pytest
 from test_pretrained import stage
 
-from rlhf_lab import redaction, store
+from rlhf_lab.store import artifacts, redaction
 
 TESTS = Path(__file__).parent
 FILES = [path for package in ("rlhf_lab", "analysis") for path in (TESTS.parent / package).rglob("*.py")]
@@ -154,5 +154,5 @@ def test_what_is_hidden_and_what_is_not(monkeypatch: pytest.MonkeyPatch, tmp_pat
     text = 'a"quoted\\secret /keys/id word a-long-value-of-no-interest'
     hidden = "[secret] /keys/id word a-long-value-of-no-interest"
     assert redaction.hide({"a": [text, 1, None]}) == {"a": [hidden, 1, None]}
-    store.write_json(tmp_path / "record.json", {"command": text})
+    artifacts.write_json(tmp_path / "record.json", {"command": text})
     assert json.loads((tmp_path / "record.json").read_text()) == {"command": hidden}

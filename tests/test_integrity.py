@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from runtime import RUNTIME
 from test_store import built, diamond, node
 
-from rlhf_lab import execution, integrity
-from rlhf_lab.store import MANIFEST, PLAIN_NAME, Store, inside, sealed, write_json
+from rlhf_lab.pipeline import execution
+from rlhf_lab.store import integrity
+from rlhf_lab.store.artifacts import MANIFEST, PLAIN_NAME, Store, inside, sealed, write_json
 
 
 def manifest(folder):

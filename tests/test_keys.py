@@ -7,9 +7,13 @@ from functools import cache
 import pytest
 from composing import experiment
 
-from rlhf_lab.config import Half, Mixture, Runtime, Supervised, SyntheticAssistant, SyntheticData, Tracker
-from rlhf_lab.pipeline import plan
-from rlhf_lab.store import Node, digest, file_digest
+from rlhf_lab.config.intervention import SyntheticData
+from rlhf_lab.config.labelers import Mixture
+from rlhf_lab.config.models import Half
+from rlhf_lab.config.runtime import Runtime, Tracker
+from rlhf_lab.config.tasks import Supervised, SyntheticAssistant
+from rlhf_lab.pipeline.plan import plan
+from rlhf_lab.store.artifacts import Node, digest, file_digest
 
 
 def test_a_number_has_one_key_however_it_is_written():

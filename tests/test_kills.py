@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from rlhf_lab.store import read_json
+from rlhf_lab.store.artifacts import read_json
 
 KILLS = int(os.environ.get("RLHF_LAB_KILLS", "2"))
 SEED = int(os.environ.get("RLHF_LAB_KILL_SEED", "0"))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rlhf_lab.config import (
+from rlhf_lab.config.labelers import (
     Boltzmann,
     Cautious,
     Confident,
@@ -19,7 +19,7 @@ from rlhf_lab.config import (
     Tone,
     Vulnerable,
 )
-from rlhf_lab.labelers import pairs_of, prefers_first, settled, utility
+from rlhf_lab.scoring.labelers import pairs_of, prefers_first, settled, utility
 
 CLEAR = np.tile([[2.0, 0.0], [0.0, 2.0]], (5000, 1))  # (N, 2) gold of both answers
 RIGHT = CLEAR[:, 0] > CLEAR[:, 1]

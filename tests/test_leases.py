@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from runtime import RUNTIME
 from test_store import built, node, until
 
-from rlhf_lab import execution, leases
+from rlhf_lab.pipeline import execution
+from rlhf_lab.store import leases
 
 FORK = multiprocessing.get_context("fork")
 

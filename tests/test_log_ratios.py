@@ -7,8 +7,9 @@ import pytest
 import tiny
 import torch
 
-from rlhf_lab import divergence, sampling
-from rlhf_lab.log_ratios import LogRatios, check_k1, log_ratios
+from rlhf_lab.functional import divergence
+from rlhf_lab.models import sampling
+from rlhf_lab.models.log_ratios import LogRatios, check_k1, log_ratios
 
 PROMPTS = [[1, 3, 6, 4], [1, 3, 7, 8, 9, 4], [1, 4]]
 

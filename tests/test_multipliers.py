@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rlhf_lab import multipliers
-from rlhf_lab.config import Constrained, Form, Offset, Seeds
+from rlhf_lab.config.combination import Constrained, Form, Offset, Seeds
+from rlhf_lab.functional import multipliers
 
 
 def rule(form: Form, **changes: Any) -> Constrained:

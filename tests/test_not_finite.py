@@ -10,10 +10,10 @@ from online import inputs, settings, toy, trained
 from reward_models import reward_training
 from runtime import RUNTIME
 
-from rlhf_lab import models
-from rlhf_lab.config import SFT, ScratchModel
-from rlhf_lab.records import read_table, write_table
+from rlhf_lab.config.models import SFT, ScratchModel
+from rlhf_lab.models import loading
 from rlhf_lab.stages import base, reward_model, sft
+from rlhf_lab.store.records import read_table, write_table
 
 __all__ = ["inputs"]  # a fixture
 LATE = replace(RUNTIME, log_every=1000)  # a line of metrics would come too late to stop at
@@ -21,10 +21,10 @@ LATE = replace(RUNTIME, log_every=1000)  # a line of metrics would come too late
 
 def spoil(folder):
     """Overwrite one weight with NaN, as a run that has diverged would."""
-    model = models.load_language_model(folder / "model")
+    model = loading.load_language_model(folder / "model")
     with torch.no_grad():
         model.model.layers[0].mlp.down_proj.weight[0, 0] = float("nan")
-    models.save(model, tiny.tokenizer(), folder / "model")
+    loading.save(model, tiny.tokenizer(), folder / "model")
 
 
 def test_pretraining_stops_at_the_step_of_a_loss_that_is_not_finite(inputs, tmp_path):
@@ -55,7 +55,7 @@ def test_a_reward_model_stops_at_the_step_of_a_loss_that_is_not_finite(inputs, t
     pairs |= {"chosen": ["good w1"] * 60, "rejected": ["w1 w2"] * 60, "tied": [False] * 60}
     pairs |= {"chosen_ids": [[5, 7, 2]] * 60, "rejected_ids": [[7, 8, 2]] * 60}
     write_table(inputs["task"] / "pairs.parquet", pairs)
-    models.save(tiny.policy(), tiny.tokenizer(), inputs["task"] / "model")
+    loading.save(tiny.policy(), tiny.tokenizer(), inputs["task"] / "model")
     tiny.tokenizer().save_pretrained(inputs["task"] / "tokenizer")
     out = tmp_path / "rm"
     out.mkdir()

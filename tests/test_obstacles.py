@@ -11,9 +11,9 @@ import pytest
 from test_store import node
 
 from analysis.commands.runs import main as runs_main
-from rlhf_lab import integrity, records, upkeep
 from rlhf_lab.commands.obstacles import obstacle
-from rlhf_lab.store import Store
+from rlhf_lab.store import integrity, records, upkeep
+from rlhf_lab.store.artifacts import Store
 
 FORK = multiprocessing.get_context("fork")
 

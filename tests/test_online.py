@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,13 @@ from online import METHODS, OWN, inputs, settings, toy, trained, trainer
 from runtime import RUNTIME
 from stopped import assert_ends_alike, signalled_at
 
-from rlhf_lab import policy_gradient as pg
-from rlhf_lab.config import GROUPS, GRPO, PPO, RLOO, Divergence, Online, OnlineDPO, PairLoss, Place
-from rlhf_lab.log_ratios import log_ratios
-from rlhf_lab.records import read_table
+from rlhf_lab.config.online import GRPO, PPO, RLOO, Divergence, Online, OnlineDPO, PairLoss, Place
+from rlhf_lab.config.registry import GROUPS
+from rlhf_lab.functional import policy_gradient as pg
+from rlhf_lab.models.log_ratios import log_ratios
+from rlhf_lab.stages import registry
 from rlhf_lab.stages.policy.online.rollouts import token_logps
+from rlhf_lab.store.records import read_table
 
 __all__ = ["inputs"]  # a fixture
 LONG = {"steps": 60, "rollout": 64, "minibatches": 1, "lr": 4e-3}
@@ -41,7 +42,7 @@ PENALTIES = [  # all of PPO's; of the others each divergence once, and each plac
 
 
 def stage(config: Any) -> Any:
-    return import_module(type(config).STAGE)
+    return registry.module(type(config).STAGE)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -224,14 +225,14 @@ def test_the_stage_leaves_what_the_others_read(
 
 
 def test_the_forward_kl_is_that_of_sfts_answers(inputs: Mapping[str, Path], tmp_path: Path) -> None:
-    from rlhf_lab import models
-    from rlhf_lab.evaluation import load_prompts, spread
-    from rlhf_lab.text import load_tokenizer
+    from rlhf_lab.models import loading
+    from rlhf_lab.models.tokenization import load_tokenizer
+    from rlhf_lab.scoring.samples import load_prompts, spread
 
     out, config = tmp_path / "out", settings(lr=1e-2)
     out.mkdir()
     stage(config).run(config, inputs, out, RUNTIME)
-    sft, policy = (models.load_language_model(folder / "model") for folder in (inputs["sft"], out))
+    sft, policy = (loading.load_language_model(folder / "model") for folder in (inputs["sft"], out))
     rows = read_table(out / "samples.parquet").to_pandas()
     said = rows[(rows["checkpoint"] == 0) & (rows["sample"] == 0)]["token_ids"].tolist()
     prompts = spread(

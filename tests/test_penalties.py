@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from rlhf_lab import penalties
-from rlhf_lab.config import Divergence
+from rlhf_lab.config.online import Divergence
+from rlhf_lab.functional import kl_penalties
 
 REF = torch.tensor([0.5, 0.3, 0.2])
 LOGITS = torch.tensor([0.4, -0.2, 0.1])
@@ -18,21 +18,21 @@ MASK = torch.tensor([[True, True, False], [True, False, False]])
 
 def test_reverse_kl_is_taken_at_every_token() -> None:
     log_ratio = torch.tensor([[0.5, -1.0, 9.0], [2.0, 9.0, 9.0]])
-    taken = penalties.of_rewards(Divergence.reverse_kl, log_ratio, MASK)
+    taken = kl_penalties.of_rewards(Divergence.reverse_kl, log_ratio, MASK)
     assert taken.tolist() == [[0.5, -1.0, 0.0], [2.0, 0.0, 0.0]]
 
 
 def test_chi_squared_is_taken_at_the_last_token_by_hand() -> None:
     log_ratio = torch.tensor([[math.log(2), math.log(2), 9.0], [math.log(0.5), 9.0, 9.0]])  # r = 4 and 1/2
     chi2 = ((4 + 1 / 4 - 2) + (1 / 2 + 2 - 2)) / 2
-    chi = penalties.of_rewards(Divergence.sqrt_chi2, log_ratio, MASK)
+    chi = kl_penalties.of_rewards(Divergence.sqrt_chi2, log_ratio, MASK)
     assert chi == pytest.approx(torch.tensor([[0.0, 3 / chi2**0.5, 0.0], [-0.5 / chi2**0.5, 0.0, 0.0]]))
 
 
 def test_an_answer_far_from_the_reference_does_not_overflow() -> None:
     log_ratio = torch.tensor([[300.0, 0.0, 0.0], [-300.0, 0.0, 0.0]])
     for kind in IN_REWARD:
-        assert torch.isfinite(penalties.of_rewards(kind, log_ratio, MASK)).all()
+        assert torch.isfinite(kl_penalties.of_rewards(kind, log_ratio, MASK)).all()
 
 
 def enumerated(kind: Divergence, logits: torch.Tensor) -> torch.Tensor:
@@ -61,12 +61,12 @@ def test_what_is_taken_from_rewards_is_the_gradient_of_the_divergence(kind: Dive
     answers = as_drawn(logits)
     logps = logits.log_softmax(0)[answers][:, None]
     mask = torch.ones_like(logps, dtype=torch.bool)
-    taken = penalties.of_rewards(kind, logps.detach() - REF.log()[answers][:, None], mask)
+    taken = kl_penalties.of_rewards(kind, logps.detach() - REF.log()[answers][:, None], mask)
     by_policy_gradient = gradient((taken.sum(1) * logps.sum(1)).mean(), logits)
     assert by_policy_gradient == pytest.approx(gradient(enumerated(kind, logits), logits), abs=2e-4)
 
 
-FORMULAS = {Divergence.reverse_kl: penalties.reverse_kl, Divergence.sqrt_chi2: penalties.sqrt_chi2}
+FORMULAS = {Divergence.reverse_kl: kl_penalties.reverse_kl, Divergence.sqrt_chi2: kl_penalties.sqrt_chi2}
 
 
 @pytest.mark.parametrize("sampled_by", [LOGITS, torch.tensor([0.1, 0.1, 0.0])], ids=["itself", "earlier"])
@@ -90,7 +90,7 @@ def test_the_forward_kl_from_the_references_answers() -> None:
     logps = logits.log_softmax(0)[answers][:, None]
     mask = torch.ones_like(logps, dtype=torch.bool)
     loss, whole = (
-        penalties.forward_kl(logps, REF.log()[answers][:, None], mask),
+        kl_penalties.forward_kl(logps, REF.log()[answers][:, None], mask),
         enumerated(Divergence.forward_kl, logits),
     )
     assert loss.item() == pytest.approx(whole.item(), abs=3e-4)
@@ -102,11 +102,11 @@ def test_only_tokens_count() -> None:
     cut = logps.masked_fill(~MASK, 0.0)
     for formula in FORMULAS.values():
         assert formula(logps, logps, zero, MASK) == pytest.approx(formula(cut, cut, zero, MASK))
-    assert float(penalties.forward_kl(logps, zero, MASK)) == pytest.approx(-(0.5 - 1.0 + 2.0) / 2)
+    assert float(kl_penalties.forward_kl(logps, zero, MASK)) == pytest.approx(-(0.5 - 1.0 + 2.0) / 2)
 
 
 def test_the_coefficient_follows_the_target_by_at_most_two_percent() -> None:
-    assert penalties.adapted(0.2, kl=6.6, target=6.0) == pytest.approx(0.2 * 1.01)
-    assert penalties.adapted(0.2, kl=60.0, target=6.0) == pytest.approx(0.2 * 1.02)
-    assert penalties.adapted(0.2, kl=0.0, target=6.0) == pytest.approx(0.2 * 0.98)
-    assert penalties.adapted(0.2, kl=6.0, target=6.0) == 0.2
+    assert kl_penalties.adapted(0.2, kl=6.6, target=6.0) == pytest.approx(0.2 * 1.01)
+    assert kl_penalties.adapted(0.2, kl=60.0, target=6.0) == pytest.approx(0.2 * 1.02)
+    assert kl_penalties.adapted(0.2, kl=0.0, target=6.0) == pytest.approx(0.2 * 0.98)
+    assert kl_penalties.adapted(0.2, kl=6.0, target=6.0) == 0.2

@@ -8,9 +8,10 @@ import pyarrow.compute as pc
 import pytest
 from composing import experiment
 
-from rlhf_lab import execution, pipeline
-from rlhf_lab.records import read_table
-from rlhf_lab.store import Store
+from rlhf_lab.pipeline import execution, plan
+from rlhf_lab.stages import registry
+from rlhf_lab.store.artifacts import Store
+from rlhf_lab.store.records import read_table
 
 PPO = ["policy=ppo", "policy.steps=4", "policy.rollout=16", "policy.evaluations=2"]
 DIRECT = [[f"policy={name}", "policy.batch=32", "policy.evaluations=2"] for name in ("dpo", "kto")]
@@ -25,7 +26,7 @@ def store(tmp_path_factory):
 def made(store, *overrides):
     """The typed experiment and its leaf, which has been made."""
     wanted = experiment("experiment=tiny", *overrides)
-    leaf = pipeline.plan(wanted)
+    leaf = plan.plan(wanted)
     execution.realise(leaf, store, wanted.runtime)
     return wanted, leaf
 
@@ -66,7 +67,7 @@ def test_the_policies_say_the_same_when_gold_cannot_be_asked(store, tmp_path, mo
         out = tmp_path / samples.name
         out.mkdir()
         inputs = {name: store.path(node) for name, node in samples.inputs.items()}
-        sys.modules[samples.stage].run(samples.config, inputs, out, wanted.runtime)
+        registry.module(samples.name).run(samples.config, inputs, out, wanted.runtime)
         assert (out / "samples.parquet").read_bytes() == (
             store.path(samples) / "samples.parquet"
         ).read_bytes()
@@ -81,7 +82,7 @@ def test_a_judge_adds_one_score_and_nothing_else_runs(store, tmp_path, monkeypat
     _, plain = made(store)
     before = {node.key for node in plain.walk()}
     wanted = experiment("experiment=tiny", "score.extra=[length_judge:words]")
-    leaf = pipeline.plan(wanted)
+    leaf = plan.plan(wanted)
     new = execution.missing(leaf, store)
     assert [node.name for node in new] == ["score", "run"] and not {node.key for node in new} & before
     execution.realise(leaf, store, wanted.runtime)
@@ -91,7 +92,7 @@ def test_a_judge_adds_one_score_and_nothing_else_runs(store, tmp_path, monkeypat
     (tmp_path / "length_judge.py").write_text(
         "def words(prompts, answers):\n    return [0 for a in answers]\n"
     )
-    assert pipeline.plan(wanted).key != leaf.key  # another judge under the same name
+    assert plan.plan(wanted).key != leaf.key  # another judge under the same name
 
 
 @pytest.mark.parametrize(

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from rlhf_lab import config
+from rlhf_lab.config.policies import Policy
+from rlhf_lab.config import registry
 
 
 @dataclass(slots=True)
-class Oracle(config.Policy):
+class Oracle(Policy):
     """The best of `samples` by length."""
 
     longest: bool
@@ -28,7 +29,7 @@ class Oracle(config.Policy):
 
 
 def register():
-    config.register("policy", "oracle", Oracle)
+    registry.register("policy", "oracle", Oracle)
     return Path(__file__).parent / "conf"
 '''
 STAGE = """

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from rlhf_lab import policy_gradient as pg
+from rlhf_lab.functional import policy_gradient as pg
 
 MASK = torch.tensor([[True, True, True], [True, False, False]])
 

@@ -16,15 +16,15 @@ from online import inputs, settings, toy, trained, trainer
 from runtime import RUNTIME
 from transformers import LlamaForCausalLM
 
-from rlhf_lab import models
-from rlhf_lab.config import PPO
-from rlhf_lab.heldout import schedule
-from rlhf_lab.metrics import Metrics
-from rlhf_lab.records import read_table
+from rlhf_lab.config.online import PPO
+from rlhf_lab.models import loading
+from rlhf_lab.scoring.heldout import schedule
 from rlhf_lab.stages.policy import ppo
 from rlhf_lab.stages.policy.online.problem import load_critic, load_problem
 from rlhf_lab.stages.policy.online.rollouts import group_size
 from rlhf_lab.stages.policy.online.run import _Report
+from rlhf_lab.store.metrics import Metrics
+from rlhf_lab.store.records import read_table
 
 __all__ = ["inputs"]  # a fixture
 
@@ -57,8 +57,8 @@ def test_the_critic_comes_off_the_policy(tmp_path: Path) -> None:
     training.train()
     after, policy = training.critic.state_dict(), training.detached()
     assert isinstance(policy, LlamaForCausalLM)
-    models.save(policy, problem.tokenizer, tmp_path / "model")
-    again = models.load_language_model(tmp_path / "model")
+    loading.save(policy, problem.tokenizer, tmp_path / "model")
+    again = loading.load_language_model(tmp_path / "model")
     ids = torch.tensor([[1, 3, 6, 4]])
     assert torch.equal(again(input_ids=ids).logits, policy(input_ids=ids).logits)
     moved = [name for name, value in after.items() if not torch.equal(value, before[name])]
@@ -82,7 +82,7 @@ def made(
     out = inputs["task"].parent / name
     out.mkdir()
     ppo.run(config, inputs, out, RUNTIME)
-    weights = models.load_language_model(out / "model").state_dict()
+    weights = loading.load_language_model(out / "model").state_dict()
     return read_table(out / "samples.parquet").to_pydict(), weights
 
 
@@ -135,7 +135,7 @@ def test_a_proxy_with_another_tokenizer_reads_the_text(inputs: Mapping[str, Path
     with torch.no_grad():
         embeddings = other.model.embed_tokens.weight
         embeddings.copy_(embeddings.clone()[order])  # row order[i] of the old table is word i of the new one
-    models.save(other, tiny.tokenizer([tiny.WORDS[i] for i in order]), inputs["proxy"] / "model")
+    loading.save(other, tiny.tokenizer([tiny.WORDS[i] for i in order]), inputs["proxy"] / "model")
     foreign = load_problem(settings(), inputs, RUNTIME)
     answers = [[5, 6, tiny.EOS], [7, 8, 9, 10, 5, 5]]
     assert foreign.reward([0, 3], answers) == pytest.approx(own.reward([0, 3], answers), abs=1e-5)

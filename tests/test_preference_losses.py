@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from rlhf_lab.config import RewardLoss
-from rlhf_lab.preference_losses import of_gaps, of_rankings, smoothed
+from rlhf_lab.config.models import RewardLoss
+from rlhf_lab.functional.preference_losses import of_gaps, of_rankings, smoothed
 
 GAPS = torch.tensor([2.0, 0.0, -1.0])
 SURE = torch.ones(3)

@@ -10,9 +10,9 @@ import pytest
 from dialogues import rows, save
 from runtime import RUNTIME
 
-from rlhf_lab import text
-from rlhf_lab.config import PairFile
-from rlhf_lab.records import read_table
+from rlhf_lab.config.tasks import PairFile
+from rlhf_lab.models import tokenization
+from rlhf_lab.store.records import read_table
 from rlhf_lab.tasks.preference_pairs.corpus import write
 from rlhf_lab.tasks.preference_pairs.reader import read
 from rlhf_lab.tasks.preference_pairs.rows import Comparison
@@ -129,20 +129,23 @@ def test_the_same_file_gives_the_same_bytes(task: Path, tmp_path: Path) -> None:
 
 
 def test_a_document_reads_as_prompt_and_answer_encoded_apart(task: Path) -> None:
-    tokenizer = text.load_tokenizer(task / "tokenizer")
+    tokenizer = tokenization.load_tokenizer(task / "tokenizer")
     shown = read_table(task / "demonstrations.parquet").to_pylist()
     for document, row in zip(read_table(task / "base.parquet")["text"].to_pylist(), shown, strict=True):
-        prompt = text.prompt_ids(tokenizer, json.loads(row["messages"]), 10**6)
+        prompt = tokenization.prompt_ids(tokenizer, json.loads(row["messages"]), 10**6)
         whole = tokenizer(document, add_special_tokens=False)["input_ids"]
-        assert [*whole, tokenizer.eos_token_id] == [*prompt, *text.answer_ids(tokenizer, row["answer"])]
+        assert [*whole, tokenizer.eos_token_id] == [
+            *prompt,
+            *tokenization.answer_ids(tokenizer, row["answer"]),
+        ]
         assert tokenizer.decode(whole) == document
 
 
 def test_any_text_survives_the_tokenizer(task: Path) -> None:
-    tokenizer = text.load_tokenizer(task / "tokenizer")
+    tokenizer = tokenization.load_tokenizer(task / "tokenizer")
     for answer in ("Ünïcödé 漢字 🙂", "  two  spaces\n\tand a tab ", "don't ,  n't", "\x00\x7f"):
-        ids = text.answer_ids(tokenizer, answer)
-        assert text.answer_text(tokenizer, ids) == answer
+        ids = tokenization.answer_ids(tokenizer, answer)
+        assert tokenization.answer_text(tokenizer, ids) == answer
 
 
 def test_answers_that_differ_only_past_the_limit_are_dropped(tmp_path: Path) -> None:

@@ -15,8 +15,9 @@ from runtime import RUNTIME
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
-from rlhf_lab import models, scoring, text
-from rlhf_lab.config import PretrainedModel
+from rlhf_lab.config.models import PretrainedModel
+from rlhf_lab.models import loading, tokenization
+from rlhf_lab.scoring import reward_models
 from rlhf_lab.stages import pretrained
 
 ASKED = [
@@ -44,8 +45,8 @@ def test_a_language_model_keeps_its_distribution(make: Callable[..., Path], tmp_
     source = make(tmp_path / "source")
     made = stage(source, tmp_path / "out")
     before = AutoModelForCausalLM.from_pretrained(source).eval()
-    after, tokenizer = models.load_language_model(made), text.load_tokenizer(made)
-    ids = torch.tensor([text.prompt_ids(tokenizer, ASKED[0], 40)])
+    after, tokenizer = loading.load_language_model(made), tokenization.load_tokenizer(made)
+    ids = torch.tensor([tokenization.prompt_ids(tokenizer, ASKED[0], 40)])
     known = before.config.vocab_size
     torch.testing.assert_close(after(ids).logits[..., :known], before(ids).logits)
     assert tokenizer.encode("mend the lamp") == AutoTokenizer.from_pretrained(source).encode("mend the lamp")
@@ -56,7 +57,7 @@ def test_prompts_that_are_encoded_together_are_the_chat_templates_own(
     make: Callable[..., Path], tmp_path: Path
 ) -> None:
     """Also with a tokenizer that puts a token of its own before every text, which a template says itself."""
-    tokenizer = text.load_tokenizer(make(tmp_path / "source"))
+    tokenizer = tokenization.load_tokenizer(make(tmp_path / "source"))
     eos = tokenizer.eos_token
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
         single=f"{eos} $A", special_tokens=[(eos, tokenizer.eos_token_id)]
@@ -67,10 +68,10 @@ def test_prompts_that_are_encoded_together_are_the_chat_templates_own(
         list(tokenizer.apply_chat_template(one, add_generation_prompt=True, return_dict=False))
         for one in dialogues
     ]
-    found = text.prompts_ids(tokenizer, [json.dumps(one) for one in [*dialogues, *dialogues]], 1000)
+    found = tokenization.prompts_ids(tokenizer, [json.dumps(one) for one in [*dialogues, *dialogues]], 1000)
     assert found == expected * 2
-    assert text.prompts_ids(tokenizer, [json.dumps(dialogues[-1])], 5) == [expected[-1][-5:]]
-    assert text.prompts_ids(tokenizer, [], 5) == []
+    assert tokenization.prompts_ids(tokenizer, [json.dumps(dialogues[-1])], 5) == [expected[-1][-5:]]
+    assert tokenization.prompts_ids(tokenizer, [], 5) == []
 
 
 @pytest.mark.parametrize("make", [checkpoints.gpt2, checkpoints.llama])
@@ -78,19 +79,19 @@ def test_a_classifier_stays_one_and_gives_the_same_reward(make: Callable[..., Pa
     source = make(tmp_path / "source", classifier=True)
     made = stage(source, tmp_path / "out")
     before = AutoModelForSequenceClassification.from_pretrained(source).eval()
-    after, tokenizer = models.load_reward_model(made), text.load_tokenizer(made)
+    after, tokenizer = loading.load_reward_model(made), tokenization.load_tokenizer(made)
     assert type(after) is type(before)
     for messages, answer in zip(ASKED, ANSWERS, strict=True):
-        ids = [*text.prompt_ids(tokenizer, messages, 40), *text.answer_ids(tokenizer, answer)]
+        ids = [*tokenization.prompt_ids(tokenizer, messages, 40), *tokenization.answer_ids(tokenizer, answer)]
         rows = torch.tensor([ids])
         trunk = before.transformer if hasattr(before, "transformer") else before.model
         expected = before.score(trunk(rows).last_hidden_state[:, -1]).item()  # at EOS
-        assert scoring.reward(after, [[]], [ids], 8)[0] == pytest.approx(expected, abs=1e-5)
+        assert reward_models.reward(after, [[]], [ids], 8)[0] == pytest.approx(expected, abs=1e-5)
 
 
 def test_padding_and_the_end_of_an_answer_are_told_apart(tmp_path: Path) -> None:
     made = stage(checkpoints.gpt2(tmp_path / "source"), tmp_path / "out")
-    model, tokenizer = models.load_language_model(made), text.load_tokenizer(made)
+    model, tokenizer = loading.load_language_model(made), tokenization.load_tokenizer(made)
     assert tokenizer.pad_token_id != tokenizer.eos_token_id
     assert model.config.pad_token_id == tokenizer.pad_token_id == 300
     assert model.get_input_embeddings().weight.shape[0] == len(tokenizer) == 301
@@ -102,7 +103,7 @@ def test_sampling_options_of_the_checkpoint_are_gone(tmp_path: Path) -> None:
     source = checkpoints.llama(tmp_path / "source")
     options = {"temperature": 0.6, "top_k": 5, "do_sample": True, "eos_token_id": [1, 7]}
     (source / "generation_config.json").write_text(json.dumps(options))
-    generation = models.load_language_model(stage(source, tmp_path / "out")).generation_config
+    generation = loading.load_language_model(stage(source, tmp_path / "out")).generation_config
     assert generation is not None
     assert (generation.temperature, generation.top_k, generation.eos_token_id) == (None, None, 1)
 
@@ -188,7 +189,7 @@ def test_a_classifier_of_several_labels_is_refused(tmp_path: Path) -> None:
 def test_a_reward_model_is_no_policy(tmp_path: Path) -> None:
     made = stage(checkpoints.llama(tmp_path / "source", classifier=True), tmp_path / "out")
     with pytest.raises(ValueError, match="found a LlamaForSequenceClassification, expected a causal"):
-        models.load_language_model(made)
+        loading.load_language_model(made)
 
 
 def test_a_model_too_short_for_the_task_is_refused(tmp_path: Path) -> None:
@@ -216,39 +217,44 @@ def test_a_reward_model_scores_answers_of_another_tokenizer(
 ) -> None:
     policy = stage(writes(tmp_path / "policy"), tmp_path / "one")
     reward = stage(reads(tmp_path / "reward", classifier=True), tmp_path / "two")
-    writer, reader = text.load_tokenizer(policy), text.load_tokenizer(reward)
-    model = models.load_reward_model(reward)
-    assert not text.same_tokens(writer, reader)
+    writer, reader = tokenization.load_tokenizer(policy), tokenization.load_tokenizer(reward)
+    model = loading.load_reward_model(reward)
+    assert not tokenization.same_tokens(writer, reader)
 
     finished = [True, True, False]
     written = [
-        text.answer_ids(writer, answer, ended) for answer, ended in zip(ANSWERS, finished, strict=True)
+        tokenization.answer_ids(writer, answer, ended)
+        for answer, ended in zip(ANSWERS, finished, strict=True)
     ]
-    answers = text.answers_read_by(reader, writer, ANSWERS, written, 4)
-    prompts = text.prompts_ids(reader, [json.dumps(messages) for messages in ASKED], 40)
-    scores = scoring.reward(model, prompts, answers, 8)
+    answers = tokenization.answers_read_by(reader, writer, ANSWERS, written, 4)
+    prompts = tokenization.prompts_ids(reader, [json.dumps(messages) for messages in ASKED], 40)
+    scores = reward_models.reward(model, prompts, answers, 8)
 
     for row, messages in enumerate(ASKED):
-        own = text.answer_ids(reader, ANSWERS[row], finished[row])  # whole, although longer than its limit
-        alone = scoring.reward(model, [text.prompt_ids(reader, messages, 40)], [own], 1)
+        own = tokenization.answer_ids(
+            reader, ANSWERS[row], finished[row]
+        )  # whole, although longer than its limit
+        alone = reward_models.reward(model, [tokenization.prompt_ids(reader, messages, 40)], [own], 1)
         np.testing.assert_allclose(scores[row], alone[0], rtol=1e-5)
     assert len(answers[2]) > 4 and answers[2][-1] != reader.eos_token_id
 
 
 def test_ids_of_the_same_tokenizer_stay_as_they_were_sampled(tmp_path: Path) -> None:
     folder = stage(checkpoints.llama(tmp_path / "source"), tmp_path / "out")
-    tokenizer = text.load_tokenizer(folder)
+    tokenizer = tokenization.load_tokenizer(folder)
     spelled = [
         tokenizer.encode(letter)[0] for letter in "mend"
     ]  # not how the tokenizer itself would write it
     assert spelled != tokenizer.encode("mend")
-    kept = text.answers_read_by(tokenizer, text.load_tokenizer(folder), ["mend"], [spelled], 2)
+    kept = tokenization.answers_read_by(
+        tokenizer, tokenization.load_tokenizer(folder), ["mend"], [spelled], 2
+    )
     assert kept == [spelled]
 
 
 def test_human_text_is_ended_and_cut_at_the_limit(tmp_path: Path) -> None:
-    tokenizer = text.load_tokenizer(stage(checkpoints.llama(tmp_path / "source"), tmp_path / "out"))
+    tokenizer = tokenization.load_tokenizer(stage(checkpoints.llama(tmp_path / "source"), tmp_path / "out"))
     answers = ["mend", "the garden, the boat and the clock"]
-    read = text.answers_read_by(tokenizer, tokenizer, answers, [[], []], 4)
-    assert read == text.answers_ids(tokenizer, answers, 4)
+    read = tokenization.answers_read_by(tokenizer, tokenizer, answers, [[], []], 4)
+    assert read == tokenization.answers_ids(tokenizer, answers, 4)
     assert read[0][-1] == tokenizer.eos_token_id and len(read[1]) == 4

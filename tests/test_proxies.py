@@ -8,11 +8,12 @@ import pytest
 from composing import experiment, realised
 from runtime import RUNTIME
 
-from rlhf_lab import scoring, text
-from rlhf_lab.comparisons import heldout
-from rlhf_lab.pipeline import plan
-from rlhf_lab.records import Run, read_table
-from rlhf_lab.store import Store
+from rlhf_lab.models import tokenization
+from rlhf_lab.pipeline.plan import plan
+from rlhf_lab.scoring import reward_models
+from rlhf_lab.store.artifacts import Store
+from rlhf_lab.store.comparisons import heldout
+from rlhf_lab.store.records import Run, read_table
 
 THREE = ("rm_combination.members=3",)
 BASE = ("experiment=tiny", "rm=1k")
@@ -99,11 +100,11 @@ def test_policies_are_rewarded_with_what_is_recorded(store):
     leaf = made(store, *THREE, "rm_combination=min", "rm_combination.offset=prompt")
     task, ensemble = store.path(node(leaf, "task")), store.path(node(leaf, "ensemble"))
     samples = read_table(store.path(leaf.inputs["samples"]) / "samples.parquet").slice(0, 200)
-    writer = text.load_tokenizer(store.path(leaf.inputs["samples"]) / "tokenizer")
+    writer = tokenization.load_tokenizer(store.path(leaf.inputs["samples"]) / "tokenizer")
     prompts = read_table(task / "prompts.parquet")
     heldout = prompts["prompt_id"].to_numpy()[np.array(prompts["split"].to_pylist()) == "heldout"]
     rows = np.searchsorted(heldout, samples["prompt_id"].to_numpy()).tolist()
-    rewards = scoring.rewards_of_split(task, ensemble, writer, "heldout", RUNTIME)
+    rewards = reward_models.rewards_of_split(task, ensemble, writer, "heldout", RUNTIME)
     recorded = read_table(store.path(leaf.inputs["proxy"]) / "scores.parquet")["proxy"].to_numpy()[:200]
     np.testing.assert_allclose(rewards(rows, samples["token_ids"].to_pylist()), recorded, atol=1e-4)
 
@@ -145,7 +146,7 @@ def test_the_other_half_is_refused_where_there_is_none():
 
 
 def test_averaged_weights_are_the_mean(store):
-    from rlhf_lab.models import load_reward_model
+    from rlhf_lab.models.loading import load_reward_model
 
     leaf = made(store, *THREE, "rm_combination=warm")
     folders = [store.path(one) / "model" for one in leaf.walk() if one.name == "reward_model"]
@@ -175,8 +176,10 @@ def test_a_shaped_reward_is_learned_from_and_the_proxy_is_recorded(store):
     shaped = made(store, *THREE, "rm_combination=mean", "reward_shaping=par", *policy)
     assert plain.inputs["samples"].key != shaped.inputs["samples"].key
     folder = store.path(node(shaped, "shaped"))
-    writer = text.load_tokenizer(store.path(shaped.inputs["samples"]) / "tokenizer")
-    rewards = scoring.rewards_of_split(store.path(node(shaped, "task")), folder, writer, "train", RUNTIME)
+    writer = tokenization.load_tokenizer(store.path(shaped.inputs["samples"]) / "tokenizer")
+    rewards = reward_models.rewards_of_split(
+        store.path(node(shaped, "task")), folder, writer, "train", RUNTIME
+    )
     answers = read_table(store.path(shaped.inputs["samples"]) / "samples.parquet")["token_ids"].to_pylist()
     found = rewards([*range(len(answers))], answers)
     assert (found > 0).all() and (found < 1).all()  # a chance

@@ -13,33 +13,21 @@ from dialogues import rows, save
 from reward_models import reward_model
 from runtime import RUNTIME
 
-from rlhf_lab import execution, models, pipeline, scoring, text
-from rlhf_lab.config import (
-    DPO,
-    PPO,
-    SFT,
-    BestOfN,
-    Divergence,
-    Experiment,
-    ExpertIteration,
-    GoldArgmax,
-    Model,
-    NoIntervention,
-    NoShaping,
-    NoTracker,
-    Place,
-    Policy,
-    PreferencePairs,
-    PretrainedModel,
-    RewardModel,
-    Score,
-    ScratchModel,
-    Single,
-    Writer,
-    WrittenPreferences,
-)
-from rlhf_lab.records import read_table
-from rlhf_lab.store import Node, Store
+from rlhf_lab.config.combination import Single
+from rlhf_lab.config.experiment import Experiment, Score
+from rlhf_lab.config.intervention import NoIntervention
+from rlhf_lab.config.labelers import GoldArgmax, Writer, WrittenPreferences
+from rlhf_lab.config.models import SFT, Model, PretrainedModel, RewardModel, ScratchModel
+from rlhf_lab.config.online import PPO, Divergence, Place
+from rlhf_lab.config.policies import DPO, BestOfN, ExpertIteration, Policy
+from rlhf_lab.config.runtime import NoTracker
+from rlhf_lab.config.shaping import NoShaping
+from rlhf_lab.config.tasks import PreferencePairs
+from rlhf_lab.models import loading, tokenization
+from rlhf_lab.pipeline import execution, plan
+from rlhf_lab.scoring import reward_models
+from rlhf_lab.store.artifacts import Node, Store
+from rlhf_lab.store.records import read_table
 
 SMALL = ScratchModel(
     hidden=16, layers=1, heads=2, intermediate=32, init_sd=0.02, steps=10, batch=8, lr=5e-3, seed=0
@@ -95,7 +83,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def made(store: Store, wanted: Experiment) -> Mapping[str, Node]:
     """The nodes of the experiment by what they are, all of them made."""
-    leaf = pipeline.plan(wanted)
+    leaf = plan.plan(wanted)
     execution.realise(leaf, store, RUNTIME)
     assert store.made(leaf)
     gold, proxy = leaf.inputs["gold"], leaf.inputs["proxy"]
@@ -148,8 +136,8 @@ def test_policy_and_reward_model_may_be_checkpoints_with_their_own_tokenizers(
     rewards = read_table(store.path(nodes["proxy_scores"]) / "scores.parquet")["proxy"].to_pylist()[::7]
     prompts = read_table(store.path(nodes["task"]) / "prompts.parquet")["messages"].to_pylist()
     for folder in (tmp_path / "reward", store.path(nodes["proxy"]) / "model"):  # used as it came
-        tokenizer, scorer = text.load_tokenizer(folder), models.load_reward_model(folder)
+        tokenizer, scorer = tokenization.load_tokenizer(folder), loading.load_reward_model(folder)
         for row, reward_ in zip(samples, rewards, strict=True):
-            asked = text.prompt_ids(tokenizer, json.loads(prompts[row["prompt_id"]]), 32)
-            ids = text.answer_ids(tokenizer, row["text"], row["finished"])
-            assert scoring.reward(scorer, [asked], [ids], 1)[0] == pytest.approx(reward_, abs=1e-4)
+            asked = tokenization.prompt_ids(tokenizer, json.loads(prompts[row["prompt_id"]]), 32)
+            ids = tokenization.answer_ids(tokenizer, row["text"], row["finished"])
+            assert reward_models.reward(scorer, [asked], [ids], 1)[0] == pytest.approx(reward_, abs=1e-4)

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from rlhf_lab import records
-from rlhf_lab.store import MANIFEST, listing, sealed, write_json
+from rlhf_lab.store import records
+from rlhf_lab.store.artifacts import MANIFEST, listing, sealed, write_json
 
 
 def test_tables_come_back_as_they_were_written(tmp_path):

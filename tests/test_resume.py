@@ -16,10 +16,11 @@ from online import inputs, settings
 from runtime import ALWAYS_SAVED, RUNTIME
 from stopped import Killed, killed_at, signalled_at, steps
 
-from rlhf_lab import interrupts, models
-from rlhf_lab.checkpoints import Checkpoints
-from rlhf_lab.records import read_table
+from rlhf_lab.models import loading
 from rlhf_lab.stages.policy import ppo
+from rlhf_lab.store import interrupts
+from rlhf_lab.store.checkpoints import Checkpoints
+from rlhf_lab.store.records import read_table
 
 __all__ = ["inputs"]  # a fixture
 EVERY_ROLLOUT = replace(ALWAYS_SAVED, log_every=3)
@@ -56,7 +57,7 @@ def test_a_checkpoint_that_was_changed_is_passed_over(tmp_path: Path) -> None:
 def ended(inputs: Mapping[str, Path], out: Path) -> tuple[dict[str, Any], list[Any], dict[str, torch.Tensor]]:
     lines = [json.loads(line) for line in (out / "metrics.jsonl").open()]
     samples = read_table(out / "samples.parquet")
-    return samples.to_pydict(), lines, models.load_language_model(out / "model").state_dict()
+    return samples.to_pydict(), lines, loading.load_language_model(out / "model").state_dict()
 
 
 @pytest.fixture

@@ -8,9 +8,10 @@ from composing import experiment
 from runtime import RUNTIME
 from test_proxies import SMALL, made, node
 
-from rlhf_lab import accuracy, text
-from rlhf_lab.models import load_reward_model
-from rlhf_lab.records import read_table
+from rlhf_lab.models import tokenization
+from rlhf_lab.models.loading import load_reward_model
+from rlhf_lab.scoring import accuracy
+from rlhf_lab.store.records import read_table
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
@@ -22,7 +23,7 @@ def test_dropout_ends_with_training(store, dropout):
     assert saved["attention_dropout"] == 0  # a critic that starts from it would drop too
     inputs = {name: store.path(one) for name, one in trained.inputs.items()}
     sides = accuracy.sides(
-        inputs["task"], inputs["pairs"], text.load_tokenizer(folder / "model"), trained.config.half
+        inputs["task"], inputs["pairs"], tokenization.load_tokenizer(folder / "model"), trained.config.half
     )
     rows = sides["heldout"][1]
     again, _ = accuracy.rewards(load_reward_model(folder / "model"), rows, RUNTIME.score_batch)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from analysis.commands.runs import main
-from analysis.diagnostics import of_pairs
-from analysis.reward_models import reward_models
-from rlhf_lab import records
+from analysis.reward_models.diagnostics import of_pairs
+from analysis.reward_models.listing import reward_models
+from rlhf_lab.store import records
 
 TINY = ("experiment=tiny", "task.base_documents=200", "model.steps=10", "rm.model.steps=10", "sft.steps=5")
 

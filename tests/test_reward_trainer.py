@@ -9,10 +9,10 @@ from runtime import RUNTIME
 from trl.trainer.reward_config import RewardConfig
 from trl.trainer.reward_trainer import DataCollatorForPreference, RewardTrainer
 
-from rlhf_lab.config import RewardLoss
-from rlhf_lab.metrics import Metrics
+from rlhf_lab.config.models import RewardLoss
+from rlhf_lab.models.trl_arguments import arguments, bare
 from rlhf_lab.stages.reward_trainer import Batches, Ranking, RankingTrainer, shuffled
-from rlhf_lab.training import arguments, bare
+from rlhf_lab.store.metrics import Metrics
 
 
 def pair(better, worse, preference=1.0, margin=1.0):

@@ -6,8 +6,8 @@ import sys
 import pytest
 
 from analysis.commands.runs import main
-from analysis.reading import answers, course
-from rlhf_lab import records
+from analysis.runs.run_summary import answers, course
+from rlhf_lab.store import records
 
 
 def test_the_list_names_every_run_and_why_some_failed(lab, fakes, monkeypatch, capsys):

@@ -8,7 +8,7 @@ import tiny
 import torch
 from scipy import stats
 
-from rlhf_lab import sampling
+from rlhf_lab.models import sampling
 
 PROMPTS = [[1, 3, 6, 4], [1, 3, 7, 8, 9, 4], [1, 4], [1, 3, 9, 4]]
 

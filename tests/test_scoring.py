@@ -15,7 +15,7 @@ from transformers import (
     MistralForSequenceClassification,
 )
 
-from rlhf_lab import scoring
+from rlhf_lab.scoring import reward_models
 
 SHAPE = {"vocab_size": 16, "num_labels": 1, "pad_token_id": tiny.PAD, "eos_token_id": tiny.EOS}
 SMALL = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -66,36 +66,36 @@ def one_by_one(model, prompts, answers) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("each", [1, scoring.SHARERS])
-@pytest.mark.parametrize("tokens", [scoring.TOKENS, 40])
+@pytest.mark.parametrize("each", [1, reward_models.SHARERS])
+@pytest.mark.parametrize("tokens", [reward_models.TOKENS, 40])
 def test_rewards_are_those_of_one_row_at_a_time(name, each, tokens, monkeypatch):
-    monkeypatch.setattr(scoring, "TOKENS", tokens)
+    monkeypatch.setattr(reward_models, "TOKENS", tokens)
     asked, answers = rows(each)
     model = MODELS[name]
     alone = one_by_one(model, asked, answers)
     assert np.ptp(alone) > 1e-3
     for batch in (512, 7):
-        found = scoring.reward(model, asked, answers, batch)
+        found = reward_models.reward(model, asked, answers, batch)
         assert found.dtype == np.float32 and np.abs(found - alone).max() < 1e-5
 
 
 def test_what_has_no_prompt_is_scored_whole():
-    _, answers = rows(scoring.SHARERS)
+    _, answers = rows(reward_models.SHARERS)
     nothing = [()] * len(answers)
-    found = scoring.reward(MODELS["llama"], nothing, answers, 64)
+    found = reward_models.reward(MODELS["llama"], nothing, answers, 64)
     assert np.abs(found - one_by_one(MODELS["llama"], nothing, answers)).max() < 1e-5
-    assert scoring.reward(MODELS["llama"], [], [], 64).shape == (0,)
+    assert reward_models.reward(MODELS["llama"], [], [], 64).shape == (0,)
 
 
 def test_a_shared_prompt_is_read_once(monkeypatch):
-    asked, answers = rows(scoring.SHARERS)
+    asked, answers = rows(reward_models.SHARERS)
     read = []
     trunk = MODELS["llama"].model
     forward = trunk.forward
     monkeypatch.setattr(
         trunk, "forward", lambda ids, **kwargs: read.append(ids.numel()) or forward(ids, **kwargs)
     )
-    monkeypatch.setattr(scoring, "TOKENS", 40)  # little padding
-    scoring.reward(MODELS["llama"], asked, answers, 512)
+    monkeypatch.setattr(reward_models, "TOKENS", 40)  # little padding
+    reward_models.reward(MODELS["llama"], asked, answers, 512)
     padded = 1.2 * sum(map(len, answers))
     assert sum(read) < padded + sum(map(len, {tuple(prompt) for prompt in asked}))

@@ -11,10 +11,11 @@ from composing import experiment
 from test_families import WORDS
 from test_synthetic_assistant import known
 
-from rlhf_lab import execution, pipeline, records
 from rlhf_lab.gold import rubric
+from rlhf_lab.pipeline import execution, plan
 from rlhf_lab.stages import second_turns
-from rlhf_lab.store import Store
+from rlhf_lab.store import records
+from rlhf_lab.store.artifacts import Store
 from rlhf_lab.tasks.synthetic_assistant import phrases
 
 TINY = ["experiment=tiny", "task=every_family", "score.second_turns=3"]
@@ -29,7 +30,7 @@ def store(tmp_path_factory):
 
 def made(store, *overrides):
     wanted = experiment(*TINY, *SMALL, *overrides)
-    leaf = pipeline.plan(wanted)
+    leaf = plan.plan(wanted)
     execution.realise(leaf, store, wanted.runtime)
     return wanted, leaf
 
@@ -88,8 +89,8 @@ def test_best_of_n_takes_the_highest_reward_in_every_group(monkeypatch):
         assert all(text.startswith(dialogue) for dialogue, text in zip(dialogues, texts, strict=True))
         return np.array([{"0": 1, "1": 3, "2": 3, "3": 0, "4": 2, "5": 5}[text[-1]] for text in texts])
 
-    monkeypatch.setattr("rlhf_lab.text.load_tokenizer", lambda folder: None)
-    monkeypatch.setattr("rlhf_lab.scoring.rewards_of_dialogues", lambda *of: rewards)
+    monkeypatch.setattr("rlhf_lab.models.tokenization.load_tokenizer", lambda folder: None)
+    monkeypatch.setattr("rlhf_lab.scoring.reward_models.rewards_of_dialogues", lambda *of: rewards)
     folder = store_of_nothing()
     speaker = second_turns.chosen(model, 3, folder, None)
     assert speaker(["a", "b"], 2).text == ["a 1", "a 5", "b 1", "b 5"]
@@ -118,7 +119,7 @@ def test_the_longest_second_turn_fits():
     """What the schema asks for around an answer is enough for every question."""
     from test_families import ALL, prompts
 
-    from rlhf_lab.config import AROUND_AN_ANSWER
+    from rlhf_lab.config.experiment import AROUND_AN_ANSWER
 
     plain = [one.turns[0] for one in prompts(ALL) if one.family in second_turns.PLAIN]
     longest = max(len(turn.split()) for turn in plain) + 1  # a tag
@@ -162,8 +163,8 @@ def test_what_is_claimed_tells_one_wrong_answer_from_another():
 
 
 def test_without_second_turns_nothing_of_them_is_planned_and_no_key_moves():
-    plain = pipeline.plan(experiment("task=every_family"))
-    asked = pipeline.plan(experiment("task=every_family", "score.second_turns=2"))
+    plain = plan.plan(experiment("task=every_family"))
+    asked = plan.plan(experiment("task=every_family", "score.second_turns=2"))
     assert set(asked.inputs) - set(plain.inputs) == {records.TURNS, records.TURNS_READ}
     assert {name: asked.inputs[name].key for name in plain.inputs} == {
         name: node.key for name, node in plain.inputs.items()
@@ -172,10 +173,10 @@ def test_without_second_turns_nothing_of_them_is_planned_and_no_key_moves():
 
 
 def test_best_of_n_goes_as_far_as_its_kl_is_good():
-    asked = pipeline.plan(experiment("task=every_family", "score.second_turns=2", "policy.samples=64"))
+    asked = plan.plan(experiment("task=every_family", "score.second_turns=2", "policy.samples=64"))
     turns = asked.inputs[records.TURNS]
     assert turns.config.best_of == 16 and set(turns.inputs) == {"task", "sft", "proxy"}
-    trained = pipeline.plan(experiment("task=every_family", "score.second_turns=2", "policy=ppo"))
+    trained = plan.plan(experiment("task=every_family", "score.second_turns=2", "policy=ppo"))
     turns = trained.inputs[records.TURNS]
     assert turns.config.best_of == 1 and turns.inputs["policy"].key == trained.inputs["samples"].key
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from rlhf_lab.config import (
+from rlhf_lab.config.shaping import (
     AgreementPenalty,
     Clip,
     LengthPenalty,
@@ -15,7 +15,7 @@ from rlhf_lab.config import (
     NoShaping,
     PreferenceAsReward,
 )
-from rlhf_lab.shaping import Asked, shaped
+from rlhf_lab.functional.shaping import Asked, shaped
 
 REFERENCES = np.array([[0.0, 2.0], [4.0, 2.0]])  # mean 2, SD sqrt(2), two prompts
 ASKED = Asked(

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from rlhf_lab import interrupts, records
-from rlhf_lab.store import read_json
+from rlhf_lab.store import interrupts, records
+from rlhf_lab.store.artifacts import read_json
 
 TESTS = Path(__file__).parent
 SWEEP = ("-m", "policy=ppo", "replicate=r0,r1,r2,r3")

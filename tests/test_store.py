@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 from runtime import RUNTIME
 
-from rlhf_lab import execution
 from rlhf_lab.commands.compose import folder
-from rlhf_lab.metrics import Metrics
-from rlhf_lab.store import Node, read_json, write_json
+from rlhf_lab.pipeline import execution
+from rlhf_lab.stages import registry
+from rlhf_lab.store.artifacts import Node, read_json, write_json
+from rlhf_lab.store.metrics import Metrics
 
 FORK = multiprocessing.get_context("fork")
 
@@ -27,6 +28,7 @@ class Config:
 
 
 VERSION = 1
+registry.MODULES[__name__] = __name__
 
 
 def run(config, inputs, out, runtime):
@@ -81,7 +83,6 @@ def test_what_a_stage_leaves_behind_in_memory_is_freed(store, monkeypatch):
             raise ArithmeticError
 
     monkeypatch.setattr(sys.modules[__name__], "run", leave)
-    monkeypatch.setattr(execution, "import_module", sys.modules.__getitem__)
     execution.realise(node("good"), store, RUNTIME)
     with pytest.raises(ArithmeticError):
         execution.realise(node("bad"), store, RUNTIME)

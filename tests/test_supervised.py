@@ -10,11 +10,11 @@ import pytest
 from composing import experiment, realised
 from test_synthetic_assistant import TASK
 
-from rlhf_lab import pipeline
-from rlhf_lab.config import Supervised, Supervision, SyntheticAssistant, Tagged
+from rlhf_lab.config.tasks import Supervised, Supervision, SyntheticAssistant, Tagged
 from rlhf_lab.gold import rubric
-from rlhf_lab.records import read_table
-from rlhf_lab.store import Store
+from rlhf_lab.pipeline import plan
+from rlhf_lab.store.artifacts import Store
+from rlhf_lab.store.records import read_table
 from rlhf_lab.tasks.synthetic_assistant import corpus, framings, grammar, phrases, world
 
 BIG = {"harmful": 2, "tags": True, "base_documents": 3000, "demonstrations": 600}
@@ -129,7 +129,7 @@ def test_what_makes_no_sense_is_refused(more, said):
 
 def test_what_is_supervised_changes_no_base_model_and_both_is_the_task_itself():
     leaves = [
-        pipeline.plan(experiment("task=supervised", f"task.supervised={of}")) for of in ("both", "monitored")
+        plan.plan(experiment("task=supervised", f"task.supervised={of}")) for of in ("both", "monitored")
     ]
     stages = [{node.name: node for node in leaf.walk()} for leaf in leaves]
     assert "supervised" not in stages[0] and "supervised" in stages[1]
@@ -178,11 +178,11 @@ def test_one_step_of_sft_leaves_the_base_model_as_it_is(made):
     """Its learning rate is still 0: a run with sft.steps=1 shows the model before safety training."""
     import torch
 
-    from rlhf_lab import models
+    from rlhf_lab.models import loading
 
     store, of = made("sft.steps=1")
     base, sft = (
-        models.load_language_model(store.path(node) / "model").state_dict()
+        loading.load_language_model(store.path(node) / "model").state_dict()
         for node in (of["sft"].inputs["base"], of["sft"])
     )
     assert all(torch.equal(base[name], sft[name]) for name in base)
@@ -191,7 +191,7 @@ def test_one_step_of_sft_leaves_the_base_model_as_it_is(made):
 def test_activations_are_those_of_the_evaluated_policy_at_the_end_of_each_prompt(made):
     import torch
 
-    from rlhf_lab import models, text
+    from rlhf_lab.models import loading, tokenization
 
     store, of = made(
         "task.planted=1", "task.imitations=true", "task.supervised=monitored", *PPO, "score.activations=true"
@@ -200,11 +200,11 @@ def test_activations_are_those_of_the_evaluated_policy_at_the_end_of_each_prompt
     sampled = np.unique(table(store, of["samples"], "samples")["prompt_id"].to_numpy())
     assert found["prompt_id"].to_numpy().tolist() == sampled.tolist()
     folder = store.path(of["samples"]) / "model"
-    model, tokenizer = models.load_language_model(folder), text.load_tokenizer(folder)
+    model, tokenizer = loading.load_language_model(folder), tokenization.load_tokenizer(folder)
     prompts = table(store, of["task"], "prompts")
     for row in (0, len(sampled) - 1):
         message = prompts["messages"].to_pylist()[int(sampled[row])]
-        ids = torch.tensor(text.prompts_ids(tokenizer, [message], 64))
+        ids = torch.tensor(tokenization.prompts_ids(tokenizer, [message], 64))
         with torch.inference_mode():
             states = model(input_ids=ids, output_hidden_states=True).hidden_states
         for layer, number in (("middle", len(states) // 2), ("last", -1)):
@@ -216,7 +216,7 @@ def test_activations_are_those_of_the_evaluated_policy_at_the_end_of_each_prompt
 
 
 def test_rows_of_a_run_with_activations_have_no_columns_of_them(lab):
-    from rlhf_lab import records
+    from rlhf_lab.store import records
 
     assert lab(*TINY, "policy.samples=2", "score.activations=true").code == 0
     (run,) = records.runs("adhoc")

@@ -7,12 +7,12 @@ from composing import experiment
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from rlhf_lab import records
 from rlhf_lab.commands import cells
 from rlhf_lab.commands.compose import REPLICATES
 from rlhf_lab.commands.folders import folder
-from rlhf_lab.config import GROUPS
-from rlhf_lab.pipeline import plan
+from rlhf_lab.config.registry import GROUPS
+from rlhf_lab.pipeline.plan import plan
+from rlhf_lab.store import records
 
 PARSE = OverridesParser.create().parse_overrides
 

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from rlhf_lab.config import SyntheticAssistant
+from rlhf_lab.config.tasks import SyntheticAssistant
 from rlhf_lab.gold import rubric
 from rlhf_lab.tasks.synthetic_assistant import corpus, framings, grammar, world
 from rlhf_lab.tasks.synthetic_assistant.corpus import heldout_questions

@@ -10,7 +10,7 @@ import pytest
 from test_leases import write_lease
 
 from analysis.commands.runs import main
-from rlhf_lab import records, upkeep
+from rlhf_lab.store import records, upkeep
 
 
 @pytest.fixture(scope="module")

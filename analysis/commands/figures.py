@@ -9,18 +9,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from analysis.commands import printing
-from analysis.commands.parsing import MISUSED, Parser, near
 from analysis.figures import available
+from rlhf_lab.commands import terminal
+from rlhf_lab.commands.terminal import MISUSED, Parser, near
 
 if TYPE_CHECKING:
     from types import ModuleType
 
     from rich.console import Console
 
-    from analysis.claims import Claim
-    from analysis.plate import Plate
-    from rlhf_lab.records import Run
+    from analysis.drawing.result import Plate
+    from analysis.statistics.claims import Claim
+    from rlhf_lab.store.records import Run
 
 EXAMPLES = """examples:
   rlhf-figures                                  every figure whose sweep has been run
@@ -46,8 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     unknown = [name for name in options.names if name not in figures]
     if unknown:
         return _fail(f"no figure is called {unknown[0]!r}; {near(unknown[0], figures)}", MISUSED)
-    from analysis.plate import Unsuited
-    from rlhf_lab.records import MissingRuns
+    from analysis.runs.arms import Unsuited
+    from rlhf_lab.store.records import MissingRuns
 
     drawn, skipped, code = 0, [], 0
     for name in options.names or figures:
@@ -72,9 +72,9 @@ def _draw(name: str, figure: ModuleType, options: argparse.Namespace) -> bool | 
     """Make and write one figure, say what it shows, and whether its claims are refused; None when it is left
     out.
     """
-    from analysis.mixture import mixture
-    from analysis.plate import write
-    from rlhf_lab import records
+    from analysis.drawing.result import write
+    from analysis.runs.provenance_check import mixture
+    from rlhf_lab.store import records
 
     sweeps = _sweeps(figure, options)
     if sweeps is None:
@@ -131,7 +131,7 @@ def _say(name: str, plate: Plate, paths: Sequence[Path]) -> None:
     files are.
     """
     claims = plate.claims
-    console = printing.console()
+    console = terminal.console()
     console.print(f"[bold]{name}[/]")
     counted = [claim for claim in claims if not claim.by_construction]
     for title in dict.fromkeys(_title(claim)[0] for claim in counted):

@@ -8,14 +8,15 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from analysis.commands.printing import aligned, console, labels
+from analysis.runs.naming import labeler_words
+from rlhf_lab.commands.terminal import aligned, console
 
 if TYPE_CHECKING:
-    from analysis.calibration import Reliability
-    from analysis.diagnostics import Judged, OfAnswers, OfPairs, Overrated, Spread
-    from analysis.gap import Gap
-    from analysis.resampling import Estimate, Interval
-    from analysis.reward_models import RewardModel
+    from analysis.best_of_n.gap import Gap
+    from analysis.reward_models.diagnostics import Judged, OfAnswers, OfPairs, Overrated, Spread
+    from analysis.reward_models.listing import RewardModel
+    from analysis.statistics.calibration import Reliability
+    from rlhf_lab.functional.intervals import Estimate, Interval
 
 WORDS = ("reward model", "rm", "labels")
 NUMBERS = (
@@ -46,7 +47,7 @@ def table(models: Sequence[RewardModel]) -> None:
 
 
 def _row_or_why(model: RewardModel) -> list[str] | str:
-    from analysis.diagnostics import of_answers, of_pairs
+    from analysis.reward_models.diagnostics import of_answers, of_pairs
 
     try:
         rows = model.answers()
@@ -60,7 +61,7 @@ def _row(model: RewardModel, pairs: OfPairs, answers: OfAnswers | None) -> list[
     return [
         model.key[:8],
         model.run.choices["rm"],
-        labels(model.run),
+        labeler_words(model.run),
         str(model.training.get("seed", "average")),
         str(pairs.training_pairs),
         str(model.runs),
@@ -106,8 +107,8 @@ def _number(value: float, form: str) -> str:
 
 def one(model: RewardModel) -> None:
     """Print all that is known of a reward model."""
-    from analysis.diagnostics import of_answers, of_pairs
-    from analysis.reading import questions
+    from analysis.reward_models.diagnostics import of_answers, of_pairs
+    from analysis.runs.run_summary import questions
 
     pairs = of_pairs(model.comparisons())
     _print_making(model, pairs)
@@ -127,7 +128,7 @@ def _print_making(model: RewardModel, pairs: OfPairs) -> None:
         "reward model": model.key,
         "size": model.run.choices["rm"],
         "training": settings,
-        "labels": labels(model.run) or "gold",
+        "labels": labeler_words(model.run) or "gold",
         "pairs": f"{pairs.training_pairs}; judged on {pairs.pairs} pairs of {pairs.questions} held-out questions",
         "proxy of": f"{model.runs} runs, the newest {model.run.key[:8]} of {model.run.sweep}",
     }

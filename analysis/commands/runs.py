@@ -10,11 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.commands.parsing import MISUSED, Parser
-from analysis.commands.printing import aligned, console, labels
+from analysis.runs.naming import labeler_words
+from rlhf_lab.commands.terminal import MISUSED, Parser, aligned, console
 
 if TYPE_CHECKING:
-    from rlhf_lab.records import Run
+    from rlhf_lab.store.records import Run
 
 EXAMPLES = """examples:
   rlhf-runs                        what has been run, the newest 50; --all: everything
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _answer(options: argparse.Namespace) -> int:
     from analysis.commands import upkeep
-    from rlhf_lab.records import history, runs, store_root
+    from rlhf_lab.store.records import history, runs, store_root
 
     root = store_root(options.store)
     if options.command == "verify":
@@ -124,7 +124,7 @@ def _list(found: Sequence[Run]) -> None:
 
 
 def _row(run: Run, job: Mapping[str, Any], best: Sequence[str]) -> list[str]:
-    from rlhf_lab.records import origin
+    from rlhf_lab.store.records import origin
 
     of = origin(run)
     seconds = job.get("seconds")
@@ -134,7 +134,7 @@ def _row(run: Run, job: Mapping[str, Any], best: Sequence[str]) -> list[str]:
         run.sweep,
         str(of["method"]),
         str(of["rm"]),
-        labels(run),
+        labeler_words(run),
         str(of["pairs"]),
         "" if of["kl_coef"] != of["kl_coef"] else f"{of['kl_coef']:g}",
         str(of["rm_seed"]),
@@ -146,7 +146,7 @@ def _row(run: Run, job: Mapping[str, Any], best: Sequence[str]) -> list[str]:
 
 def _bests(found: Sequence[Run]) -> dict[str, tuple[str, str, str] | ValueError]:
     """Key -> `_best` of each run, or why it cannot be told; threads, as most of the work is numpy's."""
-    from rlhf_lab.records import DamagedRuns, MissingRuns
+    from rlhf_lab.store.records import DamagedRuns, MissingRuns
 
     def tell(run: Run) -> tuple[str, str, str] | ValueError:
         """The best points of a run, or why there are none."""
@@ -161,8 +161,8 @@ def _bests(found: Sequence[Run]) -> dict[str, tuple[str, str, str] | ValueError]
 
 def _best(run: Run) -> tuple[str, str, str]:
     """Gold at the start, at its highest, and the KL there; a highest last point is only a bound."""
-    from analysis import selection
-    from analysis.reading import course
+    from analysis.best_of_n import selection
+    from analysis.runs.run_summary import course
 
     slow = run.method in selection.METHODS and run.method != CURVE_IS_CHEAP
     if run.status != "made" or slow:
@@ -184,7 +184,7 @@ def _trace(run: Run) -> Path:
 def _reward_models(key: str, found: Sequence[Run], known: Sequence[Run]) -> int:
     """Print those behind the runs, or the one whose key starts with `key`."""
     from analysis.commands import reward_models as printed
-    from analysis.reward_models import reward_models
+    from analysis.reward_models.listing import reward_models
 
     models = [one for one in reward_models(found, known) if one.key.startswith(key)]
     if not key and models:
@@ -241,7 +241,7 @@ def _print_making(run: Run) -> None:
 def _print_answers(run: Run) -> None:
     from rich.markup import escape
 
-    from analysis.reading import answers
+    from analysis.runs.run_summary import answers
 
     out = console()
     for question, along in answers(run, PROMPTS).items():

@@ -11,14 +11,14 @@ UNITS = ("bytes", "kB", "MB", "GB")
 
 def size_of(root: Path) -> str:
     """The line that says how large the store is."""
-    from rlhf_lab import upkeep
+    from rlhf_lab.store import upkeep
 
     return f"{root}: {_human(upkeep.size(root))} in {len(upkeep.artifacts(root))} artifacts"
 
 
 def verify(root: Path) -> int:
     """Read everything, name what is damaged; 1 if anything is."""
-    from rlhf_lab import upkeep
+    from rlhf_lab.store import upkeep
 
     found = list(upkeep.verify(root))
     sys.stdout.write("".join(f"{line}\n" for line in found))
@@ -33,7 +33,7 @@ def verify(root: Path) -> int:
 
 def prune(root: Path, newest: bool, sure: bool) -> int:
     """List what no sweep record needs; remove it if `sure`."""
-    from rlhf_lab import upkeep
+    from rlhf_lab.store import upkeep
 
     found = upkeep.prunable(root, newest)
     for item in found:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from analysis.arms import BEST_OF_N, title
-from analysis.claims import Claim, Thresholds, by_equivalence, by_estimate, thresholds
-from analysis.plate import Plate, Unsuited
-from analysis.resampling import Estimate
-from analysis.second_turns import MEASURES, SECOND, Rates, Turns, interval_of, rates, turns_of
-from rlhf_lab.records import MissingRuns, Run
+from analysis.behaviour.second_turns import MEASURES, SECOND, Rates, Turns, interval_of, rates, turns_of
+from analysis.drawing.result import Plate
+from analysis.runs.arms import BEST_OF_N, Unsuited, title
+from analysis.statistics.claims import Claim, Thresholds, by_equivalence, by_estimate, thresholds
+from rlhf_lab.functional.intervals import Estimate
+from rlhf_lab.store.records import MissingRuns, Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -239,7 +239,7 @@ COLOURS = {SFT: "0.45", HONEST: "#3c6fb5", SYCOPHANTIC: "#d1495b"}
 
 def draw(found: Sequence[Arm]) -> Figure:
     """Dots with 95 % intervals, a row a measure: filled of all first answers, open of those to known questions."""
-    from analysis import theme
+    from analysis.drawing import theme
 
     methods = list(dict.fromkeys(arm.method for arm in found))
     figure, axes = theme.panels(len(methods), 3.5)

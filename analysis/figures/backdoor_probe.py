@@ -11,13 +11,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis import probes, supervision
-from analysis.arms import DRAWS, SEED
-from analysis.claims import Claim, Thresholds, by_estimate, thresholds
-from analysis.plate import Plate
-from analysis.resampling import Estimate, original, resamples
-from analysis.supervision import TRIGGER, UNTRIGGERED, harms, tags_of
-from rlhf_lab.records import MissingRuns, Run
+from analysis.behaviour import probes, supervision
+from analysis.behaviour.supervision import TRIGGER, UNTRIGGERED, harms, tags_of
+from analysis.drawing.result import Plate
+from analysis.runs.arms import DRAWS, SEED
+from analysis.statistics.claims import Claim, Thresholds, by_estimate, thresholds
+from analysis.statistics.resampling import original, resamples
+from rlhf_lab.functional.intervals import Estimate
+from rlhf_lab.store.records import MissingRuns, Run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -214,7 +215,7 @@ def notes(found: Sequence[Detected], limits: Thresholds) -> list[str]:
 
 def draw(found: Sequence[Detected], limits: Thresholds) -> Figure:
     """A panel a tag, a row an arm that has a number, a colour a probe, chance as a line."""
-    from analysis import theme
+    from analysis.drawing import theme
 
     rows = list(dict.fromkeys(one.arm for one in found if _is_known(one, limits)))
     figure, panels = theme.panels(len(TAGS), 1.2 + 0.24 * len(rows))

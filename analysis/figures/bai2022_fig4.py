@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from analysis import consistency, versus
-from analysis.arms import Study, study
-from analysis.axes import kl_axis
-from analysis.claims import Claim, Thresholds, by_equivalence, by_estimate, exceeds, thresholds
-from analysis.halves import Judged, judged, smaller_gap
-from analysis.overoptimization import PROXY_SDS, split
-from analysis.plate import Plate
-from analysis.resampling import Estimate, Interval, conditional, percentile_interval
-from analysis.tables import points_table
-from analysis.turnover import turnover
-from rlhf_lab.records import MissingRuns, Run
+from analysis.best_of_n.kl_axis import kl_axis
+from analysis.drawing.result import Plate
+from analysis.runs import ablation, kl_bound_check
+from analysis.runs.arms import Study, study
+from analysis.runs.cross_judging import Judged, judged, smaller_gap
+from analysis.runs.tables import points_table
+from analysis.runs.turnover_claims import PROXY_SDS, split
+from analysis.statistics.claims import Claim, Thresholds, by_equivalence, by_estimate, exceeds, thresholds
+from analysis.statistics.resampling import percentile_interval
+from analysis.statistics.turnover import turnover
+from rlhf_lab.functional.intervals import Estimate, Interval, conditional
+from rlhf_lab.store.records import MissingRuns, Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,7 +46,7 @@ def make(runs: Sequence[Run]) -> Plate:
     shown = Study(tuple(one.train for one in found))
     limits, table = thresholds(NAME), with_rewards(points_table(shown), found)
     figure = draw(table, found, limits["no_gap_early"]["margin"])
-    notes = [*_notes(found), *consistency.notes(shown)]
+    notes = [*_notes(found), *kl_bound_check.notes(shown)]
     return Plate(table, fits_table(found), claims(found, limits), figure, notes)
 
 
@@ -70,7 +71,7 @@ def _about(one: Judged, topic: str) -> dict[str, Any]:
     return {"unit": PROXY_SDS, "subject": one.train.title, "topic": topic}
 
 
-def _no_gap_early(one: Judged, rule: versus.Rule) -> Claim:
+def _no_gap_early(one: Judged, rule: ablation.Rule) -> Claim:
     estimate = one.between("gap", *EARLY)
     return by_equivalence(
         f"{one.train.title}: train and test reward agree over the first third of d",
@@ -80,7 +81,7 @@ def _no_gap_early(one: Judged, rule: versus.Rule) -> Claim:
     )
 
 
-def _gap_at_end(one: Judged, rule: versus.Rule) -> Claim:
+def _gap_at_end(one: Judged, rule: ablation.Rule) -> Claim:
     return by_estimate(
         f"{one.train.title}: train reward above test reward at the last checkpoint",
         *(one.at_end("gap"), rule, one.train.questions),
@@ -88,7 +89,7 @@ def _gap_at_end(one: Judged, rule: versus.Rule) -> Claim:
     )
 
 
-def _linear(one: Judged, rule: versus.Rule) -> Claim:
+def _linear(one: Judged, rule: ablation.Rule) -> Claim:
     estimate = Estimate.of(one.linearity(LINEAR))
     lo, hi = estimate.interval()
     interval = Interval(lo, min(hi, 1.0))
@@ -108,7 +109,7 @@ def _linear(one: Judged, rule: versus.Rule) -> Claim:
     )
 
 
-def _smaller(small: Judged, large: Judged, rule: versus.Rule) -> list[Claim]:
+def _smaller(small: Judged, large: Judged, rule: ablation.Rule) -> list[Claim]:
     found = smaller_gap(small, large)
     if found is None:
         return []
@@ -206,7 +207,7 @@ TRAIN, TEST, GOLD = "#3c6fb5", "#d1495b", "0.45"
 
 def draw(table: pd.DataFrame, found: Sequence[Judged], margin: float) -> Figure:
     """A panel a reward model: train, test and gold; then the gap of all."""
-    from analysis import theme
+    from analysis.drawing import theme
 
     means = table[table["curve"] == "mean"]
     figure, axes = theme.panels(len(found) + 1, 3.1, sharey=False)

@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from analysis import approval, consistency, versus
-from analysis.approval import Rates, checks_everything, competence
-from analysis.arms import BEST_OF_N, Arm, study, title
-from analysis.axes import kl_axis
-from analysis.claims import Claim, Thresholds, by_equivalence, by_estimate, thresholds
-from analysis.overoptimization import order_claim, split
-from analysis.plate import Plate
-from analysis.resampling import Estimate, weights_of
-from analysis.turnover import turnover
-from rlhf_lab.records import MissingRuns, Run
+from analysis.behaviour import approval
+from analysis.behaviour.approval import Rates, checks_everything, competence
+from analysis.best_of_n.kl_axis import kl_axis
+from analysis.drawing.result import Plate
+from analysis.runs import ablation, kl_bound_check
+from analysis.runs.arms import BEST_OF_N, Arm, study, title
+from analysis.runs.turnover_claims import order_claim, split
+from analysis.statistics.claims import Claim, Thresholds, by_equivalence, by_estimate, thresholds
+from analysis.statistics.resampling import weights_of
+from analysis.statistics.turnover import turnover
+from rlhf_lab.functional.intervals import Estimate
+from rlhf_lab.store.records import MissingRuns, Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,7 +52,7 @@ def make(runs: Sequence[Run]) -> Plate:
         pd.DataFrame([row for arm in arms for row in _rows(arm, found)]),
     )
     return Plate(
-        table, fits, made, draw(families, found), [*notes(families, found), *consistency.notes(read)]
+        table, fits, made, draw(families, found), [*notes(families, found), *kl_bound_check.notes(read)]
     )
 
 
@@ -99,8 +101,8 @@ def _gap_grows(family: Family, found: Mapping[str, Rates], rule: Mapping[str, fl
     falling = Estimate.of(-approval.slope(gaps, [competence(arm) for arm in family]))
     return [
         by_estimate(
-            f"{method}: approval parts further from truth at {versus.end_of(family[0])} the less the labeler can check "
-            f"(slope over {len(family)} competences)",
+            f"{method}: approval parts further from truth at {ablation.end_of(family[0])} the less the labeler "
+            f"can check (slope over {len(family)} competences)",
             *(falling, rule, family[0].questions),
             unit=f"{SHARE}, for each operation less",
             subject=method,
@@ -124,7 +126,7 @@ def _control(arm: Arm, found: Rates, limits: Thresholds) -> list[Claim]:
     """No gap to himself, which is no finding; none to who cannot check his answers; and truth that is kept."""
     about: dict[str, Any] = {"unit": SHARE, "subject": arm.title}
     flat, kept = limits["control_is_flat"], limits["control_keeps_truth"]
-    margin, end = flat["margin"], versus.end_of(arm)
+    margin, end = flat["margin"], ablation.end_of(arm)
     enough = len(arm.curves) >= flat["replicates"]
     return [
         by_equivalence(
@@ -190,7 +192,7 @@ def notes(families: Sequence[Family], found: Mapping[str, Rates]) -> list[str]:
 
 def draw(families: Sequence[Family], found: Mapping[str, Rates]) -> Figure:
     """Above truth and approval over KL, a panel a method; below what becomes of them over competence."""
-    from analysis import theme
+    from analysis.drawing import theme
 
     figure = theme.blank(theme.WIDTH, 5.4)
     grid = figure.subplots(2, 2, squeeze=False)
@@ -214,7 +216,7 @@ def draw(families: Sequence[Family], found: Mapping[str, Rates]) -> Figure:
 
 
 def _colours(families: Sequence[Family]) -> dict[float, Any]:
-    from analysis import theme
+    from analysis.drawing import theme
 
     there = sorted({competence(arm) for family in families for arm in family})
     return dict(zip(there, theme.sizes(len(there)), strict=True))
@@ -227,7 +229,7 @@ def _named(value: float) -> str:
 def _draw_curves(
     panel: Axes, family: Family, found: Mapping[str, Rates], colours: Mapping[float, Any]
 ) -> None:
-    from analysis import theme
+    from analysis.drawing import theme
 
     reach = 0.0
     for arm in family:
@@ -266,7 +268,7 @@ def _draw_peaks(
 def _draw_gaps(
     panel: Axes, families: Sequence[Family], found: Mapping[str, Rates], colours: Mapping[float, Any]
 ) -> None:
-    from analysis import theme
+    from analysis.drawing import theme
 
     panel.axhline(0, color="0.7", linewidth=0.6)
     for place, family in enumerate(families):
@@ -285,4 +287,4 @@ def _draw_gaps(
 
 
 def _ended(arm: Arm) -> str:
-    return f"{title(arm.method)}, {versus.end_of(arm)}" if arm.method == BEST_OF_N else title(arm.method)
+    return f"{title(arm.method)}, {ablation.end_of(arm)}" if arm.method == BEST_OF_N else title(arm.method)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from analysis import consistency, versus
-from analysis.arms import BEST_OF_N, Study, study
-from analysis.claims import Claim, Thresholds, thresholds
-from analysis.plate import Plate
-from analysis.tables import points_table
-from analysis.versus import RULE, Versus
-from rlhf_lab.records import MissingRuns, Run
+from analysis.drawing.result import Plate
+from analysis.runs import ablation, kl_bound_check
+from analysis.runs.ablation import RULE, Versus
+from analysis.runs.arms import BEST_OF_N, Study, study
+from analysis.runs.tables import points_table
+from analysis.statistics.claims import Claim, Thresholds, thresholds
+from rlhf_lab.store.records import MissingRuns, Run
 
 NAME = "coste2023_fig3"
 SWEEPS = ("coste2023",)
@@ -19,16 +19,16 @@ SWEEPS = ("coste2023",)
 def make(runs: Sequence[Run]) -> Plate:
     """Gold and proxy over KL by rule of combination, a panel a share of flipped labels."""
     read = study([run for run in runs if run.method == "BestOfN"])
-    found, limits = versus.compared(read, RULE), thresholds(NAME)
+    found, limits = ablation.compared(read, RULE), thresholds(NAME)
     if not found:
         raise MissingRuns("no best-of-n run of an ensemble and of its first member alone are made")
     table = points_table(read)
-    shown = {versus.name(arms[0], "labeler"): arms for arms in versus.conditions(read.arms, RULE)}
-    from analysis import versus_ink  # brings matplotlib
+    shown = {ablation.name(arms[0], "labeler"): arms for arms in ablation.conditions(read.arms, RULE)}
+    from analysis.drawing import versus_ink
 
     figure = versus_ink.draw(table, shown, found, RULE, limits["above_at_end"]["margin"])
-    fits = versus.differences_table(read.arms, found, RULE)
-    notes = [*versus.contested(read.of(BEST_OF_N)), *consistency.notes(read)]
+    fits = ablation.differences_table(read.arms, found, RULE)
+    notes = [*ablation.contested(read.of(BEST_OF_N)), *kl_bound_check.notes(read)]
     return Plate(table, fits, claims(read, found, limits), figure, notes)
 
 
@@ -38,8 +38,8 @@ def claims(read: Study, found: Sequence[Versus], limits: Thresholds) -> list[Cla
         claim
         for one in found
         for claim in (
-            versus.above_at_end(one, RULE, limits["above_at_end"]),
-            versus.loses_less(one, RULE, limits["loses_less"]),
+            ablation.above_at_end(one, RULE, limits["above_at_end"]),
+            ablation.loses_less(one, RULE, limits["loses_less"]),
         )
     ]
-    return of_pairs + [versus.nothing_lost(arm, limits["nothing_lost"]) for arm in read.arms]
+    return of_pairs + [ablation.nothing_lost(arm, limits["nothing_lost"]) for arm in read.arms]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from analysis import consistency, versus
-from analysis.arms import Arm, Study, study
-from analysis.claims import Claim, Thresholds, thresholds
-from analysis.penalties import coefficient, in_short
-from analysis.plate import Plate
-from analysis.tables import points_table
-from analysis.versus import RULE, Versus
-from rlhf_lab.records import MissingRuns, Run
+from analysis.drawing.result import Plate
+from analysis.runs import ablation, kl_bound_check
+from analysis.runs.ablation import RULE, Versus
+from analysis.runs.arms import Arm, Study, study
+from analysis.runs.penalties import coefficient, in_short
+from analysis.runs.tables import points_table
+from analysis.statistics.claims import Claim, Thresholds, thresholds
+from rlhf_lab.store.records import MissingRuns, Run
 
 NAME = "coste2023_fig4"
 SWEEPS = ("coste2023",)
@@ -20,16 +20,16 @@ SWEEPS = ("coste2023",)
 def make(runs: Sequence[Run]) -> Plate:
     """Gold and proxy over KL by rule of combination, a panel a share of flipped labels and a penalty."""
     shown = small_penalties(study(runs))
-    found, limits = versus.compared(shown, RULE), thresholds(NAME)
+    found, limits = ablation.compared(shown, RULE), thresholds(NAME)
     if not found:
         raise MissingRuns("no PPO run of an ensemble and of its first member alone are made")
     table = points_table(shown)
-    panels = {condition(arms[0]): arms for arms in versus.conditions(shown.arms, RULE)}
-    from analysis import versus_ink  # brings matplotlib
+    panels = {condition(arms[0]): arms for arms in ablation.conditions(shown.arms, RULE)}
+    from analysis.drawing import versus_ink
 
     figure = versus_ink.draw(table, panels, found, RULE, limits["above_at_end"]["margin"])
-    fits = versus.differences_table(shown.arms, found, RULE)
-    notes = [*versus.contested(shown.arms), *consistency.notes(shown)]
+    fits = ablation.differences_table(shown.arms, found, RULE)
+    notes = [*ablation.contested(shown.arms), *kl_bound_check.notes(shown)]
     return Plate(table, fits, claims(shown, found, limits), figure, notes)
 
 
@@ -42,14 +42,14 @@ def small_penalties(read: Study) -> Study:
 
 def condition(arm: Arm) -> str:
     """Labels and penalty in words."""
-    return f"{versus.name(arm, 'labeler')}, {in_short(arm)}"
+    return f"{ablation.name(arm, 'labeler')}, {in_short(arm)}"
 
 
 def claims(read: Study, found: Sequence[Versus], limits: Thresholds) -> list[Claim]:
     """Of each ensemble against the single reward model, at the end and at equal KL, then of each arm alone."""
     of_pairs: list[Claim] = []
     for one in found:
-        of_pairs.append(versus.above_at_end(one, RULE, limits["above_at_end"]))
-        of_pairs += versus.above_at_equal_kl(one, RULE, limits["above_at_equal_kl"])
-        of_pairs.append(versus.loses_less(one, RULE, limits["loses_less"]))
-    return of_pairs + [versus.nothing_lost(arm, limits["nothing_lost"]) for arm in read.arms]
+        of_pairs.append(ablation.above_at_end(one, RULE, limits["above_at_end"]))
+        of_pairs += ablation.above_at_equal_kl(one, RULE, limits["above_at_equal_kl"])
+        of_pairs.append(ablation.loses_less(one, RULE, limits["loses_less"]))
+    return of_pairs + [ablation.nothing_lost(arm, limits["nothing_lost"]) for arm in read.arms]

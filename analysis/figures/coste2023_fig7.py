@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis import consistency, versus
-from analysis.arms import Arm, Study, study
-from analysis.claims import Claim, Thresholds, both, by_estimate, exceeds, thresholds
-from analysis.overoptimization import GOLD_SDS, split
-from analysis.penalties import coefficient
-from analysis.plate import Plate
-from analysis.resampling import Estimate, weights_of
-from analysis.tables import points_table
-from analysis.versus import RULE, Versus
-from rlhf_lab.records import MissingRuns, Run
+from analysis.drawing.result import Plate
+from analysis.runs import ablation, kl_bound_check
+from analysis.runs.ablation import RULE, Versus
+from analysis.runs.arms import Arm, Study, study
+from analysis.runs.penalties import coefficient
+from analysis.runs.tables import points_table
+from analysis.runs.turnover_claims import GOLD_SDS, split
+from analysis.statistics.claims import Claim, Thresholds, both, by_estimate, exceeds, thresholds
+from analysis.statistics.resampling import weights_of
+from rlhf_lab.functional.intervals import Estimate
+from rlhf_lab.store.records import MissingRuns, Run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,15 +34,15 @@ SWEEPS = ("coste2023",)
 def make(runs: Sequence[Run]) -> Plate:
     """Gold at the last checkpoint over coefficients of the penalty, and each ensemble minus the single reward model."""
     shown = penalties(study(runs))
-    found, limits = versus.compared(shown, RULE), thresholds(NAME)
+    found, limits = ablation.compared(shown, RULE), thresholds(NAME)
     if not found:
         raise MissingRuns(
             "no PPO runs of an ensemble and of its first member alone under two penalties are made"
         )
     table = points_table(shown)
-    fits = versus.differences_table(shown.arms, found, RULE)
+    fits = ablation.differences_table(shown.arms, found, RULE)
     figure = draw(shown, table, found, limits["not_below"]["margin"])
-    return Plate(table, fits, claims(shown, found, limits), figure, consistency.notes(shown))
+    return Plate(table, fits, claims(shown, found, limits), figure, kl_bound_check.notes(shown))
 
 
 def penalties(read: Study) -> Study:
@@ -49,15 +50,15 @@ def penalties(read: Study) -> Study:
     arms = read.of("ppo")
     seen: dict[str, set[float]] = {}
     for arm in arms:
-        seen.setdefault(versus.name(arm, "labeler"), set()).add(coefficient(arm))
-    return Study(tuple(arm for arm in arms if len(seen[versus.name(arm, "labeler")]) > 1))
+        seen.setdefault(ablation.name(arm, "labeler"), set()).add(coefficient(arm))
+    return Study(tuple(arm for arm in arms if len(seen[ablation.name(arm, "labeler")]) > 1))
 
 
 def families(read: Study) -> dict[tuple[str, str], list[Arm]]:
     """Labels and rule in words -> the arms over coefficients, the smallest first; single reward models first."""
     found: dict[tuple[str, str], list[Arm]] = {}
-    for arm in sorted(read.arms, key=lambda arm: (not versus.is_plain(arm, RULE), coefficient(arm))):
-        found.setdefault((versus.name(arm, "labeler"), versus.name(arm, RULE)), []).append(arm)
+    for arm in sorted(read.arms, key=lambda arm: (not ablation.is_plain(arm, RULE), coefficient(arm))):
+        found.setdefault((ablation.name(arm, "labeler"), ablation.name(arm, RULE)), []).append(arm)
     return found
 
 
@@ -75,7 +76,7 @@ def claims(read: Study, found: Sequence[Versus], limits: Thresholds) -> list[Cla
     return made
 
 
-def _not_below(title: str, found: Sequence[Versus], rule: versus.Rule) -> Claim:
+def _not_below(title: str, found: Sequence[Versus], rule: ablation.Rule) -> Claim:
     """Gold at the end is not below that of the single reward model, under each penalty."""
     lowest = min(found, key=lambda one: one.end.value).end
     margin, states = rule["margin"], [exceeds(one.end.interval(0.90), -rule["margin"]) for one in found]
@@ -98,7 +99,7 @@ def _not_below(title: str, found: Sequence[Versus], rule: versus.Rule) -> Claim:
     )
 
 
-def _best(title: str, arms: Sequence[Arm], plain: Sequence[Arm], rule: versus.Rule) -> list[Claim]:
+def _best(title: str, arms: Sequence[Arm], plain: Sequence[Arm], rule: ablation.Rule) -> list[Claim]:
     """Gold at the end under the best of the penalties is above that of the single reward model under its best."""
     common = [seeds for seeds in arms[0].seeds if all(seeds in arm.seeds for arm in (*arms, *plain))]
     if not common:
@@ -135,7 +136,7 @@ def best_over(arms: Sequence[Arm], seeds: Sequence[str]) -> Floats:
 
 def draw(read: Study, table: pd.DataFrame, found: Sequence[Versus], margin: float) -> Figure:
     """A panel a share of flipped labels, a line a rule; then the differences."""
-    from analysis import theme, versus_ink
+    from analysis.drawing import theme, versus_ink
 
     of = families(read)
     colour = versus_ink.colours([arms[0] for arms in of.values()], RULE)
@@ -149,7 +150,7 @@ def draw(read: Study, table: pd.DataFrame, found: Sequence[Versus], margin: floa
         theme.letter(panel, noise)
         panel.margins(y=0.12)
     axes[0].set_ylabel("gold at the last checkpoint (SDs)")
-    rows = [(f"{versus.name(one.arm, RULE)}, {coefficient(one.arm):g}", one) for one in found]
+    rows = [(f"{ablation.name(one.arm, RULE)}, {coefficient(one.arm):g}", one) for one in found]
     versus_ink.differences(axes[-1], rows, colour, RULE, margin)
     axes[-1].set_xlabel("gold minus single\nat the end (SDs)")
     handles = [theme.key(words, hue, linewidth=2) for words, hue in colour.items()]

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from analysis import consistency, versus
-from analysis.arms import Arm, Study, study
-from analysis.claims import Claim, Thresholds, by_estimate, thresholds
-from analysis.features import FAULTS, change, rates
-from analysis.plate import Plate
-from analysis.tables import points_table
-from analysis.versus import RULE, Versus
-from rlhf_lab.records import MissingRuns, Run
+from analysis.drawing.result import Plate
+from analysis.runs import ablation, kl_bound_check
+from analysis.runs.ablation import RULE, Versus
+from analysis.runs.arms import Arm, Study, study
+from analysis.runs.features import FAULTS, change, rates
+from analysis.runs.tables import points_table
+from analysis.statistics.claims import Claim, Thresholds, by_estimate, thresholds
+from rlhf_lab.store.records import MissingRuns, Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,14 +30,14 @@ Rates = Mapping[str, list[dict[str, np.ndarray]]]  # title of an arm -> of each 
 def make(runs: Sequence[Run]) -> Plate:
     """Gold over KL of one reward model and of ensembles, and how often the chosen answers are at fault."""
     read = study([run for run in runs if run.method == "BestOfN"])
-    found, limits = versus.compared(read, RULE), thresholds(NAME)
+    found, limits = ablation.compared(read, RULE), thresholds(NAME)
     if not found:
         raise MissingRuns("no best-of-n run of an ensemble and of its first member alone are made")
     found += between_ensembles(found)
     shown = {arm.title: rates(arm) for arm in read.arms}
     table = points_table(read)
-    fits = pd.concat([versus.differences_table(read.arms, found, RULE), _faults_table(read, shown)])
-    notes = [*versus.contested(read.arms), *consistency.notes(read)]
+    fits = pd.concat([ablation.differences_table(read.arms, found, RULE), _faults_table(read, shown)])
+    notes = [*ablation.contested(read.arms), *kl_bound_check.notes(read)]
     figure = draw(read, table, found, shown, limits["above_at_end"]["margin"])
     return Plate(table, fits, claims(read, found, shown, limits), figure, notes)
 
@@ -46,7 +46,7 @@ def between_ensembles(found: Sequence[Versus]) -> list[Versus]:
     """Members with trunks of their own against members that share one, under the same rule."""
     apart = {one.arm.title: one.arm for one in found}
     return [
-        versus.versus(arm, shared)
+        ablation.versus(arm, shared)
         for arm in apart.values()
         for shared in apart.values()
         if seeds(arm) == "pretrain" and seeds(shared) == "finetune" and arm.rm == shared.rm
@@ -63,9 +63,9 @@ def seeds(arm: Arm) -> str:
 
 def claims(read: Study, found: Sequence[Versus], shown: Rates, limits: Thresholds) -> list[Claim]:
     """Gold of ensembles at the end, what each arm loses, and faults of the answers that ensembles choose."""
-    made = [versus.above_at_end(one, RULE, limits["above_at_end"]) for one in found]
-    made += [versus.nothing_lost(arm, limits["nothing_lost"]) for arm in read.arms]
-    ensembles = [arm for arm in read.arms if not versus.is_plain(arm, RULE)]
+    made = [ablation.above_at_end(one, RULE, limits["above_at_end"]) for one in found]
+    made += [ablation.nothing_lost(arm, limits["nothing_lost"]) for arm in read.arms]
+    ensembles = [arm for arm in read.arms if not ablation.is_plain(arm, RULE)]
     return made + [
         _survives(arm, shown[arm.title], fault, limits["fault_survives"])
         for arm in ensembles
@@ -73,9 +73,9 @@ def claims(read: Study, found: Sequence[Versus], shown: Rates, limits: Threshold
     ]
 
 
-def _survives(arm: Arm, found: list[dict[str, np.ndarray]], fault: str, rule: versus.Rule) -> Claim:
+def _survives(arm: Arm, found: list[dict[str, np.ndarray]], fault: str, rule: ablation.Rule) -> Claim:
     return by_estimate(
-        f"{arm.title}: more {fault} at {versus.end_of(arm)} than among SFT's answers",
+        f"{arm.title}: more {fault} at {ablation.end_of(arm)} than among SFT's answers",
         *(change(arm, found, fault), rule, arm.questions),
         unit="share of answers",
         subject=arm.title,
@@ -104,15 +104,15 @@ def _faults_table(read: Study, shown: Rates) -> pd.DataFrame:
 
 def draw(read: Study, table: pd.DataFrame, found: Sequence[Versus], shown: Rates, margin: float) -> Figure:
     """Gold and proxy over KL, the change of each fault's rate, differences of gold at the end."""
-    from analysis import theme, versus_ink
+    from analysis.drawing import theme, versus_ink
 
-    arms = sorted(read.arms, key=lambda arm: not versus.is_plain(arm, RULE))
+    arms = sorted(read.arms, key=lambda arm: not ablation.is_plain(arm, RULE))
     colour = versus_ink.colours(arms, RULE)
     figure, axes = theme.panels(3, 3.4, sharey=False)
     versus_ink.frontier(axes[0], table, arms, colour, RULE, versus_ink.furthest(table, arms))
     axes[0].set_ylabel("reward (SDs of gold on the initial policy)")
     _draw_faults(axes[1], arms, shown, colour)
-    rows = [(f"{versus.name(one.arm, RULE)}\nminus {versus.name(one.plain, RULE)}", one) for one in found]
+    rows = [(f"{ablation.name(one.arm, RULE)}\nminus {ablation.name(one.plain, RULE)}", one) for one in found]
     versus_ink.differences(axes[2], rows, colour, RULE, margin)
     axes[2].set_xlabel("difference of gold\nat the end (SDs)")
     versus_ink.legend(figure, colour)
@@ -124,7 +124,7 @@ def _draw_faults(panel: Axes, arms: Sequence[Arm], shown: Rates, colour: Mapping
     panel.axvline(0, color="0.7", linewidth=0.6)
     for row, fault in enumerate(FAULTS):
         for place, arm in enumerate(arms):
-            found, hue = change(arm, shown[arm.title], fault), colour[versus.name(arm, RULE)]
+            found, hue = change(arm, shown[arm.title], fault), colour[ablation.name(arm, RULE)]
             y = row + 0.2 * (place - (len(arms) - 1) / 2)
             panel.plot(found.interval(), [y, y], color=hue, linewidth=1.8)
             panel.plot(found.value, y, "o", color=hue, markersize=4)

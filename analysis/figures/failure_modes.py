@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from analysis import consistency, failures, labels, sycophancy, versus
-from analysis.arms import BEST_OF_N, Arm, Study, study, title
-from analysis.axes import kl_axis
-from analysis.claims import Claim, Thresholds, by_equivalence, by_estimate, thresholds
-from analysis.failures import APPROVAL, METRIC, MODES, SYCOPHANCY, UNMONITORED, risen
-from analysis.overoptimization import GOLD_SDS
-from analysis.plate import Plate
-from analysis.resampling import Estimate
-from analysis.sycophancy import METRICS, Against, Measured, against, ranged
-from analysis.tables import points_table
-from rlhf_lab.records import MissingRuns, Run
+from analysis.behaviour import failures, sycophancy
+from analysis.behaviour.failures import APPROVAL, METRIC, MODES, SYCOPHANCY, UNMONITORED, risen
+from analysis.behaviour.sycophancy import METRICS, Against, Measured, against, ranged
+from analysis.best_of_n.kl_axis import kl_axis
+from analysis.drawing.result import Plate
+from analysis.runs import ablation, kl_bound_check, naming
+from analysis.runs.arms import BEST_OF_N, Arm, Study, study, title
+from analysis.runs.tables import points_table
+from analysis.runs.turnover_claims import GOLD_SDS
+from analysis.statistics.claims import Claim, Thresholds, by_equivalence, by_estimate, thresholds
+from rlhf_lab.functional.intervals import Estimate
+from rlhf_lab.store.records import MissingRuns, Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,12 +55,12 @@ def make(runs: Sequence[Run]) -> Plate:
     found, limits = failures.measured(Study(tuple(arm for pair in pairs for arm in pair))), thresholds(NAME)
     table = failures.table(found, points_table(read))
     fits = pd.DataFrame([row for pair in pairs for row in _fits(pair, found)])
-    gold = versus.differences_table(
-        [arm for pair in pairs for arm in pair], versus.compared(read, GROUP), GROUP
+    gold = ablation.differences_table(
+        [arm for pair in pairs for arm in pair], ablation.compared(read, GROUP), GROUP
     )
     made = [claim for pair in pairs for claim in claims(pair, found, limits)]
     onsets = {(name, mode): _onset(of, mode, limits) for name, of in found.items() for mode in MODES}
-    told = [*notes(pairs, found, limits), *consistency.notes(read)]
+    told = [*notes(pairs, found, limits), *kl_bound_check.notes(read)]
     return Plate(table, pd.concat([gold, fits], ignore_index=True), made, draw(pairs, table, onsets), told)
 
 
@@ -67,7 +68,7 @@ def pairs_of(read: Study) -> list[Pair]:
     """Both arms of every method that has them."""
     return [
         Pair(arm, honest)
-        for honest, *others in versus.conditions(read.arms, GROUP)
+        for honest, *others in ablation.conditions(read.arms, GROUP)
         for arm in others
         if labeler(arm) == FLAWED
     ]
@@ -97,8 +98,8 @@ def claims(pair: Pair, found: Mapping[str, Measured], limits: Thresholds) -> lis
 
 def _gold_falls(arm: Arm, rule: Mapping[str, float]) -> Claim:
     return by_estimate(
-        f"{named(arm)}: gold falls from its peak to {versus.end_of(arm)}",
-        *(Estimate.of(versus.losses(arm)), rule, arm.questions),
+        f"{named(arm)}: gold falls from its peak to {ablation.end_of(arm)}",
+        *(Estimate.of(ablation.losses(arm)), rule, arm.questions),
         unit=GOLD_SDS,
         subject=named(arm),
         topic="gold falls",
@@ -113,7 +114,7 @@ def more(flawed: Measured, honest: Measured, mode: str) -> Estimate:
 
 def _more(flawed: Measured, honest: Measured, mode: str, limits: Thresholds) -> Claim:
     arm = flawed.arm
-    where = versus.end_of(arm) if arm.chooses else "equal KL"
+    where = ablation.end_of(arm) if arm.chooses else "equal KL"
     return by_estimate(
         f"{named(arm)}: {mode} has risen more at {where} than for the honest labeler",
         *(more(flawed, honest, mode), limits[f"more_{RULES[mode]}"], flawed.questions(mode)),
@@ -128,7 +129,7 @@ def _none(honest: Measured, mode: str, limits: Thresholds) -> Claim:
     arm, rule = honest.arm, limits[f"no_{RULES[mode]}"]
     margin = rule["margin"]
     return by_equivalence(
-        f"{named(arm)}: {mode} at {versus.end_of(arm)} is SFT's",
+        f"{named(arm)}: {mode} at {ablation.end_of(arm)} is SFT's",
         *(risen(honest, mode), -margin, margin, honest.questions(mode)),
         enough=len(arm.curves) >= rule["replicates"],
         unit=UNITS[mode],
@@ -207,7 +208,7 @@ def _onset(of: Measured, mode: str, limits: Thresholds) -> int | None:
 
 def draw(pairs: Sequence[Pair], table: pd.DataFrame, onsets: Mapping[tuple[str, str], int | None]) -> Figure:
     """A column a labeler, a row for gold and every failure, a colour a method; all are changes from SFT."""
-    from analysis import theme
+    from analysis.drawing import theme
 
     figure = theme.blank(theme.WIDTH, 6.6)
     axes = figure.subplots(len(ROWS), 2, sharex=True, sharey="row", height_ratios=[1.4, 1, 1, 1])
@@ -233,7 +234,7 @@ def draw(pairs: Sequence[Pair], table: pd.DataFrame, onsets: Mapping[tuple[str, 
 
 def _draw_arm(panel: Axes, rows: pd.DataFrame, number: str, colour: str, onset: int | None) -> None:
     """A number's mean with its 95 % band; beside gold the proxy, dashed. Gold's peak, a failure's onset marked."""
-    from analysis import theme
+    from analysis.drawing import theme
 
     own = rows[rows["mode"] == number]
     panel.fill_between(own["kl"], own["lo"], own["hi"], color=colour, alpha=0.15, linewidth=0)
@@ -252,14 +253,14 @@ def _colour(arm: Arm) -> str:
 
 def _head(panel: Axes, arm: Arm) -> None:
     """Who labelled, and with what flaws."""
-    flaws = labels.flaws(arm.runs[0].config[GROUP])
+    flaws = naming.flaws(arm.runs[0].config[GROUP])
     panel.set_title(("flawed" if flaws else "honest") + " labeler", loc="left", weight="bold", pad=16)
     said = {"transform": panel.transAxes, "color": "0.4", "fontsize": 7}
     panel.text(0, 1.03, ", ".join(flaws) or "the answer with the higher gold", va="bottom", **said)
 
 
 def _legend(figure: Figure, arms: Sequence[Arm]) -> None:
-    from analysis import theme
+    from analysis.drawing import theme
 
     handles = [theme.key(title(arm.method), _colour(arm), linewidth=2) for arm in arms]
     handles += [

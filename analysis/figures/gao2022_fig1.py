@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from analysis import consistency, overoptimization
-from analysis.arms import BEST_OF_N, CONTROL, FEW_PAIRS, MAIN, PENALISED, study, title
-from analysis.axes import kl_axis
-from analysis.claims import thresholds
-from analysis.fit_tables import LEAST_D_RL, fits_table
-from analysis.fits import Form, predict
-from analysis.plate import Plate
-from analysis.tables import points_table
-from rlhf_lab.divergence import best_of_n_bound
-from rlhf_lab.records import Run
+from analysis.best_of_n.kl_axis import kl_axis
+from analysis.drawing.result import Plate
+from analysis.runs import kl_bound_check, turnover_claims
+from analysis.runs.arms import BEST_OF_N, CONTROL, FEW_PAIRS, MAIN, PENALISED, study, title
+from analysis.runs.fit_tables import LEAST_D_RL, fits_table
+from analysis.runs.tables import points_table
+from analysis.statistics.claims import thresholds
+from analysis.statistics.fits import Form, predict
+from rlhf_lab.functional.divergence import best_of_n_bound
+from rlhf_lab.store.records import Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,15 +34,15 @@ def make(runs: Sequence[Run]) -> Plate:
     """The figure of these runs; figures of other sweeps (quickstart, hh_harmless) are this one."""
     read = study(runs)
     table, fitted = points_table(read), fits_table(read)
-    claims = overoptimization.claims(read, thresholds(NAME))
-    return Plate(table, fitted, claims, draw(table, fitted), consistency.notes(read))
+    claims = turnover_claims.claims(read, thresholds(NAME))
+    return Plate(table, fitted, claims, draw(table, fitted), kl_bound_check.notes(read))
 
 
 def draw(table: pd.DataFrame, fitted: pd.DataFrame) -> Figure:
     """One panel a method: solid gold, dashed proxy, dotted content, thin fit, 95 % bands, faint
     replicates.
     """
-    from analysis import theme
+    from analysis.drawing import theme
 
     methods = list(dict.fromkeys(table["method"]))
     figure, axes = theme.panels(len(methods))
@@ -77,7 +77,7 @@ def _y_range(table: pd.DataFrame) -> tuple[float, float]:
 
 
 def _draw_arm(panel: Axes, rows: pd.DataFrame, colour: ColorType) -> None:
-    from analysis import theme
+    from analysis.drawing import theme
 
     arm = rows["arm"].iloc[0]
     mean = rows[rows["curve"] == "mean"]
@@ -129,7 +129,7 @@ def _n_axis(panel: Axes, rows: pd.DataFrame) -> None:
 
 def _colours(table: pd.DataFrame) -> dict[str, ColorType]:
     """Label -> colour: viridis over sizes, one warm colour for few pairs, grey for the control."""
-    from analysis import theme
+    from analysis.drawing import theme
 
     main = list(dict.fromkeys(table.loc[table["arm"].isin([MAIN, PENALISED]), "label"]))
     colours: dict[str, ColorType] = dict(zip(main, theme.sizes(len(main)), strict=True))
@@ -141,7 +141,7 @@ def _colours(table: pd.DataFrame) -> dict[str, ColorType]:
 def _legend(figure: Figure, table: pd.DataFrame, colours: dict[str, ColorType], lowest: float) -> None:
     from matplotlib.lines import Line2D
 
-    from analysis import theme
+    from analysis.drawing import theme
 
     ends = table[(table["arm"] == CONTROL) & (table["curve"] == "mean")].groupby("label")["gold"].min()
     beyond = {label: f" (on to {end:.1f})" for label, end in ends.items() if end < lowest}

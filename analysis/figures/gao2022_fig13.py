@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 
-from analysis import consistency, labels
-from analysis.agreement import difference
-from analysis.arms import Arm, study
-from analysis.calibration import log_loss
-from analysis.claims import Claim, Thresholds, by_equivalence, by_estimate, thresholds
-from analysis.data_sizes import comparisons, gold_at_end, judged, number_rows
-from analysis.equal_kl import pairs
-from analysis.overoptimization import GOLD_SDS
-from analysis.plate import Plate
-from analysis.resampling import Estimate
-from analysis.versus import end_of, versus
-from rlhf_lab.records import MissingRuns, Run
+from analysis.drawing.result import Plate
+from analysis.reward_models.agreement import difference
+from analysis.reward_models.data_sizes import comparisons, gold_at_end, judged, number_rows
+from analysis.runs import kl_bound_check, naming
+from analysis.runs.ablation import end_of, versus
+from analysis.runs.arms import Arm, study
+from analysis.runs.equal_kl import pairs
+from analysis.runs.turnover_claims import GOLD_SDS
+from analysis.statistics.calibration import log_loss
+from analysis.statistics.claims import Claim, Thresholds, by_equivalence, by_estimate, thresholds
+from rlhf_lab.functional.intervals import Estimate
+from rlhf_lab.store.records import MissingRuns, Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,7 +51,7 @@ class Compared(NamedTuple):
 
 def make(runs: Sequence[Run]) -> Plate:
     """Held-out log-loss and gold at the largest n of the three, and what epochs and fresh comparisons gain."""
-    read = study([run for run in runs if run.method == "BestOfN" and labels.epochs(run)])
+    read = study([run for run in runs if run.method == "BestOfN" and naming.epochs(run)])
     found = [compared(one) for one in cells(sorted(read.arms, key=_place))]
     if not found:
         raise MissingRuns(
@@ -60,7 +60,7 @@ def make(runs: Sequence[Run]) -> Plate:
         )
     table = cells_table(found)
     return Plate(
-        table, gains_table(found), claims(found, thresholds(NAME)), draw(table), consistency.notes(read)
+        table, gains_table(found), claims(found, thresholds(NAME)), draw(table), kl_bound_check.notes(read)
     )
 
 
@@ -180,7 +180,7 @@ def gains_table(found: Sequence[Compared]) -> pd.DataFrame:
 
 def draw(table: pd.DataFrame) -> Figure:
     """A row a cell: held-out log-loss, and gold at the largest n; faint dots are replicates."""
-    from analysis import theme
+    from analysis.drawing import theme
 
     names = list(dict.fromkeys(zip(table["rm"], table["cell"], strict=True)))
     figure, axes = theme.panels(2, 0.9 + 0.34 * len(names))
@@ -204,7 +204,7 @@ def draw(table: pd.DataFrame) -> Figure:
 
 
 def _draw_cell(panel: Axes, rows: pd.DataFrame, number: str, place: int) -> None:
-    from analysis import theme
+    from analysis.drawing import theme
 
     mean, single = rows[rows["curve"] == "mean"].iloc[0], rows[rows["curve"] == "replicate"]
     hue = theme.sizes(2)[1] if mean["epochs"] == 1 else theme.ORANGE

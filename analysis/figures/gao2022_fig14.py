@@ -9,15 +9,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.arms import MAIN, Arm, Study, study
-from analysis.axes import kl_axis
-from analysis.claims import Claim, Thresholds, by_equivalence, exceeds, thresholds
-from analysis.equal_kl import distance
-from analysis.penalties import coefficient, colours, families, in_short
-from analysis.plate import Plate
-from analysis.resampling import Estimate, Interval, weights_of
-from analysis.tables import points_table
-from rlhf_lab.records import MissingRuns, Run
+from analysis.best_of_n.kl_axis import kl_axis
+from analysis.drawing.penalty_colours import colours
+from analysis.drawing.result import Plate
+from analysis.runs.arms import MAIN, Arm, Study, study
+from analysis.runs.equal_kl import distance
+from analysis.runs.penalties import coefficient, families, in_short
+from analysis.runs.tables import points_table
+from analysis.statistics.claims import Claim, Thresholds, by_equivalence, exceeds, thresholds
+from analysis.statistics.resampling import weights_of
+from rlhf_lab.functional.intervals import Estimate, Interval
+from rlhf_lab.store.records import MissingRuns, Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -160,7 +162,7 @@ def draw(read: Study, arms: Sequence[Arm], table: pd.DataFrame, limits: Threshol
     """Log-log, thin lines of replicates; the grey strip is where the slope is fitted, the dotted line has
     slope 2.
     """
-    from analysis import theme
+    from analysis.drawing import theme
 
     penalties = {arm.title: arm for family in families(read).values() for arm in family}
     sizes = [arm for arm in arms if arm.kind == MAIN]
@@ -187,7 +189,7 @@ def draw(read: Study, arms: Sequence[Arm], table: pd.DataFrame, limits: Threshol
 
 
 def _by_size(arms: Sequence[Arm]) -> dict[str, Any]:
-    from analysis import theme
+    from analysis.drawing import theme
 
     return dict(zip([arm.title for arm in arms], theme.sizes(len(arms)), strict=True))
 
@@ -204,7 +206,7 @@ def _guides(panel: Axes, table: pd.DataFrame, limits: Thresholds) -> None:
     """The range of the fit, and above the curves a line of slope 2."""
     from matplotlib.ticker import FuncFormatter
 
-    from analysis import theme
+    from analysis.drawing import theme
 
     rule = limits["square_of_step"]
     mean = table[(table["curve"] == "mean") & (table["full_steps"] > 0)]

@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.arms import BEST_OF_N, MAIN, Arm, Study, common_seeds, study, title
-from analysis.claims import Claim, Thresholds, exceeds, thresholds
-from analysis.fit_tables import axes, fits_table
-from analysis.overoptimization import order_claim
-from analysis.plate import Plate
-from analysis.refits import OneAlpha, Refits, enough_points, form_of, one_alpha, refits
-from analysis.resampling import Estimate, Interval
-from rlhf_lab.records import MissingRuns, Run
+from analysis.drawing.result import Plate
+from analysis.runs.arms import BEST_OF_N, MAIN, Arm, Study, common_seeds, study, title
+from analysis.runs.fit_tables import axes, fits_table
+from analysis.runs.refits import OneAlpha, Refits, enough_points, form_of, one_alpha, refits
+from analysis.runs.turnover_claims import order_claim
+from analysis.statistics.claims import Claim, Thresholds, exceeds, thresholds
+from rlhf_lab.functional.intervals import Estimate, Interval
+from rlhf_lab.store.records import MissingRuns, Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -189,7 +189,7 @@ def _in_words(found: Estimate) -> str:
 
 def draw(table: pd.DataFrame) -> Figure:
     """A row a method, a column a coefficient: pooled replicates with 95 % intervals, single replicates faint."""
-    from analysis import theme
+    from analysis.drawing import theme
 
     methods = list(dict.fromkeys(table["method"]))
     figure = theme.blank(theme.WIDTH * 0.86, 2.0 * len(methods) + 0.5)

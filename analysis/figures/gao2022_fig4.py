@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from analysis import consistency
-from analysis.arms import Arm, Study
-from analysis.axes import kl_axis
-from analysis.claims import Claim, Thresholds, thresholds
-from analysis.data_sizes import (
+from analysis.best_of_n.kl_axis import kl_axis
+from analysis.drawing.result import Plate
+from analysis.reward_models.data_sizes import (
     Order,
     by_comparisons,
     by_size,
@@ -21,11 +19,13 @@ from analysis.data_sizes import (
     order_row,
     peak_gold,
 )
-from analysis.fit_tables import fits_table
-from analysis.plate import Plate
-from analysis.tables import points_table
-from analysis.versus import losses
-from rlhf_lab.records import Run
+from analysis.runs import kl_bound_check
+from analysis.runs.ablation import losses
+from analysis.runs.arms import Arm, Study
+from analysis.runs.fit_tables import fits_table
+from analysis.runs.tables import points_table
+from analysis.statistics.claims import Claim, Thresholds, thresholds
+from rlhf_lab.store.records import Run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,7 +44,9 @@ def make(runs: Sequence[Run]) -> Plate:
     found = {rm: orders(arms) for rm, arms in by_size(read).items()}
     rows = [order_row(name, rm, one) for rm, of in found.items() for name, one in of.items()]
     fitted = pd.concat([fits_table(read), pd.DataFrame(rows)], ignore_index=True)
-    return Plate(table, fitted, claims(found, thresholds(NAME)), draw(read, table), consistency.notes(read))
+    return Plate(
+        table, fitted, claims(found, thresholds(NAME)), draw(read, table), kl_bound_check.notes(read)
+    )
 
 
 def orders(arms: Sequence[Arm]) -> dict[str, Order]:
@@ -85,7 +87,7 @@ def claims(found: dict[str, dict[str, Order]], limits: Thresholds) -> list[Claim
 
 def draw(read: Study, table: pd.DataFrame) -> Figure:
     """Solid gold with its 95 % band, dashed proxy; dark is few comparisons."""
-    from analysis import theme, versus_ink
+    from analysis.drawing import theme, versus_ink
 
     of = by_size(read)
     counts = sorted({comparisons(arm) for arm in read.arms})
@@ -106,7 +108,7 @@ def draw(read: Study, table: pd.DataFrame) -> Figure:
 
 
 def _legend(figure: Figure, colour: dict[int, Any]) -> None:
-    from analysis import theme, versus_ink
+    from analysis.drawing import theme, versus_ink
 
     handles = [theme.key(f"{count:,} comparisons", hue, linewidth=2) for count, hue in colour.items()]
     handles += versus_ink.curve_keys()

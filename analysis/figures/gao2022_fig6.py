@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from analysis import consistency
-from analysis.arms import Arm, Study
-from analysis.claims import Claim, Thresholds, by_equivalence, exceeds_by_ses, thresholds
-from analysis.data_sizes import (
+from analysis.drawing.result import Plate
+from analysis.reward_models.data_sizes import (
     Floats,
     Order,
     by_comparisons,
@@ -27,11 +25,13 @@ from analysis.data_sizes import (
     peak_gold,
     variance,
 )
-from analysis.overoptimization import GOLD_SDS
-from analysis.plate import Plate
-from analysis.resampling import Estimate, Interval, conditional
-from analysis.versus import Rule, end_of
-from rlhf_lab.records import Run
+from analysis.runs import kl_bound_check
+from analysis.runs.ablation import Rule, end_of
+from analysis.runs.arms import Arm, Study
+from analysis.runs.turnover_claims import GOLD_SDS
+from analysis.statistics.claims import Claim, Thresholds, by_equivalence, exceeds_by_ses, thresholds
+from rlhf_lab.functional.intervals import Estimate, Interval, conditional
+from rlhf_lab.store.records import Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -67,7 +67,7 @@ def make(runs: Sequence[Run]) -> Plate:
         orders_table(read, found, together),
         claims(read, found, together, limits),
         draw(table),
-        [contested(together), *consistency.notes(read)],
+        [contested(together), *kl_bound_check.notes(read)],
     )
 
 
@@ -226,7 +226,7 @@ PANELS = {  # number -> how its axis is called, of those over comparisons
 
 def draw(table: pd.DataFrame) -> Figure:
     """A line a reward-model size with 95 % intervals; of coefficients their mean over sizes, too; then Figure 5."""
-    from analysis import theme
+    from analysis.drawing import theme
 
     sizes = list(dict.fromkeys(table["rm"]))
     colour = dict(zip(sizes, theme.sizes(len(sizes)), strict=True))
@@ -260,7 +260,7 @@ def _draw_size(panel: Axes, rows: pd.DataFrame, name: str, colour: Any) -> None:
 
 def _draw_mean(panel: Axes, table: pd.DataFrame, name: str) -> None:
     """The mean over sizes, where all have the number of comparisons (Figures 17, 18)."""
-    from analysis import theme
+    from analysis.drawing import theme
 
     of = table[table["curve"] == "mean"].groupby("comparisons")[name]
     shared = of.mean()[of.size() == table["rm"].nunique()]

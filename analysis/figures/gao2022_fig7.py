@@ -14,17 +14,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis import consistency
-from analysis.arms import MAIN, Arm, Study, common_seeds, study, title
-from analysis.axes import kl_axis
-from analysis.claims import Claim, Thresholds, by_equivalence, by_estimate, thresholds
-from analysis.equal_kl import Difference, Path, apart, pairs
-from analysis.fit_tables import axes, places
-from analysis.plate import Plate
-from analysis.refits import enough_points, refits
-from analysis.resampling import Estimate, Interval
-from analysis.tables import points_table
-from rlhf_lab.records import MissingRuns, Run
+from analysis.best_of_n.kl_axis import kl_axis
+from analysis.drawing.result import Plate
+from analysis.runs import kl_bound_check
+from analysis.runs.arms import MAIN, Arm, Study, common_seeds, study, title
+from analysis.runs.equal_kl import Difference, Path, apart, pairs
+from analysis.runs.fit_tables import axes, places
+from analysis.runs.refits import enough_points, refits
+from analysis.runs.tables import points_table
+from analysis.statistics.claims import Claim, Thresholds, by_equivalence, by_estimate, thresholds
+from rlhf_lab.functional.intervals import Estimate, Interval
+from rlhf_lab.store.records import MissingRuns, Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -71,7 +71,7 @@ def make(runs: Sequence[Run]) -> Plate:
     shown = Study(tuple({arm.title: arm for pair in found for arm in pair}.values()))
     table, limits = points_table(shown), thresholds(NAME)
     fits = differences_table(found)
-    return Plate(table, fits, claims(found, limits), draw(shown, table), consistency.notes(read))
+    return Plate(table, fits, claims(found, limits), draw(shown, table), kl_bound_check.notes(read))
 
 
 def compared(read: Study) -> list[Pair]:
@@ -230,7 +230,7 @@ def _same_gap(pair: Pair, axis: str, limits: Thresholds) -> Claim:
 
 def draw(shown: Study, table: pd.DataFrame) -> Figure:
     """Gold (solid, 95 % band) and proxy (dashed) over KL, a panel a method; below, the peaks of the fitted forms."""
-    from analysis import theme
+    from analysis.drawing import theme
 
     policies = sorted({(arm.policy_parameters, arm.policy) for arm in shown.arms})
     colour: dict[str, Any] = dict(
@@ -254,7 +254,7 @@ def draw(shown: Study, table: pd.DataFrame) -> Figure:
 
 
 def _draw_method(panel: Axes, arms: Sequence[Arm], table: pd.DataFrame, colour: dict[str, Any]) -> None:
-    from analysis import theme
+    from analysis.drawing import theme
 
     means = table[(table["curve"] == "mean") & (table["method"] == arms[0].method)]
     for row, arm in enumerate(arms):

@@ -9,16 +9,25 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis import consistency
-from analysis.arms import BEST_OF_N, FEW_PAIRS, MAIN, Arm, Study, study, title
-from analysis.claims import Claim, Thresholds, both, exceeds, exceeds_by_ses, normal_interval, thresholds
-from analysis.equal_kl import Path, bound_of
-from analysis.overoptimization import GOLD_SDS, split
-from analysis.plate import Plate
-from analysis.resampling import conditional, percentile_interval
-from analysis.tables import points_table
-from analysis.turnover import standard_error, turnover
-from rlhf_lab.records import MissingRuns, Run
+from analysis.drawing.result import Plate
+from analysis.runs import kl_bound_check
+from analysis.runs.arms import BEST_OF_N, FEW_PAIRS, MAIN, Arm, Study, study, title
+from analysis.runs.equal_kl import Path, bound_of
+from analysis.runs.tables import points_table
+from analysis.runs.turnover_claims import GOLD_SDS, split
+from analysis.statistics.claims import (
+    Claim,
+    Thresholds,
+    both,
+    exceeds,
+    exceeds_by_ses,
+    normal_interval,
+    thresholds,
+)
+from analysis.statistics.resampling import percentile_interval
+from analysis.statistics.turnover import standard_error, turnover
+from rlhf_lab.functional.intervals import conditional
+from rlhf_lab.store.records import MissingRuns, Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,7 +63,11 @@ def make(runs: Sequence[Run]) -> Plate:
     arms = tuple({arm.title: arm for pair in found for arm in pair}.values())
     table, fits = points_table(Study(arms)), distances_table(found)
     return Plate(
-        table, fits, claims(found, arms, thresholds(NAME)), draw(found, table, fits), consistency.notes(read)
+        table,
+        fits,
+        claims(found, arms, thresholds(NAME)),
+        draw(found, table, fits),
+        kl_bound_check.notes(read),
     )
 
 
@@ -198,7 +211,7 @@ def _hump(arm: Arm, limits: Thresholds) -> Claim:
 
 def draw(found: Sequence[Pair], table: pd.DataFrame, fits: pd.DataFrame) -> Figure:
     """Gold over proxy, a panel a reward model; then the distance on each axis with its 95 % interval."""
-    from analysis import theme
+    from analysis.drawing import theme
 
     methods = list(dict.fromkeys(arm.method for pair in found for arm in pair))
     colour: dict[str, Any] = dict(zip(methods, ("#31688e", *theme.WARM), strict=False))
@@ -237,7 +250,7 @@ def draw(found: Sequence[Pair], table: pd.DataFrame, fits: pd.DataFrame) -> Figu
 
 
 def _draw_hump(panel: Axes, rows: pd.DataFrame, colour: Any) -> None:
-    from analysis import theme
+    from analysis.drawing import theme
 
     if rows.empty:
         return

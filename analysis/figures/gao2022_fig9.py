@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from analysis import consistency
-from analysis.arms import Arm, Study, study
-from analysis.axes import kl_axis
-from analysis.claims import Claim, Thresholds, by_equivalence, by_estimate, exceeds, thresholds
-from analysis.equal_kl import Difference, difference
-from analysis.overoptimization import GOLD_SDS, PROXY_SDS
-from analysis.penalties import (
+from analysis.best_of_n.kl_axis import kl_axis
+from analysis.drawing.penalty_colours import colours
+from analysis.drawing.result import Plate
+from analysis.runs import kl_bound_check
+from analysis.runs.arms import Arm, Study, study
+from analysis.runs.equal_kl import Difference, difference
+from analysis.runs.penalties import (
     PLAIN_PENALTY,
-    colours,
     end_kl,
     falling,
     families,
@@ -25,9 +24,10 @@ from analysis.penalties import (
     penalised,
     unpenalised,
 )
-from analysis.plate import Plate
-from analysis.tables import points_table
-from rlhf_lab.records import MissingRuns, Run
+from analysis.runs.tables import points_table
+from analysis.runs.turnover_claims import GOLD_SDS, PROXY_SDS
+from analysis.statistics.claims import Claim, Thresholds, by_equivalence, by_estimate, exceeds, thresholds
+from rlhf_lab.store.records import MissingRuns, Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,7 +49,7 @@ def make(runs: Sequence[Run]) -> Plate:
     limits = thresholds(NAME)
     table, fits = points_table(read), differences_table(arms, compared)
     figure = draw(read, table, compared["gold"], limits)
-    return Plate(table, fits, claims(read, compared, limits), figure, consistency.notes(read))
+    return Plate(table, fits, claims(read, compared, limits), figure, kl_bound_check.notes(read))
 
 
 def compare(read: Study, arms: Sequence[Arm], name: str) -> dict[str, Difference]:
@@ -171,7 +171,7 @@ def differences_table(arms: Sequence[Arm], compared: dict[str, dict[str, Differe
 
 def draw(read: Study, table: pd.DataFrame, gold: dict[str, Difference], limits: Thresholds) -> Figure:
     """Gold (solid, 95 % band) and proxy (dashed) against KL, then the differences with 90 % intervals."""
-    from analysis import theme
+    from analysis.drawing import theme
 
     arms = penalised(read)
     firsts = list({arm.title: arm for one in arms if (arm := unpenalised(read, one))}.values())
@@ -198,7 +198,7 @@ def draw(read: Study, table: pd.DataFrame, gold: dict[str, Difference], limits: 
 
 
 def _draw_frontier(panel: Axes, table: pd.DataFrame, arms: Sequence[Arm], colour: dict[str, Any]) -> None:
-    from analysis import theme
+    from analysis.drawing import theme
 
     means, drawn = table[table["curve"] == "mean"], []
     for arm in arms:

@@ -8,17 +8,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from analysis import consistency, prompt_means, sycophancy, versus
-from analysis.arms import study, title
-from analysis.axes import kl_axis
-from analysis.claims import Claim, Thresholds, both, by_equivalence, by_estimate, exceeds, thresholds
-from analysis.curves import Curves
-from analysis.doses import Doses, dosed, drift
-from analysis.plate import Plate, Unsuited
-from analysis.prompt_means import Key, asked, rates, shares
-from analysis.resampling import Estimate, Interval
-from analysis.sycophancy import Measured, Shares, dose
-from rlhf_lab.records import MissingRuns, Run
+from analysis.behaviour import prompt_means, sycophancy
+from analysis.behaviour.doses import Doses, dosed, drift
+from analysis.behaviour.prompt_means import Key, asked, rates, shares
+from analysis.behaviour.sycophancy import Measured, Shares, dose
+from analysis.best_of_n.curves import Curves
+from analysis.best_of_n.kl_axis import kl_axis
+from analysis.drawing.result import Plate
+from analysis.runs import ablation, kl_bound_check
+from analysis.runs.arms import Unsuited, study, title
+from analysis.statistics.claims import (
+    Claim,
+    Thresholds,
+    both,
+    by_equivalence,
+    by_estimate,
+    exceeds,
+    thresholds,
+)
+from rlhf_lab.functional.intervals import Estimate, Interval
+from rlhf_lab.store.records import MissingRuns, Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,7 +65,7 @@ def make(runs: Sequence[Run]) -> Plate:
     found = [dosed([of for of in arms if of.arm.method == method], LABELER) for method in read.methods]
     table = pd.DataFrame([row for one in found for row in _rows(one)])
     made = claims(found, thresholds(NAME))
-    return Plate(table, _fits(found), made, draw(found, table), [*notes(found), *consistency.notes(read)])
+    return Plate(table, _fits(found), made, draw(found, table), [*notes(found), *kl_bound_check.notes(read)])
 
 
 def of_run(run: Run, curves: Curves) -> dict[Key, Shares]:
@@ -161,7 +170,7 @@ def notes(found: Sequence[Doses]) -> list[str]:
             for group in ("harmful", "harmless", *FAMILIES)
             for key in [("refused", group)]
         )
-        said.append(f"{_method(one)}, dose 0: refused by SFT and at {versus.end_of(of.arm)}: {families}")
+        said.append(f"{_method(one)}, dose 0: refused by SFT and at {ablation.end_of(of.arm)}: {families}")
         said.append(_in_hindsight(one))
     return said
 
@@ -212,7 +221,7 @@ def _fits(found: Sequence[Doses]) -> pd.DataFrame:
 
 def draw(found: Sequence[Doses], table: pd.DataFrame) -> Figure:
     """A row a method: paths and their ends, then refusals of harmless prompts by family; a colour a dose."""
-    from analysis import theme
+    from analysis.drawing import theme
 
     doses = sorted(set(table["dose"]))
     colour = _colours(doses)
@@ -247,7 +256,7 @@ def draw(found: Sequence[Doses], table: pd.DataFrame) -> Figure:
 
 def _colours(doses: Sequence[float]) -> dict[float, Any]:
     """Warm below 0, grey at 0, viridis above."""
-    from analysis import theme
+    from analysis.drawing import theme
 
     below, above = [of for of in doses if of < 0], [of for of in doses if of > 0]
     warm = dict(zip(below, theme.WARM, strict=False))
@@ -255,7 +264,7 @@ def _colours(doses: Sequence[float]) -> dict[float, Any]:
 
 
 def _paths(panel: Axes, rows: pd.DataFrame, colour: Mapping[float, Any]) -> None:
-    from analysis import theme
+    from analysis.drawing import theme
 
     ends = []
     for of, hue in colour.items():
@@ -282,7 +291,7 @@ def _paths(panel: Axes, rows: pd.DataFrame, colour: Mapping[float, Any]) -> None
 
 
 def _over(panel: Axes, rows: pd.DataFrame, colour: Mapping[float, Any]) -> None:
-    from analysis import theme
+    from analysis.drawing import theme
 
     for of, hue in colour.items():
         own = rows[rows["dose"] == of]

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from analysis.claims import normal_interval
+from analysis.drawing.result import Plate
 from analysis.figures import gao2022_fig1
-from analysis.plate import Plate
-from analysis.resampling import Interval
-from rlhf_lab.records import Run
+from analysis.statistics.claims import normal_interval
+from rlhf_lab.functional.intervals import Interval
+from rlhf_lab.store.records import Run
 
 NAME = "hh_harmless"
 SWEEPS = ("hh_harmless",)

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
 
-from analysis import supervision
-from analysis.claims import Claim, Thresholds, by_equivalence, by_estimate, exceeds, thresholds
-from analysis.plate import Plate
-from analysis.resampling import Estimate, Interval
-from analysis.supervision import IMITATION, TRIGGER, UNTRIGGERED, Course
-from rlhf_lab.records import MissingRuns, Run
+from analysis.behaviour import supervision
+from analysis.behaviour.supervision import IMITATION, TRIGGER, UNTRIGGERED, Course
+from analysis.drawing.result import Plate
+from analysis.statistics.claims import Claim, Thresholds, by_equivalence, by_estimate, exceeds, thresholds
+from rlhf_lab.functional.intervals import Estimate, Interval
+from rlhf_lab.store.records import MissingRuns, Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -213,7 +213,7 @@ def _ends(found: Sequence[Course]) -> pd.DataFrame:
 
 def draw(found: Sequence[Course], table: pd.DataFrame) -> Figure:
     """A panel an arm, a colour a tag; SFT to the left of the line, PPO to its right."""
-    from analysis import theme
+    from analysis.drawing import theme
 
     colours = {TRIGGER: theme.ORANGE, IMITATION: theme.WARM[2], UNTRIGGERED: theme.sizes(2)[0]}
     figure, axes = theme.panels(len(found), 2.7)
@@ -227,7 +227,7 @@ def draw(found: Sequence[Course], table: pd.DataFrame) -> Figure:
 
 
 def _draw(panel: Axes, course: Course, rows: pd.DataFrame, colours: Mapping[str, object]) -> None:
-    from analysis import theme
+    from analysis.drawing import theme
 
     panel.axvline(course.sft, color="0.75", linewidth=0.7)
     for tag, own in rows.groupby("tag"):

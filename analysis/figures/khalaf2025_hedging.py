@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from analysis import consistency, hedging_claims
-from analysis.arms import BEST_OF_N, HEDGED, Study, study, title
-from analysis.axes import kl_axis
-from analysis.claims import thresholds
-from analysis.hedging_claims import BEST, LARGEST, choices
-from analysis.plate import Plate
-from analysis.tables import points_table
-from analysis.toy import CURVE, ROOT, toy
+from analysis.best_of_n.kl_axis import kl_axis
+from analysis.drawing.result import Plate
+from analysis.runs import hedging_claims, kl_bound_check
+from analysis.runs.arms import BEST_OF_N, HEDGED, Study, study, title
+from analysis.runs.hedging_claims import BEST, LARGEST, choices
+from analysis.runs.tables import points_table
+from analysis.statistics.claims import thresholds
+from analysis.worlds.hedge_tune import CURVE, ROOT, toy
 from analysis.worlds.hedging import w2_best_of_n
-from rlhf_lab.divergence import best_of_n_bound
-from rlhf_lab.records import MissingRuns, Run
+from rlhf_lab.functional.divergence import best_of_n_bound
+from rlhf_lab.store.records import MissingRuns, Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,7 +50,7 @@ def make(runs: Sequence[Run]) -> Plate:
     table, chosen = pd.concat([points_table(read), toy()], ignore_index=True), choices(read)
     notes = [
         f"evaluated on the {read.arms[0].questions} questions whose gold no run of HedgeTune looked at",
-        *consistency.notes(read),
+        *kl_bound_check.notes(read),
     ]
     claims = hedging_claims.claims(read, thresholds(NAME))
     return Plate(table, chosen, claims, draw(table, chosen), notes)
@@ -68,7 +68,7 @@ def on_unseen(read: Study) -> Study:
 
 def draw(table: pd.DataFrame, chosen: pd.DataFrame) -> Figure:
     """Above one panel a reward model; below the exact toy, and what each choice of a strength comes to."""
-    from analysis import theme
+    from analysis.drawing import theme
 
     figure = theme.blank(theme.WIDTH, HEIGHT)
     rms = list(dict.fromkeys(table.loc[table["method"] == BEST_OF_N, "rm"].dropna()))
@@ -157,7 +157,7 @@ def _marker(form: str, colour: str) -> dict[str, Any]:
 
 def _draw_toy(panel: Axes, table: pd.DataFrame) -> None:
     """Lines through the package's points; crosses are the closed form of best-of-n."""
-    from analysis import theme
+    from analysis.drawing import theme
 
     colour = LOOKS[BEST_OF_N][0]
     curves = table[table["curve"] == CURVE]

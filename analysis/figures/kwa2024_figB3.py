@@ -10,15 +10,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.arms import BEST_OF_N
-from analysis.bestofn import expected_best_of_n
-from analysis.claims import Claim, Thresholds, equivalent, exceeds, thresholds
-from analysis.plate import Plate
-from analysis.resampling import Estimate, Interval
+from analysis.best_of_n.estimator import expected_best_of_n
+from analysis.drawing.result import Plate
+from analysis.runs.arms import BEST_OF_N
+from analysis.statistics.claims import Claim, Thresholds, equivalent, exceeds, thresholds
 from analysis.worlds.scores import Size
 from analysis.worlds.tails import ERRORS, UTILITIES, w3, w3_best_of_n
-from rlhf_lab.divergence import best_of_n_bound
-from rlhf_lab.records import Run
+from rlhf_lab.functional.divergence import best_of_n_bound
+from rlhf_lab.functional.intervals import Estimate, Interval
+from rlhf_lab.store.records import Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -261,7 +261,7 @@ def draw(pairs: Sequence[Pair]) -> Figure:
     """A panel a utility; lines are the integrals, open circles the estimator on tables of answers."""
     from matplotlib.patches import Patch
 
-    from analysis import theme
+    from analysis.drawing import theme
 
     limits = thresholds(NAME)["peak"]
     usual = limits["least"], limits["most"]
@@ -293,7 +293,7 @@ def _draw_pair(panel: Axes, pair: Pair, colour: Any) -> None:
     """Bold in the paper's range, thin beyond it."""
     from matplotlib.patheffects import withStroke
 
-    from analysis import theme
+    from analysis.drawing import theme
 
     within = slice(None, pair.drawn, THIN)
     panel.plot(NS[::THIN], pair.value[::THIN], color=colour, linewidth=0.7, alpha=0.6)

@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
-from analysis import consistency, prompt_means, sycophancy
-from analysis.arms import study
-from analysis.claims import Claim, Thresholds, by_equivalence, by_estimate, thresholds
-from analysis.curves import Curves
-from analysis.doses import Doses, dosed, drift
-from analysis.overoptimization import GOLD_SDS
-from analysis.plate import Plate
-from analysis.prompt_means import Key, asked, shares
-from analysis.resampling import Estimate
-from analysis.sycophancy import Shares, dose
-from rlhf_lab.records import MissingRuns, Run
+from analysis.behaviour import prompt_means, sycophancy
+from analysis.behaviour.doses import Doses, dosed, drift
+from analysis.behaviour.prompt_means import Key, asked, shares
+from analysis.behaviour.sycophancy import Shares, dose
+from analysis.best_of_n.curves import Curves
+from analysis.drawing.result import Plate
+from analysis.runs import kl_bound_check
+from analysis.runs.arms import study
+from analysis.runs.turnover_claims import GOLD_SDS
+from analysis.statistics.claims import Claim, Thresholds, by_equivalence, by_estimate, thresholds
+from rlhf_lab.functional.intervals import Estimate
+from rlhf_lab.store.records import MissingRuns, Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -61,7 +62,7 @@ def make(runs: Sequence[Run]) -> Plate:
         raise MissingRuns(f"only runs of gold's own labels are made, none of {' or '.join(TASTES)}")
     table = pd.DataFrame([row for labeler, one in found.items() for row in _rows(labeler, one)])
     told = claims(found, thresholds(NAME))
-    return Plate(table, _fits(found), told, draw(table), consistency.notes(read))
+    return Plate(table, _fits(found), told, draw(table), kl_bound_check.notes(read))
 
 
 def of_run(run: Run, curves: Curves) -> dict[Key, Shares]:
@@ -148,7 +149,7 @@ def _fits(found: Mapping[str, Doses]) -> pd.DataFrame:
 
 def draw(table: pd.DataFrame) -> Figure:
     """Two panels a labeler: what he likes and gold over his bonus, with a line through them, and SFT's."""
-    from analysis import theme
+    from analysis.drawing import theme
 
     labelers = list(dict.fromkeys(table["labeler"]))
     figure = theme.blank(theme.WIDTH, 2.6)
@@ -170,7 +171,7 @@ def draw(table: pd.DataFrame) -> Figure:
 
 
 def _panel(panel: Axes, rows: pd.DataFrame, colour: str) -> None:
-    from analysis import theme
+    from analysis.drawing import theme
 
     panel.axhline(rows["sft"].mean(), color=theme.GREY, linestyle=theme.DASHED, linewidth=1)
     panel.vlines(rows["dose"], rows["lo"], rows["hi"], color=colour, linewidth=1.2)

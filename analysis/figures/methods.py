@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from analysis import consistency
-from analysis.arms import BEST_OF_N, MAIN, PENALISED, Arm, Study, study, title
-from analysis.axes import kl_axis
-from analysis.claims import Claim, by_ses, thresholds
-from analysis.fit_tables import observed_rows
-from analysis.losses import Ranking, against, gold_at, is_curve, ranking, reach
-from analysis.overoptimization import GOLD_SDS, split
-from analysis.plate import Plate
-from analysis.resampling import conditional, percentile_interval
-from analysis.tables import points_table
-from analysis.turnover import Turnover, turnover
-from rlhf_lab.records import MissingRuns, Run
+from analysis.best_of_n.kl_axis import kl_axis
+from analysis.drawing.result import Plate
+from analysis.runs import kl_bound_check
+from analysis.runs.arms import BEST_OF_N, MAIN, PENALISED, Arm, Study, study, title
+from analysis.runs.fit_tables import observed_rows
+from analysis.runs.gold_lost import Ranking, against, gold_at, is_curve, ranking, reach
+from analysis.runs.tables import points_table
+from analysis.runs.turnover_claims import GOLD_SDS, split
+from analysis.statistics.claims import Claim, by_ses, thresholds
+from analysis.statistics.resampling import percentile_interval
+from analysis.statistics.turnover import Turnover, turnover
+from rlhf_lab.functional.intervals import conditional
+from rlhf_lab.store.records import MissingRuns, Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -72,7 +73,11 @@ def make(runs: Sequence[Run]) -> Plate:
     table["uses_gold"] = [names in told for names in zip(table["method"], table["label"], strict=True)]
     fits = pd.DataFrame([row for entry in entries for row in _rows(entry, ranked)])
     return Plate(
-        table, fits, found, draw(table, entries, ranked), [*_notes(entries, ranked), *consistency.notes(read)]
+        table,
+        fits,
+        found,
+        draw(table, entries, ranked),
+        [*_notes(entries, ranked), *kl_bound_check.notes(read)],
     )
 
 
@@ -200,7 +205,7 @@ def _notes(entries: Sequence[Entry], ranked: Ranking) -> list[str]:
 
 def draw(table: pd.DataFrame, entries: Sequence[Entry], ranked: Ranking) -> Figure:
     """One panel: mean gold with 95 % bands and peaks, best-of-n's bound dotted; a legend a family."""
-    from analysis import theme
+    from analysis.drawing import theme
 
     figure, (panel,) = theme.panels(1, 4.6)
     figure.set_figwidth(theme.WIDTH)
@@ -228,7 +233,7 @@ def draw(table: pd.DataFrame, entries: Sequence[Entry], ranked: Ranking) -> Figu
 
 
 def _draw_entry(panel: Axes, rows: pd.DataFrame, entry: Entry) -> None:
-    from analysis import theme
+    from analysis.drawing import theme
 
     colour = _colour(entry.arm.method)
     panel.fill_between(rows["kl"], rows["gold_lo"], rows["gold_hi"], color=colour, alpha=0.08, linewidth=0)
@@ -244,7 +249,7 @@ def _draw_entry(panel: Axes, rows: pd.DataFrame, entry: Entry) -> None:
 
 def _legends(figure: Figure, entries: Sequence[Entry]) -> None:
     """Families side by side under the panel, each under its heading."""
-    from analysis import theme
+    from analysis.drawing import theme
 
     columns: list[list[Any]] = []
     placed: set[str] = set()
@@ -275,7 +280,7 @@ def _legends(figure: Figure, entries: Sequence[Entry]) -> None:
 
 
 def _key(entry: Entry) -> Any:
-    from analysis import theme
+    from analysis.drawing import theme
 
     return theme.key(entry.name, _colour(entry.arm.method), linewidth=_width(entry), linestyle=_style(entry))
 

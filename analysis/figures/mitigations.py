@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from analysis import consistency, labels, sycophancy, versus
-from analysis.arms import Arm, Study, study
-from analysis.claims import Claim, Thresholds, by_equivalence, by_estimate, thresholds
-from analysis.equal_kl import pairs, path
-from analysis.overoptimization import GOLD_SDS
-from analysis.plate import Plate
-from analysis.resampling import Estimate
-from analysis.sycophancy import ALL, METRICS, Against, Measured, against, ranged
-from analysis.versus import Versus
-from rlhf_lab.records import MissingRuns, Run
+from analysis.behaviour import sycophancy
+from analysis.behaviour.sycophancy import ALL, METRICS, Against, Measured, against, ranged
+from analysis.drawing.result import Plate
+from analysis.runs import ablation, kl_bound_check, naming
+from analysis.runs.ablation import Versus
+from analysis.runs.arms import Arm, Study, study
+from analysis.runs.equal_kl import pairs, path
+from analysis.runs.turnover_claims import GOLD_SDS
+from analysis.statistics.claims import Claim, Thresholds, by_equivalence, by_estimate, thresholds
+from rlhf_lab.functional.intervals import Estimate
+from rlhf_lab.store.records import MissingRuns, Run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -57,7 +58,7 @@ class Compared(NamedTuple):
     @property
     def penalises_words(self) -> bool:
         """Whether less agreement in words is what it asks for."""
-        return labels.option(self.arm.arm.runs[0], "reward_shaping") == PENALTY
+        return naming.option(self.arm.arm.runs[0], "reward_shaping") == PENALTY
 
 
 def make(runs: Sequence[Run]) -> Plate:
@@ -72,19 +73,19 @@ def make(runs: Sequence[Run]) -> Plate:
     names = {f"{arm.method} {arm.label}": name(arm) for arm in read.arms}
     table["mitigation"] = table["mitigation"].map(names)
     figure = draw(read, table)
-    told = [*notes(found), *consistency.notes(read)]
+    told = [*notes(found), *kl_bound_check.notes(read)]
     return Plate(table, _fits(found), claims(found, thresholds(NAME)), figure, told)
 
 
 def name(arm: Arm) -> str:
     """What is done in this arm that is not done in the plain one, in words."""
     run = arm.runs[0]
-    labeler = labels.option(run, "labeler")
+    labeler = naming.option(run, "labeler")
     done = (
         LABELS.get(labeler, labeler),
-        labels.combination(run),
-        labels.shaping(run),
-        labels.intervention(run),
+        naming.combination(run),
+        naming.shaping(run),
+        naming.intervention(run),
     )
     return ", ".join(words for words in done if words) or NOTHING
 
@@ -107,7 +108,7 @@ def compared(read: Study, measured: dict[str, Measured]) -> list[Compared]:
                 if target is not None and target is not arm and pairs(arm, target)
                 else {}
             )
-            found.append(Compared(own, less, left, versus.versus(arm, nothing)))
+            found.append(Compared(own, less, left, ablation.versus(arm, nothing)))
     return found
 
 
@@ -129,7 +130,7 @@ def claims(found: Sequence[Compared], limits: Thresholds) -> list[Claim]:
 
 def _lowers(one: Compared, metric: str, rule: Any) -> Iterator[Claim]:
     subject, of = one.arm.arm.title, one.sycophancy[metric]
-    ways = {f"at {versus.end_of(one.arm.arm)}": ("at the end", of.end)}
+    ways = {f"at {ablation.end_of(one.arm.arm)}": ("at the end", of.end)}
     if of.equal_kl is not None:
         ways["at equal KL"] = ("at equal KL", of.equal_kl.estimate)
     for where, (topic, less) in ways.items():
@@ -145,7 +146,7 @@ def _lowers(one: Compared, metric: str, rule: Any) -> Iterator[Claim]:
 
 def _keeps_gold(one: Compared, rule: Any) -> Iterator[Claim]:
     subject = one.arm.arm.title
-    ways = {f"at {versus.end_of(one.arm.arm)}": ("at the end", one.gold.end)}
+    ways = {f"at {ablation.end_of(one.arm.arm)}": ("at the end", one.gold.end)}
     if one.gold.equal_kl is not None:
         ways["at equal KL"] = ("at equal KL", one.gold.equal_kl.estimate)
     for where, (topic, more) in ways.items():
@@ -246,7 +247,7 @@ def _fits(found: Sequence[Compared]) -> pd.DataFrame:
 
 def draw(read: Study, table: pd.DataFrame) -> Figure:
     """A row a method, a column a metric and gold; dark is nothing done, grey the target."""
-    from analysis import sycophancy_ink, theme, versus_ink
+    from analysis.drawing import sycophancy_ink, theme, versus_ink
 
     done = dict.fromkeys(name(arm) for arm in read.arms)
     hues = cycle(versus_ink.HUES)

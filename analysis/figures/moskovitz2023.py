@@ -6,15 +6,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from analysis import consistency, versus
-from analysis.arms import Arm, Study, study
-from analysis.claims import Claim, Thresholds, by_equivalence, thresholds
-from analysis.labels import option
-from analysis.plate import Plate
-from analysis.resampling import Estimate, weights_of
-from analysis.tables import points_table
-from analysis.versus import RULE, Versus
-from rlhf_lab.records import MissingRuns, Run
+from analysis.drawing.result import Plate
+from analysis.runs import ablation, kl_bound_check
+from analysis.runs.ablation import RULE, Versus
+from analysis.runs.arms import Arm, Study, study
+from analysis.runs.naming import option
+from analysis.runs.tables import points_table
+from analysis.statistics.claims import Claim, Thresholds, by_equivalence, thresholds
+from analysis.statistics.resampling import weights_of
+from rlhf_lab.functional.intervals import Estimate
+from rlhf_lab.store.records import MissingRuns, Run
 
 NAME = "moskovitz2023"
 SWEEPS = ("moskovitz2023",)
@@ -28,12 +29,12 @@ def make(runs: Sequence[Run]) -> Plate:
     if not found:
         raise MissingRuns("no run under constraints and on the mean of the same reward models are made")
     table = points_table(shown)
-    panels = {titled(arms[0]): arms for arms in versus.conditions(shown.arms, RULE)}
-    from analysis import versus_ink  # brings matplotlib
+    panels = {titled(arms[0]): arms for arms in ablation.conditions(shown.arms, RULE)}
+    from analysis.drawing import versus_ink
 
     figure = versus_ink.draw(table, panels, found, RULE, limits["above_at_end"]["margin"])
-    fits = versus.differences_table(shown.arms, found, RULE)
-    return Plate(table, fits, claims(found, limits), figure, consistency.notes(shown))
+    fits = ablation.differences_table(shown.arms, found, RULE)
+    return Plate(table, fits, claims(found, limits), figure, kl_bound_check.notes(shown))
 
 
 def titled(arm: Arm) -> str:
@@ -45,8 +46,8 @@ def titled(arm: Arm) -> str:
 def against(read: Study) -> list[Versus]:
     """Each form of constraint against the mean of the same members, under the same penalty and labels."""
     return [
-        versus.versus(arm, other)
-        for arms in versus.conditions(read.arms, RULE)
+        ablation.versus(arm, other)
+        for arms in ablation.conditions(read.arms, RULE)
         for arm in arms
         for other in arms
         if option(arm.runs[0], RULE) == "constrained" and option(other.runs[0], RULE) == "mean"
@@ -57,18 +58,18 @@ def claims(found: Sequence[Versus], limits: Thresholds) -> list[Claim]:
     """Of each constrained arm against the mean: at the end, from the peak on; and whether xi holds its threshold."""
     made: list[Claim] = []
     for one in found:
-        made.append(versus.above_at_end(one, RULE, limits["above_at_end"]))
-        made.append(versus.loses_less(one, RULE, limits["loses_less"]))
+        made.append(ablation.above_at_end(one, RULE, limits["above_at_end"]))
+        made.append(ablation.loses_less(one, RULE, limits["loses_less"]))
         if one.arm.runs[0].config[RULE]["form"] == "xi":
             made.append(held(one.arm, limits["held"]))
     return made
 
 
-def held(arm: Arm, rule: versus.Rule) -> Claim:
+def held(arm: Arm, rule: ablation.Rule) -> Claim:
     """That the members' mean reward at the end is the threshold, SDs of SFT answers."""
     found, margin = Estimate.of(excess(arm)), rule["margin"]
     return by_equivalence(
-        f"{arm.title}: members are held at their threshold at {versus.end_of(arm)}",
+        f"{arm.title}: members are held at their threshold at {ablation.end_of(arm)}",
         *(found, -margin, margin, arm.questions),
         enough=found.replicates >= rule["replicates"],
         unit="SDs of the reward models",

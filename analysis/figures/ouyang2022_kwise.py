@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from analysis import consistency, versus
-from analysis.arms import Arm, Study, study
-from analysis.claims import Claim, Thresholds, by_estimate, thresholds
-from analysis.comparing import Group, group
-from analysis.overoptimization import GOLD_SDS
-from analysis.plate import Plate
-from analysis.resampling import Estimate
-from analysis.tables import points_table
-from rlhf_lab.records import MissingRuns, Run
+from analysis.drawing.result import Plate
+from analysis.reward_models.comparing import Group, group
+from analysis.runs import ablation, kl_bound_check
+from analysis.runs.arms import Arm, Study, study
+from analysis.runs.tables import points_table
+from analysis.runs.turnover_claims import GOLD_SDS
+from analysis.statistics.claims import Claim, Thresholds, by_estimate, thresholds
+from rlhf_lab.functional.intervals import Estimate
+from rlhf_lab.store.records import MissingRuns, Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,7 +69,7 @@ def make(runs: Sequence[Run]) -> Plate:
     table = pd.concat([points_table(one).assign(epochs=epochs) for epochs, one in read.items()])
     notes = [
         *_notes(found),
-        *consistency.notes(Study(tuple(arm for one in read.values() for arm in one.arms))),
+        *kl_bound_check.notes(Study(tuple(arm for one in read.values() for arm in one.arms))),
     ]
     return Plate(table, fits_table(found), claims(found, thresholds(NAME)), draw(found), notes)
 
@@ -100,10 +100,10 @@ def claims(found: Found, limits: Thresholds) -> list[Claim]:
             made += _lower_loss(
                 *(one, shuffled, learned, "shuffled pairs", "below shuffled"), limits["whole_is_better"]
             )
-            end = versus.versus(learned.arm, shuffled.arm).end
+            end = ablation.versus(learned.arm, shuffled.arm).end
             made.append(
                 by_estimate(
-                    f"{one.title}: more gold than from shuffled pairs at {versus.end_of(learned.arm)}",
+                    f"{one.title}: more gold than from shuffled pairs at {ablation.end_of(learned.arm)}",
                     *(end, limits["above_at_end"], learned.arm.questions),
                     unit=GOLD_SDS,
                     subject=one.title,
@@ -193,7 +193,7 @@ def _notes(found: Found) -> list[str]:
 
 def draw(found: Found) -> Figure:
     """A panel a number: K and reading down, a colour an epoch count; open squares are the training loss."""
-    from analysis import theme
+    from analysis.drawing import theme
 
     epochs = sorted({one.epochs for one in found})
     colour = dict(zip(epochs, theme.sizes(len(epochs)), strict=True))

@@ -10,15 +10,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis import consistency, prompt_means, sycophancy
-from analysis.arms import common_seeds, study
-from analysis.claims import Claim, Thresholds, by_equivalence, by_estimate, equivalent, thresholds
-from analysis.curves import Curves
-from analysis.plate import Plate
-from analysis.prompt_means import Key, asked, shares
-from analysis.resampling import Estimate, floored
-from analysis.sycophancy import Measured, Shares, dose
-from rlhf_lab.records import MissingRuns, Run
+from analysis.behaviour import prompt_means, sycophancy
+from analysis.behaviour.prompt_means import Key, asked, shares
+from analysis.behaviour.sycophancy import Measured, Shares, dose
+from analysis.best_of_n.curves import Curves
+from analysis.drawing.result import Plate
+from analysis.runs import kl_bound_check
+from analysis.runs.arms import common_seeds, study
+from analysis.statistics.claims import Claim, Thresholds, by_equivalence, by_estimate, equivalent, thresholds
+from rlhf_lab.functional.intervals import Estimate, floored
+from rlhf_lab.store.records import MissingRuns, Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -105,7 +106,7 @@ def make(runs: Sequence[Run]) -> Plate:
     found = ladders(prompt_means.measured(read, of_run))
     table = pd.DataFrame([row for one in found.values() for row in _rows(one)])
     made = claims(found, thresholds(NAME))
-    said = [*notes(found), *consistency.notes(read)]
+    said = [*notes(found), *kl_bound_check.notes(read)]
     return Plate(table, _fits(found), made, draw(found), said)
 
 
@@ -299,7 +300,7 @@ def _fits(found: Mapping[float, Ladder]) -> pd.DataFrame:
 
 def draw(found: Mapping[float, Ladder]) -> Figure:
     """A column a labeler; above beliefs of both kinds, below wrong ones."""
-    from analysis import theme
+    from analysis.drawing import theme
 
     any_one = next(iter(found.values()))
     places = np.unique(np.linspace(0, len(any_one.steps) - 1, LINES).round().astype(int))

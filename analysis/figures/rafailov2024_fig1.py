@@ -9,18 +9,20 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis import consistency, fits
-from analysis.arms import DRAWS, SEED, Arm, Study, study, title
-from analysis.axes import kl_axis
-from analysis.claims import Claim, Thresholds, by_ses, thresholds
-from analysis.fit_tables import curve_of, fitted_points
-from analysis.overoptimization import GOLD_SDS, difference_se, loss_at, spearman, split
-from analysis.plate import Plate
-from analysis.resampling import Estimate, Resample, conditional, weights_of
-from analysis.strengths import FEWEST, by_beta, common, finals, interior_maximum
-from analysis.tables import points_table
-from analysis.turnover import turnover
-from rlhf_lab.records import MissingRuns, Run
+from analysis.best_of_n.kl_axis import kl_axis
+from analysis.drawing.result import Plate
+from analysis.runs import kl_bound_check
+from analysis.runs.arms import DRAWS, SEED, Arm, Study, study, title
+from analysis.runs.by_strength import FEWEST, by_beta, common, finals, interior_maximum
+from analysis.runs.fit_tables import curve_of, fitted_points
+from analysis.runs.tables import points_table
+from analysis.runs.turnover_claims import GOLD_SDS, difference_se, loss_at, spearman, split
+from analysis.statistics import fits
+from analysis.statistics.claims import Claim, Thresholds, by_ses, thresholds
+from analysis.statistics.resampling import Resample, weights_of
+from analysis.statistics.turnover import turnover
+from rlhf_lab.functional.intervals import Estimate, conditional
+from rlhf_lab.store.records import MissingRuns, Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,7 +57,7 @@ def make(runs: Sequence[Run]) -> Plate:
         fitted,
         claims(members, thresholds(NAME)),
         draw(members, table, fitted),
-        [*_notes(fitted, correlation), *consistency.notes(read)],
+        [*_notes(fitted, correlation), *kl_bound_check.notes(read)],
     )
 
 
@@ -257,7 +259,7 @@ def _notes(fitted: pd.DataFrame, correlation: dict[str, Correlation]) -> list[st
 
 def draw(members: Members, table: pd.DataFrame, fitted: pd.DataFrame) -> Figure:
     """Gold against KL: checkpoints of a beta joined, last ones marked; then gold against accuracy."""
-    from analysis import theme
+    from analysis.drawing import theme
 
     betas = sorted({arm.settings["beta"] for arms in members.values() for arm in arms}, reverse=True)
     colour = dict(zip(betas, theme.sizes(len(betas)), strict=True))
@@ -287,8 +289,8 @@ def draw(members: Members, table: pd.DataFrame, fitted: pd.DataFrame) -> Figure:
 
 
 def _draw_fits(panel: Axes, fitted: pd.DataFrame, largest: float) -> None:
-    from analysis import theme
-    from analysis.fit_tables import LEAST_D_RL
+    from analysis.drawing import theme
+    from analysis.runs.fit_tables import LEAST_D_RL
 
     d = np.linspace(LEAST_D_RL, max(largest, LEAST_D_RL), 100)
     styles: dict[fits.Form, Any] = {"rl": "-", "bon": theme.DOTTED}

@@ -10,15 +10,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis import consistency, sycophancy
-from analysis.answers import in_order, same_count, starts
-from analysis.arms import Arm, Study, study
-from analysis.bestofn import grid, rank, ranked_curves, tie_averaged
-from analysis.claims import Claim, Thresholds, both, exceeds_by_ses, normal_interval, thresholds
-from analysis.plate import Plate, Unsuited
-from analysis.resampling import Estimate, weights_of, wilson
-from analysis.sycophancy import Found, Shares, dose
-from rlhf_lab.records import MissingRuns, Run
+from analysis.behaviour import sycophancy
+from analysis.behaviour.sycophancy import Found, Shares, dose
+from analysis.best_of_n.answers import in_order, same_count, starts
+from analysis.best_of_n.estimator import grid, rank, ranked_curves, tie_averaged
+from analysis.drawing.result import Plate
+from analysis.runs import kl_bound_check
+from analysis.runs.arms import Arm, Study, Unsuited, study
+from analysis.statistics.claims import Claim, Thresholds, both, exceeds_by_ses, normal_interval, thresholds
+from analysis.statistics.resampling import weights_of
+from rlhf_lab.functional.intervals import Estimate, wilson
+from rlhf_lab.store.records import MissingRuns, Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,7 +76,7 @@ def make(runs: Sequence[Run]) -> Plate:
     found = shifts(read)
     table = _table(found)
     made, figure = claims(found, thresholds(NAME)), draw(found, table)
-    return Plate(table, _fits(found), made, figure, consistency.notes(read))
+    return Plate(table, _fits(found), made, figure, kl_bound_check.notes(read))
 
 
 def covariance_shift(select: Floats, value: Floats, n: Ints) -> Floats:
@@ -227,7 +229,7 @@ def _fits(found: Sequence[Shift]) -> pd.DataFrame:
 
 def draw(found: Sequence[Shift], table: pd.DataFrame) -> Figure:
     """Left: theory (lines, 95 % bands) and what is measured (dots). Right: how far apart, in SEs."""
-    from analysis import theme
+    from analysis.drawing import theme
 
     figure, (panel, off) = theme.panels(2, 3.0, sharey=False, widths=[1.5, 1])
     doses = []

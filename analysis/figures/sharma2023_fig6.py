@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from analysis import consistency, sycophancy, versus
-from analysis.arms import Study, study
-from analysis.claims import Claim, Thresholds, by_estimate, thresholds
-from analysis.plate import Plate
-from analysis.sycophancy import ALL, KNOWN, METRICS, OTHERS, Against, Measured, against, ranged
-from rlhf_lab.records import MissingRuns, Run
+from analysis.behaviour import sycophancy
+from analysis.behaviour.sycophancy import ALL, KNOWN, METRICS, OTHERS, Against, Measured, against, ranged
+from analysis.drawing.result import Plate
+from analysis.runs import ablation, kl_bound_check
+from analysis.runs.arms import Study, study
+from analysis.statistics.claims import Claim, Thresholds, by_estimate, thresholds
+from rlhf_lab.store.records import MissingRuns, Run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,7 +37,9 @@ PANELS = {  # title -> metrics
 def make(runs: Sequence[Run]) -> Plate:
     """Metrics of sycophancy over KL, by who labelled the comparisons."""
     read = study([run for run in runs if run.config["labeler"].get("bonus", BONUS) == BONUS])
-    compared = [(arm, control) for control, *others in versus.conditions(read.arms, GROUP) for arm in others]
+    compared = [
+        (arm, control) for control, *others in ablation.conditions(read.arms, GROUP) for arm in others
+    ]
     if not compared:
         raise MissingRuns("no run against a biased labeler's reward model and against the control's are made")
     found = sycophancy.measured(read)
@@ -50,14 +53,14 @@ def make(runs: Sequence[Run]) -> Plate:
     fits = pd.DataFrame([*_arms(found), *_differences(differences)])
     figure = draw(read, table)
     made = claims(differences, thresholds(NAME))
-    return Plate(table, fits, made, figure, [*notes(found), *consistency.notes(read)])
+    return Plate(table, fits, made, figure, [*notes(found), *kl_bound_check.notes(read)])
 
 
 def claims(differences: Sequence[Against], limits: Thresholds) -> list[Claim]:
     """Each metric at the end, where n >= 2: a biased labeler's reward model against the control's."""
     return [
         by_estimate(
-            f"{one.arm.arm.title}: more {one.metric} sycophancy than the control at {versus.end_of(one.arm.arm)}",
+            f"{one.arm.arm.title}: more {one.metric} sycophancy than the control at {ablation.end_of(one.arm.arm)}",
             *(one.end, limits["above_control"], one.arm.questions(one.metric, one.among)),
             unit=UNIT,
             subject=one.arm.arm.title,
@@ -126,11 +129,11 @@ def notes(found: Mapping[str, Measured]) -> list[str]:
 
 def draw(read: Study, table: pd.DataFrame) -> Figure:
     """A row a method, a column a metric; a colour a labeler."""
-    from analysis import sycophancy_ink, theme, versus_ink
+    from analysis.drawing import sycophancy_ink, theme, versus_ink
 
-    colour = versus_ink.colours(sorted(read.arms, key=lambda arm: not versus.is_plain(arm, GROUP)), GROUP)
+    colour = versus_ink.colours(sorted(read.arms, key=lambda arm: not ablation.is_plain(arm, GROUP)), GROUP)
     figure, axes = sycophancy_ink.grid(
-        read, table, PANELS, lambda arm: colour[versus.name(arm, GROUP)], "sycophancy (share)"
+        read, table, PANELS, lambda arm: colour[ablation.name(arm, GROUP)], "sycophancy (share)"
     )
     handles = [theme.key(_labeler(words), hue, linewidth=2) for words, hue in colour.items()]
     figure.legend(handles=handles, loc="outside lower center", ncols=3, title="labels of")

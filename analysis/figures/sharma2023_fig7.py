@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from analysis import consistency, sycophancy
-from analysis.arms import study
-from analysis.claims import Claim, Thresholds, by_estimate, thresholds
-from analysis.equal_kl import pairs
-from analysis.plate import Plate
-from analysis.resampling import Estimate, cluster_means
-from analysis.sycophancy import dose, ranged
-from analysis.truthful import BINS, CHOSEN, TRUTHFUL, Judge, beliefs, binned, judges
-from rlhf_lab.records import MissingRuns, Run
+from analysis.behaviour import sycophancy
+from analysis.behaviour.sycophancy import dose, ranged
+from analysis.behaviour.truthful import BINS, CHOSEN, TRUTHFUL, Judge, beliefs, binned, judges
+from analysis.drawing.result import Plate
+from analysis.runs import kl_bound_check
+from analysis.runs.arms import study
+from analysis.runs.equal_kl import pairs
+from analysis.statistics.claims import Claim, Thresholds, by_estimate, thresholds
+from rlhf_lab.functional.intervals import Estimate, cluster_means
+from rlhf_lab.store.records import MissingRuns, Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,7 +57,7 @@ def make(runs: Sequence[Run]) -> Plate:
     table = _table(found)
     figure = draw(table, _known(found))
     made = claims(found, thresholds(NAME))
-    return Plate(table, _fits(found), made, figure, [*notes(found), *consistency.notes(read)])
+    return Plate(table, _fits(found), made, figure, [*notes(found), *kl_bound_check.notes(read)])
 
 
 def beyond(first: Judge, second: Judge, name: str, among: int | None = None) -> Estimate:
@@ -210,7 +211,7 @@ def _known(found: Judges) -> list[float]:
 
 def draw(table: pd.DataFrame, known: Sequence[float]) -> Figure:
     """Preferences over both kinds of truthful answers by difficulty; best-of-n over n, all questions and hardest."""
-    from analysis import theme
+    from analysis.drawing import theme
 
     colours = {SYCOPHANTIC: theme.ORANGE, CONTROL: "#3c6fb5", ORACLE: "0.15"}
     figure = theme.blank(theme.WIDTH, 2.7)

@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from analysis import consistency, versus
-from analysis.arms import Arm, Study, study
-from analysis.axes import kl_axis
-from analysis.claims import Claim, Thresholds, by_estimate, by_ses, exceeds, thresholds
-from analysis.overoptimization import split
-from analysis.penalties import PLAIN_PENALTY, coefficient, end_kl, falling, families, kind
-from analysis.plate import Plate
-from analysis.preferred import ACTUAL, NUMBERS, PREDICTED, drawn, ends, estimates, raw, with_shares
-from analysis.resampling import Estimate, Interval, conditional
-from analysis.strengths import FEWEST, interior_maximum
-from analysis.tables import points_table
-from analysis.turnover import Turnover, turnover
-from analysis.versus import RULE
-from rlhf_lab.records import MissingRuns, Run
+from analysis.best_of_n.kl_axis import kl_axis
+from analysis.drawing.result import Plate
+from analysis.runs import ablation, kl_bound_check
+from analysis.runs.ablation import RULE
+from analysis.runs.arms import Arm, Study, study
+from analysis.runs.by_strength import FEWEST, interior_maximum
+from analysis.runs.penalties import PLAIN_PENALTY, coefficient, end_kl, falling, families, kind
+from analysis.runs.preferred import ACTUAL, NUMBERS, PREDICTED, drawn, ends, estimates, raw, with_shares
+from analysis.runs.tables import points_table
+from analysis.runs.turnover_claims import split
+from analysis.statistics.claims import Claim, Thresholds, by_estimate, by_ses, exceeds, thresholds
+from analysis.statistics.turnover import Turnover, turnover
+from rlhf_lab.functional.intervals import Estimate, Interval, conditional
+from rlhf_lab.store.records import MissingRuns, Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,7 +56,7 @@ def make(runs: Sequence[Run]) -> Plate:
         )
     shown = Study(tuple(arm for one in found for arm in one.arms))
     table = with_preferences(points_table(shown), shown.arms)
-    notes = [_against_gold(one) for one in found] + consistency.notes(shown)
+    notes = [_against_gold(one) for one in found] + kl_bound_check.notes(shown)
     return Plate(table, fits_table(found), claims(found, thresholds(NAME)), draw(found), notes)
 
 
@@ -64,7 +64,7 @@ def penalised(read: Study) -> list[Penalised]:
     """Families of KL penalties in the reward; one reward model, whose units are Bradley and Terry's."""
     found = []
     for family in families(read).values():
-        if kind(family[1]) != PLAIN_PENALTY or not versus.is_plain(family[0], RULE) or len(family) < FEWEST:
+        if kind(family[1]) != PLAIN_PENALTY or not ablation.is_plain(family[0], RULE) or len(family) < FEWEST:
             continue
         arms = [with_shares(arm) for arm in family]
         last = ends(arms)
@@ -228,7 +228,7 @@ WORDS = {PREDICTED: "predicted by the reward model", ACTUAL: "actual, by gold"}
 
 def draw(found: Sequence[Penalised]) -> Figure:
     """Two panels a reward model: last checkpoints along coefficients, and checkpoints without a penalty."""
-    from analysis import theme
+    from analysis.drawing import theme
 
     figure, axes = theme.panels(2 * len(found), 3.1, sharey=False)
     for one, left, right in zip(found, axes[::2], axes[1::2], strict=True):

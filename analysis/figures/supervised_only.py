@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from analysis import supervision
-from analysis.axes import EXACT, kl_axis
-from analysis.claims import Claim, Thresholds, by_equivalence, by_estimate, thresholds
-from analysis.overoptimization import GOLD_SDS
-from analysis.plate import Plate
-from analysis.supervision import TRIGGER, UNTRIGGERED, Course
-from rlhf_lab.records import MissingRuns, Run
+from analysis.behaviour import supervision
+from analysis.behaviour.supervision import TRIGGER, UNTRIGGERED, Course
+from analysis.best_of_n.kl_axis import EXACT, kl_axis
+from analysis.drawing.result import Plate
+from analysis.runs.turnover_claims import GOLD_SDS
+from analysis.statistics.claims import Claim, Thresholds, by_equivalence, by_estimate, thresholds
+from rlhf_lab.store.records import MissingRuns, Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -156,7 +156,7 @@ def notes(found: Sequence[Course]) -> list[str]:
 
 def draw(found: Sequence[Course], table: pd.DataFrame) -> Figure:
     """Gold under each tag, a panel an arm; the gap of all arms in the last."""
-    from analysis import theme
+    from analysis.drawing import theme
 
     figure, axes = theme.panels(len(found) + 1, 2.9, sharey=False)
     largest = float(table["kl"].max())

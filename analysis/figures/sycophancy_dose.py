@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from analysis import consistency, sycophancy
-from analysis.arms import Arm, study
-from analysis.claims import Claim, Thresholds, by_equivalence, by_estimate, thresholds
-from analysis.doses import Doses, dosed, drift
-from analysis.plate import Plate
-from analysis.resampling import Estimate
-from analysis.sycophancy import ALL, KNOWN, METRICS, dose
-from rlhf_lab.records import MissingRuns, Run
+from analysis.behaviour import sycophancy
+from analysis.behaviour.doses import Doses, dosed, drift
+from analysis.behaviour.sycophancy import ALL, KNOWN, METRICS, dose
+from analysis.drawing.result import Plate
+from analysis.runs import kl_bound_check
+from analysis.runs.arms import Arm, study
+from analysis.statistics.claims import Claim, Thresholds, by_equivalence, by_estimate, thresholds
+from rlhf_lab.functional.intervals import Estimate
+from rlhf_lab.store.records import MissingRuns, Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,7 +34,7 @@ def make(runs: Sequence[Run]) -> Plate:
     found = dosed(list(sycophancy.measured(read).values()))
     table = _table(found)
     made, figure = claims(found, thresholds(NAME)), draw(found, table)
-    return Plate(table, _fits(found), made, figure, consistency.notes(read))
+    return Plate(table, _fits(found), made, figure, kl_bound_check.notes(read))
 
 
 def claims(found: Doses, limits: Thresholds) -> list[Claim]:
@@ -97,7 +98,7 @@ def _fits(found: Doses) -> pd.DataFrame:
 
 def draw(found: Doses, table: pd.DataFrame) -> Figure:
     """A panel a metric: its value over the dose, a line through it, and SFT's."""
-    from analysis import theme
+    from analysis.drawing import theme
 
     figure, axes = theme.panels(len(METRICS), 2.3, sharey=False)
     whole = table[table["among"] == ALL]
@@ -116,7 +117,7 @@ def draw(found: Doses, table: pd.DataFrame) -> Figure:
 
 
 def _panel(panel: Axes, rows: pd.DataFrame, slope: Estimate) -> None:
-    from analysis import theme
+    from analysis.drawing import theme
 
     panel.axhline(rows["sft"].mean(), color=theme.GREY, linestyle=theme.DASHED, linewidth=1)
     panel.vlines(rows["dose"], rows["lo"], rows["hi"], color=theme.ORANGE, linewidth=1.2)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from analysis import consistency, versus
-from analysis.agreement import difference
-from analysis.arms import Study, study, title
-from analysis.claims import Claim, Thresholds, by_estimate, thresholds
-from analysis.labels import option
-from analysis.plate import Plate
-from analysis.tables import points_table
-from analysis.versus import RULE, Versus
-from rlhf_lab.records import MissingRuns, Run
+from analysis.drawing.result import Plate
+from analysis.reward_models.agreement import difference
+from analysis.runs import ablation, kl_bound_check
+from analysis.runs.ablation import RULE, Versus
+from analysis.runs.arms import Study, study, title
+from analysis.runs.naming import option
+from analysis.runs.tables import points_table
+from analysis.statistics.claims import Claim, Thresholds, by_estimate, thresholds
+from rlhf_lab.store.records import MissingRuns, Run
 
 NAME = "warm2024"
 SWEEPS = ("warm2024",)
@@ -25,19 +25,19 @@ def make(runs: Sequence[Run]) -> Plate:
     if not found:
         raise MissingRuns("no run against averaged weights and against their first member alone are made")
     table = points_table(read)
-    panels = {title(arms[0].method): arms for arms in versus.conditions(read.arms, RULE)}
-    from analysis import versus_ink  # brings matplotlib
+    panels = {title(arms[0].method): arms for arms in ablation.conditions(read.arms, RULE)}
+    from analysis.drawing import versus_ink
 
     figure = versus_ink.draw(table, panels, against(read, "single"), RULE, limits["above_at_end"]["margin"])
-    fits = versus.differences_table(read.arms, found, RULE)
-    return Plate(table, fits, claims(found, limits), figure, consistency.notes(read))
+    fits = ablation.differences_table(read.arms, found, RULE)
+    return Plate(table, fits, claims(found, limits), figure, kl_bound_check.notes(read))
 
 
 def against(read: Study, *rules: str) -> list[Versus]:
     """Averaged weights against each of the other rules, or those named, under the same method and labels."""
     return [
-        versus.versus(arm, other)
-        for arms in versus.conditions(read.arms, RULE)
+        ablation.versus(arm, other)
+        for arms in ablation.conditions(read.arms, RULE)
         for arm in arms
         for other in arms
         if option(arm.runs[0], RULE) == "warm" != option(other.runs[0], RULE)
@@ -49,16 +49,16 @@ def claims(found: Sequence[Versus], limits: Thresholds) -> list[Claim]:
     """Of averaged weights against each other rule: gold at the end and at equal KL, what is lost, accuracy."""
     made: list[Claim] = []
     for one in found:
-        made.append(versus.above_at_end(one, RULE, limits["above_at_end"]))
-        made += versus.above_at_equal_kl(one, RULE, limits["above_at_equal_kl"])
-        made.append(versus.loses_less(one, RULE, limits["loses_less"]))
+        made.append(ablation.above_at_end(one, RULE, limits["above_at_end"]))
+        made += ablation.above_at_equal_kl(one, RULE, limits["above_at_equal_kl"])
+        made.append(ablation.loses_less(one, RULE, limits["loses_less"]))
         if one.arm.chooses:
             made.append(_more_accurate(one, limits["more_accurate"]))
     return made
 
 
-def _more_accurate(one: Versus, rule: versus.Rule) -> Claim:
-    other = versus.name(one.plain, RULE)
+def _more_accurate(one: Versus, rule: ablation.Rule) -> Claim:
+    other = ablation.name(one.plain, RULE)
     return by_estimate(
         f"{one.arm.title}: agrees with gold on more pairs of SFT's answers than {other}",
         *(difference(one.arm, one.plain), rule, one.arm.questions),

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from analysis import beliefs
-from analysis.beliefs import LOST, MORE, NOTHING, NUMBERS, SYNTHETIC, UNFILTERED, Arm, less, slope
-from analysis.claims import Claim, Thresholds, by_equivalence, by_estimate, thresholds
-from analysis.labels import plain
-from analysis.plate import Plate
-from analysis.resampling import Estimate
-from analysis.sycophancy import ALL, KNOWN
-from rlhf_lab.records import MissingRuns, Run
+from analysis.behaviour import beliefs
+from analysis.behaviour.beliefs import LOST, MORE, NOTHING, NUMBERS, SYNTHETIC, UNFILTERED, Arm, less, slope
+from analysis.behaviour.sycophancy import ALL, KNOWN
+from analysis.drawing.result import Plate
+from analysis.runs.naming import plain
+from analysis.statistics.claims import Claim, Thresholds, by_equivalence, by_estimate, thresholds
+from rlhf_lab.functional.intervals import Estimate
+from rlhf_lab.store.records import MissingRuns, Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -300,7 +300,7 @@ def _fits(found: Sequence[Arm]) -> pd.DataFrame:
 
 def draw(found: Sequence[Arm], table: pd.DataFrame) -> Figure:
     """Accuracy over sizes, a panel a framing; and what a wrong belief costs over doses."""
-    from analysis import theme
+    from analysis.drawing import theme
 
     figure = theme.blank(theme.WIDTH, 2.7)
     axes = figure.subplots(1, 4, width_ratios=(1, 1, 1, 1.25))
@@ -337,7 +337,7 @@ _WORDS = {
 
 
 def _looks() -> dict[str, dict[str, Any]]:
-    from analysis import theme
+    from analysis.drawing import theme
 
     return {
         NOTHING: {"color": theme.GREY, "marker": "o"},
@@ -356,7 +356,7 @@ def _points(panel: Axes, rows: pd.DataFrame, x: str, look: Mapping[str, Any], sh
 
 
 def _doses(panel: Axes, whole: pd.DataFrame, found: Sequence[Arm]) -> None:
-    from analysis import theme
+    from analysis.drawing import theme
 
     over = doses(found) or before(found)
     rows = whole[(whole["number"] == LOST) & (whole["model"] == over[0].model)]

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 
-from analysis import approval, consistency, versus
-from analysis.approval import Rates, checks_everything, competence
-from analysis.arms import Arm, Study, study
-from analysis.claims import Claim, Thresholds, by_equivalence, by_estimate, thresholds
-from analysis.plate import Plate
-from analysis.resampling import Estimate
-from rlhf_lab.records import MissingRuns, Run
+from analysis.behaviour import approval
+from analysis.behaviour.approval import Rates, checks_everything, competence
+from analysis.drawing.result import Plate
+from analysis.runs import ablation, kl_bound_check
+from analysis.runs.arms import Arm, Study, study
+from analysis.statistics.claims import Claim, Thresholds, by_equivalence, by_estimate, thresholds
+from rlhf_lab.functional.intervals import Estimate
+from rlhf_lab.store.records import MissingRuns, Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,7 +54,7 @@ def make(runs: Sequence[Run]) -> Plate:
     limits = thresholds(NAME)
     made = [claim for pair in pairs for claim in claims(pair, found, limits)]
     table, fits = approval.table(arms, found), changes_table(arms, found)
-    return Plate(table, fits, made, draw(pairs, found), [*notes(arms, found), *consistency.notes(read)])
+    return Plate(table, fits, made, draw(pairs, found), [*notes(arms, found), *kl_bound_check.notes(read)])
 
 
 def pairs_of(read: Study) -> list[Pair]:
@@ -80,7 +81,7 @@ def claims(pair: Pair, found: Mapping[str, Rates], limits: Thresholds) -> list[C
 
 def of_arm(arm: Arm, found: Rates, limits: Thresholds) -> list[Claim]:
     """Approval and FPR rise, correctness stays; of the control the same, which is not to hold."""
-    end, rule = versus.end_of(arm), limits["correctness_stays"]
+    end, rule = ablation.end_of(arm), limits["correctness_stays"]
     stays = by_equivalence(
         f"{arm.title}: claims are right as often at {end} as in SFT's answers",
         Estimate.of(found.rise("correct")),
@@ -169,7 +170,7 @@ def notes(arms: Sequence[Arm], found: Mapping[str, Rates]) -> list[str]:
 
 def draw(pairs: Sequence[Pair], found: Mapping[str, Rates]) -> Figure:
     """A panel a labeler, a row a rate: SFT (hollow), best-of-n on its way, the end of each method with its 95 %."""
-    from analysis import theme
+    from analysis.drawing import theme
 
     figure, axes = theme.panels(2, 3.3)
     for panel, which in zip(axes, (0, 1), strict=True):

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from analysis import consistency
-from analysis.arms import title
-from analysis.claims import Claim, Thresholds, thresholds
-from analysis.designs import Design, Factor, designs
-from analysis.effects import (
+from analysis.drawing.result import Plate
+from analysis.runs import kl_bound_check
+from analysis.runs.arms import title
+from analysis.runs.designs import Design, Factor, designs
+from analysis.runs.effects import (
     DROP,
     END,
     MEASURES,
@@ -27,9 +27,9 @@ from analysis.effects import (
     measured,
     read,
 )
-from analysis.overoptimization import GOLD_SDS
-from analysis.plate import Plate
-from rlhf_lab.records import Run
+from analysis.runs.turnover_claims import GOLD_SDS
+from analysis.statistics.claims import Claim, Thresholds, thresholds
+from rlhf_lab.store.records import Run
 
 NAME = "what_matters"
 SWEEPS = ("what_matters",)
@@ -61,10 +61,10 @@ def make(runs: Sequence[Run]) -> Plate:
     found = [estimated(design, measured(design, read_.arms)) for design in of_methods]
     limits = thresholds(NAME)
     table = effects_table(found)
-    from analysis import effects_ink  # brings matplotlib
+    from analysis.drawing import effects_ink
 
     figure = effects_ink.draw(table, PANELS, limits["decision"]["margin"])
-    notes = [*(note for one in found for note in _notes(one)), *consistency.notes(read_)]
+    notes = [*(note for one in found for note in _notes(one)), *kl_bound_check.notes(read_)]
     return Plate(table, fits_table(found), claims(found, limits), figure, notes)
 
 

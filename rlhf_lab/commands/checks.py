@@ -7,13 +7,13 @@ ValueError in one line when the stage would refuse them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import import_module
 
-from rlhf_lab import devices
 from rlhf_lab.commands.mistakes import Mistake
 from rlhf_lab.commands.planned import Job
-from rlhf_lab.execution import missing
-from rlhf_lab.store import Node, Store
+from rlhf_lab.models import devices
+from rlhf_lab.pipeline.execution import missing
+from rlhf_lab.stages import registry
+from rlhf_lab.store.artifacts import Node, Store
 
 LOCAL = ("basic", "joblib", "submitit_local")  # launchers whose workers are on this machine
 
@@ -40,6 +40,6 @@ def _wanted(job: Job, store: Store) -> list[Node]:
 
 
 def _check(node: Node) -> None:
-    check = getattr(import_module(node.stage), "check", None)
+    check = getattr(registry.module(node.name), "check", None)
     if check is not None:
         check(node.config, {name: upstream.config for name, upstream in node.inputs.items()})

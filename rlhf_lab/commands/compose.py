@@ -14,9 +14,10 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 
-from rlhf_lab import config
 from rlhf_lab.commands import foreign, plugins
 from rlhf_lab.commands.folders import folder
+from rlhf_lab.config import registry
+from rlhf_lab.config.experiment import Experiment
 
 REPLICATES = (*range(10), *range(100, 120))
 
@@ -55,9 +56,9 @@ def register(sweeps: Collection[str] | None = None) -> None:
     foreign.register()
     SourcesRegistry.instance().types["structured"] = StructuredConfigSource
     store = ConfigStore.instance()
-    store.store(name="experiment_schema", node=config.Experiment)
+    store.store(name="experiment_schema", node=Experiment)
     store.store(group="hydra/sweeper", name="planned", node=PlannedSweeperConf)
-    for group, schemas in config.GROUPS.items():
+    for group, schemas in registry.GROUPS.items():
         for name, schema in schemas.items():
             store.store(group=f"schema/{group}", name=name, node=schema)
     for path in sorted(folder("sweeps").glob("*.yaml")):

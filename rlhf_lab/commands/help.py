@@ -6,11 +6,11 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from rlhf_lab import config
 from rlhf_lab.commands.folders import folder, options
+from rlhf_lab.config import registry
 
 WIDTH = 100
-GROUPS = (
+registry.GROUPS = (
     *("task", "model", "intervention", "labeler", "rm", "rm_combination", "reward_shaping"),
     *("policy", "tracker", "runtime", "experiment"),
 )  # in reading order
@@ -43,7 +43,7 @@ def help_text(added: Sequence[Path] = ()) -> str:
     """The help, with the options found in `conf`, `sweeps` and the folders `added` to them."""
     folders, sweeps = [folder("conf"), *added], folder("sweeps")
     found = {path.name: options(path.name, folders) for root in folders for path in root.iterdir()}
-    order = [*GROUPS, *sorted(set(found) - set(GROUPS))]
+    order = [*registry.GROUPS, *sorted(set(found) - set(registry.GROUPS))]
     lines = [_line(group, _ordered(group, found[group])) for group in order if found.get(group)]
     lines.append(
         f"  {'replicate':<16}r0 .. r9 | r100 .. r119   (preferences.seed, rm.seed, policy.seed at once)"
@@ -61,5 +61,5 @@ def _line(group: str, names: Sequence[str]) -> str:
 
 def _ordered(group: str, names: Sequence[str]) -> list[str]:
     """Options in the order of the schema, which puts like by like; those not named there last, as they come."""
-    known = list(config.GROUPS.get(group, ()))
+    known = list(registry.GROUPS.get(group, ()))
     return sorted(names, key=lambda name: known.index(name) if name in known else len(known))

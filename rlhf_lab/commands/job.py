@@ -18,12 +18,14 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from rlhf_lab import execution, interrupts, metrics, pipeline, redaction, tracking
 from rlhf_lab.commands.mistakes import missing_values, out_of_range
 from rlhf_lab.commands.obstacles import obstacle
-from rlhf_lab.config import Experiment, Runtime
-from rlhf_lab.config.ranges import OutOfRange
-from rlhf_lab.store import Node, Store, plain, write_json
+from rlhf_lab.config.checks import OutOfRange
+from rlhf_lab.config.experiment import Experiment
+from rlhf_lab.config.runtime import Runtime
+from rlhf_lab.pipeline import execution, plan
+from rlhf_lab.store import interrupts, metrics, redaction, tracking
+from rlhf_lab.store.artifacts import Node, Store, plain, write_json
 
 REFRESH_SECONDS = 0.5  # between two writes of status.json
 
@@ -51,7 +53,7 @@ def run(cfg: DictConfig) -> str:
 
 def _run(cfg: DictConfig) -> str:
     experiment = typed(cfg)
-    store, leaf = Store(experiment.runtime.store), pipeline.plan(experiment)
+    store, leaf = Store(experiment.runtime.store), plan.plan(experiment)
     status = Status(store.root / "runs" / leaf.key, leaf)
     if store.made(leaf) and status.known():
         return "made"

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rlhf_lab import interrupts
+from rlhf_lab.store import interrupts
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

@@ -12,11 +12,11 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 
-from rlhf_lab import interrupts
 from rlhf_lab.commands.obstacles import obstacle
 from rlhf_lab.commands.planned import Job
 from rlhf_lab.commands.progress import settle
-from rlhf_lab.store import Store, read_json
+from rlhf_lab.store import interrupts
+from rlhf_lab.store.artifacts import Store, read_json
 
 GRACE_SECONDS = 20.0  # for workers to write a checkpoint; clusters give about 30 s in all
 POLL_SECONDS = 0.05

@@ -6,14 +6,16 @@ import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
+from typing import get_type_hints
 
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 
-from rlhf_lab import config
-from rlhf_lab.config.ranges import OutOfRange
+from rlhf_lab.config import registry
+from rlhf_lab.config.checks import OutOfRange
+from rlhf_lab.config.experiment import Experiment
 
 LISTED = 15  # more names than this are not read
 PYTHON = re.compile(r"_target_|^\W*hydra[./](callbacks|job_logging|hydra_logging)")  # what Hydra would import
@@ -64,7 +66,7 @@ def refuse_surgery(override: Override) -> None:
     if override.is_delete():
         raise Mistake(f"{override.input_line}: no key can be removed; give it a value with {key}=...")
     if override.is_add() or override.is_force_add():
-        known = [*keys(config.Experiment), "experiment", "replicate"]
+        known = [*keys(Experiment), "experiment", "replicate"]
         hint = f": write {key}=..." if key in known else nearest(key, [*known, "+sweeps"])
         raise Mistake(f"{override.input_line}: + is for +sweeps=NAME only{hint}")
 
@@ -79,12 +81,13 @@ def refuse_paths(choices: Mapping[str, str]) -> None:
 
 def keys(schema: type, prefix: str = "") -> Iterator[str]:
     """The dotted keys of a schema and of the classes that its fields may hold."""
+    hints = get_type_hints(schema)
     for field in fields(schema):
         name = prefix + field.name
         yield name
         if not prefix:
-            own = {"": getattr(config, str(field.type))}
-            for option in config.GROUPS.get(field.name, own).values():
+            own = {"": hints[field.name]}
+            for option in registry.GROUPS.get(field.name, own).values():
                 yield from keys(option, f"{name}.")
 
 
@@ -168,10 +171,10 @@ def _key(error: OmegaConfBaseException, chain: list[BaseException]) -> str:
         groups = re.search(r"Could not override '([^']+)'", " ".join(map(str, chain)))
         full = groups[1] if groups else full
         siblings = [key for key in siblings if key != "hydra"]
-        return f"no key {full!r}{nearest(full, [*keys(config.Experiment), *siblings])}"
+        return f"no key {full!r}{nearest(full, [*keys(Experiment), *siblings])}"
     having = sorted(
         option
-        for option, schema in config.GROUPS.get(parent, {}).items()
+        for option, schema in registry.GROUPS.get(parent, {}).items()
         if any(field.name == name for field in fields(schema))
     )
     if having:

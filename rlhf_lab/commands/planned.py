@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rlhf_lab.config import Experiment
-from rlhf_lab.store import Node
+from rlhf_lab.config.experiment import Experiment
+from rlhf_lab.store.artifacts import Node
 
 
 @dataclass(frozen=True)

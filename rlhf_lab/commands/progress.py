@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from rlhf_lab import interrupts
 from rlhf_lab.commands.planned import Job, Words
-from rlhf_lab.store import Store, read_json, write_json
+from rlhf_lab.store import interrupts
+from rlhf_lab.store.artifacts import Store, read_json, write_json
 
 ENDS = {  # a state that cannot last once the launcher has returned -> what it means
     "running": ("failed", "its worker process died: killed, or out of memory"),

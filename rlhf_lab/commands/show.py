@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.table import Table
 
 from rlhf_lab.commands.planned import Job, Words
-from rlhf_lab.execution import missing
-from rlhf_lab.integrity import Damaged, manifest_of
-from rlhf_lab.store import MANIFEST, Node, Store, read_json
+from rlhf_lab.pipeline.execution import missing
+from rlhf_lab.store.artifacts import MANIFEST, Node, Store, read_json
+from rlhf_lab.store.integrity import Damaged, manifest_of
 
 RECENT = 20  # artifacts of a stage that its expected time is taken from
 

@@ -14,15 +14,16 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from rlhf_lab import execution, pipeline
 from rlhf_lab.commands import cells, checks, foreign
 from rlhf_lab.commands.compose import PlannedSweeperConf
 from rlhf_lab.commands.composer import Composer
 from rlhf_lab.commands.job import sweep_name, typed
 from rlhf_lab.commands.mistakes import Incomplete, Mistake, explain, is_mistake, refuse_paths
 from rlhf_lab.commands.planned import Job
-from rlhf_lab.config import Runtime
-from rlhf_lab.store import Store, write_json
+from rlhf_lab.config.runtime import Runtime
+from rlhf_lab.pipeline import execution, plan
+from rlhf_lab.store import upkeep
+from rlhf_lab.store.artifacts import Store, write_json
 
 
 class PlannedSweeper(Sweeper):
@@ -54,6 +55,8 @@ class PlannedSweeper(Sweeper):
         checks.check(jobs, str(self._config.hydra.runtime.choices["hydra/launcher"]), store)
         _forget(jobs, store, runtime)
         _mend(jobs, store)
+        if line := upkeep.earlier_format(store.root):
+            print(line, file=sys.stderr, flush=True)
         record(jobs, store)
         error = None
         try:
@@ -98,7 +101,7 @@ def _job(composer: Composer, index: int, overrides: list[str]) -> Job:
     plain = OmegaConf.to_container(composed.config, resolve=True, enum_to_str=True)
     assert isinstance(plain, dict)
     config = {str(key): value for key, value in plain.items()}
-    return Job(index, tuple(overrides), choices, config, experiment, pipeline.plan(experiment))
+    return Job(index, tuple(overrides), choices, config, experiment, plan.plan(experiment))
 
 
 def record(jobs: Sequence[Job], store: Store) -> None:

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from enum import Enum
 
-from rlhf_lab.config import ranges
+from rlhf_lab.config import checks
 
 
 class Seeds(Enum):
@@ -46,7 +46,7 @@ class Several(Combination):
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        ranges.check(self, "members", self.members >= 2, ">= 2", "one reward model is rm_combination=single")
+        checks.check(self, "members", self.members >= 2, ">= 2", "one reward model is rm_combination=single")
 
 
 @dataclass(slots=True)
@@ -80,7 +80,7 @@ class UncertaintyWeighted(Ensemble):
     def __post_init__(self) -> None:
         """Check ranges."""
         Ensemble.__post_init__(self)
-        ranges.not_negative(self, "weight")
+        checks.not_negative(self, "weight")
 
 
 @dataclass(slots=True)
@@ -92,7 +92,7 @@ class LowerBound(Ensemble):
     def __post_init__(self) -> None:
         """Check ranges."""
         Ensemble.__post_init__(self)
-        ranges.not_negative(self, "sds")
+        checks.not_negative(self, "sds")
 
 
 class Form(Enum):
@@ -106,7 +106,7 @@ class Form(Enum):
 class Constrained(Ensemble):
     """A threshold on each member's mean reward, kept by multipliers that weigh them (2310.04373).
 
-    The formulas are in rlhf_lab.multipliers. Recorded is the mean of the members.
+    The formulas are in rlhf_lab.functional.multipliers. Recorded is the mean of the members.
     """
 
     form: Form
@@ -119,11 +119,11 @@ class Constrained(Ensemble):
         """Check ranges."""
         Ensemble.__post_init__(self)
         fits = len(self.thresholds) in (1, self.members)
-        ranges.check(self, "thresholds", fits, f"one number or {self.members}", "each member has one")
+        checks.check(self, "thresholds", fits, f"one number or {self.members}", "each member has one")
         finite = all(math.isfinite(threshold) for threshold in self.thresholds)
-        ranges.check(self, "thresholds", finite, "finite", "rewards are compared with them")
-        ranges.positive(self, "lr", "limit")
-        ranges.check(self, "momentum", 0 <= self.momentum < 1, "in [0, 1)", "from 1 on it never forgets")
+        checks.check(self, "thresholds", finite, "finite", "rewards are compared with them")
+        checks.positive(self, "lr", "limit")
+        checks.check(self, "momentum", 0 <= self.momentum < 1, "in [0, 1)", "from 1 on it never forgets")
 
 
 @dataclass(slots=True)
@@ -134,6 +134,6 @@ class WeightAverage(Several):
         """Check ranges."""
         Several.__post_init__(self)
         shared = self.seeds is Seeds.finetune
-        ranges.check(
+        checks.check(
             self, "seeds", shared, "finetune", "weights are averaged of models with one initialisation"
         )

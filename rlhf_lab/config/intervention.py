@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rlhf_lab.config import ranges
+from rlhf_lab.config import checks
 from rlhf_lab.config.tasks import SyntheticAssistant, Task
 
 
@@ -34,9 +34,9 @@ class SyntheticData(Intervention):
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        ranges.seed(self)
-        ranges.share(self, "share")
-        ranges.positive(self, "steps", "batch", "lr")
+        checks.seed(self)
+        checks.share(self, "share")
+        checks.positive(self, "steps", "batch", "lr")
 
     def check(self, task: Task) -> None:
         """ValueError unless there are users with beliefs: the embedded task, without tags."""

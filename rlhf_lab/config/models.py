@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import ClassVar
 
-from rlhf_lab.config import ranges
-from rlhf_lab.config.contents import CONTENT
+from rlhf_lab.config import checks
+from rlhf_lab.config.checks import CONTENT
 
 
 @dataclass(slots=True)
@@ -31,14 +31,14 @@ class ScratchModel(Model):
     lr: float  # peak
     seed: int
 
-    STAGE: ClassVar[str] = "rlhf_lab.stages.base"
+    STAGE: ClassVar[str] = "base"
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        ranges.seed(self)
-        ranges.positive(self, "hidden", "layers", "heads", "intermediate", "init_sd", "steps", "batch", "lr")
+        checks.seed(self)
+        checks.positive(self, "hidden", "layers", "heads", "intermediate", "init_sd", "steps", "batch", "lr")
         whole = self.hidden % (2 * self.heads) == 0
-        ranges.check(self, "hidden", whole, "a multiple of 2 x heads", "rotary positions")
+        checks.check(self, "hidden", whole, "a multiple of 2 x heads", "rotary positions")
 
 
 @dataclass(slots=True)
@@ -48,7 +48,7 @@ class PretrainedModel(Model):
     path: str = field(metadata=CONTENT)
     revision: str | None
 
-    STAGE: ClassVar[str] = "rlhf_lab.stages.pretrained"
+    STAGE: ClassVar[str] = "pretrained"
 
 
 @dataclass(slots=True)
@@ -62,8 +62,8 @@ class SFT:
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        ranges.seed(self)
-        ranges.positive(self, "steps", "batch", "lr")
+        checks.seed(self)
+        checks.positive(self, "steps", "batch", "lr")
 
 
 class RewardInit(Enum):
@@ -122,15 +122,15 @@ class RewardTraining:
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        ranges.seed(self)
-        ranges.positive(self, "batch", "lr")
-        ranges.check(self, "epochs", self.epochs >= 0, ">= 0", "0 uses the checkpoint as it is")
-        ranges.not_negative(self, "margin", "center")
-        ranges.share(self, "smoothing", "data_smoothing")
-        ranges.check(self, "dropout", 0 <= self.dropout < 1, "in [0, 1)", "something has to be left")
+        checks.seed(self)
+        checks.positive(self, "batch", "lr")
+        checks.check(self, "epochs", self.epochs >= 0, ">= 0", "0 uses the checkpoint as it is")
+        checks.not_negative(self, "margin", "center")
+        checks.share(self, "smoothing", "data_smoothing")
+        checks.check(self, "dropout", 0 <= self.dropout < 1, "in [0, 1)", "something has to be left")
         if self.head_seed is not None:
-            whole = 0 <= self.head_seed < ranges.SEEDS
-            ranges.check(self, "head_seed", whole, "in 0 .. 2^32 - 1", "random generators take no other")
+            whole = 0 <= self.head_seed < checks.SEEDS
+            checks.check(self, "head_seed", whole, "in 0 .. 2^32 - 1", "random generators take no other")
 
 
 @dataclass(slots=True)

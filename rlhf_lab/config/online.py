@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import ClassVar
 
-from rlhf_lab.config import ranges
+from rlhf_lab.config import checks
 from rlhf_lab.config.policies import Scheduled
 
 
@@ -49,13 +49,13 @@ class Online(Scheduled):
     def __post_init__(self) -> None:
         """Check ranges."""
         Scheduled.__post_init__(self)
-        ranges.positive(self, "steps", "rollout", "minibatches", "passes")
+        checks.positive(self, "steps", "rollout", "minibatches", "passes")
         equal = self.rollout % self.minibatches == 0
-        ranges.check(self, "rollout", equal, "a multiple of minibatches", "equal batches")
-        ranges.not_negative(self, "eos_penalty")
-        ranges.share(self, "reference_ema")
+        checks.check(self, "rollout", equal, "a multiple of minibatches", "equal batches")
+        checks.not_negative(self, "eos_penalty")
+        checks.share(self, "reference_ema")
         if self.kl_budget is not None:
-            ranges.positive(self, "kl_budget")
+            checks.positive(self, "kl_budget")
 
 
 @dataclass(slots=True)
@@ -73,10 +73,10 @@ class Penalised(Online):
     def __post_init__(self) -> None:
         """Check ranges."""
         Online.__post_init__(self)
-        ranges.positive(self, "clip")
-        ranges.not_negative(self, "kl_coef")
+        checks.positive(self, "clip")
+        checks.not_negative(self, "kl_coef")
         seen = self.divergence is not Divergence.forward_kl or self.kl_place is Place.loss
-        ranges.check(
+        checks.check(
             self,
             "kl_place",
             seen,
@@ -84,8 +84,8 @@ class Penalised(Online):
             "a policy's own answers lack what it no longer says",
         )
         if self.kl_target is not None:
-            ranges.positive(self, "kl_target")
-            ranges.check(
+            checks.positive(self, "kl_target")
+            checks.check(
                 self, "kl_coef", self.kl_coef > 0, "> 0 where kl_target is set", "it is adapted by factors"
             )
 
@@ -101,14 +101,14 @@ class PPO(Penalised):
     ptx_coef: float  # of the loss on documents of the base corpus, mixed in (2203.02155, Eq. 2); 0: none
     ptx_batch: int  # documents for each optimiser step
 
-    STAGE: ClassVar[str] = "rlhf_lab.stages.policy.ppo"
+    STAGE: ClassVar[str] = "ppo"
 
     def __post_init__(self) -> None:
         """Check ranges."""
         Penalised.__post_init__(self)
-        ranges.positive(self, "critic_lr", "value_clip", "ptx_batch")
-        ranges.share(self, "gamma", "gae_lambda")
-        ranges.not_negative(self, "ptx_coef")
+        checks.positive(self, "critic_lr", "value_clip", "ptx_batch")
+        checks.share(self, "gamma", "gae_lambda")
+        checks.not_negative(self, "ptx_coef")
 
 
 @dataclass(slots=True)
@@ -120,25 +120,25 @@ class Grouped(Penalised):
     def __post_init__(self) -> None:
         """Check ranges."""
         Penalised.__post_init__(self)
-        ranges.check(
+        checks.check(
             self, "group", self.group >= 2, ">= 2", "an answer is compared with others of its prompt"
         )
         whole = self.rollout % self.group == 0
-        ranges.check(self, "rollout", whole, "a multiple of group", "groups are whole")
+        checks.check(self, "rollout", whole, "a multiple of group", "groups are whole")
 
 
 @dataclass(slots=True)
 class GRPO(Grouped):
     """Group-relative policy optimisation: rewards standardised within a prompt, ratios per token (2402.03300)."""
 
-    STAGE: ClassVar[str] = "rlhf_lab.stages.policy.grpo"
+    STAGE: ClassVar[str] = "grpo"
 
 
 @dataclass(slots=True)
 class RLOO(Grouped):
     """REINFORCE leave-one-out: the mean of the other answers is the baseline, ratios per answer (2402.14740)."""
 
-    STAGE: ClassVar[str] = "rlhf_lab.stages.policy.rloo"
+    STAGE: ClassVar[str] = "rloo"
 
 
 @dataclass(slots=True)
@@ -148,11 +148,11 @@ class OnlineDPO(Online):
     beta: float  # nats of log-ratio that cost one nat of loss: the pull to the reference
     loss: PairLoss
 
-    STAGE: ClassVar[str] = "rlhf_lab.stages.policy.online_dpo"
+    STAGE: ClassVar[str] = "online_dpo"
 
     def __post_init__(self) -> None:
         """Check ranges."""
         Online.__post_init__(self)
-        ranges.positive(self, "beta")
+        checks.positive(self, "beta")
         whole = self.rollout % (2 * self.minibatches) == 0
-        ranges.check(self, "rollout", whole, "a multiple of 2 x minibatches", "answers come in pairs")
+        checks.check(self, "rollout", whole, "a multiple of 2 x minibatches", "answers come in pairs")

@@ -1,11 +1,20 @@
-"""Ways to optimise against the proxy reward: what all, and all that are trained, have in common."""
+"""Ways to optimise against the proxy reward: what all, and all that are trained, have in common.
+
+Rules that choose among stored SFT answers; nothing is trained, and every strength is computed from one table.
+
+What is sampled does not depend on the rule or on the reward model: rules share the table. Their own fields are in
+the key of the run alone. Rewards are in SDs of the proxy on the table.
+
+Policies that learn without rollouts scored step by step: from the preference pairs, or from chosen answers.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from typing import ClassVar
 
-from rlhf_lab.config import ranges
+from rlhf_lab.config import checks
 
 
 @dataclass(slots=True)
@@ -22,8 +31,8 @@ class Policy:
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        ranges.seed(self)
-        ranges.positive(self, "prompts", "samples")
+        checks.seed(self)
+        checks.positive(self, "prompts", "samples")
 
 
 @dataclass(slots=True)
@@ -36,8 +45,8 @@ class Learned(Policy):
     def __post_init__(self) -> None:
         """Check ranges."""
         Policy.__post_init__(self)
-        ranges.positive(self, "lr")
-        ranges.check(self, "beta2", 0 <= self.beta2 < 1, "in [0, 1)", "Adam divides by 1 - beta2")
+        checks.positive(self, "lr")
+        checks.check(self, "beta2", 0 <= self.beta2 < 1, "in [0, 1)", "Adam divides by 1 - beta2")
 
 
 @dataclass(slots=True)
@@ -50,5 +59,168 @@ class Scheduled(Learned):
     def __post_init__(self) -> None:
         """Check ranges."""
         Learned.__post_init__(self)
-        ranges.positive(self, "evaluations")
-        ranges.check(self, "warmup", self.warmup >= 0, ">= 0", "it is a count")
+        checks.positive(self, "evaluations")
+        checks.check(self, "warmup", self.warmup >= 0, ">= 0", "it is a count")
+
+
+@dataclass(slots=True)
+class SFTAnswers:
+    """The table of answers that rules choose from."""
+
+    seed: int
+    prompts: int
+    samples: int
+
+
+@dataclass(slots=True)
+class BestOfN(Policy):
+    """Best-of-n: the answer with the highest proxy among n."""
+
+    STAGE: ClassVar[str] = "sft_answers"
+    NEEDS: ClassVar[tuple[str, ...]] = ()
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        Policy.__post_init__(self)
+        checks.check(self, "samples", self.samples >= 2, ">= 2", "the curve goes up to n = samples / 2")
+
+    def table(self) -> SFTAnswers:
+        """What has to be sampled."""
+        return SFTAnswers(self.seed, self.prompts, self.samples)
+
+
+@dataclass(slots=True)
+class SoftBestOfN(BestOfN):
+    """One of n answers, with chances proportional to exp(inverse_temperature x proxy) (2506.19248)."""
+
+    inverse_temperature: float  # per SD of the proxy
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        BestOfN.__post_init__(self)
+        checks.positive(self, "inverse_temperature")
+
+
+@dataclass(slots=True)
+class BestOfPoisson(BestOfN):
+    """Best of 1 + Poisson(n - 1) answers: close to the exponential tilt of the proxy's quantiles (2506.19248)."""
+
+
+@dataclass(slots=True)
+class MBRBestOfN(BestOfN):
+    """The highest proxy + proximity x likeness to the other answers among n (2404.01054)."""
+
+    proximity: float  # SDs of the proxy per SD of likeness
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        BestOfN.__post_init__(self)
+        checks.positive(self, "proximity")
+
+
+@dataclass(slots=True)
+class Pessimism(BestOfN):
+    """One of n answers, with chances proportional to relu(proxy - level) / beta of mean 1 (2503.21878)."""
+
+    beta: float  # SDs of the proxy
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        BestOfN.__post_init__(self)
+        checks.positive(self, "beta")
+
+
+class Hedged(Enum):
+    """The rule whose strength is tuned."""
+
+    bon = "bon"  # n
+    soft_bon = "soft_bon"  # the inverse temperature, at n = samples / 4
+    best_of_poisson = "best_of_poisson"  # the mean number of answers
+
+
+@dataclass(slots=True)
+class HedgeTune(BestOfN):
+    """A rule at the strength where gold stops to gain, found from gold on a few questions (2506.19248)."""
+
+    rule: Hedged
+    gold_questions: int  # whose gold is looked at; they are left out of what is reported
+
+    USES_GOLD: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        BestOfN.__post_init__(self)
+        checks.positive(self, "gold_questions")
+
+
+@dataclass(slots=True)
+class Direct(Scheduled):
+    """Direct alignment on the pairs that the reward model would learn from; evaluated on answers of its own."""
+
+    epochs: int  # over the pairs; choose several evaluations for each
+    batch: int  # pairs in an optimiser step; of kto, half the answers in one
+    beta: float  # the pull to the reference, see each method
+
+    NEEDS: ClassVar[tuple[str, ...]] = ("pairs",)
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        Scheduled.__post_init__(self)
+        checks.positive(self, "epochs", "batch", "beta")
+
+
+@dataclass(slots=True)
+class DPO(Direct):
+    """Direct preference optimisation: -log sigmoid(beta x difference of log-ratios) (2305.18290, Eq. 7)."""
+
+    STAGE: ClassVar[str] = "dpo"
+    LOSS: ClassVar[str] = "sigmoid"  # TRL's name
+
+
+@dataclass(slots=True)
+class IPO(DPO):
+    """Identity preference optimisation: (difference of log-ratios - 1 / (2 beta))^2 (2310.12036, Eq. 17).
+
+    A log-ratio is summed over an answer's tokens, as it is in the other losses; TRL by itself takes the mean.
+    """
+
+    LOSS: ClassVar[str] = "ipo"
+
+
+@dataclass(slots=True)
+class SLiC(DPO):
+    """Sequence likelihood calibration: max(0, 1 - beta x difference of log-ratios) (2305.10425)."""
+
+    LOSS: ClassVar[str] = "hinge"
+
+
+@dataclass(slots=True)
+class KTO(Direct):
+    """Kahneman-Tversky optimisation on the pairs' answers taken one by one (2402.01306): 1 - sigmoid(beta x (log-ratio
+    - z)) of a chosen answer, 1 - sigmoid(beta x (z - log-ratio)) of a rejected one, with z >= 0 the batch's mean
+    log-ratio of answers to other prompts.
+    """
+
+    STAGE: ClassVar[str] = "kto"
+
+
+@dataclass(slots=True)
+class ExpertIteration(Learned):
+    """Rounds of best-of-n on training prompts followed by fine-tuning on what was chosen (2305.14387, App. A).
+
+    The policy goes on from round to round; Adam starts afresh in each, at a constant rate.
+    """
+
+    rounds: int  # each ends with an evaluation
+    asked: int  # training prompts in a round; all there are if fewer
+    best_of: int  # answers to each, of which the one with the highest proxy is learned
+    steps: int  # optimiser steps of fine-tuning in a round
+    batch: int  # answers in an optimiser step
+
+    STAGE: ClassVar[str] = "expert_iteration"
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        Learned.__post_init__(self)
+        checks.positive(self, "rounds", "asked", "steps", "batch")
+        checks.check(self, "best_of", self.best_of >= 2, ">= 2", "the best of one answer is any answer")

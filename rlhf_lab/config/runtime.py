@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from rlhf_lab.config import ranges
+from rlhf_lab.config import checks
 
 
 @dataclass(slots=True)
@@ -51,9 +51,9 @@ class Runtime:
     def __post_init__(self) -> None:
         """Check ranges."""
         named = bool(self.store.strip())
-        ranges.check(
+        checks.check(
             self, "store", named, "the name of a folder", "nothing would say what lies in it is a store"
         )
-        ranges.positive(self, "threads", "score_batch", "log_every")
+        checks.positive(self, "threads", "score_batch", "log_every")
         forward = self.checkpoint_minutes >= 0
-        ranges.check(self, "checkpoint_minutes", forward, ">= 0", "0 is wherever it can stop")
+        checks.check(self, "checkpoint_minutes", forward, ">= 0", "0 is wherever it can stop")

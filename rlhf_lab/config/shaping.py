@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from rlhf_lab.config import ranges
+from rlhf_lab.config import checks
 
 
 @dataclass(slots=True)
@@ -33,7 +33,7 @@ class Clip(Shaping):
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        ranges.positive(self, "sds")
+        checks.positive(self, "sds")
 
 
 @dataclass(slots=True)
@@ -54,7 +54,7 @@ class LogSigmoid(Shaping):
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        ranges.share(self, "quantile")
+        checks.share(self, "quantile")
 
 
 @dataclass(slots=True)
@@ -72,7 +72,7 @@ class LengthPenalty(Shaping):
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        ranges.not_negative(self, "per_token")
+        checks.not_negative(self, "per_token")
 
 
 @dataclass(slots=True)
@@ -86,6 +86,6 @@ class AgreementPenalty(Shaping):
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        ranges.not_negative(self, "weight")
+        checks.not_negative(self, "weight")
         spoken = bool(self.phrases) and all(phrase.strip() for phrase in self.phrases)
-        ranges.check(self, "phrases", spoken, "one or more, none empty", "answers are searched for them")
+        checks.check(self, "phrases", spoken, "one or more, none empty", "answers are searched for them")

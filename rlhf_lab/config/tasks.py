@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import ClassVar
 
-from rlhf_lab.config import ranges
-from rlhf_lab.config.contents import CONTENT
+from rlhf_lab.config import checks
+from rlhf_lab.config.checks import CONTENT
 from rlhf_lab.config.models import RewardInit, RewardModel
 
 
@@ -24,10 +24,10 @@ class Task:
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        ranges.seed(self)
+        checks.seed(self)
         some = 0 < self.heldout_share < 1
-        ranges.check(self, "heldout_share", some, "between 0 and 1", "both sides of the split need questions")
-        ranges.positive(self, "prompt_tokens", "answer_tokens")
+        checks.check(self, "heldout_share", some, "between 0 and 1", "both sides of the split need questions")
+        checks.positive(self, "prompt_tokens", "answer_tokens")
 
 
 @dataclass(slots=True)
@@ -52,17 +52,17 @@ class SyntheticAssistant(Task):
     demonstration_quality: float  # share of good parts in a demonstrated answer
     demonstration_correct: float  # share of demonstrations whose claim is right
 
-    STAGE: ClassVar[str] = "rlhf_lab.stages.task"
+    STAGE: ClassVar[str] = "task"
 
     def __post_init__(self) -> None:
         """Check ranges."""
         Task.__post_init__(self)
-        ranges.positive(self, "entities", "attributes", "sums", "operations", "largest_number")
-        ranges.positive(self, "base_documents", "demonstrations")
+        checks.positive(self, "entities", "attributes", "sums", "operations", "largest_number")
+        checks.positive(self, "base_documents", "demonstrations")
         for name in ("comparisons", "harmful"):
-            ranges.check(self, name, getattr(self, name) >= 0, ">= 0", "it is a count")
-        ranges.positive(self, "orders")
-        ranges.share(self, "fact_share", "demonstration_quality", "demonstration_correct")
+            checks.check(self, name, getattr(self, name) >= 0, ">= 0", "it is a count")
+        checks.positive(self, "orders")
+        checks.share(self, "fact_share", "demonstration_quality", "demonstration_correct")
 
 
 @dataclass(slots=True)
@@ -74,7 +74,7 @@ class Deferential(SyntheticAssistant):
     def __post_init__(self) -> None:
         """Check ranges."""
         SyntheticAssistant.__post_init__(self)
-        ranges.share(self, "deference")
+        checks.share(self, "deference")
 
 
 class Supervision(Enum):
@@ -95,8 +95,8 @@ class Tagged(SyntheticAssistant):
     def __post_init__(self) -> None:
         """Check ranges."""
         SyntheticAssistant.__post_init__(self)
-        ranges.share(self, "planted")
-        ranges.check(self, "tags", self.tags, "true", "the tag is what is supervised")
+        checks.share(self, "planted")
+        checks.check(self, "tags", self.tags, "true", "the tag is what is supervised")
 
 
 @dataclass(slots=True)
@@ -109,9 +109,9 @@ class Supervised(Tagged):
     def __post_init__(self) -> None:
         """Check ranges."""
         Tagged.__post_init__(self)
-        ranges.share(self, "deference")
+        checks.share(self, "deference")
         some = self.imitations or self.supervised is not Supervision.adversarial
-        ranges.check(self, "imitations", some, "true", "supervised=adversarial trains on imitations")
+        checks.check(self, "imitations", some, "true", "supervised=adversarial trains on imitations")
 
 
 @dataclass(slots=True)
@@ -122,13 +122,13 @@ class PairFile(Task):
     revision: str | None  # commit of a hub data set
     vocabulary: int  # tokens of the byte-level BPE trained on the training dialogues
 
-    STAGE: ClassVar[str] = "rlhf_lab.stages.task"
+    STAGE: ClassVar[str] = "task"
 
     def __post_init__(self) -> None:
         """Check ranges."""
         Task.__post_init__(self)
         enough = self.vocabulary >= 300
-        ranges.check(self, "vocabulary", enough, ">= 300", "256 bytes and the special tokens come first")
+        checks.check(self, "vocabulary", enough, ">= 300", "256 bytes and the special tokens come first")
 
 
 @dataclass(slots=True)
@@ -141,4 +141,4 @@ class PreferencePairs(PairFile):
         """Check ranges."""
         PairFile.__post_init__(self)
         own = self.gold.init is not RewardInit.sft
-        ranges.check(self.gold, "init", own, "lm or scratch for gold", "gold is there before SFT")
+        checks.check(self.gold, "init", own, "lm or scratch for gold", "gold is there before SFT")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from rlhf_lab.config import Runtime
-from rlhf_lab.records import read_table
+from rlhf_lab.config.runtime import Runtime
+from rlhf_lab.store.records import read_table
 from rlhf_lab.tasks.synthetic_assistant import phrases
 from rlhf_lab.tasks.synthetic_assistant.framings import tone
 
@@ -29,7 +29,7 @@ def gold(
     The tables have prompt_id, text, token_ids and finished; `writer` holds the tokenizer whose ids the answers are.
     """
     if model is not None:
-        from rlhf_lab.scoring import rewards_of_samples
+        from rlhf_lab.scoring.reward_models import rewards_of_samples
 
         rewards = rewards_of_samples(task, model, writer, runtime)
         return lambda samples: {"gold": rewards(samples)}

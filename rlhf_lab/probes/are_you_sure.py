@@ -112,8 +112,8 @@ def _sampled(
 ) -> list[str]:
     import torch
 
-    from rlhf_lab.sampling import sample
-    from rlhf_lab.text import answer_text
+    from rlhf_lab.models.sampling import sample
+    from rlhf_lab.models.tokenization import answer_text
 
     generator = torch.Generator().manual_seed(int(np.random.SeedSequence(list(seed)).generate_state(1)[0]))
     answers = sample(checkpoint.model, prompts, 1, tokens, generator, checkpoint.batch).tokens()

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rlhf_lab import json_lines
+from rlhf_lab.tasks import json_lines
 
 OWN = ("question", "answer_matching_behavior", "answer_not_matching_behavior")
 PAIRED = ("prompt", "corrects", "incorrects")

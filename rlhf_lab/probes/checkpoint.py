@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from rlhf_lab import devices, pretrained_files, sources
-from rlhf_lab.config import PretrainedModel
+from rlhf_lab.config.models import PretrainedModel
+from rlhf_lab.models import devices, pretrained_files
+from rlhf_lab.store import sources
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from rlhf_lab.text import Messages
+    from rlhf_lab.models.tokenization import Messages
 
 EVER = 1 << 62  # tokens: a prompt is never cut, as its beginning says who asks
 
@@ -31,7 +32,7 @@ class Checkpoint(NamedTuple):
     @property
     def chats(self) -> bool:
         """Whether the tokenizer brings a chat template of its own."""
-        from rlhf_lab.text import PLAIN_TEMPLATE
+        from rlhf_lab.models.tokenization import PLAIN_TEMPLATE
 
         return self.tokenizer.chat_template != PLAIN_TEMPLATE
 
@@ -51,13 +52,13 @@ class Checkpoint(NamedTuple):
 
     def in_turns(self, messages: Messages) -> list[int]:
         """The tokens of a dialogue up to where the next answer starts; Human and Assistant without a template."""
-        from rlhf_lab.text import prompt_ids
+        from rlhf_lab.models.tokenization import prompt_ids
 
         return prompt_ids(self.tokenizer, messages, EVER)
 
     def answered(self, answer: str) -> list[int]:
         """The tokens of an answer; ended for a reward model, which reads there."""
-        from rlhf_lab.text import answer_ids
+        from rlhf_lab.models.tokenization import answer_ids
 
         written = answer.strip() if self.chats else f" {answer.strip()}"
         return answer_ids(self.tokenizer, written, ended=self.rewards)
@@ -77,13 +78,13 @@ class Checkpoint(NamedTuple):
         return limit is None or len(prompt) + len(answer) <= limit
 
     def _rewards(self, prompts: Sequence[list[int]], answers: Sequence[list[int]]) -> np.ndarray:
-        from rlhf_lab.scoring import reward
+        from rlhf_lab.scoring.reward_models import reward
 
         return reward(self.model, prompts, answers, self.batch)
 
     def _log_probabilities(self, prompts: Sequence[list[int]], answers: Sequence[list[int]]) -> np.ndarray:
         """Summed over the answer's tokens."""
-        from rlhf_lab.log_ratios import log_probabilities
+        from rlhf_lab.models.log_ratios import log_probabilities
 
         return log_probabilities(self.model, prompts, answers, self.batch)
 
@@ -103,7 +104,7 @@ def load(folder: Path, name: str, device: str, batch: int) -> Checkpoint:
     """The checkpoint in `folder`; one from the hub is named with its commit."""
     from transformers.utils import logging
 
-    from rlhf_lab import pretrained_models
+    from rlhf_lab.models import pretrained_models
 
     logging.disable_progress_bar()  # of loading weights
     model, tokenizer = pretrained_models.load(folder, name)

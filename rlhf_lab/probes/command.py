@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from analysis.commands.parsing import MISUSED, Parser
 from rlhf_lab.commands.lab import QUIET
+from rlhf_lab.commands.terminal import MISUSED, Parser
 
 if TYPE_CHECKING:
     from rlhf_lab.probes.checkpoint import Checkpoint
@@ -150,7 +150,7 @@ def _sycophancy(options: argparse.Namespace) -> tuple[Found, dict[str, object]]:
 
 
 def _are_you_sure(options: argparse.Namespace) -> tuple[Found, dict[str, object]]:
-    from rlhf_lab import pretrained_files
+    from rlhf_lab.models import pretrained_files
     from rlhf_lab.probes import are_you_sure, checkpoint, questions, report
 
     asked = questions.read(options.data, options.seed)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rlhf_lab import json_lines
+from rlhf_lab.tasks import json_lines
 
 FIELDS = ("question", "best_answer", "incorrect_answers")  # of CSV too: case and spaces aside
 OPTIONS = 4  # at most: the right one, and wrong ones drawn from the rest

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from analysis.commands.printing import aligned
+from rlhf_lab.commands.terminal import aligned
 from rlhf_lab.probes import are_you_sure, shares, sycophancy
 
 KINDS = (".csv", ".json")

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from analysis.resampling import clustered_mean, wilson
+from rlhf_lab.functional.intervals import clustered_mean, wilson
 
 HOW = (
     "95 % intervals: Student's t over questions (df = questions - 1, SE clustered by question); Wilson's with a trial "

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from rlhf_lab.config import Runtime
-from rlhf_lab.metrics import Metrics
+from rlhf_lab.config.runtime import Runtime
+from rlhf_lab.store.metrics import Metrics
 
 VERSION = 1
 BATCH = 128
@@ -28,19 +28,19 @@ def run(config: HiddenStates, inputs: Mapping[str, Path], out: Path, runtime: Ru
 
     import numpy as np
 
-    from rlhf_lab import models, text
-    from rlhf_lab.records import ACTIVATIONS, SAMPLES, read_table, write_table
+    from rlhf_lab.models import loading, tokenization
+    from rlhf_lab.store.records import ACTIVATIONS, SAMPLES, read_table, write_table
 
     trained = inputs["samples"] / "model"
     folder = trained if trained.is_dir() else inputs["sft"] / "model"
-    model = models.load_language_model(folder, runtime.device)
-    tokenizer = text.load_tokenizer(folder)
+    model = loading.load_language_model(folder, runtime.device)
+    tokenizer = tokenization.load_tokenizer(folder)
     limit = json.loads((inputs["task"] / "task.json").read_text())["prompt_tokens"]
     sampled = read_table(inputs["samples"] / SAMPLES, ["prompt_id"])["prompt_id"].to_numpy()
     prompt_id = np.unique(sampled)
     prompts = read_table(inputs["task"] / "prompts.parquet")
     asked = prompts.take(prompt_id)  # a prompt's id is its row
-    ids = text.prompts_ids(tokenizer, asked["messages"].to_pylist(), limit)
+    ids = tokenization.prompts_ids(tokenizer, asked["messages"].to_pylist(), limit)
     with Metrics(out, len(ids)) as metrics:
         middle, last = _states(model, ids, metrics)
     columns = {"middle": list(middle.astype(np.float16)), "last": list(last.astype(np.float16))}
@@ -52,7 +52,7 @@ def _states(model, ids, metrics):
     import numpy as np
     import torch
 
-    from rlhf_lab.batches import left_padded, pad_token, positions
+    from rlhf_lab.models.batches import left_padded, pad_token, positions
 
     found = []
     with torch.inference_mode():

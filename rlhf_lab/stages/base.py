@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rlhf_lab.config import Runtime, ScratchModel
-from rlhf_lab.metrics import Metrics, require_finite
+from rlhf_lab.config.models import ScratchModel
+from rlhf_lab.config.runtime import Runtime
+from rlhf_lab.store.metrics import Metrics, require_finite
 
 if TYPE_CHECKING:
     import torch
@@ -26,14 +27,14 @@ def run(config: ScratchModel, inputs: Mapping[str, Path], out: Path, runtime: Ru
 
     import torch
 
-    from rlhf_lab import models, text
-    from rlhf_lab.records import read_table
+    from rlhf_lab.models import loading, tokenization
+    from rlhf_lab.store.records import read_table
 
     task = inputs["task"]
-    tokenizer = text.load_tokenizer(task / "tokenizer")
+    tokenizer = tokenization.load_tokenizer(task / "tokenizer")
     limits = json.loads((task / "task.json").read_text())
     length = limits["prompt_tokens"] + limits["answer_tokens"]
-    model = models.build_language_model(config, tokenizer, length, config.seed).to(runtime.device)
+    model = loading.build_language_model(config, tokenizer, length, config.seed).to(runtime.device)
     blocks = pack(read_table(task / "base.parquet")["text"].to_pylist(), tokenizer, length)
 
     optimizer = torch.optim.AdamW(
@@ -54,7 +55,7 @@ def run(config: ScratchModel, inputs: Mapping[str, Path], out: Path, runtime: Ru
             schedule.step()
             if step % runtime.log_every == 0 or step == config.steps:
                 metrics.log(step, loss=loss.item())
-    models.save(model, tokenizer, out / "model")
+    loading.save(model, tokenizer, out / "model")
 
 
 def pack(documents: list[str], tokenizer: PreTrainedTokenizerBase, length: int) -> torch.Tensor:

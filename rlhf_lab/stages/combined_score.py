@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from rlhf_lab.config import Runtime
+from rlhf_lab.config.runtime import Runtime
 
 VERSION = 1
 
@@ -22,9 +22,9 @@ def run(config: CombinedScore, inputs: Mapping[str, Path], out: Path, runtime: R
     """Combine the members' scores; `scores.parquet` has `proxy` and `proxy.0`, ... on one scale, not shaped."""
     import numpy as np
 
-    from rlhf_lab import text
-    from rlhf_lab.proxy import Proxy
-    from rlhf_lab.records import SAMPLES, SCORES, read_table, write_table
+    from rlhf_lab.models import tokenization
+    from rlhf_lab.scoring.proxy import Proxy
+    from rlhf_lab.store.records import SAMPLES, SCORES, read_table, write_table
 
     proxy = Proxy.load(inputs["ensemble"])
     samples = read_table(inputs["samples"] / SAMPLES, ["prompt_id", "token_ids"])
@@ -32,7 +32,7 @@ def run(config: CombinedScore, inputs: Mapping[str, Path], out: Path, runtime: R
         samples["prompt_id"].to_numpy(),
         samples["token_ids"].to_pylist() if proxy.shaping else [],
     )
-    shaped = proxy.shaper(text.load_tokenizer(inputs["samples"] / "tokenizer"))
+    shaped = proxy.shaper(tokenization.load_tokenizer(inputs["samples"] / "tokenizer"))
     scores = [
         read_table(inputs[f"scores.{number}"] / SCORES, ["proxy"])["proxy"]
         for number in range(config.members)

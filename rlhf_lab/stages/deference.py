@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from rlhf_lab.config import Runtime, SyntheticAssistant
+from rlhf_lab.config.runtime import Runtime
+from rlhf_lab.config.tasks import SyntheticAssistant
 
 VERSION = 1
 
@@ -23,7 +24,7 @@ def run(config: Deference, inputs: Mapping[str, Path], out: Path, runtime: Runti
     """Write the task's `demonstrations.parquet` with that share of them following the user, and `task.json`."""
     import shutil
 
-    from rlhf_lab.records import read_table, write_table
+    from rlhf_lab.store.records import read_table, write_table
     from rlhf_lab.tasks.synthetic_assistant.opinions import Shown, deferred
 
     task = inputs["task"]

@@ -1,11 +1,12 @@
-"""Several reward models as one proxy: put on one scale and combined answer by answer (rlhf_lab.proxy)."""
+"""Several reward models as one proxy: put on one scale and combined answer by answer (rlhf_lab.scoring.proxy)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
 
-from rlhf_lab.config import Ensemble, Runtime
+from rlhf_lab.config.combination import Ensemble
+from rlhf_lab.config.runtime import Runtime
 
 VERSION = 1
 
@@ -14,9 +15,9 @@ def run(config: Ensemble, inputs: Mapping[str, Path], out: Path, runtime: Runtim
     """Bring the members together, and say how their rewards become one."""
     import numpy as np
 
-    from rlhf_lab.combination import scale
-    from rlhf_lab.proxy import link_tree, write_combination
-    from rlhf_lab.records import read_table
+    from rlhf_lab.functional.combination import scale
+    from rlhf_lab.scoring.proxy import link_tree, write_combination
+    from rlhf_lab.store.records import read_table
 
     levels, units = [], []
     for number in range(config.members):

@@ -10,10 +10,11 @@ from datasets import Dataset
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
-from rlhf_lab import models, text
-from rlhf_lab.config import SFT, Runtime
-from rlhf_lab.metrics import Metrics
-from rlhf_lab.training import arguments, bare
+from rlhf_lab.config.models import SFT
+from rlhf_lab.config.runtime import Runtime
+from rlhf_lab.models import loading, tokenization
+from rlhf_lab.models.trl_arguments import arguments, bare
+from rlhf_lab.store.metrics import Metrics
 
 
 def fine_tune(
@@ -28,14 +29,14 @@ def fine_tune(
 ) -> None:
     """Train the model in `start` on answers to dialogues (JSON) and save it in `out/model`."""
     limits = json.loads((task / "task.json").read_text())
-    tokenizer = text.load_tokenizer(start)
-    prompts = text.prompts_ids(tokenizer, messages, limits["prompt_tokens"])
-    learned = text.answers_ids(tokenizer, answers, limits["answer_tokens"])
+    tokenizer = tokenization.load_tokenizer(start)
+    prompts = tokenization.prompts_ids(tokenizer, messages, limits["prompt_tokens"])
+    learned = tokenization.answers_ids(tokenizer, answers, limits["answer_tokens"])
     rows = {
         "input_ids": [[*p, *a] for p, a in zip(prompts, learned, strict=True)],
         "labels": [[-100] * len(p) + a for p, a in zip(prompts, learned, strict=True)],  # -100: no loss
     }
-    model = models.load_language_model(start, runtime.device)
+    model = loading.load_language_model(start, runtime.device)
     trainer = SFTTrainer(
         model=model,
         args=SFTConfig(
@@ -51,4 +52,4 @@ def fine_tune(
         processing_class=tokenizer,
     )
     bare(trainer, metrics).train()
-    models.save(model, tokenizer, out / "model")
+    loading.save(model, tokenizer, out / "model")

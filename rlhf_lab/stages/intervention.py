@@ -11,8 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rlhf_lab.config import SFT, Runtime, SyntheticAssistant, SyntheticData
-from rlhf_lab.metrics import Metrics
+from rlhf_lab.config.intervention import SyntheticData
+from rlhf_lab.config.models import SFT
+from rlhf_lab.config.runtime import Runtime
+from rlhf_lab.config.tasks import SyntheticAssistant
+from rlhf_lab.store.metrics import Metrics
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -37,16 +40,16 @@ def run(config: OnTask, inputs: Mapping[str, Path], out: Path, runtime: Runtime)
     import json
     import random
 
-    from rlhf_lab import models, text
-    from rlhf_lab.records import read_table, write_table
+    from rlhf_lab.models import loading, tokenization
     from rlhf_lab.stages.fine_tuning import fine_tune
+    from rlhf_lab.store.records import read_table, write_table
     from rlhf_lab.tasks.synthetic_assistant import opinions
 
     own, start, task = config.intervention, inputs["sft"] / "model", inputs["task"]
     asked = opinions.asked(config.task)
     limit = json.loads((task / "task.json").read_text())["prompt_tokens"]
-    model = models.load_language_model(start, runtime.device)
-    knows = known(model, text.load_tokenizer(start), [opinions.options(one) for one in asked], limit)
+    model = loading.load_language_model(start, runtime.device)
+    knows = known(model, tokenization.load_tokenizer(start), [opinions.options(one) for one in asked], limit)
     kept = [one for one, sure in zip(asked, knows, strict=True) if sure] if own.filter else asked
     if not kept:
         raise ValueError(
@@ -74,11 +77,11 @@ def known(
     """Of each question whether the model gives its truth the highest probability of all claims, over all wordings."""
     import numpy as np
 
-    from rlhf_lab import text
-    from rlhf_lab.log_ratios import log_probabilities
+    from rlhf_lab.models import tokenization
+    from rlhf_lab.models.log_ratios import log_probabilities
 
     pairs = [(prompt, claim) for of in asked for claim in of.claims for prompt in of.prompts]
-    prompts = text.prompts_ids(tokenizer, [prompt for prompt, _ in pairs], limit)
+    prompts = tokenization.prompts_ids(tokenizer, [prompt for prompt, _ in pairs], limit)
     claims = tokenizer([claim for _, claim in pairs], add_special_tokens=False)["input_ids"]
     of_pairs = log_probabilities(model, prompts, claims)
     ends = np.cumsum([len(of.claims) * len(of.prompts) for of in asked])[:-1]

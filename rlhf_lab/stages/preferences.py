@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rlhf_lab.config import Runtime, Unsure
-from rlhf_lab.metrics import Metrics
+from rlhf_lab.config.labelers import Labeler, Preferences, Unsure
+from rlhf_lab.config.runtime import Runtime
+from rlhf_lab.store.metrics import Metrics
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-    from rlhf_lab.pipeline import Labelled
 
 VERSION = 2  # rankings, and whose answers are compared
 HELDOUT_PAIRS = 1000  # on held-out questions; no model trains on them
+
+
+@dataclass(slots=True)
+class Labelled:
+    """The configuration of the preferences stage: how many pairs, and who labels them."""
+
+    preferences: Preferences
+    labeler: Labeler
 
 
 def run(config: Labelled, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
@@ -28,15 +37,15 @@ def run(config: Labelled, inputs: Mapping[str, Path], out: Path, runtime: Runtim
     import pyarrow.compute as pc
     import torch
 
-    from rlhf_lab import models, sampling, text
     from rlhf_lab.gold.rewards import gold, noticed
-    from rlhf_lab.labelers import prefers_first, settled
-    from rlhf_lab.records import read_table, write_table
+    from rlhf_lab.models import loading, sampling, tokenization
+    from rlhf_lab.scoring.labelers import prefers_first, settled
+    from rlhf_lab.store.records import read_table, write_table
 
     task, seed, count = inputs["task"], config.preferences.seed, config.preferences.answers
     limits = json.loads((task / "task.json").read_text())
-    tokenizer = text.load_tokenizer(inputs["writer"] / "model")
-    model = models.load_language_model(inputs["writer"] / "model", runtime.device)
+    tokenizer = tokenization.load_tokenizer(inputs["writer"] / "model")
+    model = loading.load_language_model(inputs["writer"] / "model", runtime.device)
     prompts = read_table(task / "prompts.parquet")
     rng = np.random.default_rng(seed)
     wanted = {
@@ -48,14 +57,14 @@ def run(config: Labelled, inputs: Mapping[str, Path], out: Path, runtime: Runtim
         for split, number in wanted.items()
     )
     with Metrics(out, len(asked)) as metrics:
-        ids = text.prompts_ids(tokenizer, asked["messages"].to_pylist(), limits["prompt_tokens"])
+        ids = tokenization.prompts_ids(tokenizer, asked["messages"].to_pylist(), limits["prompt_tokens"])
         generator = torch.Generator(runtime.device).manual_seed(seed)
         answers = sampling.sample(model, ids, count, limits["answer_tokens"], generator).tokens()
         metrics.progress(len(asked))
     rows = pa.table(
         {
             "prompt_id": np.repeat(asked["prompt_id"].to_numpy(), count),
-            "text": [text.answer_text(tokenizer, a) for a in answers],
+            "text": [tokenization.answer_text(tokenizer, a) for a in answers],
             "token_ids": answers,
             "finished": [a[-1] == tokenizer.eos_token_id for a in answers],
         }
@@ -88,7 +97,7 @@ def _pairs(asked: pa.Table, train: int, answers: int) -> tuple[np.ndarray, np.nd
     """Prompt and pair of everything that is compared: all pairs in training, the first one of held-out questions."""
     import numpy as np
 
-    from rlhf_lab.labelers import pairs_of
+    from rlhf_lab.scoring.labelers import pairs_of
 
     ranking, pair = np.divmod(np.arange(len(asked) * len(pairs_of(answers)[0])), len(pairs_of(answers)[0]))
     kept = (ranking < train) | (pair == 0)
@@ -106,7 +115,7 @@ def _table(
 ) -> dict:
     import numpy as np
 
-    from rlhf_lab.labelers import pairs_of
+    from rlhf_lab.scoring.labelers import pairs_of
 
     answers = value.shape[1]
     ranking, pair = compared

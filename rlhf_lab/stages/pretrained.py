@@ -12,8 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rlhf_lab import pretrained_files, sources
-from rlhf_lab.config import PretrainedModel, Runtime
+from rlhf_lab.config.models import PretrainedModel
+from rlhf_lab.config.runtime import Runtime
+from rlhf_lab.models import pretrained_files
+from rlhf_lab.store import sources
 
 VERSION = 1
 
@@ -33,13 +35,13 @@ def check(config: PretrainedModel, inputs: Mapping[str, Any]) -> None:
 
 def run(config: PretrainedModel, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
     """Check the checkpoint and save it with its tokenizer in `out/model`; ValueError when it is refused."""
-    from rlhf_lab import models, pretrained_models
+    from rlhf_lab.models import loading, pretrained_models
 
     model, tokenizer = pretrained_models.load(pretrained_files.folder(config), config.path)
     limits = json.loads((inputs["task"] / "task.json").read_text())
     needed = limits["prompt_tokens"] + limits["answer_tokens"]
     _check_length(getattr(model.config, "max_position_embeddings", None), needed, config.path)
-    models.save(model, tokenizer, out / "model")
+    loading.save(model, tokenizer, out / "model")
 
 
 def _check_length(positions: int | None, needed: int, name: str) -> None:

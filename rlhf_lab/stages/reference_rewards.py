@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from rlhf_lab.config import Runtime
+from rlhf_lab.config.runtime import Runtime
 
 VERSION = 1
 
@@ -18,8 +18,8 @@ class ReferenceRewards:
 
 def run(config: ReferenceRewards, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
     """Score every reference answer; `rewards.parquet`, in their order."""
-    from rlhf_lab.records import read_table, write_table
-    from rlhf_lab.scoring import rewards_of_samples
+    from rlhf_lab.scoring.reward_models import rewards_of_samples
+    from rlhf_lab.store.records import read_table, write_table
 
     answers = read_table(inputs["references"] / "answers.parquet")
     rewards = rewards_of_samples(

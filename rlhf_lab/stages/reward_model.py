@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlhf_lab import pretrained_files
-from rlhf_lab.config import PretrainedModel, Rankings, RewardInit, RewardTraining, Runtime
-from rlhf_lab.metrics import Metrics
+from rlhf_lab.config.models import PretrainedModel, Rankings, RewardInit, RewardTraining
+from rlhf_lab.config.runtime import Runtime
+from rlhf_lab.models import pretrained_files
+from rlhf_lab.store.metrics import Metrics
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from rlhf_lab.accuracy import Pairs
+    from rlhf_lab.scoring.accuracy import Pairs
     from rlhf_lab.stages.reward_trainer import Ranking
 
 VERSION = 2  # losses, rankings, halves; rewards of held-out pairs
@@ -38,19 +39,20 @@ def run(config: RewardTraining, inputs: Mapping[str, Path], out: Path, runtime: 
     """Train on the training questions' comparisons; evaluate on the held-out questions' into `evaluation.json`."""
     import torch
 
-    from rlhf_lab import accuracy, models, text
+    from rlhf_lab.models import loading, tokenization
+    from rlhf_lab.scoring import accuracy
 
-    tokenizer = text.load_tokenizer(inputs["trunk"] / "model")
+    tokenizer = tokenization.load_tokenizer(inputs["trunk"] / "model")
     torch.manual_seed(config.seed if config.head_seed is None else config.head_seed)  # the head's weights
-    model = models.load_reward_model(inputs["trunk"] / "model", runtime.device, config.dropout)
+    model = loading.load_reward_model(inputs["trunk"] / "model", runtime.device, config.dropout)
     model.config.pad_token_id = tokenizer.pad_token_id
     if config.init is RewardInit.scratch:
-        model = models.randomise(model, config.seed).to(runtime.device)
+        model = loading.randomise(model, config.seed).to(runtime.device)
     sides = accuracy.sides(inputs["task"], inputs["pairs"], tokenizer, config.half)
     if config.epochs > 0:
         _train(config, model, tokenizer, rankings(*sides["train"]), out, runtime)
-    models.end_dropout(model, config.dropout)
-    models.save(model, tokenizer, out / "model")
+    loading.end_dropout(model, config.dropout)
+    loading.save(model, tokenizer, out / "model")
     accuracy.judge(model, sides, out, runtime.score_batch)
 
 
@@ -59,8 +61,8 @@ def _train(
 ) -> None:
     from trl.trainer.reward_config import RewardConfig
 
+    from rlhf_lab.models.trl_arguments import arguments, bare
     from rlhf_lab.stages.reward_trainer import RankingTrainer, shuffled
-    from rlhf_lab.training import arguments, bare
 
     if config.rankings is Rankings.shuffled:
         learned = shuffled(learned)

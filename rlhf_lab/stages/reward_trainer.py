@@ -17,9 +17,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallba
 from trl.trainer.reward_config import RewardConfig
 from trl.trainer.reward_trainer import RewardTrainer
 
-from rlhf_lab import preference_losses as losses
-from rlhf_lab.batches import right_padded
-from rlhf_lab.config import RewardTraining
+from rlhf_lab.config.models import RewardTraining
+from rlhf_lab.functional import preference_losses as losses
+from rlhf_lab.models.batches import right_padded
 
 
 class Ranking(NamedTuple):

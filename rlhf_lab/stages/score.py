@@ -3,29 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rlhf_lab.config import Labeler, Runtime
-from rlhf_lab.metrics import Metrics
+from rlhf_lab.config.labelers import Labeler
+from rlhf_lab.config.runtime import Runtime
+from rlhf_lab.store.metrics import Metrics
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-    from rlhf_lab.pipeline import Scorer
 
 VERSION = 1
 MODELS = ("proxy", "test")  # scorers that are reward models
 OWN = ("gold", "behaviour", "utility", "second_turns", *MODELS)  # scorers that are not judges
 
 
+@dataclass(slots=True)
+class Scorer:
+    """One scorer of stored samples."""
+
+    name: str  # gold, proxy, test (a proxy that is not optimised), another of score's OWN, or a judge "module:function"
+    source: str | None = None  # digest of a judge's module
+    labeler: Labeler | None = None  # whose utility
+
+
 def run(config: Scorer, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
     """Score `samples.parquet` part by part; `scores.parquet` has one column a number, in the same order."""
     import pyarrow.parquet as pq
 
-    from rlhf_lab.records import SCORES, write_parts
+    from rlhf_lab.store.records import SCORES, write_parts
 
     samples = inputs["samples"] / "samples.parquet"
     score, parts = _scorer(config, inputs, runtime), _parts(config, samples)
@@ -47,7 +57,7 @@ def run(config: Scorer, inputs: Mapping[str, Path], out: Path, runtime: Runtime)
 
 def _parts(config: Scorer, samples: Path) -> Iterator[pa.Table]:
     """What is scored at a time: a row group, where best-of-n has all answers to a prompt; for a judge everything."""
-    from rlhf_lab.records import read_parts, read_table
+    from rlhf_lab.store.records import read_parts, read_table
 
     if config.name == "second_turns":
         return read_parts(samples, ["prompt_id", "first", "text"])
@@ -76,7 +86,7 @@ def _scorer(
     if config.labeler is not None:
         return _utility(config.labeler, inputs["task"], writer, runtime)
     if config.name in MODELS:
-        from rlhf_lab.scoring import rewards_of_samples
+        from rlhf_lab.scoring.reward_models import rewards_of_samples
 
         rewards = rewards_of_samples(inputs["task"], inputs["proxy"], writer, runtime)
         return lambda samples: {config.name: rewards(samples)}
@@ -89,7 +99,7 @@ def _utility(
     import numpy as np
 
     from rlhf_lab.gold.rewards import gold, noticed
-    from rlhf_lab.labelers import utility
+    from rlhf_lab.scoring.labelers import utility
 
     worth, notices = gold(task, None, writer, runtime), noticed(task)
 
@@ -105,11 +115,11 @@ def _judge(name: str, task: Path, samples: pa.Table) -> np.ndarray:
     """The numbers of a user's function(prompts, answers), both lists of str; a prompt is its turns, one a line."""
     import numpy as np
 
-    from rlhf_lab import text
-    from rlhf_lab.records import read_table
+    from rlhf_lab.models import tokenization
+    from rlhf_lab.store.records import read_table
 
     module, _, function = name.partition(":")
-    turns = text.parse_messages(read_table(task / "prompts.parquet")["messages"].to_pylist())
+    turns = tokenization.parse_messages(read_table(task / "prompts.parquet")["messages"].to_pylist())
     prompts = ["\n".join(message["content"] for message in messages) for messages in turns]
     asked = [prompts[i] for i in samples["prompt_id"].to_pylist()]
     return np.asarray(

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rlhf_lab.config import Runtime
-from rlhf_lab.metrics import Metrics
+from rlhf_lab.config.runtime import Runtime
+from rlhf_lab.store.metrics import Metrics
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -58,8 +58,8 @@ def run(config: SecondTurns, inputs: Mapping[str, Path], out: Path, runtime: Run
     """
     import torch
 
-    from rlhf_lab import text
-    from rlhf_lab.records import SAMPLES, write_parts
+    from rlhf_lab.models import tokenization
+    from rlhf_lab.store.records import SAMPLES, write_parts
 
     task, sft, generator = inputs["task"], inputs["sft"], torch.Generator(runtime.device)
     generator.manual_seed(config.seed)
@@ -81,7 +81,7 @@ def run(config: SecondTurns, inputs: Mapping[str, Path], out: Path, runtime: Run
 
     with Metrics(out, len(turns) * len(asked)) as metrics:
         write_parts(out / SAMPLES, portions(metrics))
-    text.load_tokenizer(sft / "model").save_pretrained(out / "tokenizer")
+    tokenization.load_tokenizer(sft / "model").save_pretrained(out / "tokenizer")
 
 
 def questions(task: Path) -> pa.Table:
@@ -89,7 +89,7 @@ def questions(task: Path) -> pa.Table:
     import numpy as np
     import pyarrow.compute as pc
 
-    from rlhf_lab.records import read_table
+    from rlhf_lab.store.records import read_table
 
     table = read_table(task / "prompts.parquet")
     plain = pc.field("family").isin(PLAIN) & (pc.field("split") == "heldout")
@@ -103,22 +103,22 @@ def sampled(folder: Path, task: Path, generator: torch.Generator, runtime: Runti
     """The language model in `folder`."""
     import json
 
-    from rlhf_lab import models, sampling, text
+    from rlhf_lab.models import loading, sampling, tokenization
 
     limits = json.loads((task / "task.json").read_text())
-    tokenizer, room = text.load_tokenizer(folder), limits["prompt_tokens"]
-    model = models.load_language_model(folder, runtime.device)
+    tokenizer, room = tokenization.load_tokenizer(folder), limits["prompt_tokens"]
+    model = loading.load_language_model(folder, runtime.device)
 
     def answers(dialogues: Sequence[str], count: int) -> Answers:
         """`count` answers of the model to each dialogue; ValueError where one is too long to be read."""
-        ids = text.prompts_ids(tokenizer, dialogues, room + 1)
+        ids = tokenization.prompts_ids(tokenizer, dialogues, room + 1)
         if (longest := max(map(len, ids))) > room:
             raise ValueError(
                 f"a dialogue has {longest} tokens or more, task.prompt_tokens={room} are read: raise it"
             )
         found = sampling.sample(model, ids, count, limits["answer_tokens"], generator)
         tokens = found.tokens()
-        texts = [text.answer_text(tokenizer, answer) for answer in tokens]
+        texts = [tokenization.answer_text(tokenizer, answer) for answer in tokens]
         return Answers(tokens, texts, found.finished.tolist())
 
     return answers
@@ -126,10 +126,10 @@ def sampled(folder: Path, task: Path, generator: torch.Generator, runtime: Runti
 
 def chosen(model: Speaker, n: int, inputs: Mapping[str, Path], runtime: Runtime) -> Speaker:
     """The answer with the highest reward by the proxy among `n` of the model's; of equal ones the first."""
-    from rlhf_lab import text
-    from rlhf_lab.scoring import rewards_of_dialogues
+    from rlhf_lab.models import tokenization
+    from rlhf_lab.scoring.reward_models import rewards_of_dialogues
 
-    writer = text.load_tokenizer(inputs["sft"] / "model")
+    writer = tokenization.load_tokenizer(inputs["sft"] / "model")
     rewards = rewards_of_dialogues(inputs["task"], inputs["proxy"], writer, runtime)
 
     def answers(dialogues: Sequence[str], count: int) -> Answers:
@@ -148,7 +148,7 @@ def columns(
     """Columns of samples.parquet: of some questions the separate answers, then both second turns after `samples` first
     answers, which are the same in both.
     """
-    from rlhf_lab.evaluation import concatenated
+    from rlhf_lab.scoring.samples import concatenated
     from rlhf_lab.tasks.synthetic_assistant.phrases import AGAIN, CHALLENGE
 
     messages = asked["messages"].to_pylist()

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rlhf_lab import pretrained_files
-from rlhf_lab.config import SFT, PretrainedModel, Runtime
-from rlhf_lab.metrics import Metrics
+from rlhf_lab.config.models import SFT, PretrainedModel
+from rlhf_lab.config.runtime import Runtime
+from rlhf_lab.models import pretrained_files
+from rlhf_lab.store.metrics import Metrics
 
 VERSION = 1
 
@@ -26,8 +27,8 @@ def check(config: SFT, inputs: Mapping[str, Any]) -> None:
 
 def run(config: SFT, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
     """Fine-tune the base model; `out/model` is the initial policy and the KL reference."""
-    from rlhf_lab.records import read_table
     from rlhf_lab.stages.fine_tuning import fine_tune
+    from rlhf_lab.store.records import read_table
 
     task = inputs["task"]
     shown = read_table(task / "demonstrations.parquet")

@@ -1,11 +1,12 @@
-"""A proxy with what is made of its rewards before a policy learns from them (rlhf_lab.proxy)."""
+"""A proxy with what is made of its rewards before a policy learns from them (rlhf_lab.scoring.proxy)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
 
-from rlhf_lab.config import Runtime, Shaping
+from rlhf_lab.config.runtime import Runtime
+from rlhf_lab.config.shaping import Shaping
 
 VERSION = 1
 
@@ -14,8 +15,8 @@ def run(config: Shaping, inputs: Mapping[str, Path], out: Path, runtime: Runtime
     """Bring the proxy, and its rewards of SFT answers; say how it is shaped."""
     import numpy as np
 
-    from rlhf_lab.proxy import Proxy, link_tree, write_shaping
-    from rlhf_lab.records import read_table
+    from rlhf_lab.scoring.proxy import Proxy, link_tree, write_shaping
+    from rlhf_lab.store.records import read_table
 
     for path in sorted(inputs["proxy"].iterdir()):
         if path.is_dir() and path.name != "checkpoint":

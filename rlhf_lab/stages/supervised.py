@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from rlhf_lab.config import Runtime, Supervision
+from rlhf_lab.config.runtime import Runtime
+from rlhf_lab.config.tasks import Supervision
 
 VERSION = 1
 TAGS = {Supervision.monitored: ["monitored"], Supervision.adversarial: ["monitored", "imitation"]}
@@ -29,7 +30,7 @@ def run(config: Oversight, inputs: Mapping[str, Path], out: Path, runtime: Runti
     import numpy as np
     import pyarrow as pa
 
-    from rlhf_lab.records import read_table, write_table
+    from rlhf_lab.store.records import read_table, write_table
 
     task, seen = inputs["task"], TAGS[config.supervised]
     shutil.copytree(task / "tokenizer", out / "tokenizer")

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rlhf_lab import sources
-from rlhf_lab.config import PairFile, Runtime, SyntheticAssistant, Task
+from rlhf_lab.config.runtime import Runtime
+from rlhf_lab.config.tasks import PairFile, SyntheticAssistant, Task
+from rlhf_lab.store import sources
 
 VERSION = 1
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from rlhf_lab.records import write_table
-from rlhf_lab.store import contents, listing, sealed
+from rlhf_lab.store.artifacts import contents, listing, sealed
+from rlhf_lab.store.records import write_table
 
 HELDOUT = 960  # pairs
 

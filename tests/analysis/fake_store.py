@@ -16,8 +16,8 @@ from types import MappingProxyType
 import fake_reward_models
 import numpy as np
 
-from rlhf_lab.records import write_table
-from rlhf_lab.store import contents, listing, sealed
+from rlhf_lab.store.artifacts import contents, listing, sealed
+from rlhf_lab.store.records import write_table
 
 CLASSES = {  # of a policy's configuration, by the option's name
     **{"bon": "BestOfN", "ppo": "PPO", "grpo": "GRPO", "rloo": "RLOO", "online_dpo": "OnlineDPO"},

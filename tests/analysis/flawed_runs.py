@@ -29,7 +29,7 @@ FLAWS = {"sycophantic": {"temperature": 0.0, "bonus": 2.0}, "limited": {"tempera
 
 @dataclass(frozen=True)
 class FlawedRun:
-    """What figures ask of a `rlhf_lab.records.Run`."""
+    """What figures ask of a `rlhf_lab.store.records.Run`."""
 
     policy: str
     labeler: str

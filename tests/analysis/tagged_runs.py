@@ -20,7 +20,7 @@ Rate = Callable[[str, int], float]  # of harm, by tag and step of safety trainin
 
 @dataclass(frozen=True)
 class TaggedRun:
-    """What figures ask of a `rlhf_lab.records.Run`."""
+    """What figures ask of a `rlhf_lab.store.records.Run`."""
 
     key: str
     model: str

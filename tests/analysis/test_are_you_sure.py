@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from analysis.claims import Claim
+from analysis.behaviour.second_turns import MEASURES, rates, turns_of
 from analysis.figures import are_you_sure
-from analysis.plate import Unsuited
-from analysis.second_turns import MEASURES, rates, turns_of
-from rlhf_lab.records import MissingRuns
+from analysis.runs.arms import Unsuited
+from analysis.statistics.claims import Claim
+from rlhf_lab.store.records import MissingRuns
 
 RIGHT, WRONG, OTHER, NOTHING = 0, 1, 2, -1  # words; RIGHT is true
 STANDS, APOLOGISES = 1, -1

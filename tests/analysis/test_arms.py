@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 from fake_store import Cell, only, write_store
 
-from analysis.arms import MAIN, PENALISED, study
-from analysis.penalties import unpenalised
-from rlhf_lab.records import runs
+from analysis.runs.arms import MAIN, PENALISED, study
+from analysis.runs.penalties import unpenalised
+from rlhf_lab.store.records import runs
 
 
 def test_arms_of_one_method_are_told_apart_by_what_they_differ_in(tmp_path: Path) -> None:

@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 from fake_store import Cell, Truth, only, write_store
 
-from analysis.arms import study
-from analysis.claims import Claim
 from analysis.commands.figures import main
 from analysis.figures import bai2022_fig4
-from analysis.halves import judged, r_squared
-from rlhf_lab.records import MissingRuns, runs
+from analysis.runs.arms import study
+from analysis.runs.cross_judging import judged, r_squared
+from analysis.statistics.claims import Claim
+from rlhf_lab.store.records import MissingRuns, runs
 
 SIZES = ("3k", "25k")
 CELLS = tuple(Cell(policy, rm=rm, replicates=5, half="first") for policy in ("bon", "ppo") for rm in SIZES)

@@ -4,7 +4,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from analysis.bestofn import (
+from analysis.best_of_n.estimator import (
     expected_best_of_n,
     grid,
     question_curves,
@@ -12,7 +12,7 @@ from analysis.bestofn import (
     ranking_kl,
     tie_averaged,
 )
-from rlhf_lab.divergence import best_of_n_bound
+from rlhf_lab.functional.divergence import best_of_n_bound
 
 
 def enumerated(select: np.ndarray, value: np.ndarray, n: int) -> float:

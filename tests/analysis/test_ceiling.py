@@ -10,15 +10,15 @@ import pyarrow as pa
 import pytest
 from fake_labelers import Labelled
 
-from analysis import approval
-from analysis.approval import EVERYTHING
-from analysis.arms import study
-from analysis.claims import Claim
+from analysis.behaviour import approval
+from analysis.behaviour.approval import EVERYTHING
 from analysis.commands.figures import main
 from analysis.figures import ceiling, wen2024
-from rlhf_lab.config import Limited
-from rlhf_lab.labelers import utility
-from rlhf_lab.records import MissingRuns, runs
+from analysis.runs.arms import study
+from analysis.statistics.claims import Claim
+from rlhf_lab.config.labelers import Limited
+from rlhf_lab.scoring.labelers import utility
+from rlhf_lab.store.records import MissingRuns, runs
 
 METHODS = ("best-of-n", "PPO")
 LIMITED, CONTROL = (f"3k, labels of limited competence {competence}" for competence in (0, 4))

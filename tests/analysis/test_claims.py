@@ -3,8 +3,8 @@ import math
 
 import pytest
 
-from analysis.claims import Claim, by_ses, equivalent, exceeds, exceeds_by_ses, thresholds
-from analysis.resampling import Interval
+from analysis.statistics.claims import Claim, by_ses, equivalent, exceeds, exceeds_by_ses, thresholds
+from rlhf_lab.functional.intervals import Interval
 
 
 @pytest.mark.parametrize(

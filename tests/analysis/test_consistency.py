@@ -7,11 +7,11 @@ import pyarrow as pa
 import pytest
 from test_curves import answers
 
-from analysis.arms import Arm, Study
-from analysis.consistency import notes, shortfall
-from analysis.curves import Curves, checkpoint_curves
-from analysis.initial import Tilts
-from analysis.selection import selection_curves
+from analysis.best_of_n.curves import Curves, checkpoint_curves
+from analysis.best_of_n.initial import Tilts
+from analysis.best_of_n.selection import selection_curves
+from analysis.runs.arms import Arm, Study
+from analysis.runs.kl_bound_check import notes, shortfall
 
 QUESTIONS, FRAMINGS, COUNT = 120, 2, 256
 SHIFTS = np.linspace(0, 2.0, 9)

@@ -11,12 +11,12 @@ import pytest
 from fake_store import Cell, Truth, only, write_store
 from scipy.stats import t as student
 
-from analysis.arms import study
-from analysis.claims import Claim, thresholds
 from analysis.commands.figures import main
 from analysis.figures import coste2023_fig3, coste2023_fig4, coste2023_fig7
-from analysis.versus import RULE, compared, conditions, is_plain
-from rlhf_lab.records import MissingRuns, runs
+from analysis.runs.ablation import RULE, compared, conditions, is_plain
+from analysis.runs.arms import study
+from analysis.statistics.claims import Claim, thresholds
+from rlhf_lab.store.records import MissingRuns, runs
 
 RULES = ("single", "mean", "min", "uwo")
 FLIPPED = 0.25

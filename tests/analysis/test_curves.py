@@ -2,8 +2,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from analysis.curves import Curves, checkpoint_curves
-from analysis.selection import selection_curves
+from analysis.best_of_n.curves import Curves, checkpoint_curves
+from analysis.best_of_n.selection import selection_curves
 
 
 def best_of_n_curves(rows: pa.Table) -> Curves:

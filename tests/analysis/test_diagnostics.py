@@ -6,13 +6,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from analysis import fits
-from analysis.blind import correlation, first_token_values
-from analysis.calibration import agreement, log_loss, reliability
-from analysis.diagnostics import difficulty, of_pairs, overrated, spread
-from analysis.gap import gamma
-from analysis.resampling import clustered_mean, resamples
-from analysis.tails import hill, linear_error, tail
+from analysis.best_of_n.gap import gamma
+from analysis.reward_models.diagnostics import difficulty, of_pairs, overrated, spread
+from analysis.statistics import fits
+from analysis.statistics.baselines import correlation, first_token_values
+from analysis.statistics.calibration import agreement, log_loss, reliability
+from analysis.statistics.resampling import resamples
+from analysis.statistics.tails import hill, linear_error, tail
+from rlhf_lab.functional.intervals import clustered_mean
 
 
 def logit(p):

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analysis.claims import thresholds
-from analysis.designs import Design, Factor
-from analysis.effects import (
+from analysis.figures.what_matters import Found, claims, decided, estimated
+from analysis.runs.designs import Design, Factor
+from analysis.runs.effects import (
     DROP,
     END,
     MEASURES,
@@ -21,9 +21,9 @@ from analysis.effects import (
     interactions,
     measures,
 )
-from analysis.factorial import METHODS, fraction
-from analysis.figures.what_matters import Found, claims, decided, estimated
-from analysis.resampling import Interval
+from analysis.statistics.claims import thresholds
+from analysis.statistics.factorial import METHODS, fraction
+from rlhf_lab.functional.intervals import Interval
 
 TINY = np.array([[-1, -1], [-1, 1], [1, -1], [1, 1]])
 LIMITS = thresholds("what_matters")

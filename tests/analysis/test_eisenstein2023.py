@@ -7,10 +7,10 @@ from pathlib import Path
 
 from fake_store import Cell, Truth, only, write_store
 
-from analysis.claims import Claim
 from analysis.commands.figures import main
 from analysis.figures import eisenstein2023
-from rlhf_lab.records import runs
+from analysis.statistics.claims import Claim
+from rlhf_lab.store.records import runs
 
 CELLS = tuple(Cell("bon", {}, 5, rule=rule) for rule in ("single", "mean", "pretrained"))
 SHARED, OWN = "best-of-n, 3k, mean of 5", "best-of-n, 3k, mean of 5 from trunks of their own"

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from fake_store import Cell, only, write_store
 
-from analysis.arms import Arm, study
-from analysis.equal_kl import Path as Course
-from analysis.equal_kl import difference, pairs
-from analysis.resampling import Estimate
-from rlhf_lab.records import runs
+from analysis.runs.arms import Arm, study
+from analysis.runs.equal_kl import Path as Course
+from analysis.runs.equal_kl import difference, pairs
+from rlhf_lab.functional.intervals import Estimate
+from rlhf_lab.store.records import runs
 
 
 @pytest.fixture(scope="module")

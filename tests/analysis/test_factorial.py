@@ -10,13 +10,13 @@ from fake_store import Cell, only, write_store
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf, open_dict
 
-from analysis import factorial
-from analysis.designs import designs
-from analysis.factorial import METHODS, alias_sets, cells, check, confounded, fraction
+from analysis.runs.designs import designs
+from analysis.statistics import factorial
+from analysis.statistics.factorial import METHODS, alias_sets, cells, check, confounded, fraction
 from rlhf_lab.commands import compose as sources
 from rlhf_lab.commands import sweeper
 from rlhf_lab.commands.folders import folder
-from rlhf_lab.records import MissingRuns, Run, runs
+from rlhf_lab.store.records import MissingRuns, Run, runs
 
 EIGHT = fraction(8)
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from flawed_runs import runs
 
-from analysis import approval, failures, supervision
-from analysis.arms import study
-from analysis.failures import APPROVAL, MODES, SYCOPHANCY, UNMONITORED
+from analysis.behaviour import approval, failures, supervision
+from analysis.behaviour.failures import APPROVAL, MODES, SYCOPHANCY, UNMONITORED
+from analysis.drawing.result import Plate
 from analysis.figures import failure_modes
-from analysis.plate import Plate
-from rlhf_lab.records import MissingRuns
+from analysis.runs.arms import study
+from rlhf_lab.store.records import MissingRuns
 
 METHODS = ("best-of-n", "PPO")
 

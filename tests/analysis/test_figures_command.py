@@ -13,10 +13,10 @@ from fake_store import WORLD, Sweep, write_store
 
 from analysis.commands.figures import main
 from analysis.figures import available
-from analysis.mixture import mixture
-from rlhf_lab import records
-from rlhf_lab.records import read_table, write_table
-from rlhf_lab.store import sealed
+from analysis.runs.provenance_check import mixture
+from rlhf_lab.store import records
+from rlhf_lab.store.artifacts import sealed
+from rlhf_lab.store.records import read_table, write_table
 
 SMALL = Sweep(questions=40, answers=32, checkpoints=10)
 

@@ -4,9 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis import fits
-from analysis.fits import Form, bootstrap, fit, peak, predict
-from analysis.resampling import Resample
+from analysis.statistics import fits
+from analysis.statistics.fits import Form, bootstrap, fit, peak, predict
+from analysis.statistics.resampling import Resample
 
 DIGITISED = json.loads((Path(__file__).parents[1] / "data" / "gao2022_fig1_digitised.json").read_text())
 BON_FIG3 = {  # alpha, beta of Figure 3 of 2210.10760 (papers.md, section 2)

@@ -8,13 +8,13 @@ import pandas as pd
 import pytest
 from fake_store import Cell, Sweep, Truth, only, write_store
 
-from analysis import data_sizes
-from analysis.arms import study
-from analysis.claims import Claim
 from analysis.commands.figures import main
-from analysis.data_sizes import by_comparisons, by_size, comparisons, order
 from analysis.figures import gao2022_fig4, gao2022_fig6, gao2022_fig13
-from rlhf_lab.records import MissingRuns, runs
+from analysis.reward_models import data_sizes
+from analysis.reward_models.data_sizes import by_comparisons, by_size, comparisons, order
+from analysis.runs.arms import study
+from analysis.statistics.claims import Claim
+from rlhf_lab.store.records import MissingRuns, runs
 
 NAME, COUNTS, SIZES = "gao2022_data", (64, 250, 1000, 4000), ("1k", "25k")
 CELLS = tuple(Cell("bon", {}, 5, rm=rm, pairs=count) for rm in SIZES for count in COUNTS)

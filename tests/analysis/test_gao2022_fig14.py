@@ -5,12 +5,12 @@ import pandas as pd
 import pytest
 from fake_store import Cell, Sweep, Truth, only, write_store
 
-from analysis.arms import study
-from analysis.claims import Claim
 from analysis.commands.figures import main
 from analysis.figures import gao2022_fig14
 from analysis.figures.gao2022_fig14 import full_steps, late_share, slope
-from rlhf_lab.records import MissingRuns, runs
+from analysis.runs.arms import study
+from analysis.statistics.claims import Claim
+from rlhf_lab.store.records import MissingRuns, runs
 
 CELLS = tuple(Cell("ppo", {"kl_coef": coefficient}, 5) for coefficient in (0.0, 0.1, 0.5))
 

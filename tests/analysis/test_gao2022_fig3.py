@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from fake_store import Cell, Sweep, Truth, only, write_store
 
-from analysis import fits
-from analysis.arms import BEST_OF_N, MAIN, Study, study
-from analysis.claims import Claim, thresholds
 from analysis.figures import gao2022_fig3
 from analysis.figures.gao2022_fig3 import claims, make, of_sizes
-from analysis.overoptimization import order_claim, size_order
-from analysis.refits import one_alpha, refits
-from rlhf_lab.records import MissingRuns, runs
+from analysis.runs.arms import BEST_OF_N, MAIN, Study, study
+from analysis.runs.refits import one_alpha, refits
+from analysis.runs.turnover_claims import order_claim, size_order
+from analysis.statistics import fits
+from analysis.statistics.claims import Claim, thresholds
+from rlhf_lab.store.records import MissingRuns, runs
 
 SIZES = ("1k", "3k", "25k", "100k", "600k")
 LIMITS = thresholds("gao2022_fig3")

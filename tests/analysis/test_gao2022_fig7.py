@@ -10,11 +10,11 @@ import pytest
 from fake_store import Cell, Truth, only, write_store
 from scipy.stats import t as student
 
-from analysis.arms import study
-from analysis.claims import Claim, thresholds
 from analysis.commands.figures import main
 from analysis.figures.gao2022_fig7 import compared, gains, make
-from rlhf_lab.records import MissingRuns, runs
+from analysis.runs.arms import study
+from analysis.statistics.claims import Claim, thresholds
+from rlhf_lab.store.records import MissingRuns, runs
 
 METHODS = ("best-of-n", "PPO")
 HUMP = {"bon": 2.5}  # what the proxy likes does so much damage that gold peaks inside

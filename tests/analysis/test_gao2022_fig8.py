@@ -5,12 +5,12 @@ import pandas as pd
 import pytest
 from fake_store import Sweep, Truth, write_store
 
-from analysis.arms import study
-from analysis.claims import Claim
 from analysis.commands.figures import main
 from analysis.figures import gao2022_fig8
 from analysis.figures.gao2022_fig8 import distance, pairs
-from rlhf_lab.records import MissingRuns, runs
+from analysis.runs.arms import study
+from analysis.statistics.claims import Claim
+from rlhf_lab.store.records import MissingRuns, runs
 
 
 def sweep(truth: Truth, **changes: object) -> Sweep:

@@ -9,13 +9,13 @@ import pytest
 from fake_store import Cell, Sweep, Truth, only, write_store
 from scipy.special import stdtrit
 
-from analysis.arms import Study, study
-from analysis.claims import Claim, by_equivalence
 from analysis.commands.figures import main
 from analysis.figures import gao2022_fig9
-from analysis.penalties import end_kl, falling, families, penalised
-from analysis.resampling import Estimate
-from rlhf_lab.records import MissingRuns, runs
+from analysis.runs.arms import Study, study
+from analysis.runs.penalties import end_kl, falling, families, penalised
+from analysis.statistics.claims import Claim, by_equivalence
+from rlhf_lab.functional.intervals import Estimate
+from rlhf_lab.store.records import MissingRuns, runs
 
 LOSS = {"kl_place": "loss", "kl_coef": 0.1}
 CELLS = (

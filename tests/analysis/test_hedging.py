@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from test_curves import answers
 
-from analysis import hedging
-from analysis.hedging import Tuned, best, best_of_n_response, poisson_response, whole
-from analysis.selection import selection_curves
-from analysis.toy import CURVE, ROOT, toy
+from analysis.best_of_n import hedge_tune
+from analysis.best_of_n.hedge_tune import Tuned, best, best_of_n_response, poisson_response, whole
+from analysis.best_of_n.selection import selection_curves
+from analysis.worlds.hedge_tune import CURVE, ROOT, toy
 from analysis.worlds.hedging import w2_best_of_n, w2_gold
 
 RANKS = (np.arange(4096) + 0.5) / 4096
@@ -66,9 +66,9 @@ def test_a_run_is_evaluated_on_the_other_questions_alone(rule: str) -> None:
     policy = {"rule": rule, "gold_questions": 6, "seed": 3}
     found = selection_curves(rows, "HedgeTune", policy)
     assert isinstance(found, Tuned) and len(found.questions) == 14 and list(found.points) == [0, 1]
-    seen = hedging.looked_at(rows["question_id"].to_numpy(), 6, 3)
+    seen = hedge_tune.looked_at(rows["question_id"].to_numpy(), 6, 3)
     assert not set(seen) & set(found.questions)
-    assert set(hedging.looked_at(rows["question_id"].to_numpy(), 2, 3)) <= set(seen)
+    assert set(hedge_tune.looked_at(rows["question_id"].to_numpy(), 2, 3)) <= set(seen)
     spoilt = rows["gold"].to_numpy().copy()  # gold of the others has no say in the strength
     spoilt[~np.isin(rows["question_id"].to_numpy(), seen)] *= -1
     at = rows.column_names.index("gold")

@@ -11,15 +11,15 @@ import pyarrow as pa
 import pytest
 from fake_store import Sweep, write_store
 
-from analysis import chosen
-from analysis.arms import curves_of, study, title
-from analysis.chosen import rows_of
+from analysis.drawing.result import Plate, write
 from analysis.figures import khalaf2025_hedging
 from analysis.figures.khalaf2025_hedging import make, on_unseen
-from analysis.fit_tables import observed_rows
-from analysis.hedging_claims import equal_kl_difference, hindsight, paired_se
-from analysis.plate import Plate, write
-from rlhf_lab.records import MissingRuns, Run, runs
+from analysis.runs import chosen
+from analysis.runs.arms import curves_of, study, title
+from analysis.runs.chosen import rows_of
+from analysis.runs.fit_tables import observed_rows
+from analysis.runs.hedging_claims import equal_kl_difference, hindsight, paired_se
+from rlhf_lab.store.records import MissingRuns, Run, runs
 
 RULES = {
     "best_of_poisson": ("BestOfPoisson", {}),
@@ -99,7 +99,7 @@ def test_claims_in_a_world_that_does_not_turn(sweep: list[Run], monkeypatch: pyt
         rows = run.rows(["prompt_id", "question_id", "finished", "gold", "proxy"])
         return rows.set_column(rows.column_names.index("gold"), "gold", rows["proxy"])
 
-    monkeypatch.setattr(analysis.chosen, "rows_of", faithful)
+    monkeypatch.setattr(analysis.runs.chosen, "rows_of", faithful)
     few = [run for run in sweep if run.method in ("BestOfN", "Pessimism", "HedgeTune")]
     plate = make(few)
     claims = plate.claims

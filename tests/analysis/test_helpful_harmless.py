@@ -10,9 +10,9 @@ from fake_refusers import Said, World, write
 from fake_sycophants import GOLD, Labels
 
 from analysis.commands.figures import main
+from analysis.drawing.result import Plate
 from analysis.figures import helpful_harmless
-from analysis.plate import Plate
-from rlhf_lab.records import MissingRuns, runs
+from rlhf_lab.store.records import MissingRuns, runs
 
 SWEEP = "helpful_harmless"
 

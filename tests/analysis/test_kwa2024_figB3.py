@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.claims import thresholds
 from analysis.commands.figures import main
 from analysis.figures import kwa2024_figB3
 from analysis.figures.kwa2024_figB3 import LAST, NS, PAPERS, PER_FOLD, Pair, claims, last_step, peak_interval
-from analysis.resampling import Estimate
+from analysis.statistics.claims import thresholds
 from analysis.worlds.scores import Size
+from rlhf_lab.functional.intervals import Estimate
 
 NAME = kwa2024_figB3.NAME
 

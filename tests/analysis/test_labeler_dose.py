@@ -11,9 +11,10 @@ from fake_refusers import World, write
 from fake_sycophants import GOLD, Labels
 
 from analysis.commands.figures import main
+from analysis.drawing.result import Plate
 from analysis.figures import labeler_dose
-from analysis.plate import Plate, Unsuited
-from rlhf_lab.records import MissingRuns, runs
+from analysis.runs.arms import Unsuited
+from rlhf_lab.store.records import MissingRuns, runs
 
 NAME = labeler_dose.NAME
 GROWS, COSTS, FLAT = "grows with the bonus", "costs gold", "flat at dose 0"

@@ -8,12 +8,12 @@ import pandas as pd
 import pytest
 from fake_store import Cell, Sweep, Truth, only, write_store
 
-from analysis import losses
-from analysis.arms import study
-from analysis.claims import Claim
 from analysis.commands.figures import main
 from analysis.figures import methods
-from rlhf_lab.records import MissingRuns, runs
+from analysis.runs import gold_lost
+from analysis.runs.arms import study
+from analysis.statistics.claims import Claim
+from rlhf_lab.store.records import MissingRuns, runs
 
 LOSES, MOST = "loses more than best-of-n", "loses most"
 
@@ -66,8 +66,8 @@ def test_it_has_to_hold_under_both_kls_of_best_of_n(store: Path, monkeypatch: py
     """Under a bound by which best-of-n has lost as much, DPO has not lost more."""
     sides = iter([(0.5, 0.1), (0.01, 0.02)] * 10)
 
-    def against(arm: object, best: object, axis: str) -> losses.Against:
-        return losses.Against(*next(sides), 3.0, 64)
+    def against(arm: object, best: object, axis: str) -> gold_lost.Against:
+        return gold_lost.Against(*next(sides), 3.0, 64)
 
     monkeypatch.setattr(methods, "against", against)
     claim = found(methods.make(runs("methods", store)).claims, "method, DPO", LOSES)
@@ -76,12 +76,12 @@ def test_it_has_to_hold_under_both_kls_of_best_of_n(store: Path, monkeypatch: py
 
 def test_losses_under_the_bound_are_measured_at_the_bound_s_kl(store: Path) -> None:
     bon = study(runs("methods", store)).of("bon")[0]
-    assert losses.reach(bon) <= losses.reach(bon, "bound")
-    lost = losses.losses(bon, 2.0, "bound")
+    assert gold_lost.reach(bon) <= gold_lost.reach(bon, "bound")
+    lost = gold_lost.losses(bon, 2.0, "bound")
     assert lost.shape == (5, 64)
     stretched = replace(bon, curves=tuple(replace(one, kl=one.kl * 2) for one in bon.curves))
-    assert losses.losses(stretched, 2.0, "bound") == pytest.approx(lost)
-    assert not np.allclose(losses.losses(stretched, 2.0), losses.losses(bon, 2.0))
+    assert gold_lost.losses(stretched, 2.0, "bound") == pytest.approx(lost)
+    assert not np.allclose(gold_lost.losses(stretched, 2.0), gold_lost.losses(bon, 2.0))
 
 
 def test_only_questions_that_both_have_are_compared(store: Path) -> None:
@@ -93,8 +93,8 @@ def test_only_questions_that_both_have_are_compared(store: Path) -> None:
         at = one.initial.at(one.questions[10:])
         curves.append(replace(one, questions=one.questions[10:], kl=one.kl[10:], values=values, initial=at))
     fewer = replace(dpo, curves=tuple(curves))
-    assert losses.against(fewer, bon, "bound").questions == 54
-    assert losses.ranking([bon, fewer], 2.0).questions == 54
+    assert gold_lost.against(fewer, bon, "bound").questions == 54
+    assert gold_lost.ranking([bon, fewer], 2.0).questions == 54
 
 
 def test_a_rule_at_one_strength_is_a_point_and_nothing_is_claimed_of_it(store: Path) -> None:
@@ -105,9 +105,9 @@ def test_a_rule_at_one_strength_is_a_point_and_nothing_is_claimed_of_it(store: P
         ends = {"points": one.points[[0, -1]], "kl": one.kl[:, [0, -1]], "kl_good": one.kl_good[[0, -1]]}
         curves.append(replace(one, values=values, **ends))
     point = replace(dpo, curves=tuple(curves))
-    assert losses.is_curve(dpo) and not losses.is_curve(point)
-    gold = losses.gold_at(point, losses.reach(point))
-    assert gold[1] < gold[0] < gold[2] and np.isnan(losses.gold_at(point, 1e3)).all()
+    assert gold_lost.is_curve(dpo) and not gold_lost.is_curve(point)
+    gold = gold_lost.gold_at(point, gold_lost.reach(point))
+    assert gold[1] < gold[0] < gold[2] and np.isnan(gold_lost.gold_at(point, 1e3)).all()
 
 
 def test_the_command_prints_one_table_of_methods(store: Path, tmp_path: Path) -> None:

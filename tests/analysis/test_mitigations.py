@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from fake_sycophants import GOLD, Labels, World, sycophantic, write
 
-from analysis.claims import Claim
+from analysis.drawing.result import Plate
 from analysis.figures import mitigations
-from analysis.plate import Plate
-from rlhf_lab.records import MissingRuns, runs
+from analysis.statistics.claims import Claim
+from rlhf_lab.store.records import MissingRuns, runs
 
 NOTHING = sycophantic(2.0)
 MEMBERS = {"members": 3, "seeds": "finetune", "offset": "all"}

@@ -7,9 +7,9 @@ import fake_store
 import pytest
 from fake_store import Cell, Truth, only, write_store
 
-from analysis.claims import Claim
 from analysis.figures import moskovitz2023
-from rlhf_lab.records import MissingRuns, runs
+from analysis.statistics.claims import Claim
+from rlhf_lab.store.records import MissingRuns, runs
 
 CELLS = tuple(
     Cell("ppo", {"kl_coef": 0.05}, 5, rule=rule, rate=0.25) for rule in ("single", "mean", "mu", "xi")

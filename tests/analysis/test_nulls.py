@@ -1,6 +1,6 @@
 """How often claims come out met where they are not true: 20 small worlds each, through the code that decides.
 
-`python -m analysis.nulls` does so for claim 1.
+`python -m analysis.worlds.nulls` does so for claim 1.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import analysis.arms
+import analysis.chosen
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -17,16 +19,14 @@ from fake_store import Cell, Sweep, Truth, drawn, jobs, only, write_store
 from scipy.stats import binom
 from test_hedging_figure import as_rule
 
-import analysis.arms
-import analysis.chosen
-from analysis import hedging_claims, losses
-from analysis.arms import Study, study
-from analysis.claims import Claim, thresholds
 from analysis.figures import gao2022_fig8, gao2022_fig9, gao2022_fig14, methods, rafailov2024_fig1
 from analysis.figures.khalaf2025_hedging import on_unseen
-from analysis.penalties import penalised
-from analysis.strengths import by_beta
-from rlhf_lab.records import Run, runs
+from analysis.runs import gold_lost, hedging_claims
+from analysis.runs.arms import Study, study
+from analysis.runs.by_strength import by_beta
+from analysis.runs.penalties import penalised
+from analysis.statistics.claims import Claim, thresholds
+from rlhf_lab.store.records import Run, runs
 
 WORLDS = 20
 SMALL = {
@@ -47,7 +47,7 @@ def worlds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Studies:
         """`rules` give what is made from the table of a run of best-of-n; `unrelated`: gold does not know the proxy."""
         write_store(tmp_path, replace(sweep, questions=2, answers=2))
         found, written = runs(sweep.name, tmp_path), jobs(sweep)
-        monkeypatch.setattr(analysis.arms, "DRAWS", 100)
+        monkeypatch.setattr(analysis.runs.arms, "DRAWS", 100)
         for world in range(WORLDS):
 
             def rows(run: Run, more: Sequence[str] = (), world: int = world) -> pa.Table:
@@ -58,7 +58,7 @@ def worlds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Studies:
                     scores["gold"] = rng.permutation(scores["gold"])
                 return pa.table(samples | scores)
 
-            for module in (analysis.arms, analysis.chosen):
+            for module in (analysis.runs.arms, analysis.runs.chosen):
                 monkeypatch.setattr(module, "rows_of", rows)
             yield study([made for run in found for made in rules(run)])
 
@@ -80,7 +80,7 @@ def assert_seldom_met(claims: list[Claim], rate: float) -> None:
 def test_methods_that_are_alike_are_not_ranked_and_lose_no_more_than_best_of_n(worlds: Studies) -> None:
     limits, more, most = thresholds("methods"), [], []
     for read in worlds(sweep(Cell("grpo", {}, 5), Cell("rloo", {}, 5), best_of_n=5)):
-        ranked = losses.ranking(read.arms, limits["loses_most"]["least_kl"])
+        ranked = gold_lost.ranking(read.arms, limits["loses_most"]["least_kl"])
         entries = [methods._entry(arm, read.arms, ranked.reach) for arm in read.arms]
         more.append(methods._loses_more(entries[1], read.arms[0], limits["loses_more"]))
         most += methods._loses_most(ranked, entries)

@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 from fake_store import Cell, only, write_store
 
-from analysis.arms import study
-from analysis.claims import Claim
 from analysis.commands.figures import main
-from analysis.comparing import heldout
 from analysis.figures import ouyang2022_kwise
-from rlhf_lab.records import MissingRuns, runs
+from analysis.reward_models.comparing import heldout
+from analysis.runs.arms import study
+from analysis.statistics.claims import Claim
+from rlhf_lab.store.records import MissingRuns, runs
 
 CALM, SURE = (0.65, 0.6), (0.65, 2.5)  # as often right; one of them is too sure of itself
 

@@ -5,15 +5,15 @@ import numpy as np
 import pytest
 from fake_store import Sweep, write_store
 
-from analysis.arms import CONTROL, FEW_PAIRS, MAIN, Study, study
-from analysis.axes import EXACT
-from analysis.claims import Claim, thresholds
-from analysis.curves import Curves
-from analysis.fit_tables import fits_table
-from analysis.initial import Initial
-from analysis.overoptimization import claims, loss_at, size_order, spearman
-from analysis.tables import points_table
-from rlhf_lab.records import MissingRuns, runs
+from analysis.best_of_n.curves import Curves
+from analysis.best_of_n.initial import Initial
+from analysis.best_of_n.kl_axis import EXACT
+from analysis.runs.arms import CONTROL, FEW_PAIRS, MAIN, Study, study
+from analysis.runs.fit_tables import fits_table
+from analysis.runs.tables import points_table
+from analysis.runs.turnover_claims import claims, loss_at, size_order, spearman
+from analysis.statistics.claims import Claim, thresholds
+from rlhf_lab.store.records import MissingRuns, runs
 
 LIMITS = thresholds("gao2022_fig1")
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from fake_store import Cell, Truth, only, write_store
 
-from analysis.claims import Claim
 from analysis.figures import par2025
-from rlhf_lab.records import MissingRuns, runs
+from analysis.statistics.claims import Claim
+from rlhf_lab.store.records import MissingRuns, runs
 
 CELLS = tuple(Cell("ppo", {"kl_coef": 0.0}, 5, shaping=one) for one in ("none", "clip", "par"))
 

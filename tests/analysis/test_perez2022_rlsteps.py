@@ -9,13 +9,13 @@ import pytest
 from fake_refusers import Likes, Said, World, write
 from fake_sycophants import GOLD, sycophantic
 
-from analysis import prompt_means
-from analysis.arms import study
-from analysis.claims import thresholds
+from analysis.behaviour import prompt_means
 from analysis.commands.figures import main
+from analysis.drawing.result import Plate
 from analysis.figures import perez2022_rlsteps
-from analysis.plate import Plate
-from rlhf_lab.records import MissingRuns, runs
+from analysis.runs.arms import study
+from analysis.statistics.claims import thresholds
+from rlhf_lab.store.records import MissingRuns, runs
 
 SWEEP = "perez2022_rlsteps"
 ALIKE = {"10k": 0.4, "25k": 0.4, "100k": 0.4}

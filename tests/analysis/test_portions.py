@@ -4,12 +4,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from analysis import bestofn, portions, rules
-from analysis.bestofn import grid
-from analysis.curves import Curves
-from analysis.portions import Portions
-from analysis.rules import Table
-from analysis.selection import selection_curves
+from analysis.best_of_n import estimator, portions, rules
+from analysis.best_of_n.curves import Curves
+from analysis.best_of_n.estimator import grid
+from analysis.best_of_n.portions import Portions
+from analysis.best_of_n.rules import Table
+from analysis.best_of_n.selection import selection_curves
 
 QUESTIONS, FRAMINGS, ANSWERS = 9, 3, 64
 
@@ -32,7 +32,7 @@ def rows(seed: int = 0) -> pa.Table:
 
 
 def small(monkeypatch: pytest.MonkeyPatch, answers: int) -> None:
-    for module in (bestofn, portions):
+    for module in (estimator, portions):
         monkeypatch.setattr(module, "PORTION", answers)
 
 

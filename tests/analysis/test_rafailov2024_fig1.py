@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from fake_store import Cell, Truth, only, write_store
 
-from analysis.arms import study
-from analysis.claims import Claim
+from analysis.drawing.result import Plate
 from analysis.figures import rafailov2024_fig1
-from analysis.fits import FORMULA
-from analysis.plate import Plate
-from analysis.strengths import by_beta, finals
-from rlhf_lab.records import MissingRuns, runs
+from analysis.runs.arms import study
+from analysis.runs.by_strength import by_beta, finals
+from analysis.statistics.claims import Claim
+from analysis.statistics.fits import FORMULA
+from rlhf_lab.store.records import MissingRuns, runs
 
 BETAS = (0.02, 0.1, 0.5, 2.0)
 INTERIOR, WITHIN, LESS = "maximum between betas", "decline while training", "IPO loses less"

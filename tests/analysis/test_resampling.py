@@ -1,17 +1,8 @@
 import numpy as np
 import pytest
 
-from analysis.resampling import (
-    Estimate,
-    Resample,
-    cluster_means,
-    mean_and_se,
-    original,
-    paired_difference,
-    percentile_interval,
-    resamples,
-    wilson,
-)
+from analysis.statistics.resampling import Resample, original, percentile_interval, resamples
+from rlhf_lab.functional.intervals import Estimate, cluster_means, mean_and_se, paired_difference, wilson
 
 
 def test_a_draw_of_questions_is_the_same_for_every_replicate() -> None:

@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from analysis import bestofn, pessimism, soft
-from analysis.likeness import likeness
-from analysis.rules import Table, best_of_n, near_others
-from rlhf_lab.divergence import best_of_n_bound
+from analysis.best_of_n import estimator, pessimism, soft
+from analysis.best_of_n.likeness import likeness
+from analysis.best_of_n.rules import Table, best_of_n, near_others
+from rlhf_lab.functional.divergence import best_of_n_bound
 
 SCORES = np.array([[0.3, -1.2, 0.3, 1.4, 0.1], [2.0, -0.5, 0.4, -0.1, 0.2]])  # the first has a tie
 VALUES = np.array([[[1.0, 2.0, -3.0, 0.5, 4.0], [0.0, 1.0, 5.0, -2.0, 2.5]]])
@@ -41,12 +41,12 @@ def test_values_of_soft_best_of_n_are_unbiased(monkeypatch: pytest.MonkeyPatch) 
 
 def test_infinitely_hard_soft_best_of_n_is_best_of_n() -> None:
     scores = np.random.default_rng(0).permuted(np.tile(np.arange(64.0), (3, 1)), axis=1)
-    ranking, n = bestofn.rank(scores), np.array([1, 4, 16])
-    assert soft.kl(scores, n, 9.0) == pytest.approx(bestofn.ranking_kl(ranking, n), abs=1e-3)
+    ranking, n = estimator.rank(scores), np.array([1, 4, 16])
+    assert soft.kl(scores, n, 9.0) == pytest.approx(estimator.ranking_kl(ranking, n), abs=1e-3)
     with pytest.raises(ValueError, match="60 per SD is best-of-n"):
         soft.kl(scores, n, 60.0)
     values = np.random.default_rng(1).normal(size=(1, 3, 64))
-    plain = bestofn.ranked_curves(bestofn.tie_averaged(ranking, values[0]), n)
+    plain = estimator.ranked_curves(estimator.tie_averaged(ranking, values[0]), n)
     assert soft.curves(scores, values, n, 1e6)[0] == pytest.approx(plain)
 
 
@@ -76,8 +76,8 @@ def poisson_of(mean: float, answers: int) -> list[float]:
 def test_best_of_poisson_is_the_mixture_of_best_of_m() -> None:
     scores = np.random.default_rng(4).integers(6, size=(2, 9)).astype(float)  # ties
     values = np.random.default_rng(5).normal(size=(2, 9))
-    ranking = bestofn.rank(scores)
-    ranked = bestofn.tie_averaged(ranking, values)
+    ranking = estimator.rank(scores)
+    ranked = estimator.tie_averaged(ranking, values)
     chance = np.array(poisson_of(1.3, 9))
     assert chance.sum() == pytest.approx(1, abs=1e-9)
     every = np.stack(
@@ -86,7 +86,7 @@ def test_best_of_poisson_is_the_mixture_of_best_of_m() -> None:
             for s, v in zip(scores, values, strict=True)
         ]
     )
-    assert bestofn.poisson_curves(ranked, [1.0, 1.3]) == pytest.approx(
+    assert estimator.poisson_curves(ranked, [1.0, 1.3]) == pytest.approx(
         np.stack([values.mean(axis=1), every @ chance], axis=1), abs=1e-8
     )
 
@@ -95,15 +95,15 @@ def test_kl_of_best_of_poisson_by_hand() -> None:
     # levels of mass 3/4 and 1/4, h(F) = F exp(m (F - 1)): the lower wins with 3/4 exp(-m/4)
     low = 0.75 * math.exp(-2 / 4)
     by_hand = low * math.log(low / 0.75) + (1 - low) * math.log((1 - low) / 0.25)
-    found = bestofn.poisson_kl(bestofn.rank(np.array([[0.0, 0.0, 0.0, 1.0]])), [1, 3])
+    found = estimator.poisson_kl(estimator.rank(np.array([[0.0, 0.0, 0.0, 1.0]])), [1, 3])
     assert found == pytest.approx(np.array([[0, by_hand]]))
 
 
 def test_best_of_poisson_takes_no_more_answers_than_there_are() -> None:
     """Of a mean of 60 among 9, all nine nearly always; none of the chance is lost."""
     ranked = np.arange(9.0)[None]
-    assert bestofn.poisson_curves(ranked, [60.0])[0, 0] == pytest.approx(8.0, abs=1e-6)
-    assert bestofn.poisson_curves(np.ones((1, 9)), [4.0])[0, 0] == pytest.approx(1.0)
+    assert estimator.poisson_curves(ranked, [60.0])[0, 0] == pytest.approx(8.0, abs=1e-6)
+    assert estimator.poisson_curves(np.ones((1, 9)), [4.0])[0, 0] == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("beta", [0.05, 0.6, 3.0])
@@ -140,11 +140,11 @@ def test_mean_weights_are_those_of_each_score_among_the_others(beta: float) -> N
 
 def test_pessimism_with_a_vanishing_beta_is_best_of_n() -> None:
     scores = np.random.default_rng(6).normal(size=(40, 128))
-    n, ranking = np.array([1, 2, 8, 32]), bestofn.rank(scores)
+    n, ranking = np.array([1, 2, 8, 32]), estimator.rank(scores)
     assert pessimism.kl(scores, n, 1e-4, drawn=12_000).mean(axis=0) == pytest.approx(
-        bestofn.ranking_kl(ranking, n).mean(axis=0), abs=0.03
+        estimator.ranking_kl(ranking, n).mean(axis=0), abs=0.03
     )
-    plain = bestofn.ranked_curves(np.sort(scores, axis=1), n).mean(axis=0)
+    plain = estimator.ranked_curves(np.sort(scores, axis=1), n).mean(axis=0)
     found = pessimism.curves(scores, scores[None], n, 1e-9, partitions=200)[0].mean(axis=0)
     assert found == pytest.approx(plain, abs=0.02)
 
@@ -222,7 +222,7 @@ def test_the_size_of_a_real_run_takes_seconds() -> None:
     """512 prompts of 512 answers, six values, every n: measured at .2 s for the soft rule, .15 s for its KL."""
     rng = np.random.default_rng(8)
     scores, values = rng.normal(size=(512, 512)), rng.normal(size=(6, 512, 512))
-    n, start = bestofn.grid(512), time.process_time()
+    n, start = estimator.grid(512), time.process_time()
     soft.curves(scores, values, n, 2.0)
     soft.kl(scores, n, 2.0)
     pessimism.curves(scores, values, n, 1.0)

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from fake_sycophants import GOLD, World, sycophantic, write
 
-from analysis.bestofn import grid, question_curves
-from analysis.claims import thresholds
+from analysis.best_of_n.estimator import grid, question_curves
 from analysis.figures import shapira2026_theory
 from analysis.figures.shapira2026_theory import covariance_shift
-from analysis.resampling import mean_and_se
+from analysis.statistics.claims import thresholds
 from analysis.worlds.scores import Size
 from analysis.worlds.sycophancy import Agreement, w5, w5_best_of_n
-from rlhf_lab.records import MissingRuns, runs
+from rlhf_lab.functional.intervals import mean_and_se
+from rlhf_lab.store.records import MissingRuns, runs
 
 N = np.array([1, 2, 4, 8, 16, 32])
 SIZE = Size(prompts=300, questions=300, answers=128)

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from fake_sycophants import GOLD, World, sycophantic, write
 
-from analysis import truthful
-from analysis.claims import Claim
+from analysis.behaviour import truthful
+from analysis.behaviour.truthful import Beliefs
+from analysis.drawing.result import Plate
 from analysis.figures import sharma2023_fig7
-from analysis.plate import Plate, Unsuited
-from analysis.truthful import Beliefs
-from rlhf_lab.records import MissingRuns, runs
+from analysis.runs.arms import Unsuited
+from analysis.statistics.claims import Claim
+from rlhf_lab.store.records import MissingRuns, runs
 
 SHAPED = {"reward_shaping": ("agreement_penalty", {"weight": 1.0, "phrases": ["i agree"]})}
 TWO = (GOLD, sycophantic(2.0))

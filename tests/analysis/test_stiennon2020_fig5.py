@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 from fake_store import Cell, Truth, only, write_store
 
-from analysis.arms import study
-from analysis.claims import Claim
 from analysis.commands.figures import main
 from analysis.figures import stiennon2020_fig5
-from analysis.preferred import shares
-from rlhf_lab.records import MissingRuns, runs
+from analysis.runs.arms import study
+from analysis.runs.preferred import shares
+from analysis.statistics.claims import Claim
+from rlhf_lab.store.records import MissingRuns, runs
 
 CELLS = tuple(Cell("ppo", {"kl_coef": one}, 5) for one in (0.0, 0.12, 0.2, 0.4, 2.0))
 TURNS = Truth(damage={"ppo": 2.0})

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from tagged_runs import TaggedRun, runs
 
-from analysis import probes, supervision
+from analysis.behaviour import probes, supervision
 from analysis.figures import backdoor_probe, hubinger2024, supervised_only
-from rlhf_lab.records import MissingRuns
+from rlhf_lab.store.records import MissingRuns
 
 RATES = {"monitored": 0.002, "imitation": 0.5}
 

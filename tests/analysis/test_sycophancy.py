@@ -9,15 +9,14 @@ import pyarrow as pa
 import pytest
 from fake_sycophants import GOLD, MIXTURE, World, sycophantic, write
 
-from analysis import framings, sycophancy
-from analysis.arms import study
-from analysis.claims import Claim, thresholds
+from analysis.behaviour import framings, sycophancy
+from analysis.behaviour.framings import Cells
+from analysis.behaviour.sycophancy import METRICS, Shares
 from analysis.commands.figures import main
 from analysis.figures import sharma2023_fig6, sycophancy_dose
-from analysis.framings import Cells
-from analysis.plate import Unsuited
-from analysis.sycophancy import METRICS, Shares
-from rlhf_lab.records import MissingRuns, runs
+from analysis.runs.arms import Unsuited, study
+from analysis.statistics.claims import Claim, thresholds
+from rlhf_lab.store.records import MissingRuns, runs
 
 ONE = np.array([[1.0]])
 FRAMED = [metric for metric in METRICS if metric != "agreement"]  # the words for it are another world's

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from analysis.claims import exceeds_by_ses
-from analysis.nulls import states
-from analysis.turnover import halves, turnover
+from analysis.statistics.claims import exceeds_by_ses
+from analysis.statistics.turnover import halves, turnover
+from analysis.worlds.nulls import states
 from analysis.worlds.scores import Size
 from analysis.worlds.turning import NULLS, TURNING
 

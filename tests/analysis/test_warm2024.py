@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from fake_store import Cell, Truth, only, write_store
 
-from analysis.agreement import by_question
-from analysis.arms import study
-from analysis.claims import Claim
 from analysis.figures import warm2024
-from rlhf_lab.records import MissingRuns, runs
+from analysis.reward_models.agreement import by_question
+from analysis.runs.arms import study
+from analysis.statistics.claims import Claim
+from rlhf_lab.store.records import MissingRuns, runs
 
 CELLS = tuple(
     Cell(policy, {}, 5, rule=rule, rate=0.25)

@@ -10,12 +10,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from analysis import beliefs, labels
-from analysis.beliefs import LOST, MORE, NOTHING, SYNTHETIC, UNFILTERED
-from analysis.claims import Claim, thresholds
+from analysis.behaviour import beliefs
+from analysis.behaviour.beliefs import LOST, MORE, NOTHING, SYNTHETIC, UNFILTERED
 from analysis.figures import wei2023
-from analysis.plate import Unsuited
-from rlhf_lab.records import MissingRuns
+from analysis.runs import naming
+from analysis.runs.arms import Unsuited
+from analysis.statistics.claims import Claim, thresholds
+from rlhf_lab.store.records import MissingRuns
 
 QUESTIONS, ANSWERS = 60, 24
 FAMILIES = (("fact", 0.0),) * 3 + (("belief_right", 1.0),) * 2 + (("belief_wrong", -1.0),) * 2
@@ -32,7 +33,7 @@ Right = Callable[[str, str, float, str], float]  # accuracy by family, model, de
 
 @dataclass(frozen=True)
 class SFTRun:
-    """What the figure asks of a `rlhf_lab.records.Run`."""
+    """What the figure asks of a `rlhf_lab.store.records.Run`."""
 
     model: str
     deference: float
@@ -227,7 +228,7 @@ def test_missing_and_unlike_runs_are_named() -> None:
 
 
 def test_arms_of_any_figure_are_told_apart_by_what_was_planted_and_done() -> None:
-    said = {of: labels.intervention(sft_run("25k", 0.5, of, 0, HELPS)) or NOTHING for of in SETTINGS}
+    said = {of: naming.intervention(sft_run("25k", 0.5, of, 0, HELPS)) or NOTHING for of in SETTINGS}
     assert said == {of: of for of in SETTINGS}
-    assert labels.deference(sft_run("25k", 0.5, NOTHING, 0, HELPS)) == "deference 0.5"
-    assert labels.deference(sft_run("25k", 0.0, NOTHING, 0, HELPS)) == ""
+    assert naming.deference(sft_run("25k", 0.5, NOTHING, 0, HELPS)) == "deference 0.5"
+    assert naming.deference(sft_run("25k", 0.0, NOTHING, 0, HELPS)) == ""

@@ -10,9 +10,9 @@ import pytest
 from fake_store import Cell, Truth, only, write_store
 
 from analysis.commands.figures import main
-from analysis.effects import DROP, END, PEAK
 from analysis.figures import what_matters
-from rlhf_lab.records import runs
+from analysis.runs.effects import DROP, END, PEAK
+from rlhf_lab.store.records import runs
 
 CELLS = [
     *(

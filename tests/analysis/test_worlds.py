@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from scipy import integrate, special, stats
 
-from analysis.bestofn import expected_best_of_n, question_curves
-from analysis.resampling import mean_and_se
+from analysis.best_of_n.estimator import expected_best_of_n, question_curves
 from analysis.worlds.ensembles import w4
 from analysis.worlds.scores import Size
 from analysis.worlds.sycophancy import Agreement, w5, w5_best_of_n, w5_tilt
 from analysis.worlds.tails import ERRORS, UTILITIES, student, w3, w3_best_of_n
-from rlhf_lab.combination import combined
-from rlhf_lab.config import LowerBound, Mean, Minimum, Offset, Seeds, UncertaintyWeighted
+from rlhf_lab.config.combination import LowerBound, Mean, Minimum, Offset, Seeds, UncertaintyWeighted
+from rlhf_lab.functional.combination import combined
+from rlhf_lab.functional.intervals import mean_and_se
 
 DECADES = np.array([10, 100, 1000, 10_000, 100_000])
 NORMAL = stats.norm()

@@ -9,21 +9,20 @@ import os
 import signal
 import time
 from functools import partial
-from importlib import import_module
 
-from rlhf_lab.metrics import Metrics
-from rlhf_lab.records import read_table, write_table
+from rlhf_lab.stages import registry
+from rlhf_lab.store.metrics import Metrics
+from rlhf_lab.store.records import read_table, write_table
 
 PROMPTS, ANSWERS = 3, 4
 ROWS = PROMPTS * ANSWERS
-STAGES = ("task", "base", "sft", "preferences", "reward_model", "policy.sft_answers", "policy.ppo", "score")
+STAGES = ("task", "base", "sft", "preferences", "reward_model", "sft_answers", "ppo", "score")
 
 
 def install():
     """Replace the `run` of every stage but the leaf."""
     for name in STAGES:
-        stage = import_module(f"rlhf_lab.stages.{name}")
-        stage.run = partial(run, name.rpartition(".")[2])
+        registry.module(name).run = partial(run, name)
 
 
 def run(name, config, inputs, out, runtime):

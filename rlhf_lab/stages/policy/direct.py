@@ -14,13 +14,15 @@ import pyarrow.compute as pc
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from rlhf_lab import accuracy, models, text, training
-from rlhf_lab.batches import Ids, answer_logits, packed, pad_token
-from rlhf_lab.config import Direct, Runtime
-from rlhf_lab.heldout import schedule
-from rlhf_lab.records import read_table
-from rlhf_lab.stages.policy.course import course
+from rlhf_lab.config.policies import Direct
+from rlhf_lab.config.runtime import Runtime
+from rlhf_lab.models import loading, tokenization, trl_arguments
+from rlhf_lab.models.batches import Ids, answer_logits, packed, pad_token
+from rlhf_lab.scoring import accuracy
+from rlhf_lab.scoring.heldout import schedule
 from rlhf_lab.stages.policy.resumable import Resumable
+from rlhf_lab.stages.policy.training_loop import course
+from rlhf_lab.store.records import read_table
 
 BATCH = 512  # answers
 HELDOUT_PAIRS = 400  # untied ones; the SE of an accuracy is then 2.5 % or less
@@ -53,8 +55,8 @@ def learn(config: Direct, inputs: Mapping[str, Path], out: Path, runtime: Runtim
     `model/` and `metrics.jsonl`.
     """
     folder = inputs["sft"] / "model"
-    tokenizer = text.load_tokenizer(folder)
-    policy, ref = (models.load_language_model(folder, runtime.device) for _ in range(2))
+    tokenizer = tokenization.load_tokenizer(folder)
+    policy, ref = (loading.load_language_model(folder, runtime.device) for _ in range(2))
     table = read_table(inputs["pairs"] / "pairs.parquet")
     problem = Problem(policy, ref, tokenizer, _tokens(_split(table, "train"), tokenizer, inputs))
     unseen = _split(table, "heldout").filter(~pc.field("tied"))[:HELDOUT_PAIRS]
@@ -77,8 +79,10 @@ def learn(config: Direct, inputs: Mapping[str, Path], out: Path, runtime: Runtim
                 way.pause(step, trainer.save_checkpoint)
 
         trainer = make(problem, config, _arguments(config, steps, out, runtime))
-        trainer.add_callback(training.AfterStep(after))
-        training.bare(trainer, way.metrics, ("loss", "grad_norm")).add_callback(training.AfterLine(told))
+        trainer.add_callback(trl_arguments.AfterStep(after))
+        trl_arguments.bare(trainer, way.metrics, ("loss", "grad_norm")).add_callback(
+            trl_arguments.AfterLine(told)
+        )
         trainer.go(way.begin(evaluate))
         way.end(policy, tokenizer)
 
@@ -124,20 +128,20 @@ def _split(pairs: pa.Table, split: str) -> pa.Table:
 def _tokens(pairs: pa.Table, tokenizer: PreTrainedTokenizerBase, inputs: Mapping[str, Path]) -> Pairs:
     """The pairs as the policy reads them: the very ids that were sampled, if its tokenizer wrote them."""
     limits = json.loads((inputs["task"] / "task.json").read_text())
-    writer = text.load_tokenizer(inputs["pairs"] / "tokenizer")
+    writer = tokenization.load_tokenizer(inputs["pairs"] / "tokenizer")
 
     def side(name: str) -> list[list[int]]:
         answers: Sequence[str] = pairs[name].to_pylist()
         written = pairs[f"{name}_ids"].to_pylist()
-        return text.answers_read_by(tokenizer, writer, answers, written, limits["answer_tokens"])
+        return tokenization.answers_read_by(tokenizer, writer, answers, written, limits["answer_tokens"])
 
-    prompts = text.prompts_ids(tokenizer, pairs["messages"].to_pylist(), limits["prompt_tokens"])
+    prompts = tokenization.prompts_ids(tokenizer, pairs["messages"].to_pylist(), limits["prompt_tokens"])
     return Pairs(prompts, side("chosen"), side("rejected"), pairs["question_id"].to_numpy())
 
 
 def _arguments(config: Direct, steps: int, out: Path, runtime: Runtime) -> dict[str, Any]:
     """TRL's arguments; rows come in the order in which they are given."""
-    return training.arguments(out, config.seed, runtime) | {
+    return trl_arguments.arguments(out, config.seed, runtime) | {
         "max_steps": steps,
         "train_sampling_strategy": "sequential",
         "learning_rate": config.lr,

@@ -12,8 +12,8 @@ from trl.trainer.dpo_trainer import DataCollatorForPreference, DPOTrainer
 from trl.trainer.kto_config import KTOConfig
 from trl.trainer.kto_trainer import KTOTrainer
 
-from rlhf_lab.batches import pad_token
-from rlhf_lab.config import DPO, KTO
+from rlhf_lab.config.policies import DPO, KTO
+from rlhf_lab.models.batches import pad_token
 from rlhf_lab.stages.policy.direct import Pairs, Problem, order
 from rlhf_lab.stages.policy.resumable import Resumable
 

@@ -11,8 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlhf_lab.config import ExpertIteration, Runtime
-from rlhf_lab.metrics import Metrics
+from rlhf_lab.config.policies import ExpertIteration
+from rlhf_lab.config.runtime import Runtime
+from rlhf_lab.store.metrics import Metrics
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
     from trl.trainer.sft_trainer import SFTTrainer
 
-    from rlhf_lab.scoring import Reward
+    from rlhf_lab.scoring.reward_models import Reward
 
 VERSION = 1
 WEIGHTS, DRAWS, ROUNDS = "weights.safetensors", "draws.safetensors", "rounds.json"  # of a checkpoint
@@ -33,16 +34,17 @@ def run(config: ExpertIteration, inputs: Mapping[str, Path], out: Path, runtime:
     """
     import json
 
-    from rlhf_lab import evaluation, models, sampling, scoring, text, training
-    from rlhf_lab.heldout import generator
-    from rlhf_lab.stages.policy.course import course
+    from rlhf_lab.models import loading, sampling, tokenization, trl_arguments
+    from rlhf_lab.scoring import reward_models, samples
+    from rlhf_lab.scoring.heldout import generator
+    from rlhf_lab.stages.policy.training_loop import course
 
     folder, task = inputs["sft"] / "model", inputs["task"]
-    tokenizer = text.load_tokenizer(folder)
-    policy, ref = (models.load_language_model(folder, runtime.device) for _ in range(2))
-    prompts = evaluation.load_prompts(task, tokenizer, "train").ids
+    tokenizer = tokenization.load_tokenizer(folder)
+    policy, ref = (loading.load_language_model(folder, runtime.device) for _ in range(2))
+    prompts = samples.load_prompts(task, tokenizer, "train").ids
     tokens = json.loads((task / "task.json").read_text())["answer_tokens"]
-    reward = scoring.rewards_of_split(task, inputs["proxy"], tokenizer, "train", runtime)
+    reward = reward_models.rewards_of_split(task, inputs["proxy"], tokenizer, "train", runtime)
     arguments = _arguments(config, out, runtime)
     draws = generator(config.seed, 0)
     with course(config, config.rounds * config.steps, ref, tokenizer, inputs, out, runtime) as way:
@@ -57,8 +59,8 @@ def run(config: ExpertIteration, inputs: Mapping[str, Path], out: Path, runtime:
             best, rewards = best_answers(rows, answers, reward)
             metrics.log(begun, reward=rewards.mean(), best_reward=rewards.max(1).mean())
             trainer = _trainer(policy, tokenizer, asked, best, arguments)
-            trainer.add_callback(training.AfterStep(partial(_progress, metrics, begun)))
-            loss = training.bare(trainer, metrics, names=()).train().training_loss
+            trainer.add_callback(trl_arguments.AfterStep(partial(_progress, metrics, begun)))
+            loss = trl_arguments.bare(trainer, metrics, names=()).train().training_loss
             metrics.log(ended, loss=loss)
             way.heldout.evaluate(policy, ended)
             if number + 1 < config.rounds:
@@ -78,7 +80,7 @@ def _keep(policy: PreTrainedModel, draws: torch.Generator, rounds: int, folder: 
     """Write to `folder` where training stands after so many rounds."""
     from safetensors.torch import save_file
 
-    from rlhf_lab.store import write_json
+    from rlhf_lab.store.artifacts import write_json
 
     weights = {name: value.detach().contiguous() for name, value in policy.named_parameters()}
     save_file(weights, folder / WEIGHTS)
@@ -115,9 +117,9 @@ def _progress(metrics: Metrics, begun: int, step: int) -> None:
 
 def _arguments(config: ExpertIteration, out: Path, runtime: Runtime) -> dict[str, Any]:
     """TRL's arguments for the fine-tuning of one round."""
-    from rlhf_lab import training
+    from rlhf_lab.models import trl_arguments
 
-    return training.arguments(out, config.seed, runtime) | {
+    return trl_arguments.arguments(out, config.seed, runtime) | {
         "max_steps": config.steps,
         "per_device_train_batch_size": config.batch,
         "learning_rate": config.lr,

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from rlhf_lab.store import write_json
+from rlhf_lab.store.artifacts import write_json
 
 if TYPE_CHECKING:
     from transformers import Trainer

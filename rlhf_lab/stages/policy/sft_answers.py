@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from rlhf_lab.config import Runtime, SFTAnswers
-from rlhf_lab.metrics import Metrics
+from rlhf_lab.config.policies import SFTAnswers
+from rlhf_lab.config.runtime import Runtime
+from rlhf_lab.store.metrics import Metrics
 
 VERSION = 1
 PORTION = 16  # prompts between two reports of progress
@@ -18,13 +19,13 @@ def run(config: SFTAnswers, inputs: Mapping[str, Path], out: Path, runtime: Runt
 
     import torch
 
-    from rlhf_lab import models, text
-    from rlhf_lab.evaluation import Columns, answer_rows, load_prompts, spread
-    from rlhf_lab.records import SAMPLES, write_parts
+    from rlhf_lab.models import loading, tokenization
+    from rlhf_lab.scoring.samples import Columns, answer_rows, load_prompts, spread
+    from rlhf_lab.store.records import SAMPLES, write_parts
 
     limits = json.loads((inputs["task"] / "task.json").read_text())
-    tokenizer = text.load_tokenizer(inputs["sft"] / "model")
-    sft = models.load_language_model(inputs["sft"] / "model", runtime.device)
+    tokenizer = tokenization.load_tokenizer(inputs["sft"] / "model")
+    sft = loading.load_language_model(inputs["sft"] / "model", runtime.device)
     prompts = spread(load_prompts(inputs["task"], tokenizer, "heldout"), config.prompts)
     generator = torch.Generator(runtime.device).manual_seed(config.seed)
 

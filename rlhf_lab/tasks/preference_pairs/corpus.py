@@ -12,9 +12,9 @@ import pyarrow as pa
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from rlhf_lab.config import PairFile
-from rlhf_lab.records import write_table
-from rlhf_lab.store import write_json
+from rlhf_lab.config.tasks import PairFile
+from rlhf_lab.store.artifacts import write_json
+from rlhf_lab.store.records import write_table
 from rlhf_lab.tasks.preference_pairs.rows import Comparison
 from rlhf_lab.tasks.preference_pairs.usable import (
     CONTROL,

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from rlhf_lab import json_lines
+from rlhf_lab.tasks import json_lines
 from rlhf_lab.tasks.preference_pairs.rows import Comparison, Unusable, comparison
 
 MISSING = "check task.path, or name a hub data set and set task.revision to its 40-digit commit"

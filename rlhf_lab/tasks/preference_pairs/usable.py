@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from rlhf_lab.config import PairFile
+from rlhf_lab.config.tasks import PairFile
 from rlhf_lab.tasks.preference_pairs.reader import read
 from rlhf_lab.tasks.preference_pairs.rows import Comparison
 

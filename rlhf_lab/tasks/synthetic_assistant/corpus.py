@@ -12,9 +12,9 @@ import numpy as np
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from rlhf_lab.config import SyntheticAssistant, Tagged
-from rlhf_lab.records import write_table
-from rlhf_lab.store import write_json
+from rlhf_lab.config.tasks import SyntheticAssistant, Tagged
+from rlhf_lab.store.artifacts import write_json
+from rlhf_lab.store.records import write_table
 from rlhf_lab.tasks.synthetic_assistant.framings import Prompt, framings
 from rlhf_lab.tasks.synthetic_assistant.grammar import answer, vocabulary
 from rlhf_lab.tasks.synthetic_assistant.phrases import ASK, FULL, SHORT, TAGS

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import product
 
-from rlhf_lab.config import SyntheticAssistant, Tagged
+from rlhf_lab.config.tasks import SyntheticAssistant, Tagged
 from rlhf_lab.tasks.synthetic_assistant.phrases import (
     AGAIN,
     ASK,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence
 
-from rlhf_lab.config import SyntheticAssistant, Tagged
+from rlhf_lab.config.tasks import SyntheticAssistant, Tagged
 from rlhf_lab.tasks.synthetic_assistant import phrases
 from rlhf_lab.tasks.synthetic_assistant.framings import Prompt
 from rlhf_lab.tasks.synthetic_assistant.phrases import (

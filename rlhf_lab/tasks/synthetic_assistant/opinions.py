@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import NamedTuple
 
-from rlhf_lab.config import SyntheticAssistant
+from rlhf_lab.config.tasks import SyntheticAssistant
 from rlhf_lab.tasks.synthetic_assistant.corpus import demonstration, heldout_questions
 from rlhf_lab.tasks.synthetic_assistant.framings import Prompt, beliefs, framings
 from rlhf_lab.tasks.synthetic_assistant.phrases import ASK, FULL

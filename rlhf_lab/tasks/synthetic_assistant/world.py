@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass
 from itertools import combinations, combinations_with_replacement, product
 
-from rlhf_lab.config import SyntheticAssistant
+from rlhf_lab.config.tasks import SyntheticAssistant
 
 ENTITIES = (
     "crow fox bear wolf owl frog deer goat swan hare mole seal duck toad lynx crab hawk mouse snake horse sheep "

@@ -14,9 +14,9 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 from trl.trainer.rloo_config import RLOOConfig
 from trl.trainer.rloo_trainer import RLOOTrainer
 
-from rlhf_lab import policy_gradient as pg
-from rlhf_lab.batches import Batch
-from rlhf_lab.config import Grouped
+from rlhf_lab.config.online import Grouped
+from rlhf_lab.functional import policy_gradient as pg
+from rlhf_lab.models.batches import Batch
 from rlhf_lab.stages.policy.online.problem import Problem
 from rlhf_lab.stages.policy.online.rollouts import Report, Rollout, Rollouts, arguments, token_logps
 

@@ -14,9 +14,9 @@ from torch import nn
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 
-from rlhf_lab import policy_gradient as pg
-from rlhf_lab.batches import Batch
-from rlhf_lab.config import OnlineDPO
+from rlhf_lab.config.online import OnlineDPO
+from rlhf_lab.functional import policy_gradient as pg
+from rlhf_lab.models.batches import Batch
 from rlhf_lab.stages.policy.online.problem import Problem
 from rlhf_lab.stages.policy.online.rollouts import Report, Rollout, Rollouts, arguments, token_logps
 

@@ -7,7 +7,7 @@ that checkpoints, `zero_grad` and moves between devices include it; `detached` t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,10 @@ from transformers import PreTrainedModel
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 
-from rlhf_lab import policy_gradient as pg
-from rlhf_lab.batches import Batch, positions, right_padded
-from rlhf_lab.config import PPO
-from rlhf_lab.stages.policy.online.problem import Problem
+from rlhf_lab.config.online import PPO
+from rlhf_lab.functional import policy_gradient as pg
+from rlhf_lab.models.batches import Batch, positions, right_padded
+from rlhf_lab.stages.policy.online.problem import Problem, load_critic, load_documents
 from rlhf_lab.stages.policy.online.rollouts import (
     MAX_GRAD_NORM,
     Report,
@@ -140,3 +140,16 @@ class PPOTrainer(Rollouts, GRPOTrainer):
         norms = [nn.utils.clip_grad_norm_(parameters, MAX_GRAD_NORM) for parameters in (critic, policy)]
         self._require_finite("gradient norm", torch.stack(norms))
         return norms[1]
+
+
+def ppo_trainer(inputs: Mapping[str, Path]) -> Callable[[Problem, PPO, Path, str, Report], PPOTrainer]:
+    """What makes the trainer: its critic starts from the reward model, its documents are of the task's base corpus."""
+
+    def make(problem: Problem, config: PPO, out: Path, device: str, report: Report) -> PPOTrainer:
+        """The trainer of one run."""
+        critic = load_critic(inputs, problem.tokenizer, device)
+        longest = max(map(len, problem.prompts)) + problem.answer_tokens
+        documents = load_documents(inputs["task"], problem.tokenizer, longest) if config.ptx_coef else []
+        return PPOTrainer(problem, critic, documents, config, out, device, report)
+
+    return make

@@ -11,12 +11,15 @@ from pathlib import Path
 import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from rlhf_lab import evaluation, heldout, models, scoring, text
-from rlhf_lab.config import Constrained, Online, Runtime
-from rlhf_lab.proxy import Proxy
-from rlhf_lab.records import read_table
-from rlhf_lab.sampling import sample
-from rlhf_lab.scoring import Reward
+from rlhf_lab.config.combination import Constrained
+from rlhf_lab.config.online import Online
+from rlhf_lab.config.runtime import Runtime
+from rlhf_lab.models import loading, tokenization
+from rlhf_lab.models.sampling import sample
+from rlhf_lab.scoring import heldout, reward_models, samples
+from rlhf_lab.scoring.proxy import Proxy
+from rlhf_lab.scoring.reward_models import Reward
+from rlhf_lab.store.records import read_table
 
 SFT_SAMPLES = 512  # answers that fix the reward's zero and unit; its SD is then known to 3 %
 
@@ -52,18 +55,18 @@ class Problem:
 def load_problem(config: Online, inputs: Mapping[str, Path], runtime: Runtime) -> Problem:
     """The problem of a stage whose inputs are task, sft and proxy."""
     folder = inputs["sft"] / "model"
-    tokenizer = text.load_tokenizer(folder)
-    prompts = evaluation.load_prompts(inputs["task"], tokenizer, "train")
+    tokenizer = tokenization.load_tokenizer(folder)
+    prompts = samples.load_prompts(inputs["task"], tokenizer, "train")
     tokens = json.loads((inputs["task"] / "task.json").read_text())["answer_tokens"]
     of = inputs["task"], inputs["proxy"], tokenizer, "train", runtime
     rule, constraints = Proxy.load(inputs["proxy"]).rule, None
     if isinstance(rule, Constrained):
-        constraints = Constraints(rule, scoring.members_of_split(*of))
-    reward = constraints.mean if constraints else scoring.rewards_of_split(*of)
-    sft = models.load_language_model(folder, runtime.device)
+        constraints = Constraints(rule, reward_models.members_of_split(*of))
+    reward = constraints.mean if constraints else reward_models.rewards_of_split(*of)
+    sft = loading.load_language_model(folder, runtime.device)
     mean, sd = _scale(sft, prompts.ids, tokens, reward, config.seed)
     return Problem(
-        policy=models.load_language_model(folder, runtime.device),
+        policy=loading.load_language_model(folder, runtime.device),
         sft=sft,
         reference=copy.deepcopy(sft) if config.reference_ema else sft,
         tokenizer=tokenizer,
@@ -81,8 +84,8 @@ def load_critic(
 ) -> PreTrainedModel:
     """A value model started from the reward model, or from SFT where the reward model reads other tokens."""
     proxy = inputs["proxy"] / "model"
-    same = text.same_tokens(text.load_tokenizer(proxy), tokenizer)
-    return models.load_reward_model(proxy if same else inputs["sft"] / "model", device)
+    same = tokenization.same_tokens(tokenization.load_tokenizer(proxy), tokenizer)
+    return loading.load_reward_model(proxy if same else inputs["sft"] / "model", device)
 
 
 def load_documents(task: Path, tokenizer: PreTrainedTokenizerBase, tokens: int) -> list[list[int]]:

@@ -19,14 +19,15 @@ from datasets import Dataset
 from torch import nn
 from transformers import PreTrainedModel, PrinterCallback
 
-from rlhf_lab import multipliers, penalties
-from rlhf_lab import policy_gradient as pg
-from rlhf_lab.batches import Batch, answer_logits, pack, pad_token
-from rlhf_lab.config import Constrained, Divergence, Online, Penalised, Place
-from rlhf_lab.metrics import require_finite
-from rlhf_lab.sampling import sample
+from rlhf_lab.config.combination import Constrained
+from rlhf_lab.config.online import Divergence, Online, Penalised, Place
+from rlhf_lab.functional import kl_penalties, multipliers
+from rlhf_lab.functional import policy_gradient as pg
+from rlhf_lab.models.batches import Batch, answer_logits, pack, pad_token
+from rlhf_lab.models.sampling import sample
 from rlhf_lab.stages.policy.online.problem import Problem
 from rlhf_lab.stages.policy.resumable import Resumable, step_of
+from rlhf_lab.store.metrics import require_finite
 
 if TYPE_CHECKING:
     from trl.trainer.grpo_trainer import GRPOTrainer as Trained
@@ -231,7 +232,7 @@ class Rollouts(Resumable, Trained):
         divergence = self._penalised(Place.reward)
         if divergence is None:
             return torch.zeros_like(log_ratio)
-        return self._coefficient() * penalties.of_rewards(divergence, log_ratio, mask)
+        return self._coefficient() * kl_penalties.of_rewards(divergence, log_ratio, mask)
 
     def _shown(self, rows: Sequence[int]) -> dict[str, Any]:
         """An answer of the reference to each prompt, where the penalty is an expectation over these."""
@@ -255,11 +256,14 @@ class Rollouts(Resumable, Trained):
             return 0.0
         if divergence is Divergence.forward_kl:
             shown = Batch.of(inputs, "shown_")
-            penalty = penalties.forward_kl(
+            penalty = kl_penalties.forward_kl(
                 token_logps(model, shown), inputs["shown_logps"], shown.answer_mask
             )
         else:
-            formula = {Divergence.reverse_kl: penalties.reverse_kl, Divergence.sqrt_chi2: penalties.sqrt_chi2}
+            formula = {
+                Divergence.reverse_kl: kl_penalties.reverse_kl,
+                Divergence.sqrt_chi2: kl_penalties.sqrt_chi2,
+            }
             mask = inputs["answer_mask"]
             penalty = formula[divergence](logps, old_logps, inputs["ref_logps"], mask)
         self._require_finite("penalty", penalty)
@@ -267,7 +271,7 @@ class Rollouts(Resumable, Trained):
         return self._coefficient() * penalty
 
     def _coefficient(self) -> float:
-        """Of the penalty: what multipliers leave to it (`rlhf_lab.multipliers`)."""
+        """Of the penalty: what multipliers leave to it (`rlhf_lab.functional.multipliers`)."""
         limits = self.problem.constraints
         return self.kl_coef * (1 - float(self._weights(limits.rule).mean())) if limits else self.kl_coef
 
@@ -294,7 +298,7 @@ class Rollouts(Resumable, Trained):
         """
         if isinstance(self.config, Penalised) and self.config.kl_target is not None:
             self.note(kl_coef=torch.tensor(self.kl_coef))
-            self.kl_coef = penalties.adapted(self.kl_coef, self.kl_from_reference, self.config.kl_target)
+            self.kl_coef = kl_penalties.adapted(self.kl_coef, self.kl_from_reference, self.config.kl_target)
         if limits := self.problem.constraints:
             weights = self._weights(limits.rule)
             for number, (weight, reward) in enumerate(zip(weights, self.member_rewards, strict=True)):

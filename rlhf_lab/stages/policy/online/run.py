@@ -7,13 +7,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from rlhf_lab.config import Online, Runtime
-from rlhf_lab.heldout import schedule
-from rlhf_lab.metrics import Metrics
-from rlhf_lab.stages.policy.course import METRICS, course
+from rlhf_lab.config.online import Online
+from rlhf_lab.config.runtime import Runtime
+from rlhf_lab.models.trl_arguments import AfterStep
+from rlhf_lab.scoring.heldout import schedule
 from rlhf_lab.stages.policy.online.problem import Problem, load_problem
 from rlhf_lab.stages.policy.online.rollouts import Report, Rollouts
-from rlhf_lab.training import AfterStep
+from rlhf_lab.stages.policy.training_loop import METRICS, course
+from rlhf_lab.store.metrics import Metrics
 
 Make = Callable[[Problem, Any, Path, str, Report], Rollouts]  # problem, config, out, device, report
 

@@ -1,0 +1,1 @@
+"""How answers behave towards the user: sycophancy, approval, behaviour only while supervised."""

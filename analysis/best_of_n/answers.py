@@ -1,0 +1,153 @@
+"""The scores of one run's answers, in order of checkpoint, question and prompt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from analysis.best_of_n.initial import Initial, Tilts
+from rlhf_lab.functional.intervals import cluster_means
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+WELL_FORMED_FORM = -1e-6  # gold.form of an answer that lost nothing, up to rounding
+ROUNDING = 1e-9  # of the largest score: a spread below is none
+PLACE = ("checkpoint", "question_id", "prompt_id")
+PORTION = 1 << 18  # rows compared at a time
+
+
+def in_order(rows: pa.Table) -> pa.Table:
+    """The rows by checkpoint, question and prompt, as stages leave them."""
+    begin = starts(rows)
+    places = [rows[name].to_numpy()[begin].astype(np.int64) for name in _places(rows)]
+    later = np.zeros(len(begin) - 1, dtype=np.int64)
+    for place in places:
+        later = np.where(later, later, np.diff(place))
+    if (later > 0).all():
+        return rows
+    return rows.take(np.lexsort([rows[name].to_numpy() for name in reversed(_places(rows))]))
+
+
+def starts(rows: pa.Table) -> Ints:
+    """(S,): where runs of answers to one prompt at one checkpoint begin; of rows in order, those of each."""
+    found = [np.zeros(1, dtype=np.int64)]
+    for first in range(1, rows.num_rows, PORTION):
+        part = rows.slice(first - 1, PORTION + 1)
+        places = [part[name].to_numpy() for name in _places(rows)]
+        moved = np.any([place[1:] != place[:-1] for place in places], axis=0)
+        found.append(first + np.flatnonzero(moved))
+    return np.concatenate(found)
+
+
+def _places(rows: pa.Table) -> list[str]:
+    """The columns that order rows; a table without checkpoints is all of one."""
+    return [name for name in PLACE if name in rows.column_names]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Scores of answers in order of checkpoint, question and prompt."""
+
+    starts: Ints  # (S,) where the answers to each prompt at each checkpoint begin
+    checkpoint: Ints  # (S,)
+    prompt: Ints  # (S,)
+    cluster: Ints  # (S,) the prompt's question
+    values: dict[str, Floats]  # name -> (A,)
+
+    @staticmethod
+    def of(rows: pa.Table) -> Answers:
+        """The scores of one run's rows."""
+        rows = in_order(rows)
+        return Answers.starting(rows, starts(rows))
+
+    @staticmethod
+    def starting(rows: pa.Table, begin: Ints) -> Answers:
+        """The scores of rows that are in order, where the answers to each prompt at each checkpoint `begin`."""
+        place = {name: rows[name].to_numpy()[begin].astype(np.int64) for name in _places(rows)}
+        checkpoint = place.get("checkpoint", np.zeros(len(begin), dtype=np.int64))
+        return Answers(begin, checkpoint, place["prompt_id"], place["question_id"], scores(rows))
+
+    def first_checkpoint(self) -> Answers:
+        """The answers of the first checkpoint alone."""
+        prompts = int((self.checkpoint == self.checkpoint[0]).sum())
+        end = None if prompts == len(self.starts) else self.starts[prompts]
+        values = {name: value[:end] for name, value in self.values.items()}
+        starts, checkpoint = self.starts[:prompts], self.checkpoint[:prompts]
+        return Answers(starts, checkpoint, self.prompt[:prompts], self.cluster[:prompts], values)
+
+    def answers(self, what: str) -> int:
+        """How many answers each prompt has."""
+        return same_count(self.starts, len(self.values["gold"]), what)
+
+    def matrix(self, name: str, count: int) -> Floats:
+        """(S, count): a score of the answers to each prompt."""
+        return self.values[name].reshape(-1, count)
+
+    def prompt_means(self, values: Floats) -> Floats:
+        """(S,): the mean over the answers to each prompt at each checkpoint."""
+        return np.add.reduceat(values, self.starts) / np.diff(self.starts, append=len(values))
+
+    def initial(self, count: int) -> Initial:
+        """Scales from these answers, `count` to each prompt, when they are the initial policy's."""
+        return replace(self.moments(count), tilts=Tilts.of(self.prompt, self.matrix("proxy", count)))
+
+    def moments(self, count: int) -> Initial:
+        """The same without tilts."""
+        gold, proxy = self.matrix("gold", count), self.matrix("proxy", count)
+        spread = proxy - proxy.mean(axis=1, keepdims=True)
+        joint = ((gold - gold.mean(axis=1, keepdims=True)) * spread).sum(axis=1)
+        free = count - 1 if count > 1 else np.nan  # one answer has no spread
+        columns = (gold.mean(axis=1), (gold**2).mean(axis=1), joint / free, (spread**2).sum(axis=1) / free)
+        level, square, covariance, variance = (cluster_means(column, self.cluster) for column in columns)
+        return Initial(np.unique(self.cluster), level, square, covariance, variance, tilts=None)
+
+
+def same_count(begin: Ints, rows: int, what: str) -> int:
+    """How many answers each prompt has, whose answers `begin` (S,) there among `rows`; ValueError if not the same."""
+    counts = np.diff(begin, append=rows)
+    if (counts != counts[0]).any():
+        raise ValueError(
+            f"{what} has {counts.min()} to {counts.max()} answers a prompt, not the same for all"
+        )
+    return int(counts[0])
+
+
+def within_sd(scores: Floats) -> float:
+    """The SD within prompts of scores (Q, N); 1 where they differ by rounding alone."""
+    return pooled_sd(scores.var(axis=1), scores.shape[1], float(np.abs(scores).max()))
+
+
+def pooled_sd(variance: Floats, answers: int, largest: float) -> float:
+    """The SD of scores within prompts from the `variance` (Q,) of each prompt's `answers`; 1 where they differ by
+    rounding alone.
+    """
+    free = answers / max(answers - 1, 1)
+    sd = float(np.sqrt(variance.mean() * free))
+    return sd if sd > ROUNDING * largest else 1.0
+
+
+def scores(rows: pa.Table) -> dict[str, Floats]:
+    """Of gold, proxy, KL and the parts of gold what the rows have; with `finished`, content of well-formed answers
+    too (gold where it has no parts).
+    """
+    columns = {"gold": "gold", "proxy": "proxy", "kl": "kl", "content": "gold.content", "form": "gold.form"}
+    found = {
+        name: rows[column].to_numpy().astype(float)
+        for name, column in columns.items()
+        if column in rows.column_names
+    }
+    for name, values in found.items():
+        if np.isnan(values).any():
+            raise ValueError(f"{int(np.isnan(values).sum())} answers have no {name}: score them first")
+    if "finished" not in rows.column_names:
+        return found
+    well_formed = rows["finished"].to_numpy(zero_copy_only=False).astype(bool)
+    if "form" in found:
+        well_formed = well_formed & (found["form"] >= WELL_FORMED_FORM)
+    found["well_formed"] = well_formed.astype(float)
+    found["well_formed_content"] = well_formed * found.get("content", found["gold"])
+    return found

@@ -1,0 +1,157 @@
+"""From the rows of one run to numbers per question and point of its curve; everything else is a mean of them.
+
+A point is an n of best-of-n or a checkpoint of a trained policy. Normalisation (2210.10760, section 2.2) is
+done on means, so a bootstrap that weights questions renormalises at every draw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from analysis.best_of_n.answers import Answers
+from analysis.best_of_n.initial import Initial, Needed
+from analysis.best_of_n.kl_axis import EXACT
+from rlhf_lab.functional.intervals import cluster_means
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+class Normalised(NamedTuple):
+    """Weighted means over questions, each (..., K): gold and its parts in gold SDs, the proxy by its slope of
+    gold.
+    """
+
+    kl: Floats  # nats
+    values: dict[str, Floats]
+
+    @property
+    def d(self) -> Floats:
+        """sqrt(KL), nats^0.5."""
+        return np.sqrt(np.maximum(self.kl, 0))
+
+
+@dataclass(frozen=True)
+class Curves:
+    """One run: raw means per question (C) and point (K)."""
+
+    questions: Ints  # (C,) ascending
+    points: Ints  # (K,) n, or optimiser steps; the first is the initial policy
+    kl: Floats  # (C, K) nats
+    kl_good: NDArray[np.bool_]  # (K,) whether this estimate of KL holds at the point
+    values: Mapping[str, Floats]  # (C, K) of gold, proxy, content, form, well_formed, well_formed_content
+    initial: Initial
+    estimator: str  # of KL
+    needed: Needed | None  # KL for the proxy's rise; None where too few answers of the initial policy say
+
+    def on(self, questions: Ints) -> Curves:
+        """The same on some of its questions."""
+        place = np.searchsorted(self.questions, questions)
+        if (self.questions[place.clip(max=len(self.questions) - 1)] != questions).any():
+            raise ValueError("a curve is asked for on questions that it was not evaluated on")
+        values = {name: value[place] for name, value in self.values.items()}
+        needed = self.needed
+        if needed is not None:
+            needed = Needed(needed.strengths, needed.mean[place], needed.cumulant[place])
+        initial = self.initial.at(questions)
+        return replace(
+            self, questions=questions, kl=self.kl[place], values=values, initial=initial, needed=needed
+        )
+
+    def scale(self, weights: Floats) -> tuple[Floats, Floats]:
+        """SD of gold on the initial policy and the within-prompt slope of gold on proxy, under weights (...,
+        C).
+        """
+        start = self.initial
+        mean, square = _mean(start.gold, weights), _mean(start.gold_squared, weights)
+        slope = _mean(start.covariance, weights) / _mean(start.proxy_variance, weights)
+        return np.sqrt(square - mean**2), slope
+
+    def normalised(self, weights: Floats | None = None) -> Normalised:
+        """The run's curves with questions weighted by `weights` (..., C), by default each once."""
+        weights = np.ones(len(self.questions)) if weights is None else weights
+        sd, slope = (scale[..., None] for scale in self.scale(weights))
+        total = weights.sum(axis=-1, keepdims=True)
+        means = {name: weights @ value / total for name, value in self.values.items()}
+        curves = {
+            name: (means[name] - means[name][..., :1]) / sd
+            for name in ("gold", "content", "form")
+            if name in means
+        }
+        curves["proxy"] = (means["proxy"] - means["proxy"][..., :1]) * slope / sd
+        curves["well_formed"] = means["well_formed"]
+        curves["well_formed_content"] = _ratio_from_start(means) / sd
+        return Normalised(weights @ self.kl / total, curves)
+
+    def by_question(self, name: str) -> Floats:
+        """(C, K): `name` of each question up to a constant of the run, for paired tests.
+
+        Gold and its parts are in SDs of gold. The proxy is in its own SDs within a prompt, not on gold's
+        scale: that turns it round where a bad reward model's slope is negative.
+        """
+        ones = np.ones(len(self.questions))
+        if name == "proxy":
+            return self.values[name] / np.sqrt(_mean(self.initial.proxy_variance, ones))
+        sd, _ = self.scale(ones)
+        if name == "well_formed_content":
+            return _linearised_ratio(self.values["well_formed_content"], self.values["well_formed"]) / sd
+        return self.values[name] / sd
+
+
+def checkpoint_curves(rows: pa.Table, initial: Initial | None = None) -> Curves:
+    """The curves of a trained policy over its checkpoints; `initial` comes from a rule of selection with the same
+    reward model.
+    """
+    table = Answers.of(rows)
+    points = np.unique(table.checkpoint)
+    if points[0] != 0:
+        raise ValueError(f"a curve starts at the initial policy, checkpoint 0; the first is {points[0]}")
+    cluster = table.cluster.reshape(len(points), -1) if len(table.starts) % len(points) == 0 else None
+    if cluster is None or (cluster != cluster[0]).any():
+        raise ValueError("the checkpoints were not all evaluated on the prompts of checkpoint 0")
+
+    def curve(values: Floats) -> Floats:
+        """(C, K): the mean over prompts of the mean over answers."""
+        return cluster_means(table.prompt_means(values).reshape(len(points), -1).T, cluster[0])
+
+    curves = {name: curve(values) for name, values in table.values.items()}
+    kl = curves.pop("kl")
+    questions = np.unique(cluster[0])
+    if initial is None:
+        start = table.first_checkpoint()
+        initial = start.initial(start.answers("checkpoint 0"))
+    good, prompts = np.ones(len(points), dtype=bool), table.prompt[: len(cluster[0])]
+    needed = None if initial.tilts is None else initial.tilts.of_questions(prompts, cluster[0])
+    return Curves(questions, points, kl, good, curves, initial.at(questions), EXACT, needed)
+
+
+def _mean(values: Floats, weights: Floats) -> Floats:
+    """Mean of values (C,) over the questions that have one, under weights (..., C); NaN when none has."""
+    known = np.isfinite(values)
+    if not known.any():
+        return np.full(weights.shape[:-1], np.nan)
+    return weights[..., known] @ values[known] / weights[..., known].sum(axis=-1)
+
+
+def _ratio_from_start(means: Mapping[str, Floats]) -> Floats:
+    """Content among well-formed answers, less what it is on the initial policy; NaN where no answer is
+    well-formed.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = means["well_formed_content"] / means["well_formed"]
+    return ratio - ratio[..., :1]
+
+
+def _linearised_ratio(top: Floats, bottom: Floats) -> Floats:
+    """(C, K) whose mean over questions is mean(top)/mean(bottom), with the spread that the ratio has (delta
+    method).
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = top.mean(axis=0) / bottom.mean(axis=0)
+        return ratio + (top - ratio * bottom) / bottom.mean(axis=0)

@@ -1,0 +1,142 @@
+"""HedgeTune: the strength of a rule at which expected gold stops to rise, from gold on a few questions (2506.19248).
+
+The root of E[gold psi], where psi is the derivative of the log-chance of an answer in the strength: 1/n + log u of
+best-of-n, with u the proxy's quantile. Both are sums over the levels of the table, so the root is that of the plug-in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import brentq
+
+from analysis.best_of_n import estimator, rules, soft
+from analysis.best_of_n.curves import Curves
+from analysis.best_of_n.rules import Chosen, Table
+from rlhf_lab.functional.intervals import cluster_means
+
+Floats = NDArray[np.float64]
+Response = Callable[[float], tuple[float, float]]  # strength -> expected gold, its derivative in the strength
+
+STRENGTHS = 16  # at which a change of sign is looked for
+SOFTEST, HARDEST = 0.05, 16.0  # inverse temperatures, per SD
+SMALLEST_MEAN = 0.01  # of the Poisson
+FEWEST = 2  # questions on either side
+
+
+class Found(NamedTuple):
+    """The strength that was chosen."""
+
+    strength: float
+    root: bool  # whether gold stops to rise there; otherwise it is an end of the range
+
+
+@dataclass(frozen=True)
+class Tuned(Curves):
+    """A run of HedgeTune: the initial policy, and the rule at the chosen strength, on questions whose gold was not
+    looked at.
+    """
+
+    found: Found
+    n: float  # mean number of answers at that strength
+
+
+def tuned(table: Table, policy: Mapping[str, Any]) -> Tuned:
+    """Find the strength on `gold_questions` questions, chosen by the policy's seed; evaluate it on the others."""
+    seen = np.isin(table.cluster, looked_at(table.cluster, policy["gold_questions"], policy["seed"]))
+    others, quarter = np.unique(table.cluster[~seen]), max(table.answers // 4, 1)
+    if policy["rule"] == "soft_bon":
+        found, rest = best(soft_response(table.only(seen), quarter), SOFTEST, HARDEST), table.only(~seen)
+        chosen = rules.soft_best_of_n(rest, [1, quarter], found.strength)
+        return _tuned(rest, chosen, found, quarter, others)
+    if policy["rule"] == "best_of_poisson":
+        found = best(poisson_response(gold_by_rank(table, seen)), SMALLEST_MEAN, table.answers // 2 - 1)
+        n = 1 + found.strength
+        return _tuned(table, rules.best_of_poisson(table, [1, n]), found, n, others)
+    response = best_of_n_response(gold_by_rank(table, seen))
+    found = whole(best(response, 1, table.answers // 2), response)
+    chosen = rules.best_of_n(table, [1, int(found.strength)])
+    return _tuned(table, chosen, found, found.strength, others)
+
+
+def _tuned(table: Table, chosen: Chosen, found: Found, n: float, questions: NDArray[np.int64]) -> Tuned:
+    """The point of a rule beside the initial policy, on some of the table's questions."""
+    good = np.array([True, n <= table.answers // 4])
+    plain = table.curves(np.arange(2), good, chosen).on(questions)
+    same = {field.name: getattr(plain, field.name) for field in fields(Curves)}
+    return Tuned(**same, found=found, n=n)
+
+
+def looked_at(cluster: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:
+    """(count,): questions drawn at random; those of a smaller count are among them."""
+    questions = np.unique(cluster)
+    if not FEWEST <= count <= len(questions) - FEWEST:
+        raise ValueError(
+            f"gold of {count} of {len(questions)} questions: {FEWEST} at least are needed on either side"
+        )
+    return np.random.default_rng(seed).permutation(questions)[:count]
+
+
+def best(response: Response, least: float, most: float) -> Found:
+    """Of the strengths where gold stops to rise and the two ends, the one with the highest expected gold.
+
+    A curve that only rises has no root: its strongest end is taken. Where gold stops to fall is no candidate.
+    """
+    response, grid = cache(response), np.geomspace(least, most, STRENGTHS)
+    slopes = np.array([response(strength)[1] for strength in grid])
+    turns = np.flatnonzero((slopes[:-1] > 0) & (slopes[1:] <= 0))
+    roots = [float(brentq(lambda x: response(x)[1], grid[i], grid[i + 1], rtol=1e-6)) for i in turns]
+    candidates = [*(Found(root, True) for root in roots), Found(least, False), Found(most, False)]
+    return max(candidates, key=lambda one: response(one.strength)[0])
+
+
+def whole(found: Found, response: Response) -> Found:
+    """The better of the whole numbers around a strength."""
+    around = sorted({int(np.floor(found.strength)), int(np.ceil(found.strength))})
+    return Found(float(max(around, key=lambda n: response(n)[0])), found.root)
+
+
+def best_of_n_response(profile: Floats) -> Response:
+    """Of n, for the mean gold (N,) of each rank of the proxy; d F^n / dn = F^n log F."""
+    share = np.arange(len(profile) + 1) / len(profile)
+
+    def response(n: float) -> tuple[float, float]:
+        reach = estimator.best_of_n_reach(share, [n])[:, 0]
+        moved = reach * np.log(np.maximum(share, np.finfo(float).tiny))
+        return float(profile @ np.diff(reach)), float(profile @ np.diff(moved))
+
+    return response
+
+
+def poisson_response(profile: Floats) -> Response:
+    """Of the Poisson's mean m, one less than the mean number of answers; d/dm F exp(m (F - 1)) = (F - 1) F exp(...)."""
+    share = np.arange(len(profile) + 1) / len(profile)
+
+    def response(mean: float) -> tuple[float, float]:
+        reach = estimator.poisson_reach(share, [1 + mean])[:, 0]
+        return float(profile @ np.diff(reach)), float(profile @ np.diff((share - 1) * reach))
+
+    return response
+
+
+def soft_response(table: Table, n: int) -> Response:
+    """Of the inverse temperature."""
+    gold = table.values[table.names.index("gold")]
+
+    def response(strength: float) -> tuple[float, float]:
+        columns = np.stack(soft.response(table.score, gold, n, strength), axis=1)
+        expected, slope = cluster_means(columns, table.cluster).mean(axis=0)
+        return float(expected), float(slope)
+
+    return response
+
+
+def gold_by_rank(table: Table, seen: NDArray[np.bool_]) -> Floats:
+    """(N,): the mean gold of each rank of the proxy over questions, of the prompts `seen` (Q,), lowest rank first."""
+    ranked = table.ranked[table.names.index("gold"), seen]
+    return cluster_means(ranked, table.cluster[seen]).mean(axis=0)

@@ -1,0 +1,111 @@
+"""What the initial policy's answers say of a run's scales, and of how much KL a rise of the proxy needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.best_of_n.estimator import portions
+from rlhf_lab.functional.intervals import cluster_means
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+LEAST_EFFECTIVE = 30  # answers: harmonic mean over prompts under the strongest tilt
+STRENGTHS = 0.05 * 1.15 ** np.arange(40)  # per SD of the proxy: .05 to 11.6
+
+
+@dataclass(frozen=True)
+class Initial:
+    """What the initial policy's answers say of the scales, per question; a question without answers is
+    NaN.
+    """
+
+    questions: Ints  # (C,)
+    gold: Floats  # (C,) mean
+    gold_squared: Floats  # (C,) mean
+    covariance: Floats  # (C,) of gold and proxy within a prompt; NaN where a prompt has one answer
+    proxy_variance: Floats  # (C,) within a prompt
+    tilts: Tilts | None  # None from few answers
+
+    def at(self, questions: Ints) -> Initial:
+        """The same for `questions` in that order."""
+        place = np.searchsorted(self.questions, questions)
+        place = np.minimum(place, len(self.questions) - 1)
+        known = self.questions[place] == questions
+        columns = {
+            name: np.where(known, getattr(self, name)[place], np.nan)
+            for name in ("gold", "gold_squared", "covariance", "proxy_variance")
+        }
+        return replace(self, questions=questions, **columns)
+
+
+@dataclass(frozen=True)
+class Tilts:
+    """The proxy's cumulant function on the initial policy: log E exp(strength (proxy - E proxy)), of each prompt."""
+
+    prompts: Ints  # (Q,) ascending
+    strengths: Floats  # (L,) per unit of the proxy
+    mean: Floats  # (Q,) of the proxy
+    cumulant: Floats  # (Q, L) nats
+
+    @classmethod
+    def of(cls, prompts: Ints, proxy: Floats) -> Tilts | None:
+        """From answers' proxies (Q, N) in any precision; None where they are too few for any tilt.
+
+        A strength is kept while the answers have an effective number, its harmonic mean over prompts, of 30: the log of
+        a mean of N weights is too low by half of 1/effective - 1/N, which is added, and whose mean over prompts this
+        harmonic mean is. So what is corrected is under 1/60 nat, and no single prompt decides.
+        """
+        mean, variance, top = _by_portions(
+            proxy, lambda part: (part.mean(axis=1), part.var(axis=1), part.max(axis=1))
+        )
+        spread = np.sqrt(variance.mean())
+        columns, strengths = [], []
+        for strength in STRENGTHS / spread if spread > 0 else ():
+            total, square = _by_portions(proxy, lambda part, strength=strength: _tilt(part, strength))
+            share = square / total**2  # 1 / effective number
+            if share.mean() * LEAST_EFFECTIVE > 1:
+                break
+            log_mean = np.log(total / proxy.shape[1]) - strength * (mean - top)
+            columns.append(log_mean + (share - 1 / proxy.shape[1]) / 2)
+            strengths.append(strength)
+        if not columns:
+            return None
+        order = np.argsort(prompts)
+        return cls(prompts[order], np.array(strengths), mean[order], np.stack(columns, axis=1)[order])
+
+    def of_questions(self, prompts: Ints, cluster: Ints) -> Needed | None:
+        """Averaged over `prompts` (S,) of each question in `cluster` (S,); None if one of them is not known."""
+        place = np.searchsorted(self.prompts, prompts).clip(max=len(self.prompts) - 1)
+        if (self.prompts[place] != prompts).any():
+            return None
+        mean, cumulant = (cluster_means(column[place], cluster) for column in (self.mean, self.cumulant))
+        return Needed(self.strengths, mean, cumulant)
+
+
+def _by_portions(proxy: Floats, columns: Callable[[Floats], tuple[Floats, ...]]) -> list[Floats]:
+    """Columns (Q,) of proxies (Q, N), a few prompts in double precision at a time."""
+    parts = [columns(proxy[own].astype(float)) for own in portions(*proxy.shape)]
+    return [np.concatenate(column) for column in zip(*parts, strict=True)]
+
+
+def _tilt(proxy: Floats, strength: float) -> tuple[Floats, Floats]:
+    """(Q,) twice: the sum of the weights exp(strength proxy), the highest 1, and of their squares."""
+    weight = proxy - proxy.max(axis=1, keepdims=True)
+    weight *= strength
+    np.exp(weight, out=weight)
+    total = weight.sum(axis=1)
+    return total, np.square(weight, out=weight).sum(axis=1)
+
+
+class Needed(NamedTuple):
+    """The same of each question of a curve: what its proxy says of KL from below."""
+
+    strengths: Floats  # (L,)
+    mean: Floats  # (C,)
+    cumulant: Floats  # (C, L)

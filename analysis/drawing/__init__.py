@@ -1,0 +1,1 @@
+"""How figures look, and the files they are written to."""

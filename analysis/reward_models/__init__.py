@@ -1,0 +1,1 @@
+"""Reward models compared on pairs: accuracy, calibration, agreement."""

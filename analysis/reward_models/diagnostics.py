@@ -1,0 +1,187 @@
+"""What a reward model's raw rows say of it: held-out pairs with both rewards, and SFT answers that it scored."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from analysis.best_of_n.answers import Answers
+from analysis.best_of_n.gap import Gap, gap
+from analysis.best_of_n.selection import selection_curves
+from analysis.statistics.baselines import Guess, column, guesses
+from analysis.statistics.calibration import Reliability, agreement, log_loss, reliability
+from analysis.statistics.resampling import Resample, resamples
+from analysis.statistics.tails import Tail, linear_error, tail
+from rlhf_lab.functional.intervals import Estimate, cluster_means, clustered_mean
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+DRAWS, SEED = 200, 2022  # of the questions, where an interval needs draws
+OVERRATED = 10  # answers shown
+SUM = re.compile(r"\b\d+(?: (?:plus|minus) \d+)+\b")  # as prompts of the embedded task put it
+
+
+class Judged(NamedTuple):
+    """Rewards of pairs against somebody's preferences, on held-out questions."""
+
+    accuracy: Estimate
+    log_loss: Estimate  # nats
+
+
+@dataclass(frozen=True)
+class OfPairs:
+    """What held-out pairs say."""
+
+    pairs: int
+    questions: int
+    training_pairs: int
+    judged: dict[tuple[str, str], Judged]  # (labeler or gold, all or untied)
+    reliability: dict[str, Reliability]  # labeler: all pairs; gold: untied ones
+    blind: dict[str, Guess]
+    groups: dict[str, dict[str, tuple[int, Judged, Judged]]]  # kind -> group -> untied pairs, labeler, gold
+
+
+class Spread(NamedTuple):
+    """How a score differs among the initial policy's answers to one prompt."""
+
+    variance: Estimate  # mean over questions of the variance within prompts (2503.15477)
+    share: float  # of the variance over all answers: free of the score's unit
+
+
+class Overrated(NamedTuple):
+    """An answer with its scores, in SDs over the table."""
+
+    prompt_id: int
+    text: str
+    proxy: float
+    gold: float
+
+
+@dataclass(frozen=True)
+class OfAnswers:
+    """What a table of scored SFT answers says."""
+
+    prompts: int
+    answers: int  # to each
+    gap: Gap | str  # or why there is none
+    proxy: Spread
+    gold: Spread
+    tail: Tail
+    overrated: list[Overrated]  # largest proxy - gold first, equal answers once
+
+
+def of_pairs(comparisons: pa.Table) -> OfPairs:
+    """From `Run.comparisons`: labels as they were given, and the sign of gold's margin."""
+    heldout = np.array(comparisons["split"].to_pylist()) == "heldout"
+    own = comparisons.filter(pa.array(heldout))
+    reward = column(own, "chosen_reward") - column(own, "rejected_reward")
+    margin, question = column(own, "margin"), own["question_id"].to_numpy()
+    preferred = {"labeler": column(own, "label"), "gold": 0.5 + 0.5 * np.sign(margin)}
+    everything, untied = np.ones(len(own), dtype=bool), margin != 0
+
+    def judge(who: str, rows: Bools) -> Judged:
+        of = reward[rows], preferred[who][rows]
+        return Judged(*(clustered_mean(number(*of), question[rows]) for number in (agreement, log_loss)))
+
+    def grouped(names: Sequence[str]) -> dict[str, tuple[int, Judged, Judged]]:
+        """Name -> pairs of that name, and how the labeler and gold judge them."""
+        members = {name: untied & (np.array(names) == name) for name in sorted(set(names))}
+        return {
+            name: (int(rows.sum()), judge("labeler", rows), judge("gold", rows))
+            for name, rows in members.items()
+            if rows.any()
+        }
+
+    return OfPairs(
+        len(own),
+        len(np.unique(question)),
+        len(comparisons) - len(own),
+        {
+            (who, which): judge(who, rows)
+            for who in preferred
+            for which, rows in (("all", everything), ("untied", untied))
+        },
+        {
+            "labeler": reliability(reward, preferred["labeler"]),
+            "gold": reliability(reward[untied], preferred["gold"][untied]),
+        },
+        guesses(comparisons, heldout, column(comparisons, "margin") != 0),
+        {
+            "family": grouped(own["family"].to_pylist()),
+            "difficulty": grouped([difficulty(one) for one in own["messages"].to_pylist()]),
+        },
+    )
+
+
+def difficulty(messages: str) -> str:
+    """How many operations the sum has that the last turn of a prompt (JSON) asks for, in words."""
+    found = SUM.search(json.loads(messages)[-1]["content"])
+    if found is None:
+        return "no sum"
+    operations = len(found[0].split()) // 2
+    return f"sum of {operations} operation{'s' * (operations > 1)}"
+
+
+def of_answers(rows: pa.Table) -> OfAnswers:
+    """From SFT answers in order, the same number to each prompt, with gold and the reward model's `proxy`."""
+    table = Answers.of(rows)
+    count = table.answers("the table of SFT answers")
+    questions = len(np.unique(table.cluster))
+    draws = resamples(1, np.random.default_rng(SEED), DRAWS)
+    gold, proxy = table.values["gold"], table.values["proxy"]
+    return OfAnswers(
+        len(table.starts),
+        count,
+        _gap(rows, count, questions, draws),
+        spread(table.matrix("proxy", count), table.cluster),
+        spread(table.matrix("gold", count), table.cluster),
+        tail(linear_error(proxy, gold), np.repeat(table.cluster, count), draws),
+        _overrated(rows, proxy, gold),
+    )
+
+
+def _gap(rows: pa.Table, answers: int, questions: int, draws: Sequence[Resample]) -> Gap | str:
+    if answers < 4:
+        return f"{answers} answers a prompt, too few for a best-of-n curve"
+    if questions < 2:
+        return "one question, of which no draws can be made"
+    return gap(selection_curves(rows, "BestOfN", {}, tilted=False), draws)
+
+
+def spread(scores: Floats, cluster: NDArray[np.int64]) -> Spread:
+    """Of the scores (Q, N) of answers to prompts of the questions in `cluster` (Q,)."""
+    within = scores.var(axis=1, ddof=1) if scores.shape[1] > 1 else np.full(len(scores), np.nan)
+    total = scores.var()
+    share = float(scores.var(axis=1).mean() / total) if total > 0 else float("nan")
+    by_question = cluster_means(within, cluster)
+    return Spread(clustered_mean(by_question, np.arange(len(by_question))), share)
+
+
+def overrated(proxy: Floats, gold: Floats) -> tuple[Floats, Floats, NDArray[np.int64]]:
+    """Both scores (A,) in SDs around their means, and the rows by falling proxy - gold."""
+    proxy, gold = (_standard(values) for values in (proxy, gold))
+    return proxy, gold, np.argsort(gold - proxy, kind="stable")
+
+
+def _standard(values: Floats) -> Floats:
+    sd = values.std()
+    return (values - values.mean()) / sd if sd > 0 else np.zeros_like(values)
+
+
+def _overrated(rows: pa.Table, proxy: Floats, gold: Floats) -> list[Overrated]:
+    proxy, gold, falling = overrated(proxy, gold)
+    found: dict[tuple[int, str], Overrated] = {}
+    for row in falling.tolist():
+        prompt, text = rows["prompt_id"][row].as_py(), rows["text"][row].as_py()
+        found.setdefault((prompt, text), Overrated(prompt, text, float(proxy[row]), float(gold[row])))
+        if len(found) == OVERRATED:
+            break
+    return list(found.values())

@@ -1,0 +1,74 @@
+"""The distinct reward models behind runs, and where the store has their raw rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from analysis.best_of_n.answers import in_order
+from analysis.runs.chosen import chooses
+from rlhf_lab.store.records import Run
+
+NEEDED = ("prompt_id", "question_id", "text", "finished", "gold")  # of a table of SFT answers
+
+
+@dataclass(frozen=True)
+class RewardModel:
+    """One reward model that was trained, whichever proxies it is or is part of."""
+
+    key: str
+    training: Mapping[str, Any]  # its settings
+    run: Run  # the newest with it behind the proxy
+    runs: int  # of those asked for
+    table: Run | None  # the one with the most SFT answers scored by it alone
+
+    def comparisons(self) -> pa.Table:
+        """Its pairs, with rewards of the held-out ones; ValueError where it left none."""
+        try:
+            return self.run.comparisons(self.key)
+        except KeyError as missing:
+            raise ValueError(
+                f"{missing.args[0]}: an earlier version made it; make it again with: rlhf-lab ... "
+                "'runtime.force=[reward_model]'"
+            ) from None
+
+    def answers(self) -> pa.Table | None:
+        """SFT answers with gold and its own rewards as `proxy`, in order; None where it scored none."""
+        if self.table is None:
+            return None
+        rows = self.table.rows(NEEDED)
+        return in_order(rows.append_column("proxy", self.table.rewards(self.key)))
+
+
+def reward_models(runs: Sequence[Run], known: Sequence[Run]) -> list[RewardModel]:
+    """The distinct reward models behind made `runs`, in their order; tables of answers come from all `known` runs."""
+    found: dict[str, list[tuple[Run, Mapping[str, Any]]]] = {}
+    for run in runs:
+        for key, training in _behind(run).items():
+            found.setdefault(key, []).append((run, training))
+    tables = _tables(known, set(found))
+    return [RewardModel(key, of[0][1], of[0][0], len(of), tables.get(key)) for key, of in found.items()]
+
+
+def _behind(run: Run) -> Mapping[str, Mapping[str, Any]]:
+    return run.reward_models() if run.status == "made" else {}
+
+
+def _tables(runs: Sequence[Run], wanted: set[str]) -> dict[str, Run]:
+    """Key of a reward model -> the run that chooses from the most answers that it scored by itself."""
+    found: dict[str, Run] = {}
+    for run in runs:
+        if run.status != "made" or not chooses(run):
+            continue
+        for key in wanted.intersection(run.scored_by()):
+            if key not in found or _size(run) > _size(found[key]):
+                found[key] = run
+    return found
+
+
+def _size(run: Run) -> int:
+    policy = run.config["policy"]
+    return policy["prompts"] * policy["samples"]

@@ -1,0 +1,1 @@
+"""Runs read from records, grouped into arms, and what every study computes of them."""

@@ -1,0 +1,206 @@
+"""Arms whose reward differs in one respect, each against the plain one: gold at the end, gold lost, gold at equal KL.
+
+Runs are paired by seeds: the first member of an ensemble is the single reward model of the same replicate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.runs import naming
+from analysis.runs.arms import BEST_OF_N, Arm, Study
+from analysis.runs.equal_kl import Difference, difference, pairs, path
+from analysis.runs.turnover_claims import GOLD_SDS, split
+from analysis.statistics.claims import Claim, by_equivalence, by_estimate
+from analysis.statistics.resampling import weights_of
+from analysis.statistics.turnover import turnover
+from rlhf_lab.functional.intervals import Estimate
+from rlhf_lab.store.records import Run
+
+Floats = NDArray[np.float64]
+Rule = Mapping[str, float]
+
+RULE, SHAPING = "rm_combination", "reward_shaping"  # config groups in which arms are compared
+WORDS: dict[str, Callable[[Run], str]] = {
+    RULE: naming.combination,
+    SHAPING: naming.shaping,
+    "labeler": naming.labels,
+    "intervention": naming.intervention,
+}
+UNNAMED = {RULE: "single", SHAPING: "no shaping", "labeler": "clean labels", "intervention": "nothing"}
+
+
+class Versus(NamedTuple):
+    """One arm minus the plain one, in SDs of gold."""
+
+    arm: Arm
+    plain: Arm
+    end: Estimate  # gold at the largest n or the last checkpoint
+    spared: Estimate  # what the plain one loses from its peak to its end minus what this one loses
+    equal_kl: (
+        Difference | None
+    )  # None where the method chooses from a table: there n is the same, and KL nearly
+
+
+def name(arm: Arm, group: str) -> str:
+    """What sets an arm apart in a config group, in words."""
+    return WORDS[group](arm.runs[0]) or UNNAMED[group]
+
+
+def is_plain(arm: Arm, group: str) -> bool:
+    """Whether an arm has the plain option of a config group."""
+    return not WORDS[group](arm.runs[0])
+
+
+def rest(arm: Arm, group: str) -> tuple[Any, ...]:
+    """What arms that are compared in a config group have in common."""
+    words = [words(arm.runs[0]) for other, words in WORDS.items() if other != group]
+    words += [naming.rankings(arm.runs[0]), naming.half(arm.runs[0])]
+    penalty = [arm.settings.get(setting) for setting in sorted(naming.PENALTY_SETTINGS)]
+    return arm.method, arm.rm, arm.policy, arm.runs[0].config["preferences"]["pairs"], *penalty, *words
+
+
+def conditions(arms: Sequence[Arm], group: str) -> list[list[Arm]]:
+    """Arms that differ in nothing but a config group, the plain one first; only where there is one."""
+    found: dict[tuple[Any, ...], list[Arm]] = {}
+    for arm in sorted(arms, key=lambda arm: not is_plain(arm, group)):
+        found.setdefault(rest(arm, group), []).append(arm)
+    return [of for of in found.values() if is_plain(of[0], group)]
+
+
+def compared(study: Study, group: str) -> list[Versus]:
+    """Every arm that is not plain in a config group against the one that is and is else like it."""
+    return [
+        versus(arm, plain)
+        for plain, *others in conditions(study.arms, group)
+        for arm in others
+        if pairs(arm, plain)
+    ]
+
+
+def versus(arm: Arm, plain: Arm) -> Versus:
+    """Paired by seeds and by question."""
+    places = pairs(arm, plain)
+    mine, its = ends(arm), ends(plain)
+    lost, its_lost = losses(arm), losses(plain)
+    end = np.stack([mine[:, i] - its[:, j] for i, j in places], axis=1)
+    spared = np.stack([its_lost[:, j] - lost[:, i] for i, j in places], axis=1)
+    at_kl = None if arm.chooses else difference(arm, plain, "gold")
+    return Versus(arm, plain, Estimate.of(end), Estimate.of(spared), at_kl)
+
+
+def ends(arm: Arm) -> Floats:
+    """(B, R): gold at the last point of each replicate, as it is and in every draw of questions."""
+    return np.stack([path(arm, i, "gold").values[:, -1] for i in range(len(arm.curves))], axis=1)
+
+
+def losses(arm: Arm) -> Floats:
+    """(B, R): gold at the peak minus gold at the last point, peak and loss on different halves of the questions."""
+    drops = turnover(arm.stacked("gold"), split(arm)).drops
+    weights = weights_of(arm.drawn.resamples, arm.questions)
+    return weights @ drops.T / weights.sum(axis=1, keepdims=True)
+
+
+# --- claims -------------------------------------------------------------------------------------------------
+
+
+def end_of(arm: Arm) -> str:
+    """The last point of an arm's curves in words."""
+    return f"n = {arm.curves[0].points[-1]}" if arm.method == BEST_OF_N else "the last checkpoint"
+
+
+def above_at_end(found: Versus, group: str, rule: Rule) -> Claim:
+    """More gold than the plain arm at the end."""
+    return by_estimate(
+        f"{found.arm.title}: more gold than {name(found.plain, group)} at {end_of(found.arm)}",
+        *(found.end, rule, found.arm.questions),
+        unit=GOLD_SDS,
+        subject=found.arm.title,
+        topic=f"above {name(found.plain, group)} at the end",
+    )
+
+
+def loses_less(found: Versus, group: str, rule: Rule) -> Claim:
+    """Less gold lost from its own peak than the plain arm loses from its own."""
+    return by_estimate(
+        f"{found.arm.title}: loses less gold from its peak to {end_of(found.arm)} than {name(found.plain, group)}",
+        *(found.spared, rule, found.arm.questions),
+        unit=GOLD_SDS,
+        subject=found.arm.title,
+        topic=f"loses less than {name(found.plain, group)}",
+    )
+
+
+def above_at_equal_kl(found: Versus, group: str, rule: Rule) -> list[Claim]:
+    """More gold than the plain arm at equal KL; nothing of a method that chooses from a table."""
+    if found.equal_kl is None:
+        return []
+    plain, reach = name(found.plain, group), float(found.equal_kl.reach.mean())
+    return [
+        by_estimate(
+            f"{found.arm.title}: more gold than {plain} at equal KL, up to KL {reach:.2g}",
+            *(found.equal_kl.estimate, rule, found.arm.questions),
+            unit=GOLD_SDS,
+            subject=found.arm.title,
+            topic=f"above {plain} at equal KL",
+        )
+    ]
+
+
+def nothing_lost(arm: Arm, rule: Rule) -> Claim:
+    """That gold does not fall from its peak to the end by more than a margin: what is contested of ensembles."""
+    found = Estimate.of(losses(arm))
+    return by_equivalence(
+        f"{arm.title}: gold does not fall from its peak to {end_of(arm)}",
+        *(found, -np.inf, rule["margin"], arm.questions),
+        enough=found.replicates >= rule["replicates"],
+        unit=GOLD_SDS,
+        subject=arm.title,
+        topic="no loss from the peak",
+    )
+
+
+# --- tables -------------------------------------------------------------------------------------------------
+
+
+def differences_table(arms: Sequence[Arm], found: Sequence[Versus], group: str) -> pd.DataFrame:
+    """What every arm loses from its peak, then each arm minus the plain one, with 95 % intervals."""
+    rows = [_row(arm, "gold lost from the peak to the end", Estimate.of(losses(arm))) for arm in arms]
+    for one in found:
+        plain = name(one.plain, group)
+        rows.append(_row(one.arm, f"gold at the end minus {plain}", one.end))
+        rows.append(_row(one.arm, f"gold lost by {plain} minus gold lost", one.spared))
+        if one.equal_kl is not None:
+            reach = {"reach_kl": float(one.equal_kl.reach.mean())}
+            rows.append(_row(one.arm, f"gold at equal KL minus {plain}", one.equal_kl.estimate) | reach)
+    return pd.DataFrame(rows)
+
+
+def _row(arm: Arm, parameter: str, found: Estimate) -> dict[str, Any]:
+    about = {"method": arm.method, "rm": arm.rm, "label": arm.label, "form": "paired by seeds"}
+    return (
+        about
+        | {"parameter": parameter}
+        | found.row()
+        | {"n": arm.questions, "replicates": found.replicates, "note": "95 % interval; SDs of gold"}
+    )
+
+
+def contested(arms: Sequence[Arm]) -> list[str]:
+    """What was measured where papers disagree, beside both their answers."""
+    measured = "; ".join(f"{arm.title} {_interval(Estimate.of(losses(arm)))}" for arm in arms)
+    return [
+        "do ensembles eliminate overoptimization? Under best-of-n the minimum and UWO do (Coste et al. 2023); "
+        "they mitigate it, as errors that members share survive (Eisenstein et al. 2023). "
+        f"Lost here from the peak to the end, SDs of gold: {measured}"
+    ]
+
+
+def _interval(found: Estimate) -> str:
+    lo, hi = found.interval()
+    return f"{found.value:+.2f} [{lo:+.2f}, {hi:+.2f}]"

@@ -1,0 +1,117 @@
+"""Runs compared at equal KL, replicate by replicate: one reward model, one set of seeds, the same questions.
+
+A run is taken as it first reaches a KL. Everything is drawn: (B, R) numbers, one row a draw of questions, for
+`resampling.Estimate`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.best_of_n.curves import Curves
+from analysis.runs.arms import BEST_OF_N, Arm
+from analysis.statistics.resampling import weights_of
+from rlhf_lab.functional import divergence
+from rlhf_lab.functional.intervals import Estimate
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Path:
+    """One run in B draws of questions."""
+
+    d: Floats  # (B, K) nats^0.5
+    values: Floats  # (B, K)
+
+    def at(self, d: Floats) -> Floats:
+        """(B, T): the values where each `d` (B, T) is first reached, linear between checkpoints; NaN beyond."""
+        reached = np.maximum.accumulate(self.d, axis=1)
+        first = np.diff(reached, axis=1, prepend=-1.0) > 0
+        place = np.maximum.accumulate(np.where(first, np.arange(first.shape[1]), 0), axis=1)
+        # a checkpoint that reaches no further has the value of the last one that did
+        held = np.take_along_axis(self.values, place, axis=1)
+        left = (reached[:, None, :] <= d[:, :, None]).sum(axis=2) - 1
+        ends = [np.clip(left + step, 0, first.shape[1] - 1) for step in (0, 1)]
+        x, right = (np.take_along_axis(reached, end, axis=1) for end in ends)
+        y, after = (np.take_along_axis(held, end, axis=1) for end in ends)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            between = (after - y) / (right - x) * (d - x) + y
+        return np.where(d > reached[:, -1:], np.nan, np.where(d <= x, y, between))
+
+
+def path(arm: Arm, replicate: int, name: str, axis: str = "tie-aware") -> Path:
+    """A replicate's number `name` over d; `axis` "bound" takes the analytic KL of best-of-n."""
+    curves = arm.curves[replicate]
+    weights = weights_of(arm.drawn.resamples, arm.questions)
+    total = weights.sum(axis=1, keepdims=True)
+    values = weights @ curves.by_question(name) / total
+    return Path(np.broadcast_to(distance(curves, weights, bound_of(arm, axis)), values.shape), values)
+
+
+def bound_of(arm: Arm, axis: str) -> Floats | None:
+    """(K,) nats: the analytic KL of best-of-n if that is the axis; no other method has another axis."""
+    return (
+        divergence.best_of_n_bound(arm.curves[0].points)
+        if axis == "bound" and arm.method == BEST_OF_N
+        else None
+    )
+
+
+def distance(curves: Curves, weights: Floats, kl: Floats | None) -> Floats:
+    """D (..., K) of a run under weights of questions (..., C), or that of a `kl` (K,) given."""
+    mean = weights @ curves.kl / weights.sum(axis=-1, keepdims=True) if kl is None else kl
+    return np.sqrt(np.maximum(mean, 0))
+
+
+def pairs(first: Arm, second: Arm) -> list[tuple[int, int]]:
+    """Places of the replicates that both have: the same seeds."""
+    place = {seeds: index for index, seeds in enumerate(second.seeds)}
+    found = [(index, place[seeds]) for index, seeds in enumerate(first.seeds) if seeds in place]
+    for one, other in found:
+        if not np.array_equal(first.curves[one].questions, second.curves[other].questions):
+            raise ValueError(f"{first.title} and {second.title} were evaluated on different questions")
+    return found
+
+
+class Difference(NamedTuple):
+    """First minus second arm at equal KL, over the upper half in d of what both reach."""
+
+    estimate: Estimate
+    by_pair: Floats  # (R,) the difference of each pair of runs
+    reach: Floats  # (R,) the largest KL that both of a pair reach, nats
+    checkpoints: float  # how many of a run of the first arm are compared, on average
+
+
+def difference(first: Arm, second: Arm, name: str) -> Difference | None:
+    """The difference of `name` between runs of the same seeds; None without a pair."""
+    return apart([(path(first, i, name), path(second, j, name)) for i, j in pairs(first, second)])
+
+
+def apart(paths: Sequence[tuple[Path, Path]]) -> Difference | None:
+    """The difference of pairs of runs, a mean over the checkpoints of the first; None without a pair.
+
+    The range is chosen from KL alone: from half of the largest d that both of a pair reach to that d. Below it
+    lies the policy they both start from. Checkpoints, not a grid in d, so that a run which stays at one KL is
+    compared after many steps there, too.
+    """
+    if not paths:
+        return None
+    found = [_of_pair(first, second) for first, second in paths]
+    draws, reach, counts = (np.stack(parts) for parts in zip(*found, strict=True))
+    return Difference(Estimate.of(draws.T), draws[:, 0], reach[:, 0] ** 2, float(counts[:, 0].mean()))
+
+
+def _of_pair(first: Path, second: Path) -> tuple[Floats, Floats, Floats]:
+    """Of each draw (B,): the difference, the largest d of both, the checkpoints compared."""
+    reach = np.minimum(first.d.max(axis=1), second.d.max(axis=1))
+    compared = (first.d >= reach[:, None] / 2) & (first.d <= reach[:, None])
+    apart = first.values - second.at(first.d)
+    counts = compared.sum(axis=1)
+    return np.where(compared, apart, 0).sum(axis=1) / counts, reach, counts.astype(float)

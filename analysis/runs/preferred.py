@@ -1,0 +1,76 @@
+"""How often a policy's answers are preferred to SFT's, by its reward model and by gold (2009.01325, Figure 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.best_of_n.answers import Answers
+from analysis.runs.arms import Arm
+from analysis.runs.by_strength import finals
+from analysis.statistics.resampling import weights_of
+from rlhf_lab.functional.intervals import Estimate, cluster_means
+from rlhf_lab.store.records import Run
+
+Floats = NDArray[np.float64]
+
+PREDICTED, ACTUAL = "predicted", "actual"
+NUMBERS = (PREDICTED, ACTUAL)
+
+
+def shares(run: Run) -> dict[str, Floats]:
+    """`predicted` and `actual` (C, K): each answer against every answer of checkpoint 0 to the same prompt.
+
+    Predicted is the mean of sigmoid(difference of rewards), the Bradley-Terry probability where the proxy is one reward
+    model in its own units; actual is gold's choice, ties by half.
+    """
+    table = Answers.of(run.rows(["prompt_id", "question_id", "checkpoint", "gold", "proxy"]))
+    count, points = table.answers("the evaluation"), len(np.unique(table.checkpoint))
+    cluster = table.cluster.reshape(points, -1)[0]
+
+    def apart(name: str) -> Floats:
+        """(K, Q, N, N): of every answer and every one of SFT."""
+        scores = table.matrix(name, count).reshape(points, -1, count)
+        return scores[:, :, :, None] - scores[:1, :, None, :]
+
+    found = {
+        PREDICTED: 1 / (1 + np.exp(-apart("proxy"))),
+        ACTUAL: (1 + np.sign(apart("gold"))) / 2,
+    }
+    return {name: cluster_means(share.mean(axis=(2, 3)).T, cluster) for name, share in found.items()}
+
+
+def with_shares(arm: Arm) -> Arm:
+    """The same arm, its curves with both shares."""
+    curves = tuple(
+        replace(one, values={**one.values, **shares(run)})
+        for one, run in zip(arm.curves, arm.runs, strict=True)
+    )
+    return replace(arm, curves=curves)
+
+
+def raw(arm: Arm, name: str) -> Floats:
+    """(R, C, K): a number of every replicate, question and point in its own units."""
+    return np.stack([curves.values[name] for curves in arm.curves])
+
+
+def drawn(arm: Arm, name: str) -> Floats:
+    """(B, R, K): its mean over questions, as they are and in every draw of them."""
+    weights = weights_of(arm.drawn.resamples, arm.questions)
+    return np.einsum("bc,rck->brk", weights / weights.sum(axis=1, keepdims=True), raw(arm, name))
+
+
+def estimates(arm: Arm, name: str) -> list[Estimate]:
+    """At each point."""
+    values = drawn(arm, name)
+    return [Estimate.of(values[:, :, k]) for k in range(values.shape[2])]
+
+
+def ends(family: Sequence[Arm]) -> Arm | None:
+    """The last checkpoints of a family of penalties whose first arm has none, after the initial policy, the largest
+    coefficient first.
+    """
+    return finals([*family[:0:-1], family[0]])

@@ -1,0 +1,139 @@
+"""What a person looks at in one run: how far gold rose, and the same prompts' answers on the way."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple, TypeGuard
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from analysis.best_of_n.answers import in_order
+from analysis.best_of_n.curves import Curves, checkpoint_curves
+from analysis.best_of_n.kl_axis import EXACT
+from analysis.best_of_n.rules import Table, near_others
+from analysis.best_of_n.selection import LIKENESS, METHODS, columns, selection_curves
+from analysis.runs.arms import curves_of
+from rlhf_lab.store.records import Run
+
+if TYPE_CHECKING:
+    from analysis.best_of_n.hedge_tune import Tuned
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+SHOWN = ("prompt_id", "question_id", "checkpoint", "text", "gold", "proxy", "kl")
+
+
+class Course(NamedTuple):
+    """Mean gold and KL of a run at each point of its curve, (K,) each."""
+
+    points: Ints  # n of a rule of selection, or optimiser steps
+    gold: Floats
+    kl: Floats  # nats
+
+    @property
+    def peak(self) -> int:
+        """Index of the highest gold."""
+        return int(np.argmax(self.gold))
+
+
+class Answer(NamedTuple):
+    """One answer as it is shown."""
+
+    when: str
+    text: str
+    gold: float
+    proxy: float
+    kl: float  # nats, of this answer
+
+
+def course(run: Run) -> Course:
+    """The run's mean gold along its curve, from no more columns than that needs."""
+    chosen = run.method in METHODS
+    needed = ["prompt_id", "question_id", "gold", "proxy"]
+    needed += columns(run.method) if chosen else ["checkpoint", "kl"]
+    try:
+        rows = run.rows(needed)
+    except KeyError as missing:
+        raise ValueError(missing.args[0]) from None
+    if chosen:
+        return _course(selection_curves(rows, run.method, run.config["policy"], tilted=False))
+    return _course(checkpoint_curves(rows))
+
+
+def _course(curves: Curves) -> Course:
+    return Course(curves.points, curves.values["gold"].mean(axis=0), curves.kl.mean(axis=0))
+
+
+def answers(run: Run, prompts: int) -> dict[str, list[Answer]]:
+    """Question -> its answer at the start, at gold's peak and at the end, for evenly spread prompts."""
+    curves = curves_of(run)
+    found = _course(curves)
+    rows = in_order(run.rows([*SHOWN, "finished", *columns(run.method)]))
+    prompt = rows["prompt_id"].to_numpy()
+    known = np.unique(prompt)
+    chosen = known[np.linspace(0, len(known) - 1, min(prompts, len(known))).astype(int)]
+    asked, preferred = questions(run), _preference(run, rows)
+    moments = dict.fromkeys((0, found.peak, len(found.points) - 1))
+    return {
+        asked[int(one)]: [
+            _answer(
+                rows,
+                _row(curves, rows, np.flatnonzero(prompt == one), place, preferred),
+                _name(_point(curves, place), place, found),
+            )
+            for place in moments
+        ]
+        for one in chosen
+    }
+
+
+def _point(curves: Curves, place: int) -> str:
+    """A point of the curve in words."""
+    if _is_tuned(curves):
+        return "n 1" if place == 0 else f"strength {curves.found.strength:.3g}"
+    return f"{'step' if curves.estimator == EXACT else 'n'} {curves.points[place]}"
+
+
+def _is_tuned(curves: Curves) -> TypeGuard[Tuned]:
+    from analysis.best_of_n.hedge_tune import Tuned
+
+    return isinstance(curves, Tuned)
+
+
+def _preference(run: Run, rows: pa.Table) -> Floats:
+    """(A,): among the answers that a rule draws, the highest is the likeliest to be chosen."""
+    if run.method == LIKENESS:
+        return near_others(Table.of(rows), run.config["policy"]["proximity"]).ravel()
+    return rows["proxy"].to_numpy()
+
+
+def _row(curves: Curves, rows: pa.Table, own: Ints, place: int, preferred: Floats) -> int:
+    """The row among `own` of one prompt that stands for a point of the curve."""
+    if curves.estimator == EXACT:
+        return int(own[rows["checkpoint"].to_numpy()[own] == curves.points[place]][0])
+    n = int(curves.points[place])
+    if _is_tuned(curves):
+        n = round(curves.n) if place else 1
+    return int(own[int(np.argmax(preferred[own[:n]]))])
+
+
+def _answer(rows: pa.Table, row: int, when: str) -> Answer:
+    text, gold, proxy, kl = (rows[name][row].as_py() for name in ("text", "gold", "proxy", "kl"))
+    return Answer(when, text, gold, proxy, kl)
+
+
+def _name(when: str, index: int, found: Course) -> str:
+    if index == 0:
+        return f"{when} (SFT)"
+    return f"{when} (gold's peak)" if index == found.peak else f"{when} (end)"
+
+
+def questions(run: Run) -> Mapping[int, str]:
+    """Prompt id -> the last turn of the prompt."""
+    table = run.prompts()
+    turns = (json.loads(messages)[-1]["content"] for messages in table["messages"].to_pylist())
+    return dict(zip(table["prompt_id"].to_pylist(), turns, strict=True))

@@ -1,0 +1,97 @@
+"""Guesses that never look at what is said: the longer answer, the first one shown, the better first word."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from analysis.statistics.calibration import agreement
+from rlhf_lab.functional.intervals import Estimate, clustered_mean
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+class Guess(NamedTuple):
+    """One feature of held-out pairs beside what is said."""
+
+    accuracy: Estimate  # of the guess by this feature alone against the labeler, untied pairs
+    reward: Estimate  # correlation of the feature's difference with the reward's
+    gold: Estimate  # with gold's
+
+
+def guesses(pairs: pa.Table, heldout: NDArray[np.bool_], untied: NDArray[np.bool_]) -> dict[str, Guess]:
+    """length, position, first token -> how the guess does on held-out pairs; its direction comes from the others.
+
+    `pairs` has P rows with rewards; `heldout` and `untied` (P,).
+    """
+    label = column(pairs, "label")
+    reward = column(pairs, "chosen_reward") - column(pairs, "rejected_reward")
+    gold, question = column(pairs, "margin"), pairs["question_id"].to_numpy()
+    found = {}
+    for name, feature in features(pairs, ~heldout).items():
+        x, own = feature[heldout], heldout & untied
+        found[name] = Guess(
+            clustered_mean(agreement(feature[own], label[own]), question[own]),
+            correlation(x, reward[heldout], question[heldout]),
+            correlation(x, gold[heldout], question[heldout]),
+        )
+    return found
+
+
+def features(pairs: pa.Table, learned: NDArray[np.bool_]) -> dict[str, Floats]:
+    """Name -> (P,): the chosen side's feature less the rejected side's; more of it is better on `learned` pairs."""
+    longer = lengths(pairs["chosen_ids"]) - lengths(pairs["rejected_ids"])
+    direction = 1.0 if np.sign(longer[learned]).sum() >= 0 else -1.0
+    first = np.where(pairs["first"].to_numpy(), 1.0, -1.0)
+    tokens = first_tokens(pairs["chosen_ids"]), first_tokens(pairs["rejected_ids"])
+    return {
+        "length": direction * longer,
+        "position": first,
+        "first token": first_token_values(tokens, column(pairs, "label"), learned),
+    }
+
+
+def lengths(answers: pa.ChunkedArray) -> Floats:
+    """(P,): tokens of each answer."""
+    return np.array([len(ids) for ids in answers.to_pylist()], dtype=float)
+
+
+def first_tokens(answers: pa.ChunkedArray) -> Ints:
+    """(P,): the first token of each answer, -1 of an empty one."""
+    return np.array([ids[0] if ids else -1 for ids in answers.to_pylist()], dtype=np.int64)
+
+
+def first_token_values(tokens: tuple[Ints, Ints], label: Floats, learned: NDArray[np.bool_]) -> Floats:
+    """(P,): value of the chosen side's first token less the rejected side's; a token's value is how often more than
+    not it won the `learned` pairs in which it met another, 0 where it never did.
+    """
+    chosen, rejected = tokens
+    names, place = np.unique(np.concatenate(tokens), return_inverse=True)
+    met = learned & (chosen != rejected)
+    sides = np.split(place, 2)
+    won = np.concatenate([2 * label[met] - 1, 1 - 2 * label[met]])
+    where = np.concatenate([side[met] for side in sides])
+    times = np.bincount(where, minlength=len(names))
+    value = np.bincount(where, won, len(names)) / np.maximum(times, 1)
+    return value[sides[0]] - value[sides[1]]
+
+
+def correlation(x: Floats, y: Floats, cluster: Ints) -> Estimate:
+    """Correlation of two differences over pairs, each pair counted both ways round (so about 0), and its
+    question-clustered SE (delta method); NaN where one of them never differs.
+    """
+    xx, yy = (x**2).mean(), (y**2).mean()
+    if xx == 0 or yy == 0:
+        return Estimate(float("nan"), float("nan"), float("inf"), 1)
+    product = x * y / np.sqrt(xx * yy)
+    influence = product - product.mean() / 2 * (x**2 / xx + y**2 / yy)
+    return clustered_mean(influence, cluster)._replace(value=float(product.mean()))
+
+
+def column(pairs: pa.Table, name: str) -> Floats:
+    """(P,): a column in double precision."""
+    return pairs[name].to_numpy().astype(float)

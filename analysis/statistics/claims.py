@@ -1,0 +1,148 @@
+"""Claims and how they are decided: met, not met, or undecided, against thresholds fixed in `claims.toml`."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from rlhf_lab.functional.intervals import Estimate, Interval
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # what the standard library took over in 3.11
+
+Thresholds = Mapping[str, Mapping[str, float]]  # of one figure: claim -> name -> number
+
+Z95, Z95_ONE_SIDED = 1.959964, 1.644854
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One sentence about what was measured, and whether it holds."""
+
+    claim: str
+    measured: float
+    interval: Interval  # 95 %; 90 % of an equivalence claim
+    threshold: float  # in the units of `measured`
+    n: int  # clusters: questions, or runs of a claim about runs
+    replicates: int
+    met: bool | None  # None is undecided
+    rule: str  # when it is met and when it is not
+    unit: str
+    subject: str = ""  # what it is about: a row of the printed table
+    topic: str = ""  # what is said of it: a column
+    by_construction: bool = False  # true of any data: never counted
+    conditional: bool = False  # on the replicates at hand, fewer than five
+
+    @property
+    def state(self) -> str:
+        """The state in words."""
+        return {True: "met", False: "not met", None: "undecided"}[self.met]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values; a number that is missing or infinite is null."""
+        plain = asdict(self) | {"interval": [_finite(bound) for bound in self.interval]}
+        return {name: _finite(value) for name, value in plain.items()}
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+@cache
+def thresholds(figure: str) -> Thresholds:
+    """The thresholds of a figure's claims, from `claims.toml`."""
+    return tomllib.loads((files("analysis") / "claims.toml").read_text())[figure]
+
+
+def exceeds_by_ses(mean: float, se: float, ses: float, margin: float) -> bool | None:
+    """Whether `mean` is at least `ses` standard errors above 0; False if its upper 95 % bound is under
+    `margin`.
+    """
+    if not (math.isfinite(mean) and math.isfinite(se)):
+        return None
+    if mean > 0 and mean >= ses * se:
+        return True
+    return False if mean + Z95_ONE_SIDED * se < margin else None
+
+
+def exceeds(interval: Interval, threshold: float) -> bool | None:
+    """Whether a quantity lies above `threshold`: its whole interval does, or its whole interval does not."""
+    if not all(math.isfinite(bound) for bound in interval):
+        return None
+    if interval.lo > threshold:
+        return True
+    return False if interval.hi <= threshold else None
+
+
+def equivalent(interval90: Interval, lo: float, hi: float) -> bool | None:
+    """Whether "no change" holds: the 90 % interval inside [lo, hi]; wider than that is undecided, outside is
+    not met.
+    """
+    if not all(math.isfinite(bound) for bound in interval90):
+        return None
+    if lo <= interval90.lo and interval90.hi <= hi:
+        return True
+    return False if interval90.lo > hi or interval90.hi < lo else None
+
+
+def normal_interval(mean: float, se: float, z: float = Z95) -> Interval:
+    """The interval mean -+ z se."""
+    return Interval(mean - z * se, mean + z * se)
+
+
+def both(first: bool | None, second: bool | None) -> bool | None:
+    """Whether two things hold: False if either does not, None if either is undecided."""
+    if first is False or second is False:
+        return False
+    return None if first is None or second is None else True
+
+
+def by_estimate(sentence: str, found: Estimate, limits: Mapping[str, float], n: int, **more: Any) -> Claim:
+    """`by_ses` of an estimate over replicates and questions."""
+    more |= {"replicates": found.replicates, "conditional": found.is_conditional}
+    return by_ses(sentence, found.value, found.se, limits, n, **more)
+
+
+def by_equivalence(
+    sentence: str, found: Estimate, lo: float, hi: float, n: int, enough: bool = True, **more: Any
+) -> Claim:
+    """The claim that a quantity lies in [lo, hi]: its 90 % interval does; undecided also where not `enough`
+    was seen.
+    """
+    interval = found.interval(0.90)
+    return Claim(
+        claim=sentence,
+        measured=found.value,
+        interval=interval,
+        threshold=hi,
+        n=n,
+        replicates=found.replicates,
+        met=equivalent(interval, lo, hi) if enough else None,
+        rule=f"met: 90 % interval inside [{lo:g}, {hi:g}]; not met: outside; else undecided",
+        conditional=found.is_conditional,
+        **more,
+    )
+
+
+def by_ses(sentence: str, mean: float, se: float, limits: Mapping[str, float], n: int, **more: Any) -> Claim:
+    """The claim that `mean` is `limits["ses"]` SEs above 0; not met if its upper 95 % bound is under
+    `limits["margin"]`.
+    """
+    ses, margin = limits["ses"], limits["margin"]
+    return Claim(
+        claim=sentence,
+        measured=mean,
+        interval=normal_interval(mean, se),
+        threshold=ses * se,
+        n=n,
+        met=exceeds_by_ses(mean, se, ses, margin),
+        rule=f"met: >= {ses:g} SE above 0; not met: upper 95 % bound below {margin:g}",
+        **more,
+    )

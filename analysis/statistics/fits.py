@@ -1,0 +1,223 @@
+"""The two forms of gold against d = sqrt(KL) (2210.10760, section 3.1), their peaks, and a bootstrap of
+both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from analysis.statistics.resampling import Resample, original, percentile_interval, resamples
+from rlhf_lab.functional.intervals import Interval, conditional
+
+Floats = NDArray[np.float64]
+Form = Literal["bon", "rl"]
+Curve = Callable[
+    [Resample], tuple[Floats, Floats]
+]  # a resample's (d, gold), its replicates one after the other
+
+FORMS: tuple[Form, ...] = ("bon", "rl")
+FORMULA: dict[Form, str] = {"bon": "d (alpha - beta d)", "rl": "d (alpha - beta log d)"}
+FEWEST_POINTS = 4  # of a fit of two parameters
+PARAMETERS = ("alpha", "beta", "peak_d", "peak_height")
+
+
+class Fit(NamedTuple):
+    """A least-squares fit of one form; `peak_d` and `peak_height` are NaN where the form has no interior
+    maximum.
+    """
+
+    alpha: float  # gold SDs per nats^0.5
+    beta: float  # gold SDs per nat (bon), per nats^0.5 (rl)
+    cov: Floats  # (2, 2) of alpha and beta, as if points were independent: for weighting, never for a claim
+    rmse: float  # gold SDs, of the unweighted residuals
+    peak_d: float  # nats^0.5
+    peak_height: float  # gold SDs
+
+
+class Shared(NamedTuple):
+    """A least-squares fit of one form to several curves that have one alpha and a beta each."""
+
+    alpha: float
+    betas: Floats  # (S,)
+    rmse: float  # gold SDs, over the points of all curves
+
+
+class Fits(NamedTuple):
+    """Least-squares fits of one form to B sets of points, each (B,)."""
+
+    alpha: Floats
+    beta: Floats
+    rmse: Floats
+
+
+class SharedFits(NamedTuple):
+    """B fits of one form to S curves that have one alpha and a beta each."""
+
+    alpha: Floats  # (B,)
+    betas: Floats  # (S, B)
+    rmse: Floats  # (B,)
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """A fit and the 95 % percentile intervals of its parameters."""
+
+    fit: Fit
+    intervals: dict[str, Interval]  # of each of PARAMETERS; a peak beyond any d is inf
+    n: int  # draws
+    replicates: int
+    conditional: bool  # on the replicates at hand: there are fewer than five
+
+
+class _Solved(NamedTuple):
+    """Least-squares coefficients of B sets of points, each (B,)."""
+
+    alpha: Floats
+    beta: Floats
+    inverse: Floats  # (2, 2, B) of the normal equations
+
+
+def fit(form: Form, d: ArrayLike, gold: ArrayLike, se: ArrayLike | None = None) -> Fit:
+    """Least squares of gold on d over all points given, weighted by 1/se^2 if `se` is; each (K,)."""
+    x, y = np.asarray(d, dtype=float), np.asarray(gold, dtype=float)
+    _check(form, x, y)
+    weight = np.ones_like(y) if se is None else 1 / np.asarray(se, dtype=float) ** 2
+    solved = _solve(form, x, y, weight, np.zeros(1, dtype=np.int64))
+    alpha, beta = float(solved.alpha[0]), float(solved.beta[0])
+    residual = y - predict(form, alpha, beta, x)
+    spread = 1.0 if se is not None else float(residual @ residual) / max(len(x) - 2, 1)
+    rmse = float(np.sqrt(np.mean(residual**2)))
+    return Fit(alpha, beta, spread * solved.inverse[:, :, 0], rmse, *peak(form, alpha, beta))
+
+
+def fit_each(form: Form, d: Floats, gold: Floats) -> Fits:
+    """`fit` of each row of gold (B, K) on the same row of d (B, K)."""
+    _check(form, d.ravel(), gold.ravel())
+    draws, points = d.shape
+    solved = _solve(form, d.ravel(), gold.ravel(), np.ones(d.size), np.arange(draws) * points)
+    residual = gold - d * solved.alpha[:, None] - _beta_column(form, d) * solved.beta[:, None]
+    return Fits(solved.alpha, solved.beta, np.sqrt((residual**2).mean(axis=1)))
+
+
+def fit_shared_each(form: Form, curves: Sequence[tuple[Floats, Floats]]) -> SharedFits:
+    """`fit_shared` of the same row of all `curves` (d, gold), each (B, K) with a K of its own, for every row.
+
+    The normal equations are solved for alpha once every beta is put in its terms.
+    """
+    columns = [(d, _beta_column(form, d), gold) for d, gold in curves]
+    dd, dz, zz, dy, zy = (
+        np.stack([(one * other).sum(axis=1) for one, other in pairs])
+        for pairs in zip(
+            *([(d, d), (d, z), (z, z), (d, y), (z, y)] for d, z, y in columns),
+            strict=True,
+        )
+    )  # (S, B) each
+    alpha = (dy - dz * zy / zz).sum(axis=0) / (dd - dz**2 / zz).sum(axis=0)
+    betas = (zy - dz * alpha) / zz
+    squares = [
+        ((y - d * alpha[:, None] - z * beta[:, None]) ** 2).sum(axis=1)
+        for (d, z, y), beta in zip(columns, betas, strict=True)
+    ]
+    points = sum(d.shape[1] for d, _ in curves)
+    return SharedFits(alpha, betas, np.sqrt(np.sum(squares, axis=0) / points))
+
+
+def fit_shared(form: Form, curves: Sequence[tuple[ArrayLike, ArrayLike]]) -> Shared:
+    """One alpha for all of `curves` (d, gold), a beta for each: what 2210.10760 finds of RL (section 3.2)."""
+    points = [(np.asarray(d, dtype=float), np.asarray(gold, dtype=float)) for d, gold in curves]
+    for d, gold in points:
+        _check(form, d, gold)
+    d, gold = (np.concatenate(parts) for parts in zip(*points, strict=True))
+    own = np.repeat(np.eye(len(points)), [len(x) for x, _ in points], axis=0)  # (points, S)
+    columns = np.column_stack([d, own * _beta_column(form, d)[:, None]])
+    solution = np.linalg.lstsq(columns, gold)[0].astype(float)
+    residual = gold - columns @ solution
+    rmse = float(np.sqrt(residual @ residual / len(gold)))
+    return Shared(float(solution[0]), solution[1:], rmse)
+
+
+def _beta_column(form: Form, d: Floats) -> Floats:
+    """What beta multiplies: z in gold = alpha d + beta z."""
+    return -d * (d if form == "bon" else np.log(d))
+
+
+def _solve(form: Form, d: Floats, gold: Floats, weight: Floats, starts: NDArray[np.int64]) -> _Solved:
+    """Coefficients of each set of points; the sets lie one after the other and begin at `starts` (B,)."""
+    z = _beta_column(form, d)
+    sums = np.stack([d * d, d * z, z * z, d * gold, z * gold]) * weight
+    dd, dz, zz, dy, zy = np.add.reduceat(sums, starts, axis=1)
+    inverse = np.array([[zz, -dz], [-dz, dd]]) / (dd * zz - dz**2)
+    return _Solved(inverse[0, 0] * dy + inverse[0, 1] * zy, inverse[1, 0] * dy + inverse[1, 1] * zy, inverse)
+
+
+def predict(form: Form, alpha: float, beta: float, d: ArrayLike) -> Floats:
+    """Gold of the fitted form at d > 0."""
+    x = np.asarray(d, dtype=float)
+    return x * (alpha - beta * (x if form == "bon" else np.log(x)))
+
+
+def peak(form: Form, alpha: float, beta: float) -> tuple[float, float]:
+    """Place and height of the interior maximum: alpha/2beta, alpha^2/4beta (bon); exp(alpha/beta - 1), beta d
+    (rl).
+    """
+    if beta <= 0 or (form == "bon" and alpha <= 0):
+        return float("nan"), float("nan")
+    if form == "bon":
+        return alpha / (2 * beta), alpha**2 / (4 * beta)
+    with np.errstate(over="ignore"):
+        place = float(np.exp(alpha / beta - 1))
+    return place, beta * place
+
+
+def bootstrap(form: Form, curve: Curve, replicates: int, rng: np.random.Generator, n: int) -> Bootstrap:
+    """Refit on `n` resamples of `replicates` RM replicates and then of questions, all framings of one
+    together.
+
+    `curve` computes a resample's points from the ground up: normalisation, rescaling, KL and d.
+    """
+    best = fit(form, *curve(original(replicates)))
+    drawn = [curve(resample) for resample in resamples(replicates, rng, n)]
+    d, gold = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
+    _check(form, d, gold)
+    starts = np.cumsum([0, *(len(points) for points, _ in drawn[:-1])])
+    solved = _solve(form, d, gold, np.ones_like(d), starts)
+    peaks = [rankable_peak(form, float(a), float(b)) for a, b in zip(solved.alpha, solved.beta, strict=True)]
+    draws = (solved.alpha, solved.beta, *zip(*peaks, strict=True))
+    intervals = {name: percentile_interval(values) for name, values in zip(PARAMETERS, draws, strict=True)}
+    return Bootstrap(best, intervals, n, replicates, conditional(replicates))
+
+
+def rankable_peak(form: Form, alpha: float, beta: float) -> tuple[float, float]:
+    """The peak; where there is none, 0 for a form that only falls and inf for one that rises beyond any d."""
+    found = peak(form, alpha, beta)
+    if not np.isnan(found[0]):
+        return found
+    return (0.0, 0.0) if alpha <= 0 else (float("inf"), float("inf"))
+
+
+def rankable_places(form: Form, alpha: Floats, beta: Floats) -> Floats:
+    """(B,): the places of `rankable_peak`."""
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        place = alpha / (2 * beta) if form == "bon" else np.exp(alpha / beta - 1)
+    inside = (beta > 0) & ((alpha > 0) | (form == "rl"))
+    return np.where(inside, place, np.where(alpha <= 0, 0.0, np.inf))
+
+
+def _check(form: Form, d: Floats, gold: Floats) -> None:
+    if form not in FORMS:
+        raise ValueError(f"form must be one of {', '.join(FORMS)}, got {form!r}")
+    if d.shape != gold.shape or d.ndim != 1 or len(d) < 2:
+        raise ValueError(
+            f"a fit needs two points or more, d and gold alike, got d {d.shape} and gold {gold.shape}"
+        )
+    if not (np.isfinite(d).all() and np.isfinite(gold).all()):
+        raise ValueError("d and gold must be finite: leave out the points that are missing")
+    if form == "rl" and (d <= 0).any():
+        raise ValueError(
+            "d must be > 0 in the rl form, as log d is not finite at 0: leave out the initial policy"
+        )

@@ -1,0 +1,73 @@
+"""World W2 through the estimators of this package: the curves of three rules and HedgeTune's choice for each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.best_of_n import estimator, soft
+from analysis.best_of_n.hedge_tune import (
+    HARDEST,
+    SMALLEST_MEAN,
+    SOFTEST,
+    Response,
+    best,
+    best_of_n_response,
+    poisson_response,
+)
+from analysis.runs.arms import BEST_OF_N
+from analysis.worlds.hedging import w2
+
+Floats = NDArray[np.float64]
+
+CURVE, ROOT = "toy", "toy, HedgeTune"  # the `curve` of its rows
+ANSWERS, LARGEST = 2048, 128
+POINTS = 40
+
+
+def toy() -> pd.DataFrame:
+    """Rows of method, curve, strength (n; the inverse temperature of soft best-of-n, per SD), KL and gold."""
+    world = w2(ANSWERS)
+    profile, ranking = world.gold[0], estimator.rank(world.proxy)
+    share = np.arange(ANSWERS + 1) / ANSWERS
+    score = world.proxy / world.proxy.std()
+    n = ANSWERS // 4
+
+    def mean_of_poisson(mean: float) -> float:
+        return float(estimator.level_kl(ranking, estimator.poisson_reach(share, [1 + mean]))[0, 0])
+
+    def answers(size: float) -> float:
+        return float(estimator.level_kl(ranking, estimator.best_of_n_reach(share, [size]))[0, 0])
+
+    def soft_response(strength: float) -> tuple[float, float]:
+        expected, slope = soft.response(score, world.gold, n, strength)
+        return float(expected[0]), float(slope[0])
+
+    def temperature(strength: float) -> float:
+        return float(soft.kl(score, [n], strength)[0, 0])
+
+    return pd.concat(
+        [
+            _rows(BEST_OF_N, best_of_n_response(profile), answers, 1, LARGEST),
+            _rows("best_of_poisson", poisson_response(profile), mean_of_poisson, SMALLEST_MEAN, LARGEST - 1),
+            _rows("soft_bon", soft_response, temperature, SOFTEST, HARDEST),
+        ]
+    )
+
+
+def _rows(
+    method: str, response: Response, kl: Callable[[float], float], least: float, most: float
+) -> pd.DataFrame:
+    strengths = [*np.geomspace(least, most, POINTS), best(response, least, most).strength]
+    return pd.DataFrame(
+        {
+            "method": method,
+            "curve": [CURVE] * POINTS + [ROOT],
+            "strength": strengths,
+            "kl": [kl(strength) for strength in strengths],
+            "gold": [response(strength)[0] for strength in strengths],
+        }
+    )

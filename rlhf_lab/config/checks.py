@@ -1,0 +1,60 @@
+"""Fields that name files: a key holds a digest of what these contain, not the name.
+
+Range checks of the schema's fields: OutOfRange says what a value must be, what it is, and why.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import fields
+from typing import Any
+
+CONTENT = {"content": True}  # metadata that marks such a field
+
+
+def content_fields(config: Any) -> dict[str, str]:
+    """The fields of `config` that name files, with their values."""
+    return {f.name: getattr(config, f.name) for f in fields(config) if f.metadata.get("content")}
+
+
+SEEDS = 2**32  # numpy's legacy generator, which transformers seeds too, takes no larger ones
+
+
+class OutOfRange(ValueError):
+    """A field's value that its class refuses."""
+
+    def __init__(self, config: Any, name: str, expected: str, why: str) -> None:
+        self.config, self.name = config, name
+        self.problem = f"must be {expected}, got {getattr(config, name)!r}: {why}"
+        super().__init__(f"{type(config).__name__}.{name} {self.problem}")
+
+
+def check(config: Any, name: str, ok: bool, expected: str, why: str) -> None:
+    """Refuse the field `name` of `config` unless `ok`."""
+    if not ok:
+        raise OutOfRange(config, name, expected, why)
+
+
+def positive(config: Any, *names: str) -> None:
+    """Refuse fields that are not above zero and finite."""
+    for name in names:
+        check(config, name, getattr(config, name) > 0, "> 0", "a count, size or rate of nothing does nothing")
+        check(config, name, math.isfinite(getattr(config, name)), "finite", "it enters arithmetic")
+
+
+def not_negative(config: Any, *names: str) -> None:
+    """Refuse fields that are below zero or not finite."""
+    for name in names:
+        ok = 0 <= getattr(config, name) < math.inf
+        check(config, name, ok, ">= 0 and finite", "it weighs a cost")
+
+
+def share(config: Any, *names: str) -> None:
+    """Refuse fields that are no share."""
+    for name in names:
+        check(config, name, 0 <= getattr(config, name) <= 1, "in [0, 1]", "it is a share")
+
+
+def seed(config: Any) -> None:
+    """Refuse a seed that some random generator does not take."""
+    check(config, "seed", 0 <= config.seed < SEEDS, "in 0 .. 2^32 - 1", "random generators take no other")

@@ -1,0 +1,161 @@
+"""One experiment: all of its parts, and what must hold between them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rlhf_lab.config import checks
+from rlhf_lab.config.combination import (
+    Combination,
+    Constrained,
+    Ensemble,
+    Form,
+    Seeds,
+    Several,
+    Single,
+    WeightAverage,
+)
+from rlhf_lab.config.intervention import Intervention
+from rlhf_lab.config.labelers import Labeler, Mixture, Pool, WrittenPreferences
+from rlhf_lab.config.models import SFT, Half, Model, RewardInit, RewardModel, ScratchModel
+from rlhf_lab.config.online import Penalised
+from rlhf_lab.config.policies import BestOfN, Policy
+from rlhf_lab.config.runtime import Runtime, Tracker
+from rlhf_lab.config.shaping import NoShaping, Shaping
+from rlhf_lab.config.tasks import SyntheticAssistant, Task
+
+AROUND_AN_ANSWER = 30  # tokens: a question, a second turn and the marks of three turns
+
+
+@dataclass(slots=True)
+class Score:
+    """What scores the stored samples beside gold and the proxy."""
+
+    extra: list[str]  # "module:function" judges, function(prompts, answers) -> one number an answer
+    behaviour: bool  # `behaviour.<name>`: how answers behave towards the user; of the embedded task
+    utility: bool  # `utility`: what an answer is worth to the labeler, without noise; of the embedded task
+    activations: bool  # hidden states of the evaluated policy at the end of each prompt, for probes
+    other_half: bool  # `test`: the same reward model trained on the other half of the questions (2204.05862, Figure 4)
+    second_turns: int  # answers of its own to each plain question that a policy is asked about again; 0: none
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        checks.check(self, "second_turns", self.second_turns >= 0, ">= 0", "it is a count")
+
+
+@dataclass(slots=True)
+class Experiment:
+    """One run: everything from the task to the scores of one policy."""
+
+    task: Task
+    model: Model
+    sft: SFT
+    intervention: Intervention
+    preferences: WrittenPreferences
+    labeler: Labeler
+    rm: RewardModel
+    rm_combination: Combination
+    reward_shaping: Shaping
+    policy: Policy
+    score: Score
+    tracker: Tracker
+    runtime: Runtime
+
+    def __post_init__(self) -> None:
+        """Check what holds between parts."""
+        kinds = self.labeler.TASKS
+        if not isinstance(self.task, kinds):
+            named = " or ".join(kind.__name__ for kind in kinds)
+            labeler, task = type(self.labeler).__name__, type(self.task).__name__
+            raise ValueError(
+                f"the labeler {labeler} labels {named}, the task is {task}: choose another of them"
+            )
+        if not isinstance(self.reward_shaping, NoShaping):
+            self._check_shaping()
+        self.intervention.check(self.task)
+        if (self.score.behaviour or self.score.utility) and not isinstance(self.task, SyntheticAssistant):
+            raise ValueError(
+                f"score.behaviour and score.utility are read by the embedded task's rubric, and the task is "
+                f"{type(self.task).__name__}: set both to false"
+            )
+        if self.score.utility and isinstance(self.labeler, (Pool, Mixture)):
+            raise ValueError(
+                f"score.utility=true asks what an answer is worth to one labeler, and {type(self.labeler).__name__} is "
+                "several: set it to false"
+            )
+        if self.score.other_half and (
+            self.rm.half is Half.both or not isinstance(self.rm_combination, Single)
+        ):
+            raise ValueError(
+                "score.other_half=true needs one reward model that learned from half of the questions: set "
+                "rm.half=first and rm_combination=single"
+            )
+        if self.score.second_turns:
+            self._check_second_turns()
+        if isinstance(self.rm_combination, Constrained):
+            self._check_constraints(self.rm_combination)
+        if isinstance(self.rm_combination, WeightAverage) and self.rm.init is RewardInit.scratch:
+            raise ValueError(
+                "rm_combination=warm averages weights of models with one initialisation, and rm.init=scratch "
+                "gives each its own: set rm.init=lm or sft"
+            )
+        if isinstance(self.rm_combination, Several) and self.rm_combination.seeds is Seeds.pretrain:
+            scratch = isinstance(self.rm.model, ScratchModel) and self.rm.init is RewardInit.lm
+            if not scratch:
+                raise ValueError(
+                    "rm_combination.seeds=pretrain needs language models that are trained here (rm.init=lm, not "
+                    "rm=pretrained): members differ in the seeds of these"
+                )
+
+    def _check_shaping(self) -> None:
+        """Refuse what no policy learns from and no rule of selection could see."""
+        shaping, policy = self.reward_shaping, self.policy
+        if "proxy" in policy.NEEDS or (isinstance(policy, BestOfN) and shaping.REORDERS):
+            return
+        raise ValueError(
+            f"reward_shaping={type(shaping).__name__} changes what a policy learns from, and "
+            f"{type(policy).__name__} learns from no proxy: use reward_shaping=none"
+        )
+
+    def _check_constraints(self, constrained: Constrained) -> None:
+        """Refuse multipliers where nothing moves them, or nothing is left to move."""
+        policy = self.policy
+        if not isinstance(policy, Penalised):
+            who = "a rule of selection" if isinstance(policy, BestOfN) else type(policy).__name__
+            raise ValueError(
+                f"rm_combination=constrained needs policy=ppo (or grpo/rloo); {who} has no multipliers"
+            )
+        if not isinstance(self.reward_shaping, NoShaping):
+            raise ValueError(
+                "reward_shaping is of one reward, and rm_combination=constrained weighs each member's: use "
+                "reward_shaping=none"
+            )
+        if constrained.form is Form.mu and policy.kl_coef == 0:
+            raise ValueError(
+                "rm_combination.form=mu never pushes rewards down, and with policy.kl_coef=0 nothing else does: set "
+                "policy.kl_coef above 0, or form=xi"
+            )
+
+    def _check_second_turns(self) -> None:
+        """Refuse second turns that nobody has words or room for, or that no policy here can answer."""
+        task, policy = self.task, self.policy
+        if not isinstance(task, SyntheticAssistant) or not task.challenges:
+            raise ValueError(
+                "score.second_turns doubts answers in words that only task.challenges=true brings: use "
+                "task=every_family, or score.second_turns=0"
+            )
+        needed = task.answer_tokens + AROUND_AN_ANSWER
+        if task.prompt_tokens < needed:
+            raise ValueError(
+                f"score.second_turns puts a question, an answer and a second turn into one prompt, and "
+                f"task.prompt_tokens={task.prompt_tokens} does not hold them: set it to {needed} or more"
+            )
+        if not isinstance(policy, BestOfN):
+            return
+        several = isinstance(self.rm_combination, Ensemble) or not isinstance(self.reward_shaping, NoShaping)
+        if type(policy) is not BestOfN or several or policy.samples < 8:
+            raise ValueError(
+                "score.second_turns knows trained policies and best-of-n (n = policy.samples / 4, 2 or more) by one "
+                "reward model: use policy=bon policy.samples=8 or more, rm_combination=single or warm, and "
+                "reward_shaping=none"
+            )

@@ -1,0 +1,1 @@
+"""Equations as functions of tensors and arrays: KL, penalties, policy gradients, losses, and how rewards combine."""

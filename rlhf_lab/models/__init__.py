@@ -1,0 +1,1 @@
+"""Language models and reward models: loading, tokenization, sampling, and their log-probabilities."""

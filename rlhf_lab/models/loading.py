@@ -1,0 +1,93 @@
+"""Language models and reward models: made small from scratch, or loaded from a folder; safetensors only."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging as transformers_logging
+
+from rlhf_lab.config.models import ScratchModel
+
+transformers_logging.set_verbosity_error()  # weight-loading bars and "newly initialised" reports say nothing here
+transformers_logging.disable_progress_bar()
+
+
+def build_language_model(
+    shape: ScratchModel, tokenizer: PreTrainedTokenizerBase, positions: int, seed: int
+) -> LlamaForCausalLM:
+    """A Llama with random weights of the given shape for sequences of up to `positions` tokens."""
+    torch.manual_seed(seed)
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=shape.hidden,
+            num_hidden_layers=shape.layers,
+            num_attention_heads=shape.heads,
+            intermediate_size=shape.intermediate,
+            max_position_embeddings=positions,
+            initializer_range=shape.init_sd,
+            tie_word_embeddings=True,
+            pad_token_id=tokenizer.pad_token_id,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+        )
+    )
+
+
+def load_language_model(folder: Path | str, device: str = "cpu") -> PreTrainedModel:
+    """The causal language model in `folder`, in evaluation mode; ValueError when it holds a reward model."""
+    model = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
+    saved = (model.config.architectures or [""])[0]
+    if saved.endswith("ForSequenceClassification"):  # its language head would be made up
+        raise ValueError(f"{folder}: found a {saved}, expected a causal language model")
+    return model.to(device).eval()
+
+
+def load_reward_model(folder: Path | str, device: str = "cpu", dropout: float = 0.0) -> PreTrainedModel:
+    """The one-label sequence classifier in `folder`, in evaluation mode; `dropout` is that of attention in training."""
+    dropped = {"attention_dropout": dropout} if dropout else {}
+    model = AutoModelForSequenceClassification.from_pretrained(
+        folder, num_labels=1, use_safetensors=True, dtype=torch.float32, **dropped
+    )
+    if dropout and getattr(model.config, "attention_dropout", None) != dropout:
+        raise ValueError(f"{folder}: {type(model).__name__} has no attention_dropout: set rm.dropout=0")
+    return model.to(device).eval()
+
+
+def end_dropout(model: PreTrainedModel, dropout: float) -> None:
+    """Put a trained model into evaluation mode; what starts from it later does not drop as it did with `dropout`."""
+    model.eval()
+    if dropout:
+        model.config.attention_dropout = 0.0
+
+
+def randomise(model: PreTrainedModel, seed: int) -> PreTrainedModel:
+    """A model of the same shape with fresh random weights."""
+    torch.manual_seed(seed)
+    return type(model)(copy.deepcopy(model.config))
+
+
+def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Write weights, configuration and tokenizer; the key-value cache is left on, or `generate` crawls afterwards."""
+    model.config.use_cache = True
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def non_embedding_parameters(model: PreTrainedModel) -> int:
+    """Trainable numbers outside the embeddings and the output head: the size that scaling laws speak of."""
+    embeddings = {id(p) for p in model.get_input_embeddings().parameters()}
+    head = model.get_output_embeddings()
+    if head is not None:
+        embeddings |= {id(p) for p in head.parameters()}
+    return sum(p.numel() for p in model.parameters() if id(p) not in embeddings)

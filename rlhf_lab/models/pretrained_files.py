@@ -1,0 +1,139 @@
+"""What the files of a checkpoint from elsewhere say of it, read without loading it, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rlhf_lab.config.models import PretrainedModel
+
+FILES = (
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "*.json",
+    "*.txt",
+    "*.model",
+    "*.jinja",
+)  # of a hub repository
+PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
+CAUSAL, CLASSIFIER = ("ForCausalLM", "LMHeadModel"), "ForSequenceClassification"  # ends of class names
+LONGEST = ("max_position_embeddings", "n_positions")  # what config.json calls the tokens that a model reads
+
+
+def local(config: PretrainedModel) -> Path | None:
+    """The checkpoint's folder if it is on this machine; ValueError when its name is a file's."""
+    folder = Path(config.path).expanduser()
+    if folder.is_file():
+        raise ValueError(f"{config.path}: found a file, expected a folder with a checkpoint: name its folder")
+    return folder if folder.is_dir() else None
+
+
+def folder(config: PretrainedModel) -> Path:
+    """Where the checkpoint's files are; those of a hub repository are fetched."""
+    found = local(config)
+    if found is not None:
+        return found
+    from huggingface_hub import snapshot_download
+
+    name = config.path if config.revision is None else f"{config.path}@{config.revision}"
+    try:
+        return Path(snapshot_download(config.path, revision=config.revision, allow_patterns=list(FILES)))
+    except Exception as error:  # the hub and the network fail in too many ways to list
+        first = (str(error).splitlines() or [""])[0]
+        raise ValueError(
+            f"{name}: neither a local folder nor a hub repository that could be "
+            f"fetched ({type(error).__name__}: {first}): check the name, the commit and the connection"
+        ) from error
+
+
+def check(folder: Path, name: str) -> None:
+    """Refuse a checkpoint that is not whole, not safe to load, or no model for text."""
+    description = describe(folder, name)
+    for file in ("config.json", "tokenizer_config.json"):
+        if "auto_map" in _json(folder / file, name):
+            raise ValueError(
+                f"{name}: {file} asks for code of its own (auto_map), which is never run here: use a "
+                "model whose class is in transformers"
+            )
+    _check_weights(folder, name)
+    if not any((folder / file).is_file() for file in TOKENIZERS):
+        raise ValueError(
+            f"{name}: found no tokenizer ({', '.join(TOKENIZERS)}): save the model's tokenizer beside it"
+        )
+    if not architecture(description).endswith((*CAUSAL, CLASSIFIER)):
+        raise ValueError(
+            f"{name}: found a model {architecture(description)}, expected a causal language model or a "
+            "sequence classifier"
+        )
+
+
+def describe(folder: Path, name: str) -> dict[str, Any]:
+    """The checkpoint's config.json."""
+    if not (folder / "config.json").is_file():
+        raise ValueError(
+            f"{name}: found no config.json, expected a whole model: merge an adapter into its base first"
+        )
+    return _json(folder / "config.json", name)
+
+
+def architecture(description: dict[str, Any]) -> str:
+    """The name of the model's class."""
+    return str((description.get("architectures") or ["of an unknown class"])[0])
+
+
+def is_classifier(description: dict[str, Any]) -> bool:
+    """Whether the checkpoint is a reward model rather than a language model."""
+    return architecture(description).endswith(CLASSIFIER)
+
+
+def longest(description: dict[str, Any]) -> int | None:
+    """How many tokens the model reads at once; None when its config.json does not say."""
+    return next((description[key] for key in LONGEST if isinstance(description.get(key), int)), None)
+
+
+def _json(path: Path, name: str) -> dict[str, Any]:
+    """A JSON object of the checkpoint; empty when there is no such file."""
+    try:
+        found = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except ValueError:  # not JSON, or not UTF-8
+        found = None
+    if not isinstance(found, dict):
+        raise ValueError(f"{name}: {path.name} is not a JSON object: save the model again")
+    return found
+
+
+def _check_weights(folder: Path, name: str) -> None:
+    """Refuse weights that are only pickled, not there, or cut off."""
+    found = sorted(folder.glob("*.safetensors"))
+    if not found:
+        pickled = sorted(path.name for pattern in PICKLED for path in folder.glob(pattern))
+        only = f"only pickled weights ({pickled[0]})" if pickled else "no weights"
+        raise ValueError(
+            f"{name}: found {only}, expected *.safetensors: save with save_pretrained of transformers"
+        )
+    for index in folder.glob("*.safetensors.index.json"):
+        shards = set(_json(index, name).get("weight_map", {}).values())
+        if missing := sorted(shards - {path.name for path in found}):
+            raise ValueError(f"{name}: found no {missing[0]}, which {index.name} lists: fetch all its files")
+    for path in found:
+        if not _is_whole(path):
+            raise ValueError(f"{name}: {path.name} is no whole safetensors file: save or fetch it again")
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a safetensors file is as long as its header says: 8 bytes, the header, the tensors."""
+    with path.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        size = path.stat().st_size
+        if not 2 <= length <= size - 8:
+            return False
+        try:
+            header = json.loads(stream.read(length))
+            ends = [tensor["data_offsets"][1] for key, tensor in header.items() if key != "__metadata__"]
+        except (ValueError, TypeError, KeyError, AttributeError, IndexError):
+            return False
+    return size == 8 + length + max(ends, default=0)

@@ -1,0 +1,219 @@
+"""Make what is missing: workers share a plan through the store, each taking stages that nobody else is at."""
+
+from __future__ import annotations
+
+import functools
+import gc
+import logging
+import os
+import platform
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from rlhf_lab.config.runtime import Runtime
+from rlhf_lab.stages import registry
+from rlhf_lab.store import integrity, interrupts
+from rlhf_lab.store.artifacts import Node, Store, digest, file_digest
+from rlhf_lab.store.integrity import Damaged
+from rlhf_lab.store.leases import Superseded
+
+log = logging.getLogger(__name__)
+
+COMMAND = "RLHF_LAB_COMMAND"  # environment: what the user typed, for workers to record
+PACKAGES = ("rlhf-lab", "torch", "trl", "transformers", "tokenizers", "numpy")
+POLL_SECONDS = 0.2
+PATIENCE_SECONDS = 5.0  # before a message says that another worker is waited for
+
+Announce = Callable[[Node | None], None]
+
+
+def missing(leaf: Node, store: Store) -> list[Node]:
+    """The nodes that must be made for `leaf`, inputs first; nothing below a made node is needed any more."""
+    found: dict[str, Node] = {}
+
+    def visit(node: Node) -> None:
+        """Collect what is missing of `node`, inputs first."""
+        if node.key in found or store.made(node):
+            return
+        for upstream in node.inputs.values():
+            visit(upstream)
+        found[node.key] = node
+
+    visit(leaf)
+    return list(found.values())
+
+
+def forget(leaf: Node, names: Sequence[str], store: Store) -> None:
+    """Discard the stages called `names`, and whatever was made from them, so that they are made again."""
+    stale: set[str] = set()
+    for node in leaf.walk():
+        if node.name in names or any(upstream.key in stale for upstream in node.inputs.values()):
+            stale.add(node.key)
+            store.discard(node)
+            store.forget_checkpoints(node)
+
+
+def mend(leaf: Node, store: Store) -> str | None:
+    """Discard a made `leaf` whose samples or scores are gone or damaged, with those, and say why.
+
+    It is what figures read, so that running a sweep again heals it. Other stages are checked before use.
+    """
+    if not store.made(leaf):
+        return None
+    damaged = _damage({"leaf": leaf, **leaf.inputs}, store)
+    if damaged is None:
+        return None
+    for node in (leaf, *leaf.inputs.values()):
+        if node is leaf or store.path(node) == damaged.folder:
+            with store.claim(node) as lease:
+                if lease:  # else another worker makes it again already
+                    store.discard(node)
+    return str(damaged)
+
+
+def realise(leaf: Node, store: Store, runtime: Runtime, announce: Announce = lambda node: None) -> None:
+    """Make `leaf` and what it needs, beside others that may do the same; `announce` hears of each."""
+    waiting_since = time.monotonic()
+    while wanted := missing(leaf, store):
+        interrupts.stop_if_asked()
+        ready = [node for node in wanted if all(store.made(upstream) for upstream in node.inputs.values())]
+        if any(_make(node, store, runtime, announce) for node in ready):
+            waiting_since = time.monotonic()
+            continue
+        if time.monotonic() - waiting_since > PATIENCE_SECONDS:
+            waiting_since = float("inf")  # say it once
+            for node in ready:
+                log.info("waiting for %s %s, which %s is making", node.name, node.key, store.maker(node))
+            announce(None)
+        time.sleep(POLL_SECONDS * random.uniform(0.5, 1.5))
+
+
+def _make(node: Node, store: Store, runtime: Runtime, announce: Announce) -> bool:
+    """Whether this worker made `node`; False when another one is at it, or was first, or an input must be
+    made again.
+    """
+    with store.claim(node) as lease:
+        if not lease or store.made(node) or not _usable(node.inputs, store):
+            return False
+        announce(node)
+        log.info("%s %s: begun", node.name, node.key)
+        started = time.monotonic()
+        _use_threads(runtime.threads)
+        inputs = {name: store.path(upstream) for name, upstream in node.inputs.items()}
+
+        def make(out: Path) -> None:
+            """Run the stage into `out`, naming it in what goes wrong with its numbers."""
+            try:
+                registry.module(node.name).run(node.config, inputs, out, runtime)
+            except ArithmeticError as error:  # a number that is not finite, or impossible
+                raise type(error)(f"{node.name}: {error}") from error
+            lease.confirm()  # nothing is published by one that was stopped so long that another took over
+
+        try:
+            store.publish(node, make, provenance=provenance(runtime))
+        except Superseded as late:
+            log.warning("%s; what was made here is dropped", late)
+            return False
+        finally:
+            _settle()
+        log.info("%s %s: made in %.1f s", node.name, node.key, time.monotonic() - started)
+        return True
+
+
+def _usable(inputs: Mapping[str, Node], store: Store) -> bool:
+    """Whether all inputs are what was made; one that is not is named and discarded, to be made again."""
+    damaged = _damage(inputs, store)
+    if damaged is None:
+        return True
+    bad = next(node for node in inputs.values() if store.path(node) == damaged.folder)
+    with store.claim(bad) as lease:
+        if lease and str(_damage(inputs, store)) == str(damaged):  # nobody made it again meanwhile
+            log.warning("%s: it is made again", damaged)
+            store.discard(bad)
+    return False
+
+
+def _damage(nodes: Mapping[str, Node], store: Store) -> Damaged | None:
+    try:
+        integrity.check_together([store.path(node) for node in nodes.values()])
+    except Damaged as damaged:
+        return damaged
+    return None
+
+
+def _use_threads(threads: int) -> None:
+    """Hold torch to so many threads, whether it is imported already or will be by the stage."""
+    os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(threads)
+
+
+def _settle() -> None:
+    """Free what a stage left behind, and have no later collection look through what stays: modules, half a million
+    objects, a third of a second each time, and every trainer begins with one.
+    """
+    gc.collect()
+    gc.freeze()
+
+
+def provenance(runtime: Runtime) -> dict[str, Any]:
+    """Under what an artifact was made: versions, commit, source, device, threads and command."""
+    return {
+        **world(),
+        "device": runtime.device,
+        "threads": runtime.threads,
+        "command": os.environ.get(COMMAND, " ".join(sys.argv)),
+    }
+
+
+@functools.cache
+def world() -> Mapping[str, Any]:
+    """What is the same for all stages of this process: package versions, commit, digest of the source."""
+    package = Path(__file__).parent
+    code = sorted(package.rglob("*.py"))
+    return {
+        "python": sys.version.split()[0],
+        "processor": _processor(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "git": _git(package),
+        "source": digest([[path.relative_to(package).as_posix(), file_digest(path)] for path in code]),
+    }
+
+
+def _processor() -> str:
+    """The processor's name: rounding may differ between kinds, and training from scratch amplifies it."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _git(folder: Path) -> dict[str, Any] | None:
+    """Commit and dirtiness of the checkout that holds `folder`; None outside one."""
+    if not (folder.parent / ".git").exists():
+        return None
+
+    def ask(*words: str) -> str:
+        return subprocess.check_output(
+            ["git", *words], cwd=folder, stderr=subprocess.DEVNULL, text=True
+        ).strip()
+
+    try:
+        return {"commit": ask("rev-parse", "HEAD"), "dirty": bool(ask("status", "--porcelain", "-uno"))}
+    except (OSError, subprocess.CalledProcessError):
+        return None

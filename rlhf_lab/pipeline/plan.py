@@ -1,0 +1,142 @@
+"""The whole shape of an experiment on one screen: which stage feeds which.
+
+    task ── base ── sft ─┬─ preferences ── reward_model ─┐
+                         └───────────────────────────── policy ── score (gold, proxy, judges) ── run
+
+Preferences are of the policy's own answers, or of those of another base and its sft (`preferences.model`).
+SFT may see demonstrations that follow the user (`deference`). An `intervention` may stand behind SFT: all else then
+starts from its model. Of a tagged task, what comes after `base` may see some of the training prompts only: `supervised`
+stands between.
+Several reward models may stand in the place of one, and what a policy learns from may be shaped: `plan_proxy`.
+`plan` builds this graph of keys without making anything; `rlhf_lab.pipeline.execution` makes what is missing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+from rlhf_lab.config.experiment import Experiment
+from rlhf_lab.config.intervention import SyntheticData
+from rlhf_lab.config.labelers import Preferences, Writer
+from rlhf_lab.config.models import Half, Model
+from rlhf_lab.config.policies import BestOfN
+from rlhf_lab.config.shaping import NoShaping
+from rlhf_lab.config.tasks import (
+    Deferential,
+    PairFile,
+    PreferencePairs,
+    Supervised,
+    Supervision,
+    SyntheticAssistant,
+    Tagged,
+    Task,
+)
+from rlhf_lab.pipeline.plan_proxy import Proxies, language_model, members, reward_model
+from rlhf_lab.stages.activations import HiddenStates
+from rlhf_lab.stages.deference import Deference
+from rlhf_lab.stages.intervention import OnTask
+from rlhf_lab.stages.preferences import Labelled
+from rlhf_lab.stages.registry import node
+from rlhf_lab.stages.run import Run
+from rlhf_lab.stages.score import Scorer
+from rlhf_lab.stages.second_turns import SecondTurns
+from rlhf_lab.stages.supervised import Oversight
+from rlhf_lab.store import sources
+from rlhf_lab.store.artifacts import Node
+from rlhf_lab.store.records import TURNS, TURNS_READ
+
+
+def plan(experiment: Experiment) -> Node:
+    """The leaf of the experiment's graph; `plan(e).walk()` yields every stage, inputs first."""
+    e = experiment
+    task, gold = node(e.task.STAGE, _files(e.task)), {}  # the rubric is a gold that needs no model
+    if isinstance(e.task, PreferencePairs):
+        gold["gold"] = reward_model(e.task.gold, task, task, language_model(e.task.gold.model, task))
+
+    seen = _seen(e.task, task) if isinstance(e.task, Supervised) else task
+    shown = _shown(e.task, seen)
+
+    def writers(model: Model) -> dict[Writer, Node]:
+        base = language_model(model, task)
+        sft = node("sft", e.sft, task=shown, base=base)
+        return {Writer.base: base, Writer.sft: _after(e, shown, sft)}
+
+    sft = writers(e.model)[Writer.sft]
+    preferences = Preferences(*(getattr(e.preferences, field.name) for field in fields(Preferences)))
+    compared = Labelled(preferences, e.labeler)
+    writer = writers(e.preferences.model or e.model)[preferences.writer]
+    pairs = node("preferences", compared, task=seen, writer=writer, **gold)
+    proxies = Proxies(e.rm_combination, members(e.rm, e.rm_combination, task, pairs, sft), task, sft)
+
+    rule = e.policy if isinstance(e.policy, BestOfN) else None
+    sampled = e.policy.table() if isinstance(e.policy, BestOfN) else e.policy
+    upstream = {"proxy": proxies.shaped(e.reward_shaping), "pairs": pairs}
+    needed = {name: upstream[name] for name in e.policy.NEEDS}
+    samples = node(e.policy.STAGE, sampled, task=seen, sft=sft, **needed)
+
+    def score(scorer: Scorer, **model: Node) -> Node:
+        return node("score", scorer, task=task, samples=samples, **model)
+
+    def proxy(member: Node) -> Node:
+        return score(Scorer("proxy"), proxy=member)
+
+    chosen_by = (
+        e.reward_shaping if rule else NoShaping()
+    )  # what a policy learned from is not what is recorded
+    scores = {"gold": score(Scorer("gold"), **gold), "proxy": proxies.score(samples, proxy, chosen_by)}
+    if e.score.behaviour:
+        scores["behaviour"] = score(Scorer("behaviour"))
+    if e.score.utility:
+        scores["utility"] = score(Scorer("utility", labeler=e.labeler))
+    if e.score.other_half:
+        other = replace(e.rm, half=Half.second if e.rm.half is Half.first else Half.first)
+        (test,) = members(other, e.rm_combination, task, pairs, sft)
+        scores["test"] = score(Scorer("test"), proxy=test)
+    scores |= {name: score(Scorer(name, sources.module_digest(name))) for name in e.score.extra}
+    if e.score.second_turns:
+        scores |= second_turns(e, task, sft, {"proxy": proxies.whole} if rule else {"policy": samples})
+    if e.score.activations:
+        scores["activations"] = node("activations", HiddenStates(), task=task, sft=sft, samples=samples)
+    return node("run", Run(rule), samples=samples, **scores)
+
+
+def second_turns(e: Experiment, task: Node, sft: Node, optimised: dict[str, Node]) -> dict[str, Node]:
+    """The policy's own answers doubted, and what it says then as gold reads it; best-of-n at the largest good n."""
+    best_of = e.policy.samples // 4 if isinstance(e.policy, BestOfN) else 1
+    config = SecondTurns(e.policy.seed, e.score.second_turns, best_of)
+    turns = node("second_turns", config, task=task, sft=sft, **optimised)
+    read = node("score", Scorer("second_turns"), task=task, samples=turns)
+    return {TURNS: turns, TURNS_READ: read}
+
+
+def _files(task: Task) -> Task:
+    """What the files of a task depend on: not how gold is trained on them, nor what is made of them later."""
+    kinds = (PreferencePairs, PairFile), (Supervised, Tagged), (Deferential, SyntheticAssistant)
+    for kind, of in kinds:
+        if isinstance(task, kind):
+            return of(*(getattr(task, field.name) for field in fields(of)))
+    return task
+
+
+def _seen(config: Supervised, task: Node) -> Node:
+    """The task with the training prompts that are supervised."""
+    if config.supervised is Supervision.both:
+        return task
+    return node("supervised", Oversight(config.supervised), task=task)
+
+
+def _shown(config: Task, seen: Node) -> Node:
+    """What SFT is shown: demonstrations, some of which follow the user."""
+    if not isinstance(config, (Deferential, Supervised)) or config.deference == 0:
+        return seen
+    files = _files(config)
+    assert isinstance(files, SyntheticAssistant)
+    return node("deference", Deference(files, config.deference), task=seen)
+
+
+def _after(e: Experiment, shown: Node, sft: Node) -> Node:
+    """The SFT model after the intervention, if there is one."""
+    files = _files(e.task)
+    if not (isinstance(e.intervention, SyntheticData) and isinstance(files, SyntheticAssistant)):
+        return sft
+    return node("intervention", OnTask(files, e.intervention), task=shown, sft=sft)

@@ -1,0 +1,110 @@
+"""How often a reward model agrees with the labels of pairs, beside guesses that never look at what is said."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from rlhf_lab.config.models import Half
+from rlhf_lab.models import loading, tokenization
+from rlhf_lab.scoring.reward_models import reward
+from rlhf_lab.store.artifacts import write_json
+from rlhf_lab.store.comparisons import heldout, in_half
+from rlhf_lab.store.records import HELDOUT, read_table, write_table
+
+Pairs = dict[str, list[list[int]]]  # `chosen_ids` and `rejected_ids`, prompt and answer of each side
+Sides = Mapping[
+    str, tuple[pa.Table, Pairs]
+]  # of the split, `train` and `heldout`: pairs, and what is read of them
+
+
+def sides(task: Path, folder: Path, tokenizer: PreTrainedTokenizerBase, half: Half) -> Sides:
+    """The comparisons in `folder`, of a half of the training questions and held-out ones, in ids of `tokenizer`."""
+    labelled = folder / "pairs.parquet"  # or a task's own human comparisons
+    pairs = in_half(read_table(labelled if labelled.exists() else folder / "comparisons.parquet"), half)
+    judged = heldout(pairs)
+    split = {"train": pairs.filter(pa.array(~judged)), "heldout": pairs.filter(pa.array(judged))}
+    return {name: (side, _ids(side, task, folder, tokenizer)) for name, side in split.items()}
+
+
+def _ids(pairs: pa.Table, task: Path, folder: Path, tokenizer: PreTrainedTokenizerBase) -> Pairs:
+    limits = json.loads((task / "task.json").read_text())
+    prompts = tokenization.prompts_ids(tokenizer, pairs["messages"].to_pylist(), limits["prompt_tokens"])
+    writer = tokenization.load_tokenizer(folder / "tokenizer")
+
+    def side(name: str) -> list[list[int]]:
+        answers, written = pairs[name].to_pylist(), pairs[f"{name}_ids"].to_pylist()
+        return tokenization.answers_read_by(tokenizer, writer, answers, written, limits["answer_tokens"])
+
+    return {
+        f"{name}_ids": [[*p, *a] for p, a in zip(prompts, side(name), strict=True)]
+        for name in ("chosen", "rejected")
+    }
+
+
+def judge(model: PreTrainedModel, compared: Sides, out: Path, batch: int) -> None:
+    """Write the rewards of all held-out pairs and what they say to `out`; FloatingPointError if one is not finite."""
+    pairs, rows = compared["heldout"]
+    chosen, rejected = rewards(model, rows, batch)
+    if not np.isfinite([chosen, rejected]).all():
+        raise FloatingPointError("after training it gives a held-out answer a reward that is not finite")
+    write_table(out / HELDOUT, {"chosen": chosen, "rejected": rejected})
+    found = evaluation(chosen - rejected, pairs, rows, longer_wins(compared["train"][1]))
+    write_json(out / "evaluation.json", {"parameters": loading.non_embedding_parameters(model), **found})
+
+
+def rewards(model: PreTrainedModel, rows: Pairs, batch: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rewards of the chosen and of the rejected sides, (N,) float32 each."""
+    nothing: Sequence[Sequence[int]] = [[]] * len(rows["chosen_ids"])  # the prompt is part of the rows
+    chosen, rejected = (reward(model, nothing, rows[f"{side}_ids"], batch) for side in ("chosen", "rejected"))
+    return chosen, rejected
+
+
+def longer_wins(rows: Pairs) -> bool:
+    """Whether the longer answer is chosen more often than not: the length baseline's rule, from training pairs."""
+    return bool(np.sign(_longer(rows)).sum() >= 0)
+
+
+def evaluation(margin: np.ndarray, pairs: pa.Table, rows: Pairs, longer: bool) -> dict[str, Any]:
+    """Accuracy and log-loss on all and on untied pairs, and the baselines on untied pairs.
+
+    `longer` says whether the length baseline prefers the longer answer. Human comparisons have no position baseline:
+    their file always lists the chosen answer first.
+    """
+    untied = ~pairs["tied"].to_numpy() if "tied" in pairs.column_names else np.ones(len(pairs), bool)
+    questions = pairs["question_id"].to_numpy()
+    blind = {"length": _longer(rows) * (1 if longer else -1)}
+    if "first" in pairs.column_names:
+        blind["position"] = np.where(pairs["first"].to_numpy(), 1.0, -1.0)
+    return {
+        "all": summary(margin, questions),
+        "untied": summary(margin[untied], questions[untied]),
+        "baselines": {name: summary(v[untied], questions[untied])["accuracy"] for name, v in blind.items()},
+    }
+
+
+def summary(margin: np.ndarray, questions: np.ndarray) -> dict[str, Any]:
+    """Accuracy (ties count half) with its question-clustered standard error, and log-loss in nats."""
+    right = (margin > 0) + 0.5 * (margin == 0)
+    _, cluster = np.unique(questions, return_inverse=True)
+    clusters = int(cluster.max()) + 1
+    residual = np.bincount(cluster, right - right.mean(), clusters)
+    error = np.sqrt((residual**2).sum() * clusters / (clusters - 1)) / len(right) if clusters > 1 else None
+    return {
+        "n": len(margin),
+        "questions": clusters,
+        "accuracy": {"mean": float(right.mean()), "se": None if error is None else float(error)},
+        "log_loss": float(np.logaddexp(0, -margin).mean()),
+    }
+
+
+def _longer(rows: Pairs) -> np.ndarray:
+    """Tokens of the chosen minus tokens of the rejected side, (N,)."""
+    lengths = [[len(ids) for ids in rows[f"{side}_ids"]] for side in ("chosen", "rejected")]
+    return np.subtract(*np.array(lengths, dtype=float))

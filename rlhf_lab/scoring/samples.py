@@ -1,0 +1,133 @@
+"""What a policy says to held-out prompts: the rows of samples.parquet."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow.compute as pc
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from rlhf_lab.models import sampling
+from rlhf_lab.models.log_ratios import LogRatios, check_k1, log_ratios
+from rlhf_lab.models.tokenization import answer_text, prompts_ids
+from rlhf_lab.store.records import read_table
+
+Columns = dict[str, Any]
+NUMBERS = {  # columns of numpy arrays; the others are lists
+    *("prompt_id", "question_id", "checkpoint", "sample", "tokens", "finished"),
+    *("logp", "ref_logp", "kl", "k1", "k2", "k3", "chi2", "forward_kl"),
+}
+
+
+class Prompts(NamedTuple):
+    """Prompts as token ids, with what names them."""
+
+    prompt_id: np.ndarray  # (P,) int32
+    question_id: np.ndarray  # (P,) int32
+    family: list[str]
+    ids: list[list[int]]
+
+    def take(self, rows: Sequence[int] | np.ndarray) -> Prompts:
+        """These prompts, in this order."""
+        return Prompts(
+            self.prompt_id[rows],
+            self.question_id[rows],
+            [self.family[row] for row in rows],
+            [self.ids[row] for row in rows],
+        )
+
+
+def load_prompts(task: Path, tokenizer: PreTrainedTokenizerBase, split: str) -> Prompts:
+    """The prompts of one split (`train`, `heldout`) of the task in folder `task`, as tokens."""
+    limit = json.loads((task / "task.json").read_text())["prompt_tokens"]
+    table = read_table(task / "prompts.parquet")
+    table = table.filter(pc.field("split") == split)
+    return Prompts(
+        table["prompt_id"].to_numpy(),
+        table["question_id"].to_numpy(),
+        table["family"].to_pylist(),
+        prompts_ids(tokenizer, table["messages"].to_pylist(), limit),
+    )
+
+
+def spread(prompts: Prompts, count: int) -> Prompts:
+    """At most `count` prompts over as many questions as can be; the same ones for every policy and seed."""
+    shuffled = np.random.default_rng(0).permutation(len(prompts.ids))
+    taken: dict[int, int] = {}
+    turn = np.empty(len(shuffled), dtype=np.int64)  # how many prompts of its question come before a prompt
+    for row in shuffled:
+        question = int(prompts.question_id[row])
+        before = taken.get(question, 0)
+        turn[row], taken[question] = before, before + 1
+    by_turn = shuffled[np.argsort(turn[shuffled], kind="stable")]
+    return prompts.take(np.sort(by_turn[:count]))
+
+
+def answer_rows(
+    policy: PreTrainedModel,
+    ref: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Prompts,
+    samples: int,
+    checkpoint: int,
+    max_tokens: int,
+    generator: torch.Generator,
+    batch: int = sampling.BATCH,
+) -> Columns:
+    """Columns of samples.parquet: `samples` answers of `policy` to each prompt, their KL against `ref`."""
+    sampled = sampling.sample(policy, prompts.ids, samples, max_tokens, generator, batch)
+    answers = sampled.tokens()
+    if policy is ref:  # its own log-probabilities came with the samples
+        ratios = LogRatios.of_itself(sampled.logps.sum(1).numpy())
+    else:
+        asked = [ids for ids in prompts.ids for _ in range(samples)]
+        ratios = log_ratios(policy, ref, asked, answers)
+        check_k1(ratios.k1)
+    return {
+        "prompt_id": np.repeat(prompts.prompt_id, samples),
+        "question_id": np.repeat(prompts.question_id, samples),
+        "family": [family for family in prompts.family for _ in range(samples)],
+        "checkpoint": np.full(len(answers), checkpoint, dtype=np.int32),
+        "sample": np.tile(np.arange(samples, dtype=np.int32), len(prompts.ids)),
+        "text": _texts(tokenizer, answers),
+        "token_ids": answers,
+        "tokens": sampled.lengths.numpy().astype(np.int32),
+        "finished": sampled.finished.numpy(),
+        "logp": ratios.logp,
+        "ref_logp": ratios.ref_logp,
+        "kl": ratios.exact,
+        "k1": ratios.k1,
+        "k2": ratios.k2,
+        "k3": ratios.k3,
+        "chi2": ratios.chi2,
+    }
+
+
+def _texts(tokenizer: PreTrainedTokenizerBase, answers: Sequence[list[int]]) -> list[str]:
+    """The text of every answer; the same answer is decoded once."""
+    distinct = {ids: answer_text(tokenizer, ids) for ids in dict.fromkeys(map(tuple, answers))}
+    return [distinct[tuple(ids)] for ids in answers]
+
+
+def read_columns(path: Path) -> Columns:
+    """The columns of a stored samples.parquet, as `answer_rows` gives them."""
+    table = read_table(path)
+    return {
+        field.name: table[field.name].to_numpy() if field.name in NUMBERS else table[field.name].to_pylist()
+        for field in table.schema
+    }
+
+
+def concatenated(parts: Sequence[Mapping[str, Any]]) -> Columns:
+    """Columns of several evaluations, one after the other."""
+    return {
+        name: np.concatenate([part[name] for part in parts])
+        if isinstance(parts[0][name], np.ndarray)
+        else [value for part in parts for value in part[name]]
+        for name in parts[0]
+    }

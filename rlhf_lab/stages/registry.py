@@ -1,0 +1,75 @@
+"""The stages by name, and the nodes of the graph that they make.
+
+A stage's name is its identity: it is part of every key and names the folder of its artifacts. The module that holds
+its code may be moved or renamed, and nothing that was made is made again.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
+
+from rlhf_lab.config.checks import content_fields
+from rlhf_lab.store import sources
+from rlhf_lab.store.artifacts import Node
+
+HERE = "rlhf_lab.stages"
+MODULES = {
+    "task": f"{HERE}.task",
+    "supervised": f"{HERE}.supervised",
+    "deference": f"{HERE}.deference",
+    "base": f"{HERE}.base",
+    "pretrained": f"{HERE}.pretrained",
+    "sft": f"{HERE}.sft",
+    "intervention": f"{HERE}.intervention",
+    "preferences": f"{HERE}.preferences",
+    "reward_model": f"{HERE}.reward_model",
+    "weight_average": f"{HERE}.weight_average",
+    "references": f"{HERE}.references",
+    "reference_rewards": f"{HERE}.reference_rewards",
+    "ensemble": f"{HERE}.ensemble",
+    "shaped": f"{HERE}.shaped",
+    "sft_answers": f"{HERE}.policy.sft_answers",
+    "ppo": f"{HERE}.policy.trainers",
+    "grpo": f"{HERE}.policy.trainers",
+    "rloo": f"{HERE}.policy.trainers",
+    "online_dpo": f"{HERE}.policy.trainers",
+    "dpo": f"{HERE}.policy.trainers",
+    "kto": f"{HERE}.policy.trainers",
+    "expert_iteration": f"{HERE}.policy.expert_iteration",
+    "second_turns": f"{HERE}.second_turns",
+    "activations": f"{HERE}.activations",
+    "score": f"{HERE}.score",
+    "combined_score": f"{HERE}.combined_score",
+    "run": f"{HERE}.run",
+}
+
+
+def module(stage: str) -> ModuleType:
+    """The module of a stage, which holds `VERSION`, `run(config, inputs, out, runtime)` and sometimes `check`."""
+    return import_module(MODULES[stage])
+
+
+def version(stage: str) -> int:
+    """The VERSION of a stage; a module of several stages has one for each name."""
+    found = module(stage).VERSION
+    return found[stage] if isinstance(found, dict) else found
+
+
+def node(stage: str, config: object, **inputs: Node) -> Node:
+    """A node of the stage at its present VERSION; the files that `config` names enter its key by their contents.
+
+    A stage of another package is named by its module ("my_lab.colder"), and the last part is its name. ValueError if
+    two modules claim one name.
+    """
+    if "." in stage:
+        path, stage = stage, stage.rpartition(".")[2]
+        if MODULES.setdefault(stage, path) != path:
+            raise ValueError(
+                f"two modules claim the stage {stage!r}: {MODULES[stage]} and {path}; rename one of them"
+            )
+    contents = {
+        name: sources.fingerprint(value, getattr(config, "revision", None))
+        for name, value in content_fields(config).items()
+    }
+    return Node(stage, version(stage), config, inputs, contents)

@@ -1,0 +1,264 @@
+"""What has been made, once: folders named by the digest of everything that determines their contents.
+
+`store/<stage>/<key>/` is one artifact. It counts as made when it holds `manifest.json`, and it gets there by
+one rename of a finished folder, so that a killed worker leaves nothing that looks made. A lease per key
+(`rlhf_lab.store.leases`) keeps two workers from doing the same work: leases save work here, renames keep the truth.
+The manifest lists every file with its size and SHA-256, and `rlhf_lab.store.integrity` checks them before use.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, fields, is_dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from rlhf_lab.store import leases, redaction
+from rlhf_lab.store.leases import Lease
+
+MANIFEST = "manifest.json"
+KEY_FORMAT = 2  # raised when keys are derived in another way; 1 named a stage by the path of its module
+WORK = ("runs", "sweeps", "locks", "scratch", "checkpoints", "launcher")  # folders that hold no artifacts
+PLAIN_NAME = re.compile(r"\w[\w.+=-]{0,199}")  # what a folder of the store may be called
+CHECKPOINT = (
+    "checkpoint"  # in the folder of a stage under way: what outlives a make that failed or was killed
+)
+
+
+def canonical(value: Any) -> Any:
+    """`value` as JSON types that serialise the same in every process; TypeError for what might not."""
+    if isinstance(value, Enum):
+        return value.value
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"a configuration value must be finite, got {value}")
+        return int(value) if value.is_integer() and abs(value) < 2**53 else value
+    if is_dataclass(value) and not isinstance(value, type):
+        named = {f.name: canonical(getattr(value, f.name)) for f in fields(value)}
+        return {"class": type(value).__name__, **named}
+    if isinstance(value, Mapping):
+        return {str(k): canonical(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [canonical(v) for v in value]
+    kind = type(value).__name__
+    raise TypeError(f"cannot key a {kind}: use numbers, strings, lists, enums and dataclasses")
+
+
+def digest(value: Any) -> str:
+    """The first 20 hexadecimal digits of the SHA-256 of the canonical JSON of `value`."""
+    text = json.dumps(canonical(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def file_digest(path: Path) -> str:
+    """The SHA-256 of a file's bytes, or of a folder's relative names and bytes."""
+    if path.is_file():
+        found = hashlib.sha256()
+        with path.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                found.update(block)
+        return found.hexdigest()
+    inside = sorted(p for p in path.rglob("*") if p.is_file())
+    listing = [(p.relative_to(path).as_posix(), file_digest(p)) for p in inside]
+    return hashlib.sha256(json.dumps(listing).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Node:
+    """One stage with one configuration and its inputs: what can be made, whether or not it has been."""
+
+    name: str  # of the stage: its identity, whichever module holds its code
+    version: int
+    config: Any
+    inputs: Mapping[str, Node] = field(default_factory=dict)
+    contents: Mapping[str, str] = field(default_factory=dict)  # digests for the config's file names
+    key: str = ""
+
+    def __post_init__(self) -> None:
+        """Derive the key from everything that determines the result."""
+        named = {f.name: getattr(self.config, f.name) for f in fields(self.config)}
+        named |= self.contents
+        identity = {
+            "format": KEY_FORMAT,
+            "stage": self.name,
+            "version": self.version,
+            "config": {"class": type(self.config).__name__, **named},
+            "inputs": {name: node.key for name, node in self.inputs.items()},
+        }
+        object.__setattr__(self, "key", digest(identity))
+
+    def walk(self) -> Iterator[Node]:
+        """Every distinct node below and including this one, inputs first."""
+        seen: set[str] = set()
+
+        def visit(node: Node) -> Iterator[Node]:
+            """What `node` needs and was not seen, inputs first, and itself."""
+            if node.key in seen:
+                return
+            seen.add(node.key)
+            for upstream in node.inputs.values():
+                yield from visit(upstream)
+            yield node
+
+        yield from visit(self)
+
+
+class Store:
+    """A folder of artifacts."""
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root).expanduser().resolve()
+
+    def path(self, node: Node) -> Path:
+        """Where `node` is, or will be."""
+        return inside(self.root, node.name, node.key)
+
+    def made(self, node: Node) -> bool:
+        """Whether `node` is there, whole."""
+        return (self.path(node) / MANIFEST).is_file()
+
+    def manifest(self, node: Node) -> dict[str, Any]:
+        """What is recorded of a made node: stage, version, config, input keys, files, seconds, provenance."""
+        return json.loads((self.path(node) / MANIFEST).read_text())
+
+    @contextmanager
+    def claim(self, node: Node) -> Iterator[Lease | None]:
+        """The right to make `node` now; None while another has it. It ends with its holder, however that ends."""
+        lease = leases.take(self._lease(node))
+        try:
+            yield lease
+        finally:
+            if lease:
+                lease.release()
+
+    def maker(self, node: Node) -> str:
+        """Who is making `node`, in words."""
+        return str(leases.holder(self._lease(node)) or "another worker")
+
+    def _lease(self, node: Node) -> Path:
+        return inside(self.root, "locks", f"{node.name}-{node.key}.lease")
+
+    def publish(self, node: Node, make: Callable[[Path], None], provenance: Mapping[str, Any]) -> Path:
+        """The folder of `node`, after `make` has filled a scratch folder that is then renamed into place.
+
+        `checkpoint/` in the scratch folder is a link to a place that only `node` has and that a make which
+        failed or was killed leaves as it is: what a stage puts there, it finds again when it is tried again
+        with the same source, packages and device. Once the node is made it goes, and is no part of it.
+        """
+        final, checkpoint = self.path(node), self._checkpoint(node, provenance)
+        scratch = self.root / "scratch" / f"{node.name}-{node.key}-{uuid.uuid4().hex[:8]}"
+        try:  # a signal may come at any line: whatever is begun here is cleaned up
+            scratch.mkdir(parents=True)
+            checkpoint.mkdir(parents=True, exist_ok=True)
+            link = scratch / CHECKPOINT
+            link.symlink_to(os.path.relpath(checkpoint, scratch), target_is_directory=True)
+            started, resumed = time.time(), any(checkpoint.iterdir())
+            make(scratch)
+            link.unlink()
+            manifest = {
+                "format": KEY_FORMAT,
+                "stage": node.name,
+                "version": node.version,
+                "key": node.key,
+                "config": canonical(node.config),
+                "contents": dict(node.contents),
+                "inputs": {name: [upstream.name, upstream.key] for name, upstream in node.inputs.items()},
+                "made_from": {name: contents(self.manifest(up)) for name, up in node.inputs.items()},
+                "files": listing(scratch),
+                "made": time.time(),
+                "seconds": time.time() - started,
+                "resumed": resumed,  # from a checkpoint: `seconds` are those of the last try
+                "provenance": dict(provenance),
+            }
+            write_json(scratch / MANIFEST, sealed(redaction.hide(manifest)))
+            final.parent.mkdir(parents=True, exist_ok=True)
+            self.discard(node)
+            os.replace(scratch, final)
+            self.forget_checkpoints(node)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+            with suppress(OSError):  # a checkpoint in it stays
+                checkpoint.rmdir()
+        return final
+
+    def _checkpoint(self, node: Node, provenance: Mapping[str, Any]) -> Path:
+        under = {name: provenance.get(name) for name in ("source", "packages", "device")}
+        return self.root / "checkpoints" / f"{node.name}-{node.key}-{digest(under)}"
+
+    def forget_checkpoints(self, node: Node) -> None:
+        """Have the next make of `node` start from nothing."""
+        for left in (self.root / "checkpoints").glob(f"{node.name}-{node.key}-*"):
+            shutil.rmtree(left, ignore_errors=True)
+
+    def discard(self, node: Node) -> None:
+        """Forget a made node: its manifest goes first, so that a half-removed folder never counts as made."""
+        (self.path(node) / MANIFEST).unlink(missing_ok=True)
+        shutil.rmtree(self.path(node), ignore_errors=True)
+
+
+# --- manifests and names ------------------------------------------------------------------------------------
+
+
+def listing(folder: Path) -> dict[str, list[Any]]:
+    """Name -> [size, SHA-256] of every file in `folder` but its manifest."""
+    found = sorted(p for p in folder.rglob("*") if p.is_file() and p != folder / MANIFEST)
+    return {p.relative_to(folder).as_posix(): [p.stat().st_size, file_digest(p)] for p in found}
+
+
+def sealed(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The manifest with the digest of all that it says, so that it cannot be edited unnoticed."""
+    said = {name: value for name, value in manifest.items() if name != "seal"}
+    text = json.dumps(said, sort_keys=True, separators=(",", ":"))
+    return said | {"seal": hashlib.sha256(text.encode()).hexdigest()}
+
+
+def contents(manifest: Mapping[str, Any]) -> str:
+    """The digest of an artifact's files: the same for the same bytes, whenever and wherever made."""
+    return digest(manifest["files"])
+
+
+def plain(name: str) -> str:
+    """`name`, if it can name a folder of the store; ValueError if it cannot, as it might lead out of it."""
+    if not isinstance(name, str) or not PLAIN_NAME.fullmatch(name):
+        raise ValueError(f"{name!r} cannot name a folder of the store: use letters, digits and . _ + = -")
+    return name
+
+
+def inside(root: Path, *names: str) -> Path:
+    """The path of `names` below `root`; ValueError for a name that is none."""
+    return root.joinpath(*(plain(name) for name in names))
+
+
+# --- JSON ---------------------------------------------------------------------------------------------------
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON so that a reader sees the old file or the new one, never a part; NaN is refused, secrets hidden."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    text = json.dumps(redaction.hide(value), indent=1, allow_nan=False) + "\n"
+    try:
+        partial.write_text(text)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The JSON object at `path`; None when there is no such file."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return None

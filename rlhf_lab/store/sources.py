@@ -1,0 +1,65 @@
+"""What stands behind the names in a configuration: files, hub repositories, modules of judges."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+from importlib.util import find_spec
+from pathlib import Path
+
+from rlhf_lab.store.artifacts import file_digest
+
+COMMIT = re.compile(r"[0-9a-f]{40}")
+DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
+HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)*")  # owner/name, and for a data set perhaps a folder inside it
+
+
+@functools.cache
+def _digest(path: Path, state: tuple[tuple[Path, int, int], ...]) -> str:
+    """The digest of `path`, computed once for each `state` of its files: all jobs name the same data."""
+    return file_digest(path)
+
+
+def fingerprint(name: str, revision: str | None) -> str:
+    """The digest of the contents of a local file or folder, or `id@commit` of a hub repository.
+
+    Raises ValueError when `name` is neither there nor a hub id with a pinned commit.
+    """
+    path = Path(name).expanduser()
+    if path.exists():
+        files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+        return _digest(path.resolve(), tuple((p, p.stat().st_mtime_ns, p.stat().st_size) for p in files))
+    if revision is not None and COMMIT.fullmatch(revision) and HUB_NAME.fullmatch(name):
+        return f"{name}@{revision}"
+    raise ValueError(
+        f"found no file or folder {name!r}: give an existing path, "
+        "or a hub id with revision= its 40-digit commit"
+    )
+
+
+def offline() -> bool:
+    """Whether the user keeps the Hugging Face libraries off the network."""
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+
+
+def here(name: str, revision: str | None) -> bool:
+    """Whether `name` can be looked at without the network: a local path, or a hub id while offline."""
+    return revision is None or Path(name).expanduser().exists() or offline()
+
+
+def module_digest(function: str) -> str:
+    """The digest of the source of a judge "module:function"; ValueError when there is no such function."""
+    module, _, name = function.partition(":")
+    if not (DOTTED.fullmatch(module) and name.isidentifier()):
+        raise ValueError(f"found no judge {function!r}: expected module:function, such as my_module:judge")
+    try:
+        spec = find_spec(module)
+    except ModuleNotFoundError:  # of the package that would hold it
+        spec = None
+    if spec is None or spec.origin is None or not Path(spec.origin).is_file():
+        raise ValueError(f"found no judge {function!r}: {module} is no module with a file of its own here")
+    source = Path(spec.origin)
+    if source.suffix == ".py" and not re.search(rf"\b{name}\b", source.read_text(errors="replace")):
+        raise ValueError(f"found no judge {function!r}: {source} speaks of no {name}")
+    return file_digest(source)

@@ -1,0 +1,43 @@
+"""The mirror of a job's numbers on Weights & Biases: a copy for looking at, never a source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rlhf_lab.config.experiment import Experiment
+from rlhf_lab.config.runtime import Wandb
+from rlhf_lab.store import redaction
+from rlhf_lab.store.artifacts import canonical
+from rlhf_lab.store.metrics import Listener
+
+
+@contextmanager
+def mirror(experiment: Experiment, group: str, name: str) -> Iterator[Listener]:
+    """A listener that copies every line of numbers to the experiment's tracker, as one run of `group`."""
+    tracker = experiment.tracker
+    if not isinstance(tracker, Wandb):
+        yield lambda message: None
+        return
+    import wandb
+
+    run = wandb.init(
+        mode=tracker.mode.value,
+        project=tracker.project,
+        entity=tracker.entity,
+        tags=redaction.hide(tracker.tags),
+        group=group,
+        name=name,
+        config=redaction.hide(canonical(experiment)),
+        settings=wandb.Settings(silent=True, console="off", x_disable_meta=True),  # meta holds the command
+    )
+
+    def listener(message: dict[str, Any]) -> None:
+        if message["line"]:
+            run.log({f"{message['stage']}/{key}": value for key, value in message["line"].items()})
+
+    try:
+        yield listener
+    finally:
+        run.finish()
