@@ -22,7 +22,7 @@ from transformers import PreTrainedModel
 from rlhf_lab.config.policies import DPO, IPO, KTO, Direct, SLiC
 from rlhf_lab.config.runtime import Runtime
 from rlhf_lab.models import loading, sampling, tokenization
-from rlhf_lab.stages.policy import direct, direct_trainers, dpo, kto
+from rlhf_lab.stages.policy import direct, direct_trainers, trainers
 from rlhf_lab.stages.policy.direct import Pairs, Problem
 from rlhf_lab.store import interrupts
 from rlhf_lab.store.records import read_table, write_table
@@ -191,7 +191,7 @@ def paired(inputs: Mapping[str, Path]) -> Mapping[str, Path]:
 def made(config: Any, paired: Mapping[str, Path], name: str, runtime: Runtime = RUNTIME) -> Path:
     out = paired["task"].parent / name
     out.mkdir()
-    (kto if isinstance(config, KTO) else dpo).run(config, paired, out, runtime)
+    trainers.run(config, paired, out, runtime)
     return out
 
 
@@ -285,5 +285,5 @@ def test_a_run_that_was_stopped_or_killed_ends_as_one_that_was_not(
     method: Any, stops: Any, runtime: Runtime, paired: Mapping[str, Path], tmp_path: Path
 ) -> None:
     """At a line between two evaluations, in the second epoch, the rate still rising."""
-    run = partial((kto if method is KTO else dpo).run, settings(method, batch=12, warmup=14, lr=5e-3), paired)
+    run = partial(trainers.run, settings(method, batch=12, warmup=14, lr=5e-3), paired)
     assert_ends_alike(run, tmp_path, lambda patch: stops(monkeypatch=patch), 12, runtime)

@@ -145,7 +145,7 @@ def test_a_stage_or_key_that_leads_out_is_refused(store, name):
         with pytest.raises(ValueError, match="cannot name a folder of the store"):
             use(one)
     with pytest.raises(ValueError, match="cannot name a folder"):
-        store.path(replace(node("one"), stage=f"stages.{name.lstrip('.')}x/.."))
+        store.path(replace(node("one"), name=f"{name.lstrip('.')}x/.."))
     assert all(PLAIN_NAME.fullmatch(fine) for fine in ("quickstart", "gao2022_fig1", "müde", "a.b+c=d"))
     assert not Path(store.root).exists()
 

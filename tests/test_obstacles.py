@@ -44,23 +44,23 @@ def whole(root):
 
 
 def test_a_disk_that_fills_up_fails_one_job_in_one_line(disk, lab, fakes, monkeypatch):
-    from rlhf_lab.stages.policy import ppo
+    from rlhf_lab.stages.policy import trainers
 
-    fake = ppo.run
+    fake = trainers.run
 
     def large(config, inputs, out, runtime):
         if config.seed == 1:
             (out / "weights").write_bytes(bytes(2_000_000))
         fake(config, inputs, out, runtime)
 
-    monkeypatch.setattr(ppo, "run", large)
+    monkeypatch.setattr(trainers, "run", large)
     sweep = ("-m", "policy=ppo", "policy.seed=0,1,2")
     answer = lab(*sweep)
     assert answer.code == 1 and "Traceback" not in answer.out + answer.err
     assert "job 2 failed: the store: No space left on device: free some (rlhf-runs prune" in answer.out
     assert [run.status for run in records.runs("adhoc")] == ["made", "failed", "made"]
     assert whole(disk) and not list((disk / "scratch").iterdir()) and not list((disk / "locks").iterdir())
-    monkeypatch.setattr(ppo, "run", fake)
+    monkeypatch.setattr(trainers, "run", fake)
     assert lab(*sweep).code == 0
 
 

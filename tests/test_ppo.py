@@ -19,7 +19,7 @@ from transformers import LlamaForCausalLM
 from rlhf_lab.config.online import PPO
 from rlhf_lab.models import loading
 from rlhf_lab.scoring.heldout import schedule
-from rlhf_lab.stages.policy import ppo
+from rlhf_lab.stages.policy import trainers
 from rlhf_lab.stages.policy.online.problem import load_critic, load_problem
 from rlhf_lab.stages.policy.online.rollouts import group_size
 from rlhf_lab.stages.policy.online.run import _Report
@@ -81,7 +81,7 @@ def made(
 ) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     out = inputs["task"].parent / name
     out.mkdir()
-    ppo.run(config, inputs, out, RUNTIME)
+    trainers.run(config, inputs, out, RUNTIME)
     weights = loading.load_language_model(out / "model").state_dict()
     return read_table(out / "samples.parquet").to_pydict(), weights
 

@@ -17,7 +17,7 @@ from runtime import ALWAYS_SAVED, RUNTIME
 from stopped import Killed, killed_at, signalled_at, steps
 
 from rlhf_lab.models import loading
-from rlhf_lab.stages.policy import ppo
+from rlhf_lab.stages.policy import trainers
 from rlhf_lab.store import interrupts
 from rlhf_lab.store.checkpoints import Checkpoints
 from rlhf_lab.store.records import read_table
@@ -34,7 +34,7 @@ def test_a_run_that_is_told_to_stop_leaves_a_checkpoint_at_the_next_rollout(
     out = tmp_path / "out"
     out.mkdir()
     with interrupts.listening(), pytest.raises(interrupts.Interrupted):
-        ppo.run(
+        trainers.run(
             replace(CONFIG, evaluations=22), inputs, out, RUNTIME
         )  # evaluated, and heard of, at every step
     assert steps(out / "checkpoint") == [8]
@@ -64,7 +64,7 @@ def ended(inputs: Mapping[str, Path], out: Path) -> tuple[dict[str, Any], list[A
 def whole(inputs: Mapping[str, Path], tmp_path: Path) -> Any:
     out = tmp_path / "whole"
     out.mkdir()
-    ppo.run(CONFIG, inputs, out, replace(RUNTIME, log_every=3))
+    trainers.run(CONFIG, inputs, out, replace(RUNTIME, log_every=3))
     assert not (out / "checkpoint").exists(), "a run shorter than checkpoint_minutes saves nothing"
     return ended(inputs, out)
 
@@ -80,13 +80,13 @@ def test_a_killed_run_goes_on_and_ends_like_one_that_was_not(
             shutil.copytree(checkpoint, out / "checkpoint")
         killed_at(step, monkeypatch, "reward")
         with pytest.raises(Killed):
-            ppo.run(CONFIG, inputs, out, EVERY_ROLLOUT)
+            trainers.run(CONFIG, inputs, out, EVERY_ROLLOUT)
         checkpoint = out / "checkpoint"
         assert steps(checkpoint) == ([] if step < 4 else [(step - 1) // 4 * 4])
     monkeypatch.undo()
     out = tmp_path / "end"
     shutil.copytree(checkpoint, out / "checkpoint")
-    ppo.run(CONFIG, inputs, out, EVERY_ROLLOUT)
+    trainers.run(CONFIG, inputs, out, EVERY_ROLLOUT)
     assert (out / "samples.parquet").read_bytes() == (tmp_path / "whole/samples.parquet").read_bytes()
     samples, lines, weights = ended(inputs, out)
     assert samples == whole[0] and lines == whole[1]

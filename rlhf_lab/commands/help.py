@@ -10,7 +10,7 @@ from rlhf_lab.commands.folders import folder, options
 from rlhf_lab.config import registry
 
 WIDTH = 100
-registry.GROUPS = (
+READING_ORDER = (
     *("task", "model", "intervention", "labeler", "rm", "rm_combination", "reward_shaping"),
     *("policy", "tracker", "runtime", "experiment"),
 )  # in reading order
@@ -43,7 +43,7 @@ def help_text(added: Sequence[Path] = ()) -> str:
     """The help, with the options found in `conf`, `sweeps` and the folders `added` to them."""
     folders, sweeps = [folder("conf"), *added], folder("sweeps")
     found = {path.name: options(path.name, folders) for root in folders for path in root.iterdir()}
-    order = [*registry.GROUPS, *sorted(set(found) - set(registry.GROUPS))]
+    order = [*READING_ORDER, *sorted(set(found) - set(READING_ORDER))]
     lines = [_line(group, _ordered(group, found[group])) for group in order if found.get(group)]
     lines.append(
         f"  {'replicate':<16}r0 .. r9 | r100 .. r119   (preferences.seed, rm.seed, policy.seed at once)"

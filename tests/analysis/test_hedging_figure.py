@@ -93,7 +93,7 @@ def test_claims_in_a_world_that_turns(plate: Plate) -> None:
 
 def test_claims_in_a_world_that_does_not_turn(sweep: list[Run], monkeypatch: pytest.MonkeyPatch) -> None:
     """Where gold is the proxy nothing beats the largest n, and pessimism only loses."""
-    import analysis.chosen
+    import analysis.runs.chosen
 
     def faithful(run: Run) -> pa.Table:
         rows = run.rows(["prompt_id", "question_id", "finished", "gold", "proxy"])

@@ -10,8 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import analysis.arms
-import analysis.chosen
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -19,6 +17,8 @@ from fake_store import Cell, Sweep, Truth, drawn, jobs, only, write_store
 from scipy.stats import binom
 from test_hedging_figure import as_rule
 
+import analysis.runs.arms
+import analysis.runs.chosen
 from analysis.figures import gao2022_fig8, gao2022_fig9, gao2022_fig14, methods, rafailov2024_fig1
 from analysis.figures.khalaf2025_hedging import on_unseen
 from analysis.runs import gold_lost, hedging_claims
