@@ -64,6 +64,8 @@ def test_what_is_made_is_made_once_and_says_of_what(store):
     assert {name: size for name, (size, _) in manifest["files"].items()} == {"half": 5, "whole": 15}
     assert manifest["seconds"] >= 0 and manifest["made_from"].keys() == leaf.inputs.keys()
     assert {"packages", "git", "source", "device", "threads", "command"} <= manifest["provenance"].keys()
+    in_checkout = (Path(__file__).parents[1] / ".git").exists()
+    assert (manifest["provenance"]["git"] is not None) == in_checkout
     assert not list((store.root / "scratch").iterdir())
 
 

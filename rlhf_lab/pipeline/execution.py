@@ -176,7 +176,7 @@ def provenance(runtime: Runtime) -> dict[str, Any]:
 @functools.cache
 def world() -> Mapping[str, Any]:
     """What is the same for all stages of this process: package versions, commit, digest of the source."""
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     code = sorted(package.rglob("*.py"))
     return {
         "python": sys.version.split()[0],
