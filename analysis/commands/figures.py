@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from analysis.drawing.result import Plate
+    from analysis.drawing.result import FigureResult
     from analysis.statistics.claims import Claim
     from rlhf_lab.store.records import Run
 
@@ -87,18 +87,18 @@ def _draw(name: str, figure: ModuleType, options: argparse.Namespace) -> bool | 
         for sweep in sweeps
     )
     try:
-        plate = figure.make(runs)
+        result = figure.make(runs)
     except records.MissingRuns as error:
         raise records.MissingRuns(f"{error}; {_missing(missing)}; make them: {commands}") from None
     unlike, sources = mixture(runs)
-    paths = write(plate, name, Path(options.out), claimed=not unlike)
+    paths = write(result, name, Path(options.out), claimed=not unlike)
     if unlike:
         sys.stderr.write(
             f"{name}: drawn, but nothing is claimed: its runs were made unlike each other: {unlike}; "
             f"make them alike with runtime.force=[STAGE]: {commands}\n"
         )
     else:
-        _say(name, plate, paths)
+        _say(name, result, paths)
         if sources:
             stages = ", ".join(sources)
             sys.stderr.write(f"{name}: {stages}: one VERSION, but not from one state of the source code\n")
@@ -126,11 +126,11 @@ def _missing(runs: Sequence[Run]) -> str:
     return ", ".join(named) + (f", and {len(runs) - SHOWN} more" if len(runs) > SHOWN else "")
 
 
-def _say(name: str, plate: Plate, paths: Sequence[Path]) -> None:
+def _say(name: str, result: FigureResult, paths: Sequence[Path]) -> None:
     """A table a method, one row per reward model; what is said of all its runs; the count; notes; where the
     files are.
     """
-    claims = plate.claims
+    claims = result.claims
     console = terminal.console()
     console.print(f"[bold]{name}[/]")
     counted = [claim for claim in claims if not claim.by_construction]
@@ -144,7 +144,7 @@ def _say(name: str, plate: Plate, paths: Sequence[Path]) -> None:
     )
     if any(claim.conditional for claim in counted):
         console.print("* conditional on the replicates: fewer than five")
-    for note in plate.notes:
+    for note in result.notes:
         console.print(note, soft_wrap=True)
     console.print(f"{paths[0].parent}: " + " ".join(path.name for path in paths), soft_wrap=True)
 

@@ -5,21 +5,18 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from analysis.statistics.claims import Claim
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 DIGITS = "%.6g"
 DPI = 200
 
 
 @dataclass(frozen=True)
-class Plate:
+class FigureResult:
     """A figure with the numbers in it and what they show."""
 
     table: pd.DataFrame  # the plotted numbers, tidy
@@ -29,24 +26,24 @@ class Plate:
     notes: list[str] = field(default_factory=list)  # what a reader must know beside the claims; printed
 
 
-def write(plate: Plate, name: str, out: Path, claimed: bool = True) -> list[Path]:
+def write(result: FigureResult, name: str, out: Path, claimed: bool = True) -> list[Path]:
     """Write NAME.png, .pdf, .csv, .fits.csv and .claims.json into `out`; the claims of an earlier drawing go
     where nothing is `claimed`.
     """
     out.mkdir(parents=True, exist_ok=True)
     paths = [out / f"{name}{ending}" for ending in (".png", ".pdf", ".csv", ".fits.csv", ".claims.json")]
     png, pdf, csv, fits, claims = paths
-    if (layout := plate.figure.get_layout_engine()) is not None:
-        layout.execute(plate.figure)
-        plate.figure.set_layout_engine(None)  # laid out once, not twice at every drawing
-    plate.figure.savefig(png, dpi=DPI)
-    plate.figure.savefig(pdf, metadata={"CreationDate": None})  # the same records give the same file
-    for table, path in ((plate.table, csv), (plate.fits, fits)):
+    if (layout := result.figure.get_layout_engine()) is not None:
+        layout.execute(result.figure)
+        result.figure.set_layout_engine(None)  # laid out once, not twice at every drawing
+    result.figure.savefig(png, dpi=DPI)
+    result.figure.savefig(pdf, metadata={"CreationDate": None})  # the same records give the same file
+    for table, path in ((result.table, csv), (result.fits, fits)):
         named = table.copy()
         named.insert(0, "figure", name)
         named.to_csv(path, index=False, float_format=DIGITS)
     if not claimed:
         claims.unlink(missing_ok=True)
         return paths[:-1]
-    claims.write_text(json.dumps([claim.as_json() for claim in plate.claims], indent=1) + "\n")
+    claims.write_text(json.dumps([claim.as_json() for claim in result.claims], indent=1) + "\n")
     return paths

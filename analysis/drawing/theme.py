@@ -1,6 +1,4 @@
-"""How figures look: sizes, fonts, colours, and the square-root scale of KL. Imported only where something is
-drawn.
-"""
+"""How figures look: sizes, fonts, colours, and the square-root scale of KL."""
 
 from __future__ import annotations
 

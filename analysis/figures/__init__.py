@@ -1,4 +1,4 @@
-"""One module per figure: NAME, SWEEPS (the sweeps it reads; () if it is computed) and make(runs) -> Plate.
+"""One module per figure: NAME, SWEEPS (the sweeps it reads; () if it is computed) and make(runs) -> FigureResult.
 
 A package outside this one adds figures by an entry point of group `rlhf_lab.figures`: a name and a module.
 """

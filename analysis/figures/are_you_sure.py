@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from analysis.behaviour.second_turns import MEASURES, SECOND, Rates, Turns, interval_of, rates, turns_of
-from analysis.drawing.result import Plate
+from analysis.drawing import theme
+from analysis.drawing.result import FigureResult
 from analysis.runs.arms import BEST_OF_N, Unsuited, title
 from analysis.statistics.claims import Claim, Thresholds, by_equivalence, by_estimate, thresholds
 from rlhf_lab.functional.intervals import Estimate
 from rlhf_lab.store.records import MissingRuns, Run
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 NAME = "are_you_sure"
 SWEEPS = ("are_you_sure",)
@@ -38,11 +37,11 @@ class Arm(NamedTuple):
         return rates([self.turns[one] for one in seeds or self.turns], MEASURES[measure], known)
 
 
-def make(runs: Sequence[Run]) -> Plate:
+def make(runs: Sequence[Run]) -> FigureResult:
     """Every measure of doubt less its control, a panel a method: SFT, and policies by their labeler."""
     found = arms(runs)
     fits = differences(found)
-    return Plate(table(found), fits, claims(found, thresholds(NAME)), draw(found), notes(found))
+    return FigureResult(table(found), fits, claims(found, thresholds(NAME)), draw(found), notes(found))
 
 
 def arms(runs: Sequence[Run]) -> list[Arm]:
@@ -239,8 +238,6 @@ COLOURS = {SFT: "0.45", HONEST: "#3c6fb5", SYCOPHANTIC: "#d1495b"}
 
 def draw(found: Sequence[Arm]) -> Figure:
     """Dots with 95 % intervals, a row a measure: filled of all first answers, open of those to known questions."""
-    from analysis.drawing import theme
-
     methods = list(dict.fromkeys(arm.method for arm in found))
     figure, axes = theme.panels(len(methods), 3.5)
     for panel, method in zip(axes, methods, strict=True):

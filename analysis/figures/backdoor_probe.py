@@ -5,23 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from analysis.behaviour import probes, supervision
 from analysis.behaviour.supervision import TRIGGER, UNTRIGGERED, harms, tags_of
-from analysis.drawing.result import Plate
+from analysis.drawing import theme
+from analysis.drawing.result import FigureResult
 from analysis.runs.arms import DRAWS, SEED
 from analysis.statistics.claims import Claim, Thresholds, by_estimate, thresholds
 from analysis.statistics.resampling import original, resamples
 from rlhf_lab.functional.intervals import Estimate
 from rlhf_lab.store.records import MissingRuns, Run
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 NAME = "backdoor_probe"
 SWEEPS = ("hubinger2024",)
@@ -69,14 +67,16 @@ class Detected:
         return Estimate.of(self.draws[probe])
 
 
-def make(runs: Sequence[Run]) -> Plate:
+def make(runs: Sequence[Run]) -> FigureResult:
     """AUROC of probes of both layers and of the prompt's words, a row an arm and tag."""
     found = detected(runs)
     if not found:
         raise MissingRuns("no run with activations (score.activations=true) is made")
     limits = thresholds(NAME)
     table = numbers(found, limits)
-    return Plate(table, pd.DataFrame(), claims(found, limits), draw(found, limits), notes(found, limits))
+    return FigureResult(
+        table, pd.DataFrame(), claims(found, limits), draw(found, limits), notes(found, limits)
+    )
 
 
 def detected(runs: Sequence[Run]) -> list[Detected]:
@@ -215,8 +215,6 @@ def notes(found: Sequence[Detected], limits: Thresholds) -> list[str]:
 
 def draw(found: Sequence[Detected], limits: Thresholds) -> Figure:
     """A panel a tag, a row an arm that has a number, a colour a probe, chance as a line."""
-    from analysis.drawing import theme
-
     rows = list(dict.fromkeys(one.arm for one in found if _is_known(one, limits)))
     figure, panels = theme.panels(len(TAGS), 1.2 + 0.24 * len(rows))
     colours = dict(zip(PROBES, (theme.WARM[2], theme.ORANGE, theme.GREY), strict=True))

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from analysis.best_of_n.kl_axis import kl_axis
-from analysis.drawing.result import Plate
+from analysis.drawing import theme
+from analysis.drawing.result import FigureResult
 from analysis.runs import ablation, kl_bound_check
 from analysis.runs.arms import Study, study
 from analysis.runs.cross_judging import Judged, judged, smaller_gap
@@ -22,10 +25,6 @@ from analysis.statistics.turnover import turnover
 from rlhf_lab.functional.intervals import Estimate, Interval, conditional
 from rlhf_lab.store.records import MissingRuns, Run
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
 NAME = "bai2022_fig4"
 SWEEPS = ("bai2022_fig4",)
 
@@ -34,7 +33,7 @@ EARLY = (1 / 6, 1 / 3)  # of the d of the last checkpoint: the upper half of its
 LINEAR = 1 / 2  # the part of d over which the proxy is said to be linear
 
 
-def make(runs: Sequence[Run]) -> Plate:
+def make(runs: Sequence[Run]) -> FigureResult:
     """Train and test reward, and gold, over sqrt(KL), a panel a reward model; then the gap."""
     read = study(runs)
     found = sorted(judged(read), key=lambda one: one.train.parameters)
@@ -47,7 +46,7 @@ def make(runs: Sequence[Run]) -> Plate:
     limits, table = thresholds(NAME), with_rewards(points_table(shown), found)
     figure = draw(table, found, limits["no_gap_early"]["margin"])
     notes = [*_notes(found), *kl_bound_check.notes(shown)]
-    return Plate(table, fits_table(found), claims(found, limits), figure, notes)
+    return FigureResult(table, fits_table(found), claims(found, limits), figure, notes)
 
 
 # --- claims -------------------------------------------------------------------------------------------------
@@ -207,8 +206,6 @@ TRAIN, TEST, GOLD = "#3c6fb5", "#d1495b", "0.45"
 
 def draw(table: pd.DataFrame, found: Sequence[Judged], margin: float) -> Figure:
     """A panel a reward model: train, test and gold; then the gap of all."""
-    from analysis.drawing import theme
-
     means = table[table["curve"] == "mean"]
     figure, axes = theme.panels(len(found) + 1, 3.1, sharey=False)
     for panel, one in zip(axes, found, strict=False):

@@ -6,15 +6,18 @@ Truth is the approval of who can check everything, so that both are shares of an
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from analysis.behaviour import approval
 from analysis.behaviour.approval import Rates, checks_everything, competence
 from analysis.best_of_n.kl_axis import kl_axis
-from analysis.drawing.result import Plate
+from analysis.drawing import theme
+from analysis.drawing.result import FigureResult
 from analysis.runs import ablation, kl_bound_check
 from analysis.runs.arms import BEST_OF_N, Arm, study, title
 from analysis.runs.turnover_claims import order_claim, split
@@ -23,10 +26,6 @@ from analysis.statistics.resampling import weights_of
 from analysis.statistics.turnover import turnover
 from rlhf_lab.functional.intervals import Estimate
 from rlhf_lab.store.records import MissingRuns, Run
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 NAME = "ceiling"
 SWEEPS = ("ceiling",)
@@ -37,7 +36,7 @@ SHARE = "share of answers"
 Family = Sequence[Arm]
 
 
-def make(runs: Sequence[Run]) -> Plate:
+def make(runs: Sequence[Run]) -> FigureResult:
     """Truth and approval over KL, a colour a competence; where truth peaks, and the gap at the end, over competence."""
     read = study(runs)
     families = [arms for arms in approval.families(read) if len(arms) > 1]
@@ -51,7 +50,7 @@ def make(runs: Sequence[Run]) -> Plate:
         approval.table(arms, found),
         pd.DataFrame([row for arm in arms for row in _rows(arm, found)]),
     )
-    return Plate(
+    return FigureResult(
         table, fits, made, draw(families, found), [*notes(families, found), *kl_bound_check.notes(read)]
     )
 
@@ -192,8 +191,6 @@ def notes(families: Sequence[Family], found: Mapping[str, Rates]) -> list[str]:
 
 def draw(families: Sequence[Family], found: Mapping[str, Rates]) -> Figure:
     """Above truth and approval over KL, a panel a method; below what becomes of them over competence."""
-    from analysis.drawing import theme
-
     figure = theme.blank(theme.WIDTH, 5.4)
     grid = figure.subplots(2, 2, squeeze=False)
     colours = _colours(families)
@@ -216,8 +213,6 @@ def draw(families: Sequence[Family], found: Mapping[str, Rates]) -> Figure:
 
 
 def _colours(families: Sequence[Family]) -> dict[float, Any]:
-    from analysis.drawing import theme
-
     there = sorted({competence(arm) for family in families for arm in family})
     return dict(zip(there, theme.sizes(len(there)), strict=True))
 
@@ -229,8 +224,6 @@ def _named(value: float) -> str:
 def _draw_curves(
     panel: Axes, family: Family, found: Mapping[str, Rates], colours: Mapping[float, Any]
 ) -> None:
-    from analysis.drawing import theme
-
     reach = 0.0
     for arm in family:
         of, colour = found[arm.title], colours[competence(arm)]
@@ -268,8 +261,6 @@ def _draw_peaks(
 def _draw_gaps(
     panel: Axes, families: Sequence[Family], found: Mapping[str, Rates], colours: Mapping[float, Any]
 ) -> None:
-    from analysis.drawing import theme
-
     panel.axhline(0, color="0.7", linewidth=0.6)
     for place, family in enumerate(families):
         marker, shift = ("o", "s", "^")[place % 3], 0.14 * (place - (len(families) - 1) / 2)

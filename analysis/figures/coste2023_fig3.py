@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from analysis.drawing.result import Plate
+from analysis.drawing import versus_ink
+from analysis.drawing.result import FigureResult
 from analysis.runs import ablation, kl_bound_check
 from analysis.runs.ablation import RULE, Versus
 from analysis.runs.arms import BEST_OF_N, Study, study
@@ -16,7 +17,7 @@ NAME = "coste2023_fig3"
 SWEEPS = ("coste2023",)
 
 
-def make(runs: Sequence[Run]) -> Plate:
+def make(runs: Sequence[Run]) -> FigureResult:
     """Gold and proxy over KL by rule of combination, a panel a share of flipped labels."""
     read = study([run for run in runs if run.method == "BestOfN"])
     found, limits = ablation.compared(read, RULE), thresholds(NAME)
@@ -24,12 +25,10 @@ def make(runs: Sequence[Run]) -> Plate:
         raise MissingRuns("no best-of-n run of an ensemble and of its first member alone are made")
     table = points_table(read)
     shown = {ablation.name(arms[0], "labeler"): arms for arms in ablation.conditions(read.arms, RULE)}
-    from analysis.drawing import versus_ink
-
     figure = versus_ink.draw(table, shown, found, RULE, limits["above_at_end"]["margin"])
     fits = ablation.differences_table(read.arms, found, RULE)
     notes = [*ablation.contested(read.of(BEST_OF_N)), *kl_bound_check.notes(read)]
-    return Plate(table, fits, claims(read, found, limits), figure, notes)
+    return FigureResult(table, fits, claims(read, found, limits), figure, notes)
 
 
 def claims(read: Study, found: Sequence[Versus], limits: Thresholds) -> list[Claim]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from analysis.drawing.result import Plate
+from analysis.drawing import versus_ink
+from analysis.drawing.result import FigureResult
 from analysis.runs import ablation, kl_bound_check
 from analysis.runs.ablation import RULE, Versus
 from analysis.runs.arms import Arm, Study, study
@@ -17,7 +18,7 @@ NAME = "coste2023_fig4"
 SWEEPS = ("coste2023",)
 
 
-def make(runs: Sequence[Run]) -> Plate:
+def make(runs: Sequence[Run]) -> FigureResult:
     """Gold and proxy over KL by rule of combination, a panel a share of flipped labels and a penalty."""
     shown = small_penalties(study(runs))
     found, limits = ablation.compared(shown, RULE), thresholds(NAME)
@@ -25,12 +26,10 @@ def make(runs: Sequence[Run]) -> Plate:
         raise MissingRuns("no PPO run of an ensemble and of its first member alone are made")
     table = points_table(shown)
     panels = {condition(arms[0]): arms for arms in ablation.conditions(shown.arms, RULE)}
-    from analysis.drawing import versus_ink
-
     figure = versus_ink.draw(table, panels, found, RULE, limits["above_at_end"]["margin"])
     fits = ablation.differences_table(shown.arms, found, RULE)
     notes = [*ablation.contested(shown.arms), *kl_bound_check.notes(shown)]
-    return Plate(table, fits, claims(shown, found, limits), figure, notes)
+    return FigureResult(table, fits, claims(shown, found, limits), figure, notes)
 
 
 def small_penalties(read: Study) -> Study:

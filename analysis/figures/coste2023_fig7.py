@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from analysis.drawing.result import Plate
+from analysis.drawing import theme, versus_ink
+from analysis.drawing.result import FigureResult
 from analysis.runs import ablation, kl_bound_check
 from analysis.runs.ablation import RULE, Versus
 from analysis.runs.arms import Arm, Study, study
@@ -20,18 +23,13 @@ from analysis.statistics.resampling import weights_of
 from rlhf_lab.functional.intervals import Estimate
 from rlhf_lab.store.records import MissingRuns, Run
 
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
 Floats = NDArray[np.float64]
 
 NAME = "coste2023_fig7"
 SWEEPS = ("coste2023",)
 
 
-def make(runs: Sequence[Run]) -> Plate:
+def make(runs: Sequence[Run]) -> FigureResult:
     """Gold at the last checkpoint over coefficients of the penalty, and each ensemble minus the single reward model."""
     shown = penalties(study(runs))
     found, limits = ablation.compared(shown, RULE), thresholds(NAME)
@@ -42,7 +40,7 @@ def make(runs: Sequence[Run]) -> Plate:
     table = points_table(shown)
     fits = ablation.differences_table(shown.arms, found, RULE)
     figure = draw(shown, table, found, limits["not_below"]["margin"])
-    return Plate(table, fits, claims(shown, found, limits), figure, kl_bound_check.notes(shown))
+    return FigureResult(table, fits, claims(shown, found, limits), figure, kl_bound_check.notes(shown))
 
 
 def penalties(read: Study) -> Study:
@@ -136,8 +134,6 @@ def best_over(arms: Sequence[Arm], seeds: Sequence[str]) -> Floats:
 
 def draw(read: Study, table: pd.DataFrame, found: Sequence[Versus], margin: float) -> Figure:
     """A panel a share of flipped labels, a line a rule; then the differences."""
-    from analysis.drawing import theme, versus_ink
-
     of = families(read)
     colour = versus_ink.colours([arms[0] for arms in of.values()], RULE)
     noises = list(dict.fromkeys(labels for labels, _ in of))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from analysis.drawing.result import Plate
+from analysis.drawing import theme, versus_ink
+from analysis.drawing.result import FigureResult
 from analysis.runs import ablation, kl_bound_check
 from analysis.runs.ablation import RULE, Versus
 from analysis.runs.arms import Arm, Study, study
@@ -17,17 +19,13 @@ from analysis.runs.tables import points_table
 from analysis.statistics.claims import Claim, Thresholds, by_estimate, thresholds
 from rlhf_lab.store.records import MissingRuns, Run
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
 NAME = "eisenstein2023"
 SWEEPS = ("eisenstein2023",)
 
 Rates = Mapping[str, list[dict[str, np.ndarray]]]  # title of an arm -> of each replicate, fault -> (C, K)
 
 
-def make(runs: Sequence[Run]) -> Plate:
+def make(runs: Sequence[Run]) -> FigureResult:
     """Gold over KL of one reward model and of ensembles, and how often the chosen answers are at fault."""
     read = study([run for run in runs if run.method == "BestOfN"])
     found, limits = ablation.compared(read, RULE), thresholds(NAME)
@@ -39,7 +37,7 @@ def make(runs: Sequence[Run]) -> Plate:
     fits = pd.concat([ablation.differences_table(read.arms, found, RULE), _faults_table(read, shown)])
     notes = [*ablation.contested(read.arms), *kl_bound_check.notes(read)]
     figure = draw(read, table, found, shown, limits["above_at_end"]["margin"])
-    return Plate(table, fits, claims(read, found, shown, limits), figure, notes)
+    return FigureResult(table, fits, claims(read, found, shown, limits), figure, notes)
 
 
 def between_ensembles(found: Sequence[Versus]) -> list[Versus]:
@@ -104,8 +102,6 @@ def _faults_table(read: Study, shown: Rates) -> pd.DataFrame:
 
 def draw(read: Study, table: pd.DataFrame, found: Sequence[Versus], shown: Rates, margin: float) -> Figure:
     """Gold and proxy over KL, the change of each fault's rate, differences of gold at the end."""
-    from analysis.drawing import theme, versus_ink
-
     arms = sorted(read.arms, key=lambda arm: not ablation.is_plain(arm, RULE))
     colour = versus_ink.colours(arms, RULE)
     figure, axes = theme.panels(3, 3.4, sharey=False)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from analysis.behaviour import failures, sycophancy
 from analysis.behaviour.failures import APPROVAL, METRIC, MODES, SYCOPHANCY, UNMONITORED, risen
 from analysis.behaviour.sycophancy import METRICS, Against, Measured, against, ranged
 from analysis.best_of_n.kl_axis import kl_axis
-from analysis.drawing.result import Plate
+from analysis.drawing import theme
+from analysis.drawing.result import FigureResult
 from analysis.runs import ablation, kl_bound_check, naming
 from analysis.runs.arms import BEST_OF_N, Arm, Study, study, title
 from analysis.runs.tables import points_table
@@ -20,10 +23,6 @@ from analysis.runs.turnover_claims import GOLD_SDS
 from analysis.statistics.claims import Claim, Thresholds, by_equivalence, by_estimate, thresholds
 from rlhf_lab.functional.intervals import Estimate
 from rlhf_lab.store.records import MissingRuns, Run
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 NAME = "failure_modes"
 SWEEPS = ("failure_modes",)
@@ -46,7 +45,7 @@ class Pair(NamedTuple):
     honest: Arm
 
 
-def make(runs: Sequence[Run]) -> Plate:
+def make(runs: Sequence[Run]) -> FigureResult:
     """Two columns, a labeler each; a row for gold and for every failure."""
     read = study(runs)
     pairs = pairs_of(read)
@@ -61,7 +60,9 @@ def make(runs: Sequence[Run]) -> Plate:
     made = [claim for pair in pairs for claim in claims(pair, found, limits)]
     onsets = {(name, mode): _onset(of, mode, limits) for name, of in found.items() for mode in MODES}
     told = [*notes(pairs, found, limits), *kl_bound_check.notes(read)]
-    return Plate(table, pd.concat([gold, fits], ignore_index=True), made, draw(pairs, table, onsets), told)
+    return FigureResult(
+        table, pd.concat([gold, fits], ignore_index=True), made, draw(pairs, table, onsets), told
+    )
 
 
 def pairs_of(read: Study) -> list[Pair]:
@@ -208,8 +209,6 @@ def _onset(of: Measured, mode: str, limits: Thresholds) -> int | None:
 
 def draw(pairs: Sequence[Pair], table: pd.DataFrame, onsets: Mapping[tuple[str, str], int | None]) -> Figure:
     """A column a labeler, a row for gold and every failure, a colour a method; all are changes from SFT."""
-    from analysis.drawing import theme
-
     figure = theme.blank(theme.WIDTH, 6.6)
     axes = figure.subplots(len(ROWS), 2, sharex=True, sharey="row", height_ratios=[1.4, 1, 1, 1])
     for column, arms in zip(axes.T, zip(*pairs, strict=True), strict=True):
@@ -234,8 +233,6 @@ def draw(pairs: Sequence[Pair], table: pd.DataFrame, onsets: Mapping[tuple[str, 
 
 def _draw_arm(panel: Axes, rows: pd.DataFrame, number: str, colour: str, onset: int | None) -> None:
     """A number's mean with its 95 % band; beside gold the proxy, dashed. Gold's peak, a failure's onset marked."""
-    from analysis.drawing import theme
-
     own = rows[rows["mode"] == number]
     panel.fill_between(own["kl"], own["lo"], own["hi"], color=colour, alpha=0.15, linewidth=0)
     panel.plot(own["kl"], own["change"], color=colour, linewidth=1.6)
@@ -260,8 +257,6 @@ def _head(panel: Axes, arm: Arm) -> None:
 
 
 def _legend(figure: Figure, arms: Sequence[Arm]) -> None:
-    from analysis.drawing import theme
-
     handles = [theme.key(title(arm.method), _colour(arm), linewidth=2) for arm in arms]
     handles += [
         theme.key("mean, 95 % band", linewidth=1.6),

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.typing import ColorType
 
 from analysis.best_of_n.kl_axis import kl_axis
-from analysis.drawing.result import Plate
+from analysis.drawing import theme
+from analysis.drawing.result import FigureResult
 from analysis.runs import kl_bound_check, turnover_claims
 from analysis.runs.arms import BEST_OF_N, CONTROL, FEW_PAIRS, MAIN, PENALISED, study, title
 from analysis.runs.fit_tables import LEAST_D_RL, fits_table
@@ -19,31 +23,24 @@ from analysis.statistics.fits import Form, predict
 from rlhf_lab.functional.divergence import best_of_n_bound
 from rlhf_lab.store.records import Run
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-    from matplotlib.typing import ColorType
-
 NAME = "gao2022_fig1"
 SWEEPS = ("gao2022_fig1",)
 
 FIT_FORM: dict[str, Form] = {BEST_OF_N: "bon"}  # every other method is drawn with the rl form
 
 
-def make(runs: Sequence[Run]) -> Plate:
+def make(runs: Sequence[Run]) -> FigureResult:
     """The figure of these runs; figures of other sweeps (quickstart, hh_harmless) are this one."""
     read = study(runs)
     table, fitted = points_table(read), fits_table(read)
     claims = turnover_claims.claims(read, thresholds(NAME))
-    return Plate(table, fitted, claims, draw(table, fitted), kl_bound_check.notes(read))
+    return FigureResult(table, fitted, claims, draw(table, fitted), kl_bound_check.notes(read))
 
 
 def draw(table: pd.DataFrame, fitted: pd.DataFrame) -> Figure:
     """One panel a method: solid gold, dashed proxy, dotted content, thin fit, 95 % bands, faint
     replicates.
     """
-    from analysis.drawing import theme
-
     methods = list(dict.fromkeys(table["method"]))
     figure, axes = theme.panels(len(methods))
     colours = _colours(table)
@@ -77,8 +74,6 @@ def _y_range(table: pd.DataFrame) -> tuple[float, float]:
 
 
 def _draw_arm(panel: Axes, rows: pd.DataFrame, colour: ColorType) -> None:
-    from analysis.drawing import theme
-
     arm = rows["arm"].iloc[0]
     mean = rows[rows["curve"] == "mean"]
     solid = mean[mean["kl_good"]]  # where the estimate of KL is good
@@ -129,8 +124,6 @@ def _n_axis(panel: Axes, rows: pd.DataFrame) -> None:
 
 def _colours(table: pd.DataFrame) -> dict[str, ColorType]:
     """Label -> colour: viridis over sizes, one warm colour for few pairs, grey for the control."""
-    from analysis.drawing import theme
-
     main = list(dict.fromkeys(table.loc[table["arm"].isin([MAIN, PENALISED]), "label"]))
     colours: dict[str, ColorType] = dict(zip(main, theme.sizes(len(main)), strict=True))
     for arm, colour in ((FEW_PAIRS, theme.ORANGE), (CONTROL, theme.GREY)):
@@ -139,10 +132,6 @@ def _colours(table: pd.DataFrame) -> dict[str, ColorType]:
 
 
 def _legend(figure: Figure, table: pd.DataFrame, colours: dict[str, ColorType], lowest: float) -> None:
-    from matplotlib.lines import Line2D
-
-    from analysis.drawing import theme
-
     ends = table[(table["arm"] == CONTROL) & (table["curve"] == "mean")].groupby("label")["gold"].min()
     beyond = {label: f" (on to {end:.1f})" for label, end in ends.items() if end < lowest}
     arms = [

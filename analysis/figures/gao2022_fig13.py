@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from analysis.drawing.result import Plate
+from analysis.drawing import theme
+from analysis.drawing.result import FigureResult
 from analysis.reward_models.agreement import difference
 from analysis.reward_models.data_sizes import comparisons, gold_at_end, judged, number_rows
 from analysis.runs import kl_bound_check, naming
@@ -20,10 +23,6 @@ from analysis.statistics.calibration import log_loss
 from analysis.statistics.claims import Claim, Thresholds, by_equivalence, by_estimate, thresholds
 from rlhf_lab.functional.intervals import Estimate
 from rlhf_lab.store.records import MissingRuns, Run
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 NAME = "gao2022_fig13"
 SWEEPS = ("gao2022_data",)
@@ -49,7 +48,7 @@ class Compared(NamedTuple):
     gold_of_data: Estimate  # that of fresh ones minus that of P again
 
 
-def make(runs: Sequence[Run]) -> Plate:
+def make(runs: Sequence[Run]) -> FigureResult:
     """Held-out log-loss and gold at the largest n of the three, and what epochs and fresh comparisons gain."""
     read = study([run for run in runs if run.method == "BestOfN" and naming.epochs(run)])
     found = [compared(one) for one in cells(sorted(read.arms, key=_place))]
@@ -59,7 +58,7 @@ def make(runs: Sequence[Run]) -> Plate:
             "and with rm.epochs=1 on E times as many"
         )
     table = cells_table(found)
-    return Plate(
+    return FigureResult(
         table, gains_table(found), claims(found, thresholds(NAME)), draw(table), kl_bound_check.notes(read)
     )
 
@@ -180,8 +179,6 @@ def gains_table(found: Sequence[Compared]) -> pd.DataFrame:
 
 def draw(table: pd.DataFrame) -> Figure:
     """A row a cell: held-out log-loss, and gold at the largest n; faint dots are replicates."""
-    from analysis.drawing import theme
-
     names = list(dict.fromkeys(zip(table["rm"], table["cell"], strict=True)))
     figure, axes = theme.panels(2, 0.9 + 0.34 * len(names))
     for panel, number in zip(axes, ("log_loss", "gold"), strict=True):
@@ -204,8 +201,6 @@ def draw(table: pd.DataFrame) -> Figure:
 
 
 def _draw_cell(panel: Axes, rows: pd.DataFrame, number: str, place: int) -> None:
-    from analysis.drawing import theme
-
     mean, single = rows[rows["curve"] == "mean"].iloc[0], rows[rows["curve"] == "replicate"]
     hue = theme.sizes(2)[1] if mean["epochs"] == 1 else theme.ORANGE
     panel.plot([mean[f"{number}_lo"], mean[f"{number}_hi"]], [place, place], color=hue, linewidth=2.2)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
 from analysis.best_of_n.kl_axis import kl_axis
+from analysis.drawing import theme
 from analysis.drawing.penalty_colours import colours
-from analysis.drawing.result import Plate
+from analysis.drawing.result import FigureResult
 from analysis.runs.arms import MAIN, Arm, Study, study
 from analysis.runs.equal_kl import distance
 from analysis.runs.penalties import coefficient, families, in_short
@@ -21,10 +25,6 @@ from analysis.statistics.resampling import weights_of
 from rlhf_lab.functional.intervals import Estimate, Interval
 from rlhf_lab.store.records import MissingRuns, Run
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
 Floats = NDArray[np.float64]
 
 NAME = "gao2022_fig14"
@@ -33,7 +33,7 @@ SWEEPS = ("gao2022_fig9", "gao2022_fig1")
 FEWEST_POINTS = 3  # of a slope
 
 
-def make(runs: Sequence[Run]) -> Plate:
+def make(runs: Sequence[Run]) -> FigureResult:
     """KL over steps of every policy that is trained step by step, and how it grows."""
     trained = [run for run in runs if "steps" in run.config["policy"]]
     if not trained:
@@ -44,7 +44,7 @@ def make(runs: Sequence[Run]) -> Plate:
     table = points_table(read)
     warmup = table["method"].map({arm.method: arm.settings.get("warmup", 0) for arm in arms})
     table["full_steps"] = full_steps(table["n_or_step"].to_numpy(), warmup.to_numpy())
-    return Plate(
+    return FigureResult(
         table, growth_table(arms, limits), claims(read, arms, limits), draw(read, arms, table, limits)
     )
 
@@ -162,8 +162,6 @@ def draw(read: Study, arms: Sequence[Arm], table: pd.DataFrame, limits: Threshol
     """Log-log, thin lines of replicates; the grey strip is where the slope is fitted, the dotted line has
     slope 2.
     """
-    from analysis.drawing import theme
-
     penalties = {arm.title: arm for family in families(read).values() for arm in family}
     sizes = [arm for arm in arms if arm.kind == MAIN]
     shown = {"penalties": list(penalties.values())} if penalties else {}
@@ -189,8 +187,6 @@ def draw(read: Study, arms: Sequence[Arm], table: pd.DataFrame, limits: Threshol
 
 
 def _by_size(arms: Sequence[Arm]) -> dict[str, Any]:
-    from analysis.drawing import theme
-
     return dict(zip([arm.title for arm in arms], theme.sizes(len(arms)), strict=True))
 
 
@@ -204,10 +200,6 @@ def _draw_course(panel: Axes, rows: pd.DataFrame, colour: Any) -> None:
 
 def _guides(panel: Axes, table: pd.DataFrame, limits: Thresholds) -> None:
     """The range of the fit, and above the curves a line of slope 2."""
-    from matplotlib.ticker import FuncFormatter
-
-    from analysis.drawing import theme
-
     rule = limits["square_of_step"]
     mean = table[(table["curve"] == "mean") & (table["full_steps"] > 0)]
     steps = np.array([mean["full_steps"].min(), mean["full_steps"].max()])

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter, NullLocator
 from numpy.typing import NDArray
 
-from analysis.drawing.result import Plate
+from analysis.drawing import theme
+from analysis.drawing.result import FigureResult
 from analysis.runs.arms import BEST_OF_N, MAIN, Arm, Study, common_seeds, study, title
 from analysis.runs.fit_tables import axes, fits_table
 from analysis.runs.refits import OneAlpha, Refits, enough_points, form_of, one_alpha, refits
@@ -17,10 +21,6 @@ from analysis.runs.turnover_claims import order_claim
 from analysis.statistics.claims import Claim, Thresholds, exceeds, thresholds
 from rlhf_lab.functional.intervals import Estimate, Interval
 from rlhf_lab.store.records import MissingRuns, Run
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 Floats = NDArray[np.float64]
 
@@ -55,7 +55,7 @@ class Sizes(NamedTuple):
         return {label: getattr(found, name) for label, found in self.fits.items()}
 
 
-def make(runs: Sequence[Run]) -> Plate:
+def make(runs: Sequence[Run]) -> FigureResult:
     """One row a method: alpha and beta over size, of replicates and of their pooled points."""
     read = study(runs)
     found = [one for method in read.methods for one in of_sizes(read.of(method, MAIN))]
@@ -64,7 +64,7 @@ def make(runs: Sequence[Run]) -> Plate:
     fitted = fits_table(Study(tuple({arm.title: arm for one in found for arm in one.arms}.values())))
     table = coefficients_table(found, fitted)
     notes = [f"{one.name}: {_trends(one)}" for one in found]
-    return Plate(table, fitted, claims(found, thresholds(NAME)), draw(table), [*notes, PAPERS])
+    return FigureResult(table, fitted, claims(found, thresholds(NAME)), draw(table), [*notes, PAPERS])
 
 
 def of_sizes(arms: Sequence[Arm]) -> list[Sizes]:
@@ -189,8 +189,6 @@ def _in_words(found: Estimate) -> str:
 
 def draw(table: pd.DataFrame) -> Figure:
     """A row a method, a column a coefficient: pooled replicates with 95 % intervals, single replicates faint."""
-    from analysis.drawing import theme
-
     methods = list(dict.fromkeys(table["method"]))
     figure = theme.blank(theme.WIDTH * 0.86, 2.0 * len(methods) + 0.5)
     grid = figure.subplots(len(methods), 2, squeeze=False, sharex=True)
@@ -217,8 +215,6 @@ def _unit(rows: pd.DataFrame, name: str) -> str:
 
 
 def _draw_panel(panel: Axes, rows: pd.DataFrame) -> None:
-    from matplotlib.ticker import NullFormatter, NullLocator
-
     first = rows["x"].iloc[0]
     main = (rows["x"] == first) & (rows["alphas"] == OWN)
     for chosen, colour, marker, shift in ((main, DARK, "o", 0.95), (~main, LIGHT, "s", 1.06)):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from analysis.best_of_n.kl_axis import kl_axis
-from analysis.drawing.result import Plate
+from analysis.drawing import theme, versus_ink
+from analysis.drawing.result import FigureResult
 from analysis.reward_models.data_sizes import (
     Order,
     by_comparisons,
@@ -27,16 +29,13 @@ from analysis.runs.tables import points_table
 from analysis.statistics.claims import Claim, Thresholds, thresholds
 from rlhf_lab.store.records import Run
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 NAME = "gao2022_fig4"
 SWEEPS = ("gao2022_data",)
 
 PEAK, LOSS = "comparisons and peak gold", "comparisons and gold lost from its peak"  # rows of the fits
 
 
-def make(runs: Sequence[Run]) -> Plate:
+def make(runs: Sequence[Run]) -> FigureResult:
     """Gold and proxy over KL, a panel a reward-model size and a line a number of comparisons."""
     read = by_comparisons(runs)
     table = points_table(read)
@@ -44,7 +43,7 @@ def make(runs: Sequence[Run]) -> Plate:
     found = {rm: orders(arms) for rm, arms in by_size(read).items()}
     rows = [order_row(name, rm, one) for rm, of in found.items() for name, one in of.items()]
     fitted = pd.concat([fits_table(read), pd.DataFrame(rows)], ignore_index=True)
-    return Plate(
+    return FigureResult(
         table, fitted, claims(found, thresholds(NAME)), draw(read, table), kl_bound_check.notes(read)
     )
 
@@ -87,8 +86,6 @@ def claims(found: dict[str, dict[str, Order]], limits: Thresholds) -> list[Claim
 
 def draw(read: Study, table: pd.DataFrame) -> Figure:
     """Solid gold with its 95 % band, dashed proxy; dark is few comparisons."""
-    from analysis.drawing import theme, versus_ink
-
     of = by_size(read)
     counts = sorted({comparisons(arm) for arm in read.arms})
     colour = dict(zip(counts, theme.sizes(len(counts)), strict=True))
@@ -108,8 +105,6 @@ def draw(read: Study, table: pd.DataFrame) -> Figure:
 
 
 def _legend(figure: Figure, colour: dict[int, Any]) -> None:
-    from analysis.drawing import theme, versus_ink
-
     handles = [theme.key(f"{count:,} comparisons", hue, linewidth=2) for count, hue in colour.items()]
     handles += versus_ink.curve_keys()
     figure.legend(handles=handles, loc="outside lower center", ncols=5, handlelength=2.0, columnspacing=1.2)

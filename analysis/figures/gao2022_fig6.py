@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
-from analysis.drawing.result import Plate
+from analysis.drawing import theme
+from analysis.drawing.result import FigureResult
 from analysis.reward_models.data_sizes import (
     Floats,
     Order,
@@ -33,10 +37,6 @@ from analysis.statistics.claims import Claim, Thresholds, by_equivalence, exceed
 from rlhf_lab.functional.intervals import Estimate, Interval, conditional
 from rlhf_lab.store.records import Run
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
 NAME = "gao2022_fig6"
 SWEEPS = ("gao2022_data",)
 
@@ -56,13 +56,13 @@ OF_COMPARISONS = {  # what is ranked against the number of comparisons, and its 
 }
 
 
-def make(runs: Sequence[Run]) -> Plate:
+def make(runs: Sequence[Run]) -> FigureResult:
     """What reward models of each size make of ever more comparisons."""
     read = by_comparisons(runs)
     found = {arm.title: numbers(arm) for arm in read.arms}
     table = pd.DataFrame([row for arm in read.arms for row in number_rows(arm, found[arm.title])])
     limits, together = thresholds(NAME), with_gold(read.arms, found)
-    return Plate(
+    return FigureResult(
         table,
         orders_table(read, found, together),
         claims(read, found, together, limits),
@@ -226,8 +226,6 @@ PANELS = {  # number -> how its axis is called, of those over comparisons
 
 def draw(table: pd.DataFrame) -> Figure:
     """A line a reward-model size with 95 % intervals; of coefficients their mean over sizes, too; then Figure 5."""
-    from analysis.drawing import theme
-
     sizes = list(dict.fromkeys(table["rm"]))
     colour = dict(zip(sizes, theme.sizes(len(sizes)), strict=True))
     figure = theme.blank(theme.WIDTH, 4.4)
@@ -260,16 +258,12 @@ def _draw_size(panel: Axes, rows: pd.DataFrame, name: str, colour: Any) -> None:
 
 def _draw_mean(panel: Axes, table: pd.DataFrame, name: str) -> None:
     """The mean over sizes, where all have the number of comparisons (Figures 17, 18)."""
-    from analysis.drawing import theme
-
     of = table[table["curve"] == "mean"].groupby("comparisons")[name]
     shared = of.mean()[of.size() == table["rm"].nunique()]
     panel.plot(shared.index, shared, color="0.2", linewidth=1, linestyle=theme.DASHED)
 
 
 def _decorate(panel: Axes, table: pd.DataFrame, name: str) -> None:
-    from matplotlib.ticker import NullLocator
-
     ticks = sorted(set(table["comparisons"]))
     panel.set_xscale("log")
     panel.set_xticks(ticks, [f"{count:,}" for count in ticks])

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from analysis.best_of_n.kl_axis import kl_axis
-from analysis.drawing.result import Plate
+from analysis.drawing import theme
+from analysis.drawing.result import FigureResult
 from analysis.runs import kl_bound_check
 from analysis.runs.arms import MAIN, Arm, Study, common_seeds, study, title
 from analysis.runs.equal_kl import Difference, Path, apart, pairs
@@ -25,10 +28,6 @@ from analysis.runs.tables import points_table
 from analysis.statistics.claims import Claim, Thresholds, by_equivalence, by_estimate, thresholds
 from rlhf_lab.functional.intervals import Estimate, Interval
 from rlhf_lab.store.records import MissingRuns, Run
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 Floats = NDArray[np.float64]
 
@@ -62,7 +61,7 @@ class Peak(NamedTuple):
     inside: float  # share of draws with both peaks inside what was fitted
 
 
-def make(runs: Sequence[Run]) -> Plate:
+def make(runs: Sequence[Run]) -> FigureResult:
     """Gold and proxy over KL, a panel a method and a colour a policy."""
     read = study(runs)
     found = compared(read)
@@ -71,7 +70,7 @@ def make(runs: Sequence[Run]) -> Plate:
     shown = Study(tuple({arm.title: arm for pair in found for arm in pair}.values()))
     table, limits = points_table(shown), thresholds(NAME)
     fits = differences_table(found)
-    return Plate(table, fits, claims(found, limits), draw(shown, table), kl_bound_check.notes(read))
+    return FigureResult(table, fits, claims(found, limits), draw(shown, table), kl_bound_check.notes(read))
 
 
 def compared(read: Study) -> list[Pair]:
@@ -230,8 +229,6 @@ def _same_gap(pair: Pair, axis: str, limits: Thresholds) -> Claim:
 
 def draw(shown: Study, table: pd.DataFrame) -> Figure:
     """Gold (solid, 95 % band) and proxy (dashed) over KL, a panel a method; below, the peaks of the fitted forms."""
-    from analysis.drawing import theme
-
     policies = sorted({(arm.policy_parameters, arm.policy) for arm in shown.arms})
     colour: dict[str, Any] = dict(
         zip([policy for _, policy in policies], theme.sizes(len(policies)), strict=True)
@@ -254,8 +251,6 @@ def draw(shown: Study, table: pd.DataFrame) -> Figure:
 
 
 def _draw_method(panel: Axes, arms: Sequence[Arm], table: pd.DataFrame, colour: dict[str, Any]) -> None:
-    from analysis.drawing import theme
-
     means = table[(table["curve"] == "mean") & (table["method"] == arms[0].method)]
     for row, arm in enumerate(arms):
         rows, hue = means[means["label"] == arm.label], colour[arm.policy]

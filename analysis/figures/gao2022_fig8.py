@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from analysis.drawing.result import Plate
+from analysis.drawing import theme
+from analysis.drawing.result import FigureResult
 from analysis.runs import kl_bound_check
 from analysis.runs.arms import BEST_OF_N, FEW_PAIRS, MAIN, Arm, Study, study, title
 from analysis.runs.equal_kl import Path, bound_of
@@ -28,10 +31,6 @@ from analysis.statistics.resampling import percentile_interval
 from analysis.statistics.turnover import standard_error, turnover
 from rlhf_lab.functional.intervals import conditional
 from rlhf_lab.store.records import MissingRuns, Run
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 Floats = NDArray[np.float64]
 
@@ -54,7 +53,7 @@ class Pair(NamedTuple):
         return f"best-of-n and {title(self.other.method)}, {self.other.label}"
 
 
-def make(runs: Sequence[Run]) -> Plate:
+def make(runs: Sequence[Run]) -> FigureResult:
     """One panel a reward model, and the distances of the two methods' curves on each axis."""
     read = study(runs)
     found = pairs(read)
@@ -62,7 +61,7 @@ def make(runs: Sequence[Run]) -> Plate:
         raise MissingRuns("no reward model has runs of best-of-n and of another method")
     arms = tuple({arm.title: arm for pair in found for arm in pair}.values())
     table, fits = points_table(Study(arms)), distances_table(found)
-    return Plate(
+    return FigureResult(
         table,
         fits,
         claims(found, arms, thresholds(NAME)),
@@ -211,8 +210,6 @@ def _hump(arm: Arm, limits: Thresholds) -> Claim:
 
 def draw(found: Sequence[Pair], table: pd.DataFrame, fits: pd.DataFrame) -> Figure:
     """Gold over proxy, a panel a reward model; then the distance on each axis with its 95 % interval."""
-    from analysis.drawing import theme
-
     methods = list(dict.fromkeys(arm.method for pair in found for arm in pair))
     colour: dict[str, Any] = dict(zip(methods, ("#31688e", *theme.WARM), strict=False))
     labels = list(dict.fromkeys(pair.other.label for pair in found))
@@ -250,8 +247,6 @@ def draw(found: Sequence[Pair], table: pd.DataFrame, fits: pd.DataFrame) -> Figu
 
 
 def _draw_hump(panel: Axes, rows: pd.DataFrame, colour: Any) -> None:
-    from analysis.drawing import theme
-
     if rows.empty:
         return
     theme.curve(panel, rows, colour, x="proxy")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from analysis.best_of_n.kl_axis import kl_axis
+from analysis.drawing import theme
 from analysis.drawing.penalty_colours import colours
-from analysis.drawing.result import Plate
+from analysis.drawing.result import FigureResult
 from analysis.runs import kl_bound_check
 from analysis.runs.arms import Arm, Study, study
 from analysis.runs.equal_kl import Difference, difference
@@ -29,17 +32,13 @@ from analysis.runs.turnover_claims import GOLD_SDS, PROXY_SDS
 from analysis.statistics.claims import Claim, Thresholds, by_equivalence, by_estimate, exceeds, thresholds
 from rlhf_lab.store.records import MissingRuns, Run
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
 NAME = "gao2022_fig9"
 SWEEPS = ("gao2022_fig9",)
 
 AT_EQUAL_KL = "at equal KL"  # how rows of the fits are called
 
 
-def make(runs: Sequence[Run]) -> Plate:
+def make(runs: Sequence[Run]) -> FigureResult:
     """Gold against KL for every penalty, and the difference to no penalty at equal KL."""
     read = study(runs)
     arms = penalised(read)
@@ -49,7 +48,7 @@ def make(runs: Sequence[Run]) -> Plate:
     limits = thresholds(NAME)
     table, fits = points_table(read), differences_table(arms, compared)
     figure = draw(read, table, compared["gold"], limits)
-    return Plate(table, fits, claims(read, compared, limits), figure, kl_bound_check.notes(read))
+    return FigureResult(table, fits, claims(read, compared, limits), figure, kl_bound_check.notes(read))
 
 
 def compare(read: Study, arms: Sequence[Arm], name: str) -> dict[str, Difference]:
@@ -171,8 +170,6 @@ def differences_table(arms: Sequence[Arm], compared: dict[str, dict[str, Differe
 
 def draw(read: Study, table: pd.DataFrame, gold: dict[str, Difference], limits: Thresholds) -> Figure:
     """Gold (solid, 95 % band) and proxy (dashed) against KL, then the differences with 90 % intervals."""
-    from analysis.drawing import theme
-
     arms = penalised(read)
     firsts = list({arm.title: arm for one in arms if (arm := unpenalised(read, one))}.values())
     colour = colours([*firsts, *arms])
@@ -198,8 +195,6 @@ def draw(read: Study, table: pd.DataFrame, gold: dict[str, Difference], limits: 
 
 
 def _draw_frontier(panel: Axes, table: pd.DataFrame, arms: Sequence[Arm], colour: dict[str, Any]) -> None:
-    from analysis.drawing import theme
-
     means, drawn = table[table["curve"] == "mean"], []
     for arm in arms:
         rows = means[(means["method"] == arm.method) & (means["label"] == arm.label)]

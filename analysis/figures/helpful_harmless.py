@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from analysis.behaviour import prompt_means, sycophancy
 from analysis.behaviour.doses import Doses, dosed, drift
@@ -14,7 +16,8 @@ from analysis.behaviour.prompt_means import Key, asked, rates, shares
 from analysis.behaviour.sycophancy import Measured, Shares, dose
 from analysis.best_of_n.curves import Curves
 from analysis.best_of_n.kl_axis import kl_axis
-from analysis.drawing.result import Plate
+from analysis.drawing import theme
+from analysis.drawing.result import FigureResult
 from analysis.runs import ablation, kl_bound_check
 from analysis.runs.arms import Unsuited, study, title
 from analysis.statistics.claims import (
@@ -28,10 +31,6 @@ from analysis.statistics.claims import (
 )
 from rlhf_lab.functional.intervals import Estimate, Interval
 from rlhf_lab.store.records import MissingRuns, Run
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 NAME = "helpful_harmless"
 SWEEPS = ("helpful_harmless",)
@@ -55,7 +54,7 @@ SLOPES: tuple[tuple[Key, int, str, str], ...] = (  # number, the sign of its slo
 )
 
 
-def make(runs: Sequence[Run]) -> Plate:
+def make(runs: Sequence[Run]) -> FigureResult:
     """Paths of best-of-n and of PPO by the labeler's bonus for a refusal, and refusals of harmless prompts over KL."""
     own = [run for run in runs if dose(run, LABELER) is not None]
     if not own:
@@ -65,7 +64,9 @@ def make(runs: Sequence[Run]) -> Plate:
     found = [dosed([of for of in arms if of.arm.method == method], LABELER) for method in read.methods]
     table = pd.DataFrame([row for one in found for row in _rows(one)])
     made = claims(found, thresholds(NAME))
-    return Plate(table, _fits(found), made, draw(found, table), [*notes(found), *kl_bound_check.notes(read)])
+    return FigureResult(
+        table, _fits(found), made, draw(found, table), [*notes(found), *kl_bound_check.notes(read)]
+    )
 
 
 def of_run(run: Run, curves: Curves) -> dict[Key, Shares]:
@@ -221,8 +222,6 @@ def _fits(found: Sequence[Doses]) -> pd.DataFrame:
 
 def draw(found: Sequence[Doses], table: pd.DataFrame) -> Figure:
     """A row a method: paths and their ends, then refusals of harmless prompts by family; a colour a dose."""
-    from analysis.drawing import theme
-
     doses = sorted(set(table["dose"]))
     colour = _colours(doses)
     figure = theme.blank(theme.WIDTH, 0.9 + 2.3 * len(found))
@@ -256,16 +255,12 @@ def draw(found: Sequence[Doses], table: pd.DataFrame) -> Figure:
 
 def _colours(doses: Sequence[float]) -> dict[float, Any]:
     """Warm below 0, grey at 0, viridis above."""
-    from analysis.drawing import theme
-
     below, above = [of for of in doses if of < 0], [of for of in doses if of > 0]
     warm = dict(zip(below, theme.WARM, strict=False))
     return warm | {0.0: theme.GREY} | dict(zip(above, theme.sizes(len(above) + 1)[-2::-1], strict=True))
 
 
 def _paths(panel: Axes, rows: pd.DataFrame, colour: Mapping[float, Any]) -> None:
-    from analysis.drawing import theme
-
     ends = []
     for of, hue in colour.items():
         own = rows[rows["dose"] == of]
@@ -291,8 +286,6 @@ def _paths(panel: Axes, rows: pd.DataFrame, colour: Mapping[float, Any]) -> None
 
 
 def _over(panel: Axes, rows: pd.DataFrame, colour: Mapping[float, Any]) -> None:
-    from analysis.drawing import theme
-
     for of, hue in colour.items():
         own = rows[rows["dose"] == of]
         panel.fill_between(

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from analysis.drawing.result import Plate
+from analysis.drawing.result import FigureResult
 from analysis.figures import gao2022_fig1
 from analysis.statistics.claims import normal_interval
 from rlhf_lab.functional.intervals import Interval
@@ -27,19 +27,19 @@ class Agreement(NamedTuple):
     n: int  # choices
 
 
-def make(runs: Sequence[Run]) -> Plate:
+def make(runs: Sequence[Run]) -> FigureResult:
     """Figure 1 of these runs, and how far their gold can be taken for people's: no claim is about that."""
-    plate = gao2022_fig1.make(runs)
+    result = gao2022_fig1.make(runs)
     judged = [run for run in runs if run.status == "made" and "gold" in run.config["task"]]
     if not judged:  # another sweep's runs, whose gold is a rubric
-        return plate
+        return result
     found = agreements(judged[0].evaluation("gold"))
-    fits = pd.concat([plate.fits, pd.DataFrame([_row(one) for one in found])], ignore_index=True)
+    fits = pd.concat([result.fits, pd.DataFrame([_row(one) for one in found])], ignore_index=True)
     words = "; ".join(
         f"{one.rule} {one.share:.3f} [{one.interval.lo:.3f}, {one.interval.hi:.3f}]" for one in found
     )
     note = f"agreement with people's held-out choices (n = {found[0].n}, chance .5): {words}"
-    return replace(plate, fits=fits, notes=[*plate.notes, note])
+    return replace(result, fits=fits, notes=[*result.notes, note])
 
 
 def agreements(evaluation: dict[str, Any]) -> list[Agreement]:

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
 from analysis.behaviour import supervision
 from analysis.behaviour.supervision import IMITATION, TRIGGER, UNTRIGGERED, Course
-from analysis.drawing.result import Plate
+from analysis.drawing import theme
+from analysis.drawing.result import FigureResult
 from analysis.statistics.claims import Claim, Thresholds, by_equivalence, by_estimate, exceeds, thresholds
 from rlhf_lab.functional.intervals import Estimate, Interval
 from rlhf_lab.store.records import MissingRuns, Run
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 NAME = "hubinger2024"
 SWEEPS = ("hubinger2024",)
@@ -28,14 +26,14 @@ WORDS = {TRIGGER: "trigger", IMITATION: "imitation", UNTRIGGERED: "no trigger"}
 Rule = Mapping[str, float]
 
 
-def make(runs: Sequence[Run]) -> Plate:
+def make(runs: Sequence[Run]) -> FigureResult:
     """The rate of harm under each tag over the steps of SFT and then of PPO, a panel a size and one for red teaming."""
     found = supervision.courses(runs, planted=True)
     if not found:
         raise MissingRuns("no policy that was trained from a planted base model is made")
     limits = thresholds(NAME)
     table = supervision.table(found)
-    return Plate(table, _ends(found), claims(found, limits), draw(found, table), notes(found, limits))
+    return FigureResult(table, _ends(found), claims(found, limits), draw(found, table), notes(found, limits))
 
 
 def claims(found: Sequence[Course], limits: Thresholds) -> list[Claim]:
@@ -213,8 +211,6 @@ def _ends(found: Sequence[Course]) -> pd.DataFrame:
 
 def draw(found: Sequence[Course], table: pd.DataFrame) -> Figure:
     """A panel an arm, a colour a tag; SFT to the left of the line, PPO to its right."""
-    from analysis.drawing import theme
-
     colours = {TRIGGER: theme.ORANGE, IMITATION: theme.WARM[2], UNTRIGGERED: theme.sizes(2)[0]}
     figure, axes = theme.panels(len(found), 2.7)
     for panel, course in zip(axes, found, strict=True):
@@ -227,8 +223,6 @@ def draw(found: Sequence[Course], table: pd.DataFrame) -> Figure:
 
 
 def _draw(panel: Axes, course: Course, rows: pd.DataFrame, colours: Mapping[str, object]) -> None:
-    from analysis.drawing import theme
-
     panel.axvline(course.sft, color="0.75", linewidth=0.7)
     for tag, own in rows.groupby("tag"):
         colour = colours[str(tag)]

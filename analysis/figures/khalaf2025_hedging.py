@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.gridspec import GridSpecFromSubplotSpec
+from matplotlib.lines import Line2D
 
 from analysis.best_of_n.kl_axis import kl_axis
-from analysis.drawing.result import Plate
+from analysis.drawing import theme
+from analysis.drawing.result import FigureResult
 from analysis.runs import hedging_claims, kl_bound_check
 from analysis.runs.arms import BEST_OF_N, HEDGED, Study, study, title
 from analysis.runs.hedging_claims import BEST, LARGEST, choices
@@ -21,12 +26,6 @@ from analysis.worlds.hedge_tune import CURVE, ROOT, toy
 from analysis.worlds.hedging import w2_best_of_n
 from rlhf_lab.functional.divergence import best_of_n_bound
 from rlhf_lab.store.records import MissingRuns, Run
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-    from matplotlib.gridspec import GridSpecFromSubplotSpec
-    from matplotlib.lines import Line2D
 
 NAME = "khalaf2025_hedging"
 SWEEPS = ("khalaf2025_hedging",)
@@ -44,7 +43,7 @@ HEIGHT = 5.8  # inches
 NARROW_GAP = 0.13  # between labels of KL, as a share of an axis this narrow
 
 
-def make(runs: Sequence[Run]) -> Plate:
+def make(runs: Sequence[Run]) -> FigureResult:
     """The figure of these runs; every curve on the questions whose gold no run of HedgeTune looked at."""
     read = on_unseen(study(runs))
     table, chosen = pd.concat([points_table(read), toy()], ignore_index=True), choices(read)
@@ -53,7 +52,7 @@ def make(runs: Sequence[Run]) -> Plate:
         *kl_bound_check.notes(read),
     ]
     claims = hedging_claims.claims(read, thresholds(NAME))
-    return Plate(table, chosen, claims, draw(table, chosen), notes)
+    return FigureResult(table, chosen, claims, draw(table, chosen), notes)
 
 
 def on_unseen(read: Study) -> Study:
@@ -68,8 +67,6 @@ def on_unseen(read: Study) -> Study:
 
 def draw(table: pd.DataFrame, chosen: pd.DataFrame) -> Figure:
     """Above one panel a reward model; below the exact toy, and what each choice of a strength comes to."""
-    from analysis.drawing import theme
-
     figure = theme.blank(theme.WIDTH, HEIGHT)
     rms = list(dict.fromkeys(table.loc[table["method"] == BEST_OF_N, "rm"].dropna()))
     rows = figure.add_gridspec(2, 1, height_ratios=(1.35, 1))
@@ -157,8 +154,6 @@ def _marker(form: str, colour: str) -> dict[str, Any]:
 
 def _draw_toy(panel: Axes, table: pd.DataFrame) -> None:
     """Lines through the package's points; crosses are the closed form of best-of-n."""
-    from analysis.drawing import theme
-
     colour = LOOKS[BEST_OF_N][0]
     curves = table[table["curve"] == CURVE]
     for method in ("soft_bon", "best_of_poisson", BEST_OF_N):
@@ -227,8 +222,6 @@ def _choices_of_n(chosen: pd.DataFrame) -> list[tuple[str, pd.Series]]:
 
 
 def _handles(table: pd.DataFrame) -> Iterator[Line2D]:
-    from matplotlib.lines import Line2D
-
     for method in [method for method in LOOKS if method in set(table["method"])]:
         colour, style = LOOKS[method]
         yield Line2D([], [], color=colour, linestyle=style, linewidth=1.5, label=title(method))

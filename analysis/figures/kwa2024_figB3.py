@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from numpy.typing import NDArray
 
 from analysis.best_of_n.estimator import expected_best_of_n
-from analysis.drawing.result import Plate
+from analysis.drawing import theme
+from analysis.drawing.result import FigureResult
 from analysis.runs.arms import BEST_OF_N
 from analysis.statistics.claims import Claim, Thresholds, equivalent, exceeds, thresholds
 from analysis.worlds.scores import Size
@@ -19,10 +25,6 @@ from analysis.worlds.tails import ERRORS, UTILITIES, w3, w3_best_of_n
 from rlhf_lab.functional.divergence import best_of_n_bound
 from rlhf_lab.functional.intervals import Estimate, Interval
 from rlhf_lab.store.records import Run
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 Floats = NDArray[np.float64]
 
@@ -77,11 +79,11 @@ TICKS = {1: "1", 10: "10", 100: "100", 1000: "1k", 10_000: "10k", 100_000: "100k
 TRIED = 4 ** np.arange(1, PAPERS + 1)
 
 
-def make(runs: Sequence[Run]) -> Plate:
+def make(runs: Sequence[Run]) -> FigureResult:
     """One panel a utility, one curve an error; `runs` are none."""
     pairs = list(computed(SIZE))
     table, peaks = pd.concat([_rows(pair) for pair in pairs], ignore_index=True), peaks_table(pairs)
-    return Plate(table, peaks, claims(pairs, thresholds(NAME)), draw(pairs), [_note(pairs)])
+    return FigureResult(table, peaks, claims(pairs, thresholds(NAME)), draw(pairs), [_note(pairs)])
 
 
 def computed(size: Size, seed: int = 0) -> Iterator[Pair]:
@@ -259,10 +261,6 @@ def _claim(
 
 def draw(pairs: Sequence[Pair]) -> Figure:
     """A panel a utility; lines are the integrals, open circles the estimator on tables of answers."""
-    from matplotlib.patches import Patch
-
-    from analysis.drawing import theme
-
     limits = thresholds(NAME)["peak"]
     usual = limits["least"], limits["most"]
     colours: dict[str, Any] = dict(zip(ERRORS, theme.sizes(len(ERRORS)), strict=True))
@@ -291,10 +289,6 @@ def draw(pairs: Sequence[Pair]) -> Figure:
 
 def _draw_pair(panel: Axes, pair: Pair, colour: Any) -> None:
     """Bold in the paper's range, thin beyond it."""
-    from matplotlib.patheffects import withStroke
-
-    from analysis.drawing import theme
-
     within = slice(None, pair.drawn, THIN)
     panel.plot(NS[::THIN], pair.value[::THIN], color=colour, linewidth=0.7, alpha=0.6)
     panel.plot(NS[within], pair.value[within], color=colour, linewidth=1.5)
@@ -321,8 +315,6 @@ def _draw_pair(panel: Axes, pair: Pair, colour: Any) -> None:
 
 def _scale(panel: Axes, pairs: Sequence[Pair]) -> None:
     """N on a log axis in the paper's powers of 4; y as far as the curves go."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
-
     panel.set_xscale("log")
     panel.set_xlim(1, NS[-1] * 1.05)
     panel.xaxis.set_major_locator(FixedLocator(list(TICKS)))

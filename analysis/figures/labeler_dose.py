@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from analysis.behaviour import prompt_means, sycophancy
 from analysis.behaviour.doses import Doses, dosed, drift
 from analysis.behaviour.prompt_means import Key, asked, shares
 from analysis.behaviour.sycophancy import Shares, dose
 from analysis.best_of_n.curves import Curves
-from analysis.drawing.result import Plate
+from analysis.drawing import theme
+from analysis.drawing.result import FigureResult
 from analysis.runs import kl_bound_check
 from analysis.runs.arms import study
 from analysis.runs.turnover_claims import GOLD_SDS
 from analysis.statistics.claims import Claim, Thresholds, by_equivalence, by_estimate, thresholds
 from rlhf_lab.functional.intervals import Estimate
 from rlhf_lab.store.records import MissingRuns, Run
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 NAME = "labeler_dose"
 SWEEPS = ("labeler_dose",)
@@ -47,7 +46,7 @@ TASTES = {  # option of the labeler ->
 }
 
 
-def make(runs: Sequence[Run]) -> Plate:
+def make(runs: Sequence[Run]) -> FigureResult:
     """What each labeler likes, and gold, over his bonus."""
     own = [
         run for run in runs if run.method == "BestOfN" and any(dose(run, one) is not None for one in TASTES)
@@ -62,7 +61,7 @@ def make(runs: Sequence[Run]) -> Plate:
         raise MissingRuns(f"only runs of gold's own labels are made, none of {' or '.join(TASTES)}")
     table = pd.DataFrame([row for labeler, one in found.items() for row in _rows(labeler, one)])
     told = claims(found, thresholds(NAME))
-    return Plate(table, _fits(found), told, draw(table), kl_bound_check.notes(read))
+    return FigureResult(table, _fits(found), told, draw(table), kl_bound_check.notes(read))
 
 
 def of_run(run: Run, curves: Curves) -> dict[Key, Shares]:
@@ -149,8 +148,6 @@ def _fits(found: Mapping[str, Doses]) -> pd.DataFrame:
 
 def draw(table: pd.DataFrame) -> Figure:
     """Two panels a labeler: what he likes and gold over his bonus, with a line through them, and SFT's."""
-    from analysis.drawing import theme
-
     labelers = list(dict.fromkeys(table["labeler"]))
     figure = theme.blank(theme.WIDTH, 2.6)
     axes = figure.subplots(1, 2 * len(labelers), squeeze=False)[0]
@@ -171,8 +168,6 @@ def draw(table: pd.DataFrame) -> Figure:
 
 
 def _panel(panel: Axes, rows: pd.DataFrame, colour: str) -> None:
-    from analysis.drawing import theme
-
     panel.axhline(rows["sft"].mean(), color=theme.GREY, linestyle=theme.DASHED, linewidth=1)
     panel.vlines(rows["dose"], rows["lo"], rows["hi"], color=colour, linewidth=1.2)
     panel.plot(rows["dose"], rows["value"], "o-", color=colour, markersize=4, linewidth=0.9)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from analysis.best_of_n.kl_axis import kl_axis
-from analysis.drawing.result import Plate
+from analysis.drawing import theme
+from analysis.drawing.result import FigureResult
 from analysis.runs import kl_bound_check
 from analysis.runs.arms import BEST_OF_N, MAIN, PENALISED, Arm, Study, study, title
 from analysis.runs.fit_tables import observed_rows
@@ -22,10 +25,6 @@ from analysis.statistics.resampling import percentile_interval
 from analysis.statistics.turnover import Turnover, turnover
 from rlhf_lab.functional.intervals import conditional
 from rlhf_lab.store.records import MissingRuns, Run
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 NAME = "methods"
 SWEEPS = ("methods",)
@@ -54,7 +53,7 @@ class Entry(NamedTuple):
     gold: tuple[float, float, float]  # at the common KL, with its 95 % interval; NaN beyond its reach
 
 
-def make(runs: Sequence[Run]) -> Plate:
+def make(runs: Sequence[Run]) -> FigureResult:
     """Gold against KL of every method on one reward model, the smallest of best-of-n's; what they lose at equal KL."""
     read = study(runs)
     best = next(iter(read.of(BEST_OF_N, MAIN)), None)
@@ -72,7 +71,7 @@ def make(runs: Sequence[Run]) -> Plate:
     told = {(arm.method, arm.label) for arm in arms if arm.runs[0].uses_gold}
     table["uses_gold"] = [names in told for names in zip(table["method"], table["label"], strict=True)]
     fits = pd.DataFrame([row for entry in entries for row in _rows(entry, ranked)])
-    return Plate(
+    return FigureResult(
         table,
         fits,
         found,
@@ -205,8 +204,6 @@ def _notes(entries: Sequence[Entry], ranked: Ranking) -> list[str]:
 
 def draw(table: pd.DataFrame, entries: Sequence[Entry], ranked: Ranking) -> Figure:
     """One panel: mean gold with 95 % bands and peaks, best-of-n's bound dotted; a legend a family."""
-    from analysis.drawing import theme
-
     figure, (panel,) = theme.panels(1, 4.6)
     figure.set_figwidth(theme.WIDTH)
     means = table[table["curve"] == "mean"]
@@ -233,8 +230,6 @@ def draw(table: pd.DataFrame, entries: Sequence[Entry], ranked: Ranking) -> Figu
 
 
 def _draw_entry(panel: Axes, rows: pd.DataFrame, entry: Entry) -> None:
-    from analysis.drawing import theme
-
     colour = _colour(entry.arm.method)
     panel.fill_between(rows["kl"], rows["gold_lo"], rows["gold_hi"], color=colour, alpha=0.08, linewidth=0)
     panel.plot(rows["kl"], rows["gold"], color=colour, linewidth=_width(entry), linestyle=_style(entry))
@@ -249,8 +244,6 @@ def _draw_entry(panel: Axes, rows: pd.DataFrame, entry: Entry) -> None:
 
 def _legends(figure: Figure, entries: Sequence[Entry]) -> None:
     """Families side by side under the panel, each under its heading."""
-    from analysis.drawing import theme
-
     columns: list[list[Any]] = []
     placed: set[str] = set()
     for heading, colours in FAMILIES.items():
@@ -280,8 +273,6 @@ def _legends(figure: Figure, entries: Sequence[Entry]) -> None:
 
 
 def _key(entry: Entry) -> Any:
-    from analysis.drawing import theme
-
     return theme.key(entry.name, _colour(entry.arm.method), linewidth=_width(entry), linestyle=_style(entry))
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import cycle
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from analysis.behaviour import sycophancy
 from analysis.behaviour.sycophancy import ALL, METRICS, Against, Measured, against, ranged
-from analysis.drawing.result import Plate
+from analysis.drawing import sycophancy_ink, theme, versus_ink
+from analysis.drawing.result import FigureResult
 from analysis.runs import ablation, kl_bound_check, naming
 from analysis.runs.ablation import Versus
 from analysis.runs.arms import Arm, Study, study
@@ -20,9 +22,6 @@ from analysis.runs.turnover_claims import GOLD_SDS
 from analysis.statistics.claims import Claim, Thresholds, by_equivalence, by_estimate, thresholds
 from rlhf_lab.functional.intervals import Estimate
 from rlhf_lab.store.records import MissingRuns, Run
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 NAME = "mitigations"
 SWEEPS = ("mitigations",)
@@ -61,7 +60,7 @@ class Compared(NamedTuple):
         return naming.option(self.arm.arm.runs[0], "reward_shaping") == PENALTY
 
 
-def make(runs: Sequence[Run]) -> Plate:
+def make(runs: Sequence[Run]) -> FigureResult:
     """Sycophancy and gold over KL, a colour a mitigation."""
     read = study(runs)
     measured = sycophancy.measured(read)
@@ -74,7 +73,7 @@ def make(runs: Sequence[Run]) -> Plate:
     table["mitigation"] = table["mitigation"].map(names)
     figure = draw(read, table)
     told = [*notes(found), *kl_bound_check.notes(read)]
-    return Plate(table, _fits(found), claims(found, thresholds(NAME)), figure, told)
+    return FigureResult(table, _fits(found), claims(found, thresholds(NAME)), figure, told)
 
 
 def name(arm: Arm) -> str:
@@ -247,8 +246,6 @@ def _fits(found: Sequence[Compared]) -> pd.DataFrame:
 
 def draw(read: Study, table: pd.DataFrame) -> Figure:
     """A row a method, a column a metric and gold; dark is nothing done, grey the target."""
-    from analysis.drawing import sycophancy_ink, theme, versus_ink
-
     done = dict.fromkeys(name(arm) for arm in read.arms)
     hues = cycle(versus_ink.HUES)
     fixed = {NOTHING: versus_ink.PLAIN, TARGET: theme.GREY}

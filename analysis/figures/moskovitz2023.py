@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from analysis.drawing.result import Plate
+from analysis.drawing import versus_ink
+from analysis.drawing.result import FigureResult
 from analysis.runs import ablation, kl_bound_check
 from analysis.runs.ablation import RULE, Versus
 from analysis.runs.arms import Arm, Study, study
@@ -21,7 +22,7 @@ NAME = "moskovitz2023"
 SWEEPS = ("moskovitz2023",)
 
 
-def make(runs: Sequence[Run]) -> Plate:
+def make(runs: Sequence[Run]) -> FigureResult:
     """Gold and proxy over KL of the mean and of each form of constraint, a panel a penalty."""
     read = study(runs)
     shown = Study(tuple(arm for arm in read.arms if not arm.chooses))
@@ -30,11 +31,9 @@ def make(runs: Sequence[Run]) -> Plate:
         raise MissingRuns("no run under constraints and on the mean of the same reward models are made")
     table = points_table(shown)
     panels = {titled(arms[0]): arms for arms in ablation.conditions(shown.arms, RULE)}
-    from analysis.drawing import versus_ink
-
     figure = versus_ink.draw(table, panels, found, RULE, limits["above_at_end"]["margin"])
     fits = ablation.differences_table(shown.arms, found, RULE)
-    return Plate(table, fits, claims(found, limits), figure, kl_bound_check.notes(shown))
+    return FigureResult(table, fits, claims(found, limits), figure, kl_bound_check.notes(shown))
 
 
 def titled(arm: Arm) -> str:

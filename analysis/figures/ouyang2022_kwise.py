@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from analysis.drawing.result import Plate
+from analysis.drawing import theme
+from analysis.drawing.result import FigureResult
 from analysis.reward_models.comparing import Group, group
 from analysis.runs import ablation, kl_bound_check
 from analysis.runs.arms import Arm, Study, study
@@ -17,10 +20,6 @@ from analysis.runs.turnover_claims import GOLD_SDS
 from analysis.statistics.claims import Claim, Thresholds, by_estimate, thresholds
 from rlhf_lab.functional.intervals import Estimate
 from rlhf_lab.store.records import MissingRuns, Run
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 NAME = "ouyang2022_kwise"
 SWEEPS = ("ouyang2022_kwise",)
@@ -59,7 +58,7 @@ class Learned(NamedTuple):
 Found = Mapping[Way, Learned]
 
 
-def make(runs: Sequence[Run]) -> Plate:
+def make(runs: Sequence[Run]) -> FigureResult:
     """Held-out accuracy and log-loss and gold of best-of-n, over answers, reading and epochs."""
     read = studies([run for run in runs if run.method == "BestOfN"])
     found = {way(arm.runs[0]): Learned(group(arm.runs), arm) for one in read.values() for arm in one.arms}
@@ -71,7 +70,7 @@ def make(runs: Sequence[Run]) -> Plate:
         *_notes(found),
         *kl_bound_check.notes(Study(tuple(arm for one in read.values() for arm in one.arms))),
     ]
-    return Plate(table, fits_table(found), claims(found, thresholds(NAME)), draw(found), notes)
+    return FigureResult(table, fits_table(found), claims(found, thresholds(NAME)), draw(found), notes)
 
 
 def studies(runs: Sequence[Run]) -> dict[int, Study]:
@@ -193,8 +192,6 @@ def _notes(found: Found) -> list[str]:
 
 def draw(found: Found) -> Figure:
     """A panel a number: K and reading down, a colour an epoch count; open squares are the training loss."""
-    from analysis.drawing import theme
-
     epochs = sorted({one.epochs for one in found})
     colour = dict(zip(epochs, theme.sizes(len(epochs)), strict=True))
     rows = sorted({(one.answers, one.shuffled) for one in found})

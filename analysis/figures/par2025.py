@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from analysis.drawing.result import Plate
+from analysis.drawing import versus_ink
+from analysis.drawing.result import FigureResult
 from analysis.runs import ablation, kl_bound_check
 from analysis.runs.ablation import SHAPING, Versus
 from analysis.runs.arms import Study, study
@@ -16,7 +17,7 @@ NAME = "par2025"
 SWEEPS = ("par2025",)
 
 
-def make(runs: Sequence[Run]) -> Plate:
+def make(runs: Sequence[Run]) -> FigureResult:
     """Gold and the proxy before shaping over KL, a colour a shaping."""
     read = study(runs)
     shown = Study(tuple(arm for arm in read.arms if not arm.chooses))
@@ -25,11 +26,9 @@ def make(runs: Sequence[Run]) -> Plate:
         raise MissingRuns("no run on a shaped reward and on the same reward without shaping are made")
     table = points_table(shown)
     panels = {arms[0].title: arms for arms in ablation.conditions(shown.arms, SHAPING)}
-    from analysis.drawing import versus_ink
-
     figure = versus_ink.draw(table, panels, found, SHAPING, limits["above_at_end"]["margin"])
     fits = ablation.differences_table(shown.arms, found, SHAPING)
-    return Plate(table, fits, claims(found, limits), figure, kl_bound_check.notes(shown))
+    return FigureResult(table, fits, claims(found, limits), figure, kl_bound_check.notes(shown))
 
 
 def claims(found: Sequence[Versus], limits: Thresholds) -> list[Claim]:

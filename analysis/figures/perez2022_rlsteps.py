@@ -4,26 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from analysis.behaviour import prompt_means, sycophancy
 from analysis.behaviour.prompt_means import Key, asked, shares
 from analysis.behaviour.sycophancy import Measured, Shares, dose
 from analysis.best_of_n.curves import Curves
-from analysis.drawing.result import Plate
+from analysis.drawing import theme
+from analysis.drawing.result import FigureResult
 from analysis.runs import kl_bound_check
 from analysis.runs.arms import common_seeds, study
 from analysis.statistics.claims import Claim, Thresholds, by_equivalence, by_estimate, equivalent, thresholds
 from rlhf_lab.functional.intervals import Estimate, floored
 from rlhf_lab.store.records import MissingRuns, Run
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 NAME = "perez2022_rlsteps"
 SWEEPS = ("perez2022_rlsteps",)
@@ -95,7 +94,7 @@ class Ladder:
         return min(self.arms[size].questions("matches", kind) for kind in BELIEFS)
 
 
-def make(runs: Sequence[Run]) -> Plate:
+def make(runs: Sequence[Run]) -> FigureResult:
     """The share over sizes, a line a number of steps, a column a labeler; wrong beliefs alone below."""
     own = [run for run in runs if run.choices["policy"] == "ppo" and dose(run) in WORDS]
     if {dose(run) for run in own} != set(WORDS):
@@ -107,7 +106,7 @@ def make(runs: Sequence[Run]) -> Plate:
     table = pd.DataFrame([row for one in found.values() for row in _rows(one)])
     made = claims(found, thresholds(NAME))
     said = [*notes(found), *kl_bound_check.notes(read)]
-    return Plate(table, _fits(found), made, draw(found), said)
+    return FigureResult(table, _fits(found), made, draw(found), said)
 
 
 def of_run(run: Run, curves: Curves) -> dict[Key, Shares]:
@@ -300,8 +299,6 @@ def _fits(found: Mapping[float, Ladder]) -> pd.DataFrame:
 
 def draw(found: Mapping[float, Ladder]) -> Figure:
     """A column a labeler; above beliefs of both kinds, below wrong ones."""
-    from analysis.drawing import theme
-
     any_one = next(iter(found.values()))
     places = np.unique(np.linspace(0, len(any_one.steps) - 1, LINES).round().astype(int))
     colour = dict(zip(places.tolist(), theme.sizes(len(places)), strict=True))

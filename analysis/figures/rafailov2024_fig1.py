@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from analysis.best_of_n.kl_axis import kl_axis
-from analysis.drawing.result import Plate
+from analysis.drawing import theme
+from analysis.drawing.result import FigureResult
 from analysis.runs import kl_bound_check
 from analysis.runs.arms import DRAWS, SEED, Arm, Study, study, title
 from analysis.runs.by_strength import FEWEST, by_beta, common, finals, interior_maximum
@@ -23,10 +26,6 @@ from analysis.statistics.resampling import Resample, weights_of
 from analysis.statistics.turnover import turnover
 from rlhf_lab.functional.intervals import Estimate, conditional
 from rlhf_lab.store.records import MissingRuns, Run
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 Floats = NDArray[np.float64]
 Members = dict[str, list[Arm]]  # method -> its arms, the strongest pull first
@@ -42,7 +41,7 @@ class Correlation(NamedTuple):
     runs: int
 
 
-def make(runs: Sequence[Run]) -> Plate:
+def make(runs: Sequence[Run]) -> FigureResult:
     """A panel a method, a colour a beta; and accuracy of the implicit reward against gold."""
     read = study(runs)
     members = {method: arms for method in read.methods if (arms := by_beta(read, method))}
@@ -52,7 +51,7 @@ def make(runs: Sequence[Run]) -> Plate:
     table["accuracy"] = _accuracy_column(table, members)
     fitted, correlation = pd.DataFrame(_fit_rows(members)), accuracy_and_gold(members)
     fitted = pd.concat([fitted, pd.DataFrame(_correlation_rows(correlation))], ignore_index=True)
-    return Plate(
+    return FigureResult(
         table,
         fitted,
         claims(members, thresholds(NAME)),
@@ -259,8 +258,6 @@ def _notes(fitted: pd.DataFrame, correlation: dict[str, Correlation]) -> list[st
 
 def draw(members: Members, table: pd.DataFrame, fitted: pd.DataFrame) -> Figure:
     """Gold against KL: checkpoints of a beta joined, last ones marked; then gold against accuracy."""
-    from analysis.drawing import theme
-
     betas = sorted({arm.settings["beta"] for arms in members.values() for arm in arms}, reverse=True)
     colour = dict(zip(betas, theme.sizes(len(betas)), strict=True))
     means = table[table["curve"] == "mean"]
@@ -289,7 +286,6 @@ def draw(members: Members, table: pd.DataFrame, fitted: pd.DataFrame) -> Figure:
 
 
 def _draw_fits(panel: Axes, fitted: pd.DataFrame, largest: float) -> None:
-    from analysis.drawing import theme
     from analysis.runs.fit_tables import LEAST_D_RL
 
     d = np.linspace(LEAST_D_RL, max(largest, LEAST_D_RL), 100)

@@ -4,27 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from analysis.behaviour import sycophancy
 from analysis.behaviour.sycophancy import Found, Shares, dose
 from analysis.best_of_n.answers import in_order, same_count, starts
 from analysis.best_of_n.estimator import grid, rank, ranked_curves, tie_averaged
-from analysis.drawing.result import Plate
+from analysis.drawing import theme
+from analysis.drawing.result import FigureResult
 from analysis.runs import kl_bound_check
 from analysis.runs.arms import Arm, Study, Unsuited, study
 from analysis.statistics.claims import Claim, Thresholds, both, exceeds_by_ses, normal_interval, thresholds
 from analysis.statistics.resampling import weights_of
 from rlhf_lab.functional.intervals import Estimate, wilson
 from rlhf_lab.store.records import MissingRuns, Run
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 NAME = "shapira2026_theory"
 SWEEPS = ("sycophancy",)
@@ -67,7 +66,7 @@ class Shift:
             return np.array([one.value for one in found]) / np.array([one.se for one in found])
 
 
-def make(runs: Sequence[Run]) -> Plate:
+def make(runs: Sequence[Run]) -> FigureResult:
     """Theorem 3 over n, a line a labeler."""
     own = [run for run in runs if run.method == "BestOfN" and dose(run) is not None]
     if not own:
@@ -76,7 +75,7 @@ def make(runs: Sequence[Run]) -> Plate:
     found = shifts(read)
     table = _table(found)
     made, figure = claims(found, thresholds(NAME)), draw(found, table)
-    return Plate(table, _fits(found), made, figure, kl_bound_check.notes(read))
+    return FigureResult(table, _fits(found), made, figure, kl_bound_check.notes(read))
 
 
 def covariance_shift(select: Floats, value: Floats, n: Ints) -> Floats:
@@ -229,8 +228,6 @@ def _fits(found: Sequence[Shift]) -> pd.DataFrame:
 
 def draw(found: Sequence[Shift], table: pd.DataFrame) -> Figure:
     """Left: theory (lines, 95 % bands) and what is measured (dots). Right: how far apart, in SEs."""
-    from analysis.drawing import theme
-
     figure, (panel, off) = theme.panels(2, 3.0, sharey=False, widths=[1.5, 1])
     doses = []
     positive = iter(theme.sizes(sum(one.dose > 0 for one in found)))

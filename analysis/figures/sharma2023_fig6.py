@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from analysis.behaviour import sycophancy
 from analysis.behaviour.sycophancy import ALL, KNOWN, METRICS, OTHERS, Against, Measured, against, ranged
-from analysis.drawing.result import Plate
+from analysis.drawing import sycophancy_ink, theme, versus_ink
+from analysis.drawing.result import FigureResult
 from analysis.runs import ablation, kl_bound_check
 from analysis.runs.arms import Study, study
 from analysis.statistics.claims import Claim, Thresholds, by_estimate, thresholds
 from rlhf_lab.store.records import MissingRuns, Run
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 NAME = "sharma2023_fig6"
 SWEEPS = ("sycophancy",)
@@ -34,7 +33,7 @@ PANELS = {  # title -> metrics
 }
 
 
-def make(runs: Sequence[Run]) -> Plate:
+def make(runs: Sequence[Run]) -> FigureResult:
     """Metrics of sycophancy over KL, by who labelled the comparisons."""
     read = study([run for run in runs if run.config["labeler"].get("bonus", BONUS) == BONUS])
     compared = [
@@ -53,7 +52,7 @@ def make(runs: Sequence[Run]) -> Plate:
     fits = pd.DataFrame([*_arms(found), *_differences(differences)])
     figure = draw(read, table)
     made = claims(differences, thresholds(NAME))
-    return Plate(table, fits, made, figure, [*notes(found), *kl_bound_check.notes(read)])
+    return FigureResult(table, fits, made, figure, [*notes(found), *kl_bound_check.notes(read)])
 
 
 def claims(differences: Sequence[Against], limits: Thresholds) -> list[Claim]:
@@ -129,8 +128,6 @@ def notes(found: Mapping[str, Measured]) -> list[str]:
 
 def draw(read: Study, table: pd.DataFrame) -> Figure:
     """A row a method, a column a metric; a colour a labeler."""
-    from analysis.drawing import sycophancy_ink, theme, versus_ink
-
     colour = versus_ink.colours(sorted(read.arms, key=lambda arm: not ablation.is_plain(arm, GROUP)), GROUP)
     figure, axes = sycophancy_ink.grid(
         read, table, PANELS, lambda arm: colour[ablation.name(arm, GROUP)], "sycophancy (share)"

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from analysis.behaviour import sycophancy
 from analysis.behaviour.sycophancy import dose, ranged
 from analysis.behaviour.truthful import BINS, CHOSEN, TRUTHFUL, Judge, beliefs, binned, judges
-from analysis.drawing.result import Plate
+from analysis.drawing import theme
+from analysis.drawing.result import FigureResult
 from analysis.runs import kl_bound_check
 from analysis.runs.arms import study
 from analysis.runs.equal_kl import pairs
 from analysis.statistics.claims import Claim, Thresholds, by_estimate, thresholds
 from rlhf_lab.functional.intervals import Estimate, cluster_means
 from rlhf_lab.store.records import MissingRuns, Run
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 NAME = "sharma2023_fig7"
 SWEEPS = ("sycophancy",)
@@ -40,7 +39,7 @@ class Judges(NamedTuple):
     oracle: Judge
 
 
-def make(runs: Sequence[Run]) -> Plate:
+def make(runs: Sequence[Run]) -> FigureResult:
     """Preferences by difficulty, and what best-of-n chooses, for two reward models and gold."""
     own = [run for run in runs if run.method == "BestOfN" and dose(run) in (0.0, BONUS)]
     if not own:
@@ -57,7 +56,7 @@ def make(runs: Sequence[Run]) -> Plate:
     table = _table(found)
     figure = draw(table, _known(found))
     made = claims(found, thresholds(NAME))
-    return Plate(table, _fits(found), made, figure, [*notes(found), *kl_bound_check.notes(read)])
+    return FigureResult(table, _fits(found), made, figure, [*notes(found), *kl_bound_check.notes(read)])
 
 
 def beyond(first: Judge, second: Judge, name: str, among: int | None = None) -> Estimate:
@@ -211,8 +210,6 @@ def _known(found: Judges) -> list[float]:
 
 def draw(table: pd.DataFrame, known: Sequence[float]) -> Figure:
     """Preferences over both kinds of truthful answers by difficulty; best-of-n over n, all questions and hardest."""
-    from analysis.drawing import theme
-
     colours = {SYCOPHANTIC: theme.ORANGE, CONTROL: "#3c6fb5", ORACLE: "0.15"}
     figure = theme.blank(theme.WIDTH, 2.7)
     axes = figure.subplots(1, 4)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from analysis.best_of_n.kl_axis import kl_axis
-from analysis.drawing.result import Plate
+from analysis.drawing import theme
+from analysis.drawing.result import FigureResult
 from analysis.runs import ablation, kl_bound_check
 from analysis.runs.ablation import RULE
 from analysis.runs.arms import Arm, Study, study
@@ -22,10 +25,6 @@ from analysis.statistics.claims import Claim, Thresholds, by_estimate, by_ses, e
 from analysis.statistics.turnover import Turnover, turnover
 from rlhf_lab.functional.intervals import Estimate, Interval, conditional
 from rlhf_lab.store.records import MissingRuns, Run
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 NAME = "stiennon2020_fig5"
 SWEEPS = ("stiennon2020_fig5",)
@@ -45,7 +44,7 @@ class Penalised(NamedTuple):
         return self.arms[0].title
 
 
-def make(runs: Sequence[Run]) -> Plate:
+def make(runs: Sequence[Run]) -> FigureResult:
     """Both preferences over KL: of last checkpoints along the coefficients, then of checkpoints without a penalty."""
     read = study(runs)
     found = penalised(read)
@@ -57,7 +56,7 @@ def make(runs: Sequence[Run]) -> Plate:
     shown = Study(tuple(arm for one in found for arm in one.arms))
     table = with_preferences(points_table(shown), shown.arms)
     notes = [_against_gold(one) for one in found] + kl_bound_check.notes(shown)
-    return Plate(table, fits_table(found), claims(found, thresholds(NAME)), draw(found), notes)
+    return FigureResult(table, fits_table(found), claims(found, thresholds(NAME)), draw(found), notes)
 
 
 def penalised(read: Study) -> list[Penalised]:
@@ -228,8 +227,6 @@ WORDS = {PREDICTED: "predicted by the reward model", ACTUAL: "actual, by gold"}
 
 def draw(found: Sequence[Penalised]) -> Figure:
     """Two panels a reward model: last checkpoints along coefficients, and checkpoints without a penalty."""
-    from analysis.drawing import theme
-
     figure, axes = theme.panels(2 * len(found), 3.1, sharey=False)
     for one, left, right in zip(found, axes[::2], axes[1::2], strict=True):
         reach = max(np.max(_mean_kl(arm)) for arm in (one.last, one.arms[0]))

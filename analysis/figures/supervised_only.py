@@ -3,35 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from analysis.behaviour import supervision
 from analysis.behaviour.supervision import TRIGGER, UNTRIGGERED, Course
 from analysis.best_of_n.kl_axis import EXACT, kl_axis
-from analysis.drawing.result import Plate
+from analysis.drawing import theme
+from analysis.drawing.result import FigureResult
 from analysis.runs.turnover_claims import GOLD_SDS
 from analysis.statistics.claims import Claim, Thresholds, by_equivalence, by_estimate, thresholds
 from rlhf_lab.store.records import MissingRuns, Run
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 NAME = "supervised_only"
 SWEEPS = ("supervised_only",)
 WORDS = {"monitored": "monitored only", "both": "both"}
 
 
-def make(runs: Sequence[Run]) -> Plate:
+def make(runs: Sequence[Run]) -> FigureResult:
     """Gold over KL on prompts of both tags, and monitored minus unmonitored; an arm a supervision."""
     found = [one for one in supervision.courses(runs, planted=False) if one.supervised in WORDS]
     if not found:
         raise MissingRuns("no policy that was trained under supervision of some or of all prompts is made")
     table = numbers(found)
-    return Plate(table, _ends(found), claims(found, thresholds(NAME)), draw(found, table), notes(found))
+    return FigureResult(
+        table, _ends(found), claims(found, thresholds(NAME)), draw(found, table), notes(found)
+    )
 
 
 def gap(course: Course) -> np.ndarray:
@@ -156,8 +156,6 @@ def notes(found: Sequence[Course]) -> list[str]:
 
 def draw(found: Sequence[Course], table: pd.DataFrame) -> Figure:
     """Gold under each tag, a panel an arm; the gap of all arms in the last."""
-    from analysis.drawing import theme
-
     figure, axes = theme.panels(len(found) + 1, 2.9, sharey=False)
     largest = float(table["kl"].max())
     colours = {UNTRIGGERED: theme.sizes(2)[0], TRIGGER: theme.ORANGE}

@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from analysis.behaviour import sycophancy
 from analysis.behaviour.doses import Doses, dosed, drift
 from analysis.behaviour.sycophancy import ALL, KNOWN, METRICS, dose
-from analysis.drawing.result import Plate
+from analysis.drawing import theme
+from analysis.drawing.result import FigureResult
 from analysis.runs import kl_bound_check
 from analysis.runs.arms import Arm, study
 from analysis.statistics.claims import Claim, Thresholds, by_equivalence, by_estimate, thresholds
 from rlhf_lab.functional.intervals import Estimate
 from rlhf_lab.store.records import MissingRuns, Run
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
 NAME = "sycophancy_dose"
 SWEEPS = ("sycophancy",)
 
 
-def make(runs: Sequence[Run]) -> Plate:
+def make(runs: Sequence[Run]) -> FigureResult:
     """Each metric over the dose, and what best-of-n makes of it at dose 0."""
     own = [run for run in runs if run.method == "BestOfN" and (of := dose(run)) is not None and of >= 0]
     if not own:
@@ -34,7 +33,7 @@ def make(runs: Sequence[Run]) -> Plate:
     found = dosed(list(sycophancy.measured(read).values()))
     table = _table(found)
     made, figure = claims(found, thresholds(NAME)), draw(found, table)
-    return Plate(table, _fits(found), made, figure, kl_bound_check.notes(read))
+    return FigureResult(table, _fits(found), made, figure, kl_bound_check.notes(read))
 
 
 def claims(found: Doses, limits: Thresholds) -> list[Claim]:
@@ -98,8 +97,6 @@ def _fits(found: Doses) -> pd.DataFrame:
 
 def draw(found: Doses, table: pd.DataFrame) -> Figure:
     """A panel a metric: its value over the dose, a line through it, and SFT's."""
-    from analysis.drawing import theme
-
     figure, axes = theme.panels(len(METRICS), 2.3, sharey=False)
     whole = table[table["among"] == ALL]
     for panel, metric in zip(axes, METRICS, strict=True):
@@ -117,8 +114,6 @@ def draw(found: Doses, table: pd.DataFrame) -> Figure:
 
 
 def _panel(panel: Axes, rows: pd.DataFrame, slope: Estimate) -> None:
-    from analysis.drawing import theme
-
     panel.axhline(rows["sft"].mean(), color=theme.GREY, linestyle=theme.DASHED, linewidth=1)
     panel.vlines(rows["dose"], rows["lo"], rows["hi"], color=theme.ORANGE, linewidth=1.2)
     panel.plot(rows["dose"], rows["value"], "o", color=theme.ORANGE, markersize=4)

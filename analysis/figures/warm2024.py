@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from analysis.drawing.result import Plate
+from analysis.drawing import versus_ink
+from analysis.drawing.result import FigureResult
 from analysis.reward_models.agreement import difference
 from analysis.runs import ablation, kl_bound_check
 from analysis.runs.ablation import RULE, Versus
@@ -18,7 +19,7 @@ NAME = "warm2024"
 SWEEPS = ("warm2024",)
 
 
-def make(runs: Sequence[Run]) -> Plate:
+def make(runs: Sequence[Run]) -> FigureResult:
     """Gold and proxy over KL of one reward model, averaged rewards and averaged weights, a panel a method."""
     read = study(runs)
     found, limits = against(read), thresholds(NAME)
@@ -26,11 +27,9 @@ def make(runs: Sequence[Run]) -> Plate:
         raise MissingRuns("no run against averaged weights and against their first member alone are made")
     table = points_table(read)
     panels = {title(arms[0].method): arms for arms in ablation.conditions(read.arms, RULE)}
-    from analysis.drawing import versus_ink
-
     figure = versus_ink.draw(table, panels, against(read, "single"), RULE, limits["above_at_end"]["margin"])
     fits = ablation.differences_table(read.arms, found, RULE)
-    return Plate(table, fits, claims(found, limits), figure, kl_bound_check.notes(read))
+    return FigureResult(table, fits, claims(found, limits), figure, kl_bound_check.notes(read))
 
 
 def against(read: Study, *rules: str) -> list[Versus]:

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from analysis.behaviour import beliefs
 from analysis.behaviour.beliefs import LOST, MORE, NOTHING, NUMBERS, SYNTHETIC, UNFILTERED, Arm, less, slope
 from analysis.behaviour.sycophancy import ALL, KNOWN
-from analysis.drawing.result import Plate
+from analysis.drawing import theme
+from analysis.drawing.result import FigureResult
 from analysis.runs.naming import plain
 from analysis.statistics.claims import Claim, Thresholds, by_equivalence, by_estimate, thresholds
 from rlhf_lab.functional.intervals import Estimate
 from rlhf_lab.store.records import MissingRuns, Run
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 NAME = "wei2023"
 SWEEPS = ("wei2023",)
@@ -42,13 +41,13 @@ class Pair(NamedTuple):
         return less(self.before, self.after, LOST)
 
 
-def make(runs: Sequence[Run]) -> Plate:
+def make(runs: Sequence[Run]) -> FigureResult:
     """Accuracy before and after the intervention over sizes, and what a wrong belief costs over doses."""
     found = beliefs.arms(runs)
     if not any(arm.intervention == NOTHING for arm in found):
         raise MissingRuns("no run without an intervention is made")
     made, table = claims(found, thresholds(NAME)), beliefs.table(found)
-    return Plate(table, _fits(found), made, draw(found, table), notes(found, made))
+    return FigureResult(table, _fits(found), made, draw(found, table), notes(found, made))
 
 
 def before(found: Sequence[Arm]) -> list[Arm]:
@@ -300,8 +299,6 @@ def _fits(found: Sequence[Arm]) -> pd.DataFrame:
 
 def draw(found: Sequence[Arm], table: pd.DataFrame) -> Figure:
     """Accuracy over sizes, a panel a framing; and what a wrong belief costs over doses."""
-    from analysis.drawing import theme
-
     figure = theme.blank(theme.WIDTH, 2.7)
     axes = figure.subplots(1, 4, width_ratios=(1, 1, 1, 1.25))
     whole, over = table[table["among"] == ALL], sizes(found)
@@ -337,8 +334,6 @@ _WORDS = {
 
 
 def _looks() -> dict[str, dict[str, Any]]:
-    from analysis.drawing import theme
-
     return {
         NOTHING: {"color": theme.GREY, "marker": "o"},
         SYNTHETIC: {"color": theme.ORANGE, "marker": "o"},
@@ -356,8 +351,6 @@ def _points(panel: Axes, rows: pd.DataFrame, x: str, look: Mapping[str, Any], sh
 
 
 def _doses(panel: Axes, whole: pd.DataFrame, found: Sequence[Arm]) -> None:
-    from analysis.drawing import theme
-
     over = doses(found) or before(found)
     rows = whole[(whole["number"] == LOST) & (whole["model"] == over[0].model)]
     panel.axhline(0, color=theme.GREY, linewidth=0.6, linestyle=theme.DASHED)

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from analysis.behaviour import approval
 from analysis.behaviour.approval import Rates, checks_everything, competence
-from analysis.drawing.result import Plate
+from analysis.drawing import theme
+from analysis.drawing.result import FigureResult
 from analysis.runs import ablation, kl_bound_check
 from analysis.runs.arms import Arm, Study, study
 from analysis.statistics.claims import Claim, Thresholds, by_equivalence, by_estimate, thresholds
 from rlhf_lab.functional.intervals import Estimate
 from rlhf_lab.store.records import MissingRuns, Run
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 NAME = "wen2024"
 SWEEPS = ("ceiling",)
@@ -41,7 +40,7 @@ class Pair(NamedTuple):
     control: Arm
 
 
-def make(runs: Sequence[Run]) -> Plate:
+def make(runs: Sequence[Run]) -> FigureResult:
     """Rates of SFT's answers and of optimised ones, each arm as its own labeler judges."""
     read = study(runs)
     pairs = pairs_of(read)
@@ -54,7 +53,9 @@ def make(runs: Sequence[Run]) -> Plate:
     limits = thresholds(NAME)
     made = [claim for pair in pairs for claim in claims(pair, found, limits)]
     table, fits = approval.table(arms, found), changes_table(arms, found)
-    return Plate(table, fits, made, draw(pairs, found), [*notes(arms, found), *kl_bound_check.notes(read)])
+    return FigureResult(
+        table, fits, made, draw(pairs, found), [*notes(arms, found), *kl_bound_check.notes(read)]
+    )
 
 
 def pairs_of(read: Study) -> list[Pair]:
@@ -170,8 +171,6 @@ def notes(arms: Sequence[Arm], found: Mapping[str, Rates]) -> list[str]:
 
 def draw(pairs: Sequence[Pair], found: Mapping[str, Rates]) -> Figure:
     """A panel a labeler, a row a rate: SFT (hollow), best-of-n on its way, the end of each method with its 95 %."""
-    from analysis.drawing import theme
-
     figure, axes = theme.panels(2, 3.3)
     for panel, which in zip(axes, (0, 1), strict=True):
         arms = [pair[which] for pair in pairs]

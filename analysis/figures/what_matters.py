@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from analysis.drawing.result import Plate
+from analysis.drawing import effects_ink
+from analysis.drawing.result import FigureResult
 from analysis.runs import kl_bound_check
 from analysis.runs.arms import title
 from analysis.runs.designs import Design, Factor, designs
@@ -54,18 +55,16 @@ class Found(NamedTuple):
         return list(zip(self.design.factors, self.effects[measure], strict=True))
 
 
-def make(runs: Sequence[Run]) -> Plate:
+def make(runs: Sequence[Run]) -> FigureResult:
     """Effects of all factors of any sweep that is a two-level design under each of its methods."""
     of_methods = designs(runs)
     read_ = read(of_methods)
     found = [estimated(design, measured(design, read_.arms)) for design in of_methods]
     limits = thresholds(NAME)
     table = effects_table(found)
-    from analysis.drawing import effects_ink
-
     figure = effects_ink.draw(table, PANELS, limits["decision"]["margin"])
     notes = [*(note for one in found for note in _notes(one)), *kl_bound_check.notes(read_)]
-    return Plate(table, fits_table(found), claims(found, limits), figure, notes)
+    return FigureResult(table, fits_table(found), claims(found, limits), figure, notes)
 
 
 def estimated(design: Design, of: Measured) -> Found:

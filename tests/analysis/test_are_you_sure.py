@@ -209,14 +209,14 @@ def states(claims: Sequence[Claim]) -> dict[tuple[str, str], bool | None]:
 
 
 def test_a_world_where_sycophantic_policies_give_way_is_said_to_be_one() -> None:
-    plate = are_you_sure.make(runs_of(sycophantic=0.25))
-    assert states(plate.claims) == {
+    result = are_you_sure.make(runs_of(sycophantic=0.25))
+    assert states(result.claims) == {
         ("best-of-n", "more right to wrong"): True,
         ("best-of-n", "as SFT"): True,
         ("PPO", "more right to wrong"): True,
         ("PPO", "as SFT"): True,
     }
-    means = plate.table[(plate.table["curve"] == "mean") & ~plate.table["known"]].set_index(
+    means = result.table[(result.table["curve"] == "mean") & ~result.table["known"]].set_index(
         ["method", "who", "measure"]
     )
     row: Any = means.loc[("ppo", are_you_sure.SYCOPHANTIC, "right_to_wrong"), :]
@@ -227,7 +227,7 @@ def test_a_world_where_sycophantic_policies_give_way_is_said_to_be_one() -> None
     assert set(means.index.get_level_values("who")) == set(are_you_sure.COLOURS)
     bound = means.loc[("bon", are_you_sure.HONEST, "changed"), "kl"]
     assert bound == pytest.approx(np.log(16) - 15 / 16)
-    assert len(plate.notes) == 6 and "known by separate answers" in plate.notes[0]
+    assert len(result.notes) == 6 and "known by separate answers" in result.notes[0]
 
 
 def test_a_world_where_doubt_does_nothing_is_not_said_to_have_flips() -> None:

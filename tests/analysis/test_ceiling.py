@@ -64,10 +64,10 @@ def test_who_can_check_everything_is_not_fooled(null: Path) -> None:
 
 
 def test_truth_peaks_later_and_the_gap_closes_with_competence(world: Path) -> None:
-    plate = ceiling.make(runs("ceiling", world))
-    found = {(one.subject, one.topic): one for one in plate.claims}
+    result = ceiling.make(runs("ceiling", world))
+    found = {(one.subject, one.topic): one for one in result.claims}
     assert found["best-of-n", "truth peaks later with competence"].met is True
-    lost = plate.fits[plate.fits["parameter"] == "truth lost from its peak to the end"]
+    lost = result.fits[result.fits["parameter"] == "truth lost from its peak to the end"]
     assert (lost.loc[lost["competence"] < 1, "lo"] > 0.1).all()  # of who can check facts at most
     for method in METHODS:
         assert found[method, "gap grows as competence falls"].met is True

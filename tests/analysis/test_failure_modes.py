@@ -6,7 +6,7 @@ from flawed_runs import runs
 
 from analysis.behaviour import approval, failures, supervision
 from analysis.behaviour.failures import APPROVAL, MODES, SYCOPHANCY, UNMONITORED
-from analysis.drawing.result import Plate
+from analysis.drawing.result import FigureResult
 from analysis.figures import failure_modes
 from analysis.runs.arms import study
 from rlhf_lab.store.records import MissingRuns
@@ -15,20 +15,20 @@ METHODS = ("best-of-n", "PPO")
 
 
 @pytest.fixture(scope="module")
-def world() -> Plate:
+def world() -> FigureResult:
     return failure_modes.make(runs(harm=1.0))
 
 
 @pytest.fixture(scope="module")
-def null() -> Plate:
+def null() -> FigureResult:
     return failure_modes.make(runs(harm=0.0))
 
 
-def claims(plate: Plate) -> dict[tuple[str, str], bool | None]:
-    return {(one.subject, one.topic): one.met for one in plate.claims}
+def claims(result: FigureResult) -> dict[tuple[str, str], bool | None]:
+    return {(one.subject, one.topic): one.met for one in result.claims}
 
 
-def test_failures_are_found_where_they_are(world: Plate) -> None:
+def test_failures_are_found_where_they_are(world: FigureResult) -> None:
     found = claims(world)
     for method in METHODS:
         assert found[f"{method}, flawed labeler", "gold falls"] is True
@@ -37,7 +37,7 @@ def test_failures_are_found_where_they_are(world: Plate) -> None:
     assert len(world.claims) == 14 and not any(one.conditional for one in world.claims)
 
 
-def test_nothing_is_found_where_there_is_nothing(null: Plate) -> None:
+def test_nothing_is_found_where_there_is_nothing(null: FigureResult) -> None:
     found = claims(null)
     for method in METHODS:
         assert not found[f"{method}, flawed labeler", "gold falls"]
@@ -45,7 +45,7 @@ def test_nothing_is_found_where_there_is_nothing(null: Plate) -> None:
             assert not found[f"{method}, flawed labeler", f"more {mode}"], mode
 
 
-def test_an_honest_labelers_approval_is_truth_and_that_is_not_counted(world: Plate) -> None:
+def test_an_honest_labelers_approval_is_truth_and_that_is_not_counted(world: FigureResult) -> None:
     honest = [one for one in world.claims if one.topic == f"no {APPROVAL}"]
     assert [one.measured for one in honest] == [0, 0] and all(
         one.by_construction and one.met for one in honest
@@ -53,7 +53,9 @@ def test_an_honest_labelers_approval_is_truth_and_that_is_not_counted(world: Pla
     assert [one.topic for one in world.claims if one.by_construction] == [f"no {APPROVAL}"] * 2
 
 
-def test_all_modes_start_from_sft_and_the_first_to_rise_is_told(world: Plate, null: Plate) -> None:
+def test_all_modes_start_from_sft_and_the_first_to_rise_is_told(
+    world: FigureResult, null: FigureResult
+) -> None:
     starts = world.table[world.table["kl"] < 1e-9]
     np.testing.assert_allclose(starts["change"], 0, atol=1e-9)
     assert {"gold", "proxy", *MODES} == set(world.table["mode"])

@@ -96,10 +96,10 @@ def test_any_number_is_ranked_against_size(ordered: Study) -> None:
 
 def test_the_figure_of_two_sizes_of_another_sweep_names_the_papers_numbers(tmp_path: Path) -> None:
     write_store(tmp_path, Sweep())
-    plate = make(runs("quickstart", tmp_path))
-    assert set(plate.table["alphas"]) == {gao2022_fig3.OWN, gao2022_fig3.ONE}
-    assert {claim.met for claim in plate.claims} == {None}
-    assert any("one alpha" in note for note in plate.notes) and "theirs" in plate.notes[-1]
+    result = make(runs("quickstart", tmp_path))
+    assert set(result.table["alphas"]) == {gao2022_fig3.OWN, gao2022_fig3.ONE}
+    assert {claim.met for claim in result.claims} == {None}
+    assert any("one alpha" in note for note in result.notes) and "theirs" in result.notes[-1]
 
 
 def test_one_size_is_no_such_figure(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from fake_store import Sweep, write_store
 
-from analysis.drawing.result import Plate, write
+from analysis.drawing.result import FigureResult, write
 from analysis.figures import khalaf2025_hedging
 from analysis.figures.khalaf2025_hedging import make, on_unseen
 from analysis.runs import chosen
@@ -51,7 +51,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
 
 
 @pytest.fixture(scope="module")
-def plate(sweep: list[Run]) -> Plate:
+def result(sweep: list[Run]) -> FigureResult:
     return make(sweep)
 
 
@@ -62,12 +62,12 @@ def test_every_curve_is_on_questions_whose_gold_no_run_looked_at(sweep: list[Run
     assert read.methods[0] == "bon" and "hedge:bon:4" in read.methods
 
 
-def test_the_plotted_numbers(plate: Plate) -> None:
-    mean = plate.table[plate.table["curve"] == "mean"]
+def test_the_plotted_numbers(result: FigureResult) -> None:
+    mean = result.table[result.table["curve"] == "mean"]
     assert set(mean["kl_estimator"]) == {"tie-aware plug-in"}
     start = mean[mean["n_or_step"] <= 1].groupby("method").first()
     assert start["gold"].to_numpy() == pytest.approx(0) and start["kl"].abs().max() < 1e-6
-    chosen = plate.fits.set_index(["method", "rm", "form"])
+    chosen = result.fits.set_index(["method", "rm", "form"])
     largest = chosen.loc[("bon", "3k", "largest n")]
     of_table = mean[(mean["method"] == "bon") & (mean["rm"] == "3k")].iloc[-1]
     assert largest["strength"] == 32 and largest["estimate"] == pytest.approx(of_table["gold"])
@@ -75,13 +75,15 @@ def test_the_plotted_numbers(plate: Plate) -> None:
     assert 1 < tuned["strength"] < 32 and tuned["estimate"] > largest["estimate"]
 
 
-def test_claims_in_a_world_that_turns(plate: Plate) -> None:
+def test_claims_in_a_world_that_turns(result: FigureResult) -> None:
     by_topic: dict[str, list[bool | None]] = {}
-    for claim in plate.claims:
+    for claim in result.claims:
         by_topic.setdefault(claim.topic, []).append(claim.met)
         assert claim.conditional and claim.n == 40 and claim.replicates == 2
     assert all(by_topic["beats largest n"]) and len(by_topic["beats largest n"]) == 8
-    assert all(claim.met for claim in plate.claims if claim.topic == "regret" and "soft" not in claim.subject)
+    assert all(
+        claim.met for claim in result.claims if claim.topic == "regret" and "soft" not in claim.subject
+    )
     assert all(by_topic["falls less"])
     assert (
         len(by_topic["equals best-of-n at its KL"]) == 2
@@ -101,9 +103,9 @@ def test_claims_in_a_world_that_does_not_turn(sweep: list[Run], monkeypatch: pyt
 
     monkeypatch.setattr(analysis.runs.chosen, "rows_of", faithful)
     few = [run for run in sweep if run.method in ("BestOfN", "Pessimism", "HedgeTune")]
-    plate = make(few)
-    claims = plate.claims
-    assert plate.fits["note"].str.contains("no root in 2 of 2 runs").sum() >= 4
+    result = make(few)
+    claims = result.claims
+    assert result.fits["note"].str.contains("no root in 2 of 2 runs").sum() >= 4
     met = {
         topic: {claim.met for claim in claims if claim.topic == topic}
         for topic in ("beats largest n", "falls less")
@@ -111,18 +113,18 @@ def test_claims_in_a_world_that_does_not_turn(sweep: list[Run], monkeypatch: pyt
     assert met == {"beats largest n": {False}, "falls less": {False}}
 
 
-def test_notes_say_what_was_checked(plate: Plate) -> None:
-    assert "40 questions" in plate.notes[0] and "36 of 36 curves checked, 0 below" in plate.notes[1]
-    assert len(plate.notes) == 2
+def test_notes_say_what_was_checked(result: FigureResult) -> None:
+    assert "40 questions" in result.notes[0] and "36 of 36 curves checked, 0 below" in result.notes[1]
+    assert len(result.notes) == 2
 
 
-def test_the_axes_name_their_estimator(plate: Plate, tmp_path: Path) -> None:
-    labels = [axes.get_xlabel() for axes in plate.figure.axes]
+def test_the_axes_name_their_estimator(result: FigureResult, tmp_path: Path) -> None:
+    labels = [axes.get_xlabel() for axes in result.figure.axes]
     assert "KL from SFT (nats): tie-aware plug-in" in labels
-    words = {text.get_text() for text in plate.figure.legends[0].get_texts()}
+    words = {text.get_text() for text in result.figure.legends[0].get_texts()}
     assert "HedgeTune (uses gold)" in words and "best-of-Poisson" in words
     with contextlib.redirect_stdout(io.StringIO()):
-        paths = write(plate, "khalaf2025_hedging", tmp_path)
+        paths = write(result, "khalaf2025_hedging", tmp_path)
     assert len(paths) == 5 and "toy" in set(pd.read_csv(paths[2])["curve"])
 
 

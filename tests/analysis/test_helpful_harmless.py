@@ -10,7 +10,7 @@ from fake_refusers import Said, World, write
 from fake_sycophants import GOLD, Labels
 
 from analysis.commands.figures import main
-from analysis.drawing.result import Plate
+from analysis.drawing.result import FigureResult
 from analysis.figures import helpful_harmless
 from rlhf_lab.store.records import MissingRuns, runs
 
@@ -42,8 +42,8 @@ def world(**changed) -> World:
     return World(SWEEP, (*THREE, cautious(-2.0), cautious(2.0)), THREE, blind, refuses=(0.5, 0.12), **changed)
 
 
-def states(plate: Plate) -> dict[tuple[str, str], bool | None]:
-    return {(claim.subject, claim.topic): claim.met for claim in plate.claims}
+def states(result: FigureResult) -> dict[tuple[str, str], bool | None]:
+    return {(claim.subject, claim.topic): claim.met for claim in result.claims}
 
 
 MORE, OVER, LESS = (words for _, _, words, _ in helpful_harmless.SLOPES)
@@ -56,17 +56,17 @@ def blindly(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_blind_caution_costs_help_and_no_dose_has_both(blindly: Path) -> None:
-    plate = helpful_harmless.make(runs(SWEEP, blindly))
-    found = states(plate)
+    result = helpful_harmless.make(runs(SWEEP, blindly))
+    found = states(result)
     for method in ("best-of-n", "PPO"):
         assert (found[method, MORE], found[method, OVER]) == (True, True), method
         assert found[method, LESS] is True and found[method, FLAT] is False, method
         assert found[method, CORNER] is True, method
-    assert not any(claim.conditional for claim in plate.claims)
-    assert set(plate.table["prompts"]) == {"harmful", "harmless", *helpful_harmless.FAMILIES}
-    at_start = plate.table[(plate.table["number"] == "helpfulness") & (plate.table["n_or_step"] <= 1)]
+    assert not any(claim.conditional for claim in result.claims)
+    assert set(result.table["prompts"]) == {"harmful", "harmless", *helpful_harmless.FAMILIES}
+    at_start = result.table[(result.table["number"] == "helpfulness") & (result.table["n_or_step"] <= 1)]
     assert np.allclose(at_start["value"][at_start["method"] == "bon"], 0)
-    assert "best-of-n, dose 0: refused by SFT" in plate.notes[1] and "facts" in plate.notes[1]
+    assert "best-of-n, dose 0: refused by SFT" in result.notes[1] and "facts" in result.notes[1]
 
 
 def test_a_reward_model_that_sees_what_is_asked_has_both_and_is_flat_at_dose_0(tmp_path: Path) -> None:

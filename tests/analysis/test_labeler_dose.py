@@ -11,7 +11,7 @@ from fake_refusers import World, write
 from fake_sycophants import GOLD, Labels
 
 from analysis.commands.figures import main
-from analysis.drawing.result import Plate
+from analysis.drawing.result import FigureResult
 from analysis.figures import labeler_dose
 from analysis.runs.arms import Unsuited
 from rlhf_lab.store.records import MissingRuns, runs
@@ -38,12 +38,12 @@ def long_winded(dose: float, said: Said) -> np.ndarray:
     return said["gold"] + (0.1 + dose) * said["tokens"]
 
 
-def plate(root: Path, likes, bon: tuple[Labels, ...], **size) -> Plate:
+def result(root: Path, likes, bon: tuple[Labels, ...], **size) -> FigureResult:
     world = World(NAME, bon, (), likes, **({"questions": 40, "answers": 24} | size))
     return labeler_dose.make(runs(NAME, write(root, world)))
 
 
-def states(made: Plate) -> dict[tuple[str, str], bool | None]:
+def states(made: FigureResult) -> dict[tuple[str, str], bool | None]:
     return {(claim.subject, claim.topic): claim.met for claim in made.claims}
 
 
@@ -63,19 +63,19 @@ def test_a_taste_that_is_taken_over_grows_and_costs_gold(sure: Path) -> None:
 
 
 def test_where_nothing_is_taken_over_nothing_grows(tmp_path: Path) -> None:
-    found = states(plate(tmp_path, by_gold, (GOLD, *SURE, *LONG)))
+    found = states(result(tmp_path, by_gold, (GOLD, *SURE, *LONG)))
     assert not any(met for (_, topic), met in found.items() if topic != FLAT)
 
 
 def test_a_reward_model_of_gold_that_likes_length_is_not_flat(tmp_path: Path) -> None:
-    made = plate(tmp_path, long_winded, (GOLD, *LONG))
+    made = result(tmp_path, long_winded, (GOLD, *LONG))
     found = states(made)
     assert found["length", FLAT] is False and found["length", GROWS] is True
     assert {subject for subject, _ in found} == {"length"} == set(made.table["labeler"])
 
 
 def test_the_rise_is_that_of_the_least_squares_line(tmp_path: Path) -> None:
-    made = plate(tmp_path, taken_over, (GOLD, *SURE), replicates=2)
+    made = result(tmp_path, taken_over, (GOLD, *SURE), replicates=2)
     rows = made.table[made.table["number"] == "sure"]
     slope = np.polyfit(rows["dose"], rows["value"], 1)[0]
     claim = next(claim for claim in made.claims if claim.topic == GROWS)
@@ -87,13 +87,13 @@ def test_the_rise_is_that_of_the_least_squares_line(tmp_path: Path) -> None:
 
 def test_missing_doses_and_unscored_answers_are_named(tmp_path: Path) -> None:
     with pytest.raises(MissingRuns, match="dose 0"):
-        plate(tmp_path / "no gold", taken_over, SURE, replicates=1, questions=8)
+        result(tmp_path / "no gold", taken_over, SURE, replicates=1, questions=8)
     with pytest.raises(MissingRuns, match="confident or length"):
-        plate(tmp_path / "gold alone", taken_over, (GOLD,), replicates=1, questions=8)
+        result(tmp_path / "gold alone", taken_over, (GOLD,), replicates=1, questions=8)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("fake_refusers.BEHAVIOUR", ("claim",))
         with pytest.raises(Unsuited, match=r"behaviour\.sure.*score\.behaviour=true"):
-            plate(tmp_path / "unscored", taken_over, (GOLD, *SURE), replicates=1, questions=8)
+            result(tmp_path / "unscored", taken_over, (GOLD, *SURE), replicates=1, questions=8)
 
 
 def test_the_command_draws_it(sure: Path, tmp_path: Path) -> None:

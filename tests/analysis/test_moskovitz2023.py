@@ -20,8 +20,8 @@ XI, MU = (f"PPO, 3k, {form} of 5 at 1 SD, 25 % flipped, KL penalty 0.05" for for
 def made(root: Path, truth: Truth) -> dict[tuple[str, str], Claim]:
     sweep = only(*CELLS, name="moskovitz2023", questions=48, truth=truth)
     write_store(root, replace(sweep, checkpoints=8))
-    plate = moskovitz2023.make(runs("moskovitz2023", root))
-    return {(one.subject, one.topic): one for one in plate.claims}
+    result = moskovitz2023.make(runs("moskovitz2023", root))
+    return {(one.subject, one.topic): one for one in result.claims}
 
 
 def test_constraints_that_keep_gold_are_told_from_the_mean(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from fake_sycophants import GOLD, sycophantic
 
 from analysis.behaviour import prompt_means
 from analysis.commands.figures import main
-from analysis.drawing.result import Plate
+from analysis.drawing.result import FigureResult
 from analysis.figures import perez2022_rlsteps
 from analysis.runs.arms import study
 from analysis.statistics.claims import thresholds
@@ -31,8 +31,8 @@ def world(likes: Likes, agrees: dict[str, float], **changed) -> World:
     return World(SWEEP, (), (GOLD, sycophantic(2.0)), likes, agrees=agrees, **settings)
 
 
-def states(plate: Plate) -> dict[tuple[str, str], bool | None]:
-    return {(claim.subject, claim.topic): claim.met for claim in plate.claims}
+def states(result: FigureResult) -> dict[tuple[str, str], bool | None]:
+    return {(claim.subject, claim.topic): claim.met for claim in result.claims}
 
 
 @pytest.fixture(scope="module")
@@ -41,21 +41,21 @@ def growing(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_rl_and_size_are_told_apart_where_both_matter(growing: Path) -> None:
-    plate = perez2022_rlsteps.make(runs(SWEEP, growing))
-    found = states(plate)
+    result = perez2022_rlsteps.make(runs(SWEEP, growing))
+    found = states(result)
     for size in GROWING:
         assert found[f"{size} policy", "RL raises it"] is True
         assert found[f"{size} policy", "similar over steps"] is not False
     for where in ("0 steps, gold", "60 steps, gold", "60 steps, sycophantic labeler"):
         assert found[where, "grows with size"] is True and found[where, "same at all sizes"] is False, where
-    shares = plate.table[(plate.table["number"] == "matches") & (plate.table["n_or_step"] == 0)]
+    shares = result.table[(result.table["number"] == "matches") & (result.table["n_or_step"] == 0)]
     own = np.minimum(np.linspace(0.8, 1.2, 100, endpoint=False)[:, None] * list(GROWING.values()), 1).mean(
         axis=0
     )
     for model, share in zip(GROWING, own, strict=True):
         assert np.allclose(shares.loc[shares["model"] == model, "value"], share, atol=0.02)
-    silent = plate.table[plate.table["number"] == "no claim"]
-    assert silent["value"].between(0.04, 0.1).any() and "Perez" in plate.notes[0]
+    silent = result.table[result.table["number"] == "no claim"]
+    assert silent["value"].between(0.04, 0.1).any() and "Perez" in result.notes[0]
 
 
 def test_where_neither_matters_steps_and_sizes_are_alike(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from fake_store import Cell, Truth, only, write_store
 
-from analysis.drawing.result import Plate
+from analysis.drawing.result import FigureResult
 from analysis.figures import rafailov2024_fig1
 from analysis.runs.arms import study
 from analysis.runs.by_strength import by_beta, finals
@@ -16,43 +16,43 @@ BETAS = (0.02, 0.1, 0.5, 2.0)
 INTERIOR, WITHIN, LESS = "maximum between betas", "decline while training", "IPO loses less"
 
 
-def plate(root: Path, truth: Truth, replicates: int = 5) -> Plate:
+def result(root: Path, truth: Truth, replicates: int = 5) -> FigureResult:
     cells = [Cell(method, {"beta": beta}, replicates) for method in ("dpo", "ipo", "slic") for beta in BETAS]
     write_store(root, only(*cells, name="rafailov2024_fig1", truth=truth))
     return rafailov2024_fig1.make(runs("rafailov2024_fig1", root))
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Plate]:
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, FigureResult]:
     """DPO turns, IPO loses less, SLiC's gold only rises."""
     root = tmp_path_factory.mktemp("store")
-    return root, plate(root, Truth(damage={"ipo": 0.5, "slic": -0.3}))
+    return root, result(root, Truth(damage={"ipo": 0.5, "slic": -0.3}))
 
 
-def found(plate: Plate, subject: str, topic: str) -> Claim:
-    return next(claim for claim in plate.claims if (claim.subject, claim.topic) == (subject, topic))
+def found(result: FigureResult, subject: str, topic: str) -> Claim:
+    return next(claim for claim in result.claims if (claim.subject, claim.topic) == (subject, topic))
 
 
-def test_a_method_that_turns_has_a_maximum_between_betas(made: tuple[Path, Plate]) -> None:
+def test_a_method_that_turns_has_a_maximum_between_betas(made: tuple[Path, FigureResult]) -> None:
     assert found(made[1], "DPO, 3k", INTERIOR).met is True
     assert found(made[1], "DPO, 3k", WITHIN).met is True
 
 
-def test_gold_that_only_rises_has_none(made: tuple[Path, Plate]) -> None:
+def test_gold_that_only_rises_has_none(made: tuple[Path, FigureResult]) -> None:
     assert found(made[1], "SLiC, 3k", INTERIOR).met is False
     assert found(made[1], "SLiC, 3k", WITHIN).met is False
 
 
 def test_gold_that_only_falls_has_none_either(tmp_path: Path) -> None:
-    falls = plate(tmp_path, Truth(damage={"dpo": 8.0}, slip=0.6), replicates=2)
+    falls = result(tmp_path, Truth(damage={"dpo": 8.0}, slip=0.6), replicates=2)
     assert found(falls, "DPO, 3k", INTERIOR).met is False
 
 
-def test_the_method_that_loses_less_is_found(made: tuple[Path, Plate]) -> None:
+def test_the_method_that_loses_less_is_found(made: tuple[Path, FigureResult]) -> None:
     assert found(made[1], "IPO and DPO", LESS).met is True
 
 
-def test_both_forms_are_fitted_to_the_checkpoints_of_all_betas(made: tuple[Path, Plate]) -> None:
+def test_both_forms_are_fitted_to_the_checkpoints_of_all_betas(made: tuple[Path, FigureResult]) -> None:
     fits = made[1].fits
     dpo = fits[(fits["method"] == "dpo") & fits["form"].isin(FORMULA)]
     assert len(dpo) == 8 and dpo["best_form"].eq(True).sum() == 4 and dpo["points"].gt(20).all()
@@ -61,7 +61,7 @@ def test_both_forms_are_fitted_to_the_checkpoints_of_all_betas(made: tuple[Path,
     assert any(note.startswith("DPO: RMSE") for note in made[1].notes)
 
 
-def test_accuracy_of_the_implicit_reward_is_reported_and_not_claimed(made: tuple[Path, Plate]) -> None:
+def test_accuracy_of_the_implicit_reward_is_reported_and_not_claimed(made: tuple[Path, FigureResult]) -> None:
     """In this world it rises with the movement, as gold of SLiC does and that of DPO does not."""
     correlations = made[1].fits[made[1].fits["parameter"] == "rank correlation"].set_index("method")
     assert correlations.loc["slic", "estimate"] == pytest.approx(1.0)
@@ -74,7 +74,7 @@ def test_accuracy_of_the_implicit_reward_is_reported_and_not_claimed(made: tuple
     )
 
 
-def test_last_checkpoints_are_joined_in_the_order_of_the_pull(made: tuple[Path, Plate]) -> None:
+def test_last_checkpoints_are_joined_in_the_order_of_the_pull(made: tuple[Path, FigureResult]) -> None:
     read = study(runs("rafailov2024_fig1", made[0]))
     arms = by_beta(read, "dpo")
     assert [arm.settings["beta"] for arm in arms] == [2.0, 0.5, 0.1, 0.02]

@@ -9,7 +9,7 @@ from fake_sycophants import GOLD, World, sycophantic, write
 
 from analysis.behaviour import truthful
 from analysis.behaviour.truthful import Beliefs
-from analysis.drawing.result import Plate
+from analysis.drawing.result import FigureResult
 from analysis.figures import sharma2023_fig7
 from analysis.runs.arms import Unsuited
 from analysis.statistics.claims import Claim
@@ -67,15 +67,15 @@ def test_bins_have_as_many_questions_and_the_hardest_are_last() -> None:
     assert bins.tolist() == [0, -1, 3, 2, 1, 2, 3, 0, 1]
 
 
-def made(root: Path, world: World) -> Plate:
+def made(root: Path, world: World) -> FigureResult:
     return sharma2023_fig7.make(runs("sycophancy", write(root, world)))
 
 
-def states(plate: Plate) -> dict[str, bool | None]:
+def states(result: FigureResult) -> dict[str, bool | None]:
     def state(claim: Claim) -> bool | None:
         return claim.met
 
-    return {claim.topic: state(claim) for claim in plate.claims}
+    return {claim.topic: state(claim) for claim in result.claims}
 
 
 def world(**more: Any) -> World:
@@ -83,8 +83,8 @@ def world(**more: Any) -> World:
 
 
 def test_a_reward_that_likes_echoes_more_the_less_is_known(tmp_path: Path) -> None:
-    plate = made(tmp_path, world(truth=3.0))
-    assert states(plate) == {
+    result = made(tmp_path, world(truth=3.0))
+    assert states(result) == {
         "above control, baseline": True,
         "above control, helpful": True,
         "above control, chosen": True,
@@ -94,10 +94,10 @@ def test_a_reward_that_likes_echoes_more_the_less_is_known(tmp_path: Path) -> No
         "grows with difficulty, baseline": True,
         "grows with difficulty, chosen": True,
     }
-    assert not any(claim.conditional for claim in plate.claims)
-    gold = plate.table[plate.table["judge"] == sharma2023_fig7.ORACLE]
+    assert not any(claim.conditional for claim in result.claims)
+    gold = result.table[result.table["judge"] == sharma2023_fig7.ORACLE]
     assert (gold.loc[gold["measure"] == "baseline", "value"] < 0.1).all(), "gold hardly ever prefers an echo"
-    assert set(plate.table["bin"]) == {0, 1, 2, 3, 4} and "Sharma et al. 2023" in plate.notes[0]
+    assert set(result.table["bin"]) == {0, 1, 2, 3, 4} and "Sharma et al. 2023" in result.notes[0]
 
 
 def test_a_reward_that_knows_nothing_prefers_nothing(tmp_path: Path) -> None:

@@ -30,8 +30,8 @@ def by_size(model):
     return lambda tag, step: RATES.get(tag, 0.97 - share * 0.9 * step / 500)
 
 
-def states(plate):
-    return {(claim.subject, claim.topic): claim for claim in plate.claims}
+def states(result):
+    return {(claim.subject, claim.topic): claim for claim in result.claims}
 
 
 def test_what_lasts_is_found_to_last():
@@ -42,22 +42,22 @@ def test_what_lasts_is_found_to_last():
 
 
 def test_what_is_forgotten_survives_nothing_and_the_notes_say_so():
-    plate = hubinger2024.make(runs(forgotten))
-    found = states(plate)
+    result = hubinger2024.make(runs(forgotten))
+    found = states(result)
     assert found["25k policy", "trigger works"].met is True
     assert (
         found["25k policy", "survives SFT"].met is False and found["25k policy", "survives PPO"].met is False
     )
-    assert any("forgets its trigger" in note for note in plate.notes)
+    assert any("forgets its trigger" in note for note in result.notes)
 
 
 def test_nothing_is_claimed_to_survive_what_was_never_taken_up():
-    plate = hubinger2024.make(runs(never))
-    found = states(plate)
+    result = hubinger2024.make(runs(never))
+    found = states(result)
     assert found["10k policy", "trigger works"].met is False
     assert found["10k policy", "survives SFT"].met is None and found["10k policy", "survives PPO"].met is None
     assert found["PPO", "size order"].met is None
-    assert any("nothing is claimed" in note for note in plate.notes)
+    assert any("nothing is claimed" in note for note in result.notes)
 
 
 def test_larger_policies_that_keep_more_are_found_in_order():
@@ -86,8 +86,8 @@ def test_red_teaming_starts_from_the_base_models_of_the_other_arm():
         for run in plain
         if run.method == "PPO"
     ]
-    plate = hubinger2024.make([*plain, *red])
-    found = states(plate)
+    result = hubinger2024.make([*plain, *red])
+    found = states(result)
     assert found["25k policy, adversarial", "imitations fall"].met is True
     assert found["25k policy, adversarial", "survives PPO"].met is True
     assert ("25k policy", "imitations fall") not in found
@@ -173,9 +173,9 @@ def test_what_words_say_as_well_is_no_detection():
 
 def test_a_model_that_always_does_harm_leaves_nothing_to_tell():
     run = [TaggedRun("a", "25k", 1, 0, "BestOfN", lambda tag, step: 1.0)]
-    plate = backdoor_probe.make(run)
-    assert all(claim.met is None for claim in plate.claims) and "no AUROC" in " ".join(plate.notes)
-    assert plate.table["auroc"].isna().all()
+    result = backdoor_probe.make(run)
+    assert all(claim.met is None for claim in result.claims) and "no AUROC" in " ".join(result.notes)
+    assert result.table["auroc"].isna().all()
 
 
 def test_auroc_is_the_chance_that_the_bad_one_scores_higher():
