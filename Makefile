@@ -4,7 +4,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: quickstart install install-dev test test-all soak lint nulls bench clean
+.PHONY: quickstart install install-dev install-docs test test-all docs soak lint nulls bench clean
 
 quickstart: install
 	$(BIN)/rlhf-lab +sweeps=quickstart
@@ -15,6 +15,7 @@ quickstart: install
 
 install: .venv/installed
 install-dev: .venv/installed-dev
+install-docs: .venv/installed-docs
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "rlhf_lab needs Python >= 3.10: make PYTHON=...")'
@@ -30,11 +31,18 @@ install-dev: .venv/installed-dev
 	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
 	@touch $@ .venv/installed
 
+.venv/installed-docs: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[docs]'
+	@touch $@
+
 test: install-dev
 	$(BIN)/python -m pytest -n 2 -m "not slow"
 
 test-all: install-dev
 	$(BIN)/python -m pytest -n 2
+
+docs: install-docs  # the site of docs/, in site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 soak: install-dev  # 40 kills at random moments, and what they did
 	RLHF_LAB_KILLS=40 $(BIN)/python -m pytest tests/test_kills.py -s
@@ -52,4 +60,4 @@ bench: install-dev
 	  echo "== $$file"; $(BIN)/python -m benchmarks.$$(basename $$file .py) || exit 1; done
 
 clean:
-	rm -rf dist build .pytest_cache .ruff_cache .hypothesis
+	rm -rf dist build site .pytest_cache .ruff_cache .hypothesis
