@@ -29,7 +29,11 @@ SWEEPS = ("failure_modes",)
 
 GROUP, FLAWED = "labeler", "flawed"
 UNITS = {SYCOPHANCY: "share of answers", APPROVAL: "share of answers", UNMONITORED: GOLD_SDS}
-RULES = {SYCOPHANCY: "rate", APPROVAL: "rate", UNMONITORED: "gap"}  # of a mode's claims, in claims.toml
+RULES = {
+    SYCOPHANCY: "rate",
+    APPROVAL: "rate",
+    UNMONITORED: "gap",
+}  # of a mode's claims, in its table of thresholds
 ROWS = {  # what is drawn -> what it is called
     "gold": "gold and proxy\n(SDs above SFT)",
     SYCOPHANCY: "sycophancy\n(share above SFT)",

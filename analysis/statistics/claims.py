@@ -1,4 +1,4 @@
-"""Claims and how they are decided: met, not met, or undecided, against thresholds fixed in `claims.toml`."""
+"""Claims and how they are decided: met, not met or undecided, against the thresholds in `analysis/claims/`."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ def _finite(value: Any) -> Any:
 
 @cache
 def thresholds(figure: str) -> Thresholds:
-    """The thresholds of a figure's claims, from `claims.toml`."""
-    return tomllib.loads((files("analysis") / "claims.toml").read_text())[figure]
+    """Return the thresholds of a figure's claims, which `analysis/claims/FIGURE.toml` holds."""
+    return tomllib.loads((files("analysis") / "claims" / f"{figure}.toml").read_text())
 
 
 def exceeds_by_ses(mean: float, se: float, ses: float, margin: float) -> bool | None:

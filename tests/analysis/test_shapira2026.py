@@ -37,7 +37,7 @@ def test_on_one_table_it_is_the_estimator_itself_also_where_rewards_tie() -> Non
 
 
 def test_the_share_of_worlds_in_which_the_claim_is_met() -> None:
-    """Two halves of each prompt's answers, 120 questions, 200 worlds: what `claims.toml` says of chance."""
+    """Two halves of each prompt's answers, 120 questions, 200 worlds: what `shapira2026_theory.toml` says of chance."""
     rule, n, met = thresholds("shapira2026_theory")["told"], grid(64)[1:], 0
     for seed in range(200):
         size = Size(prompts=120, questions=120, answers=128)
