@@ -17,7 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from analysis.runs.arms import curves_of
+from analysis.runs.run_curves import curves_of
 from rlhf_lab.store.records import Run, runs
 from tests.analysis.fake_store import Cell, Sweep, write_store
 

@@ -68,10 +68,10 @@ def stored(rows: int, folder: Path) -> records.Run:
 
 def curves(rows: int, folder: Path) -> Callable[[], object]:
     """What a figure makes of a run: its columns read, its curves, what scales them."""
-    from analysis.runs import arms
+    from analysis.runs import run_curves
 
     run = stored(rows, folder)
-    return lambda: arms.curves_of(run)
+    return lambda: run_curves.curves_of(run)
 
 
 def course(rows: int, folder: Path) -> Callable[[], object]:

@@ -19,7 +19,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from analysis.runs.arms import BEST_OF_N, MAIN, Arm, Study, common_seeds
-from analysis.runs.prompt_curves import prompt_curves
+from analysis.runs.run_curves import prompt_curves
 from analysis.statistics.resampling import weights_of
 from rlhf_lab.functional.intervals import Estimate
 from rlhf_lab.store.records import MissingRuns, Run

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from analysis.best_of_n.answers import in_order, same_count, starts
 from analysis.best_of_n.estimator import portions, rank, ranked_curves, tie_averaged
 from analysis.runs.arms import Unsuited
-from analysis.runs.chosen import chooses
+from analysis.runs.run_curves import chooses
 from rlhf_lab.functional.intervals import cluster_means
 from rlhf_lab.store.records import Run
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from analysis.behaviour.sycophancy import Found, Measured, Shares, about
 from analysis.best_of_n.curves import Curves
 from analysis.runs.arms import Study, Unsuited
-from analysis.runs.prompt_curves import PromptCurves, prompt_curves
+from analysis.runs.run_curves import PromptCurves, prompt_curves
 from rlhf_lab.functional.intervals import Estimate, floored
 from rlhf_lab.store.records import Run
 

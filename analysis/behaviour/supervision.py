@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from analysis.best_of_n.curves import Curves
 from analysis.runs.arms import DRAWS, SEED, Arm, parameters_of
-from analysis.runs.prompt_curves import prompt_curves
+from analysis.runs.run_curves import prompt_curves
 from analysis.statistics.resampling import original, resamples, weights_of
 from rlhf_lab.functional.intervals import Estimate, cluster_means, floored
 from rlhf_lab.store.records import Run

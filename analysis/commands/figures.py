@@ -73,7 +73,7 @@ def _draw(name: str, figure: ModuleType, options: argparse.Namespace) -> bool | 
     out.
     """
     from analysis.drawing.result import write
-    from analysis.runs.provenance_check import mixture
+    from analysis.runs.checks import mixture
     from rlhf_lab.store import records
 
     sweeps = _sweeps(figure, options)

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from analysis.drawing import theme
 from analysis.runs.arms import title
-from analysis.runs.effects import PEAK_D
+from analysis.runs.designs import PEAK_D
 
 HUES = ("#3c6fb5", "#d1495b", "#2a9d6f", "#e08e45", "#9c6aa8", "#8c6d31")  # of methods, in order
 APART = 0.32  # rows of two methods of one factor

@@ -14,11 +14,12 @@ from matplotlib.figure import Figure
 from analysis.best_of_n.kl_axis import kl_axis
 from analysis.drawing import theme
 from analysis.drawing.result import FigureResult
-from analysis.runs import ablation, kl_bound_check
+from analysis.reward_models.cross_judging import Judged, judged, smaller_gap
+from analysis.runs import ablation, checks
 from analysis.runs.arms import Study, study
-from analysis.runs.cross_judging import Judged, judged, smaller_gap
+from analysis.runs.gold_lost import split
+from analysis.runs.naming import PROXY_SDS
 from analysis.runs.tables import points_table
-from analysis.runs.turnover_claims import PROXY_SDS, split
 from analysis.statistics.claims import Claim, Thresholds, by_equivalence, by_estimate, exceeds, thresholds
 from analysis.statistics.resampling import percentile_interval
 from analysis.statistics.turnover import turnover
@@ -45,7 +46,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
     shown = Study(tuple(one.train for one in found))
     limits, table = thresholds(NAME), with_rewards(points_table(shown), found)
     figure = draw(table, found, limits["no_gap_early"]["margin"])
-    notes = [*_notes(found), *kl_bound_check.notes(shown)]
+    notes = [*_notes(found), *checks.kl_bound_notes(shown)]
     return FigureResult(table, fits_table(found), claims(found, limits), figure, notes)
 
 

@@ -18,9 +18,10 @@ from analysis.behaviour.approval import Rates, checks_everything, competence
 from analysis.best_of_n.kl_axis import kl_axis
 from analysis.drawing import theme
 from analysis.drawing.result import FigureResult
-from analysis.runs import ablation, kl_bound_check
+from analysis.runs import ablation, checks
 from analysis.runs.arms import BEST_OF_N, Arm, study, title
-from analysis.runs.turnover_claims import order_claim, split
+from analysis.runs.gold_lost import split
+from analysis.runs.rank_order import order_claim
 from analysis.statistics.claims import Claim, Thresholds, by_equivalence, by_estimate, thresholds
 from analysis.statistics.resampling import weights_of
 from analysis.statistics.turnover import turnover
@@ -51,7 +52,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
         pd.DataFrame([row for arm in arms for row in _rows(arm, found)]),
     )
     return FigureResult(
-        table, fits, made, draw(families, found), [*notes(families, found), *kl_bound_check.notes(read)]
+        table, fits, made, draw(families, found), [*notes(families, found), *checks.kl_bound_notes(read)]
     )
 
 

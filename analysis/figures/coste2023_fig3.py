@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from analysis.drawing import versus_ink
 from analysis.drawing.result import FigureResult
-from analysis.runs import ablation, kl_bound_check
+from analysis.runs import ablation, checks
 from analysis.runs.ablation import RULE, Versus
 from analysis.runs.arms import BEST_OF_N, Study, study
 from analysis.runs.tables import points_table
@@ -27,7 +27,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
     shown = {ablation.name(arms[0], "labeler"): arms for arms in ablation.conditions(read.arms, RULE)}
     figure = versus_ink.draw(table, shown, found, RULE, limits["above_at_end"]["margin"])
     fits = ablation.differences_table(read.arms, found, RULE)
-    notes = [*ablation.contested(read.of(BEST_OF_N)), *kl_bound_check.notes(read)]
+    notes = [*ablation.contested(read.of(BEST_OF_N)), *checks.kl_bound_notes(read)]
     return FigureResult(table, fits, claims(read, found, limits), figure, notes)
 
 

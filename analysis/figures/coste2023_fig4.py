@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from analysis.drawing import versus_ink
 from analysis.drawing.result import FigureResult
-from analysis.runs import ablation, kl_bound_check
+from analysis.runs import ablation, checks
 from analysis.runs.ablation import RULE, Versus
 from analysis.runs.arms import Arm, Study, study
 from analysis.runs.penalties import coefficient, in_short
@@ -28,7 +28,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
     panels = {condition(arms[0]): arms for arms in ablation.conditions(shown.arms, RULE)}
     figure = versus_ink.draw(table, panels, found, RULE, limits["above_at_end"]["margin"])
     fits = ablation.differences_table(shown.arms, found, RULE)
-    notes = [*ablation.contested(shown.arms), *kl_bound_check.notes(shown)]
+    notes = [*ablation.contested(shown.arms), *checks.kl_bound_notes(shown)]
     return FigureResult(table, fits, claims(shown, found, limits), figure, notes)
 
 

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from analysis.drawing import theme, versus_ink
 from analysis.drawing.result import FigureResult
-from analysis.runs import ablation, kl_bound_check
+from analysis.runs import ablation, checks
 from analysis.runs.ablation import RULE, Versus
 from analysis.runs.arms import Arm, Study, study
+from analysis.runs.gold_lost import split
+from analysis.runs.naming import GOLD_SDS
 from analysis.runs.penalties import coefficient
 from analysis.runs.tables import points_table
-from analysis.runs.turnover_claims import GOLD_SDS, split
 from analysis.statistics.claims import Claim, Thresholds, both, by_estimate, exceeds, thresholds
 from analysis.statistics.resampling import weights_of
 from rlhf_lab.functional.intervals import Estimate
@@ -40,7 +41,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
     table = points_table(shown)
     fits = ablation.differences_table(shown.arms, found, RULE)
     figure = draw(shown, table, found, limits["not_below"]["margin"])
-    return FigureResult(table, fits, claims(shown, found, limits), figure, kl_bound_check.notes(shown))
+    return FigureResult(table, fits, claims(shown, found, limits), figure, checks.kl_bound_notes(shown))
 
 
 def penalties(read: Study) -> Study:

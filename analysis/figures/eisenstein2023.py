@@ -9,12 +9,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.behaviour.faults import FAULTS, change, rates
 from analysis.drawing import theme, versus_ink
 from analysis.drawing.result import FigureResult
-from analysis.runs import ablation, kl_bound_check
+from analysis.runs import ablation, checks
 from analysis.runs.ablation import RULE, Versus
 from analysis.runs.arms import Arm, Study, study
-from analysis.runs.features import FAULTS, change, rates
 from analysis.runs.tables import points_table
 from analysis.statistics.claims import Claim, Thresholds, by_estimate, thresholds
 from rlhf_lab.store.records import MissingRuns, Run
@@ -35,7 +35,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
     shown = {arm.title: rates(arm) for arm in read.arms}
     table = points_table(read)
     fits = pd.concat([ablation.differences_table(read.arms, found, RULE), _faults_table(read, shown)])
-    notes = [*ablation.contested(read.arms), *kl_bound_check.notes(read)]
+    notes = [*ablation.contested(read.arms), *checks.kl_bound_notes(read)]
     figure = draw(read, table, found, shown, limits["above_at_end"]["margin"])
     return FigureResult(table, fits, claims(read, found, shown, limits), figure, notes)
 

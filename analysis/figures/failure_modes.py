@@ -16,10 +16,10 @@ from analysis.behaviour.sycophancy import METRICS, Against, Measured, against, r
 from analysis.best_of_n.kl_axis import kl_axis
 from analysis.drawing import theme
 from analysis.drawing.result import FigureResult
-from analysis.runs import ablation, kl_bound_check, naming
+from analysis.runs import ablation, checks, naming
 from analysis.runs.arms import BEST_OF_N, Arm, Study, study, title
+from analysis.runs.naming import GOLD_SDS
 from analysis.runs.tables import points_table
-from analysis.runs.turnover_claims import GOLD_SDS
 from analysis.statistics.claims import Claim, Thresholds, by_equivalence, by_estimate, thresholds
 from rlhf_lab.functional.intervals import Estimate
 from rlhf_lab.store.records import MissingRuns, Run
@@ -63,7 +63,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
     )
     made = [claim for pair in pairs for claim in claims(pair, found, limits)]
     onsets = {(name, mode): _onset(of, mode, limits) for name, of in found.items() for mode in MODES}
-    told = [*notes(pairs, found, limits), *kl_bound_check.notes(read)]
+    told = [*notes(pairs, found, limits), *checks.kl_bound_notes(read)]
     return FigureResult(
         table, pd.concat([gold, fits], ignore_index=True), made, draw(pairs, table, onsets), told
     )

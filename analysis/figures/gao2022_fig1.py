@@ -14,10 +14,10 @@ from matplotlib.typing import ColorType
 from analysis.best_of_n.kl_axis import kl_axis
 from analysis.drawing import theme
 from analysis.drawing.result import FigureResult
-from analysis.runs import kl_bound_check, turnover_claims
+from analysis.runs import checks, turnover_claims
 from analysis.runs.arms import BEST_OF_N, CONTROL, FEW_PAIRS, MAIN, PENALISED, study, title
-from analysis.runs.fit_tables import LEAST_D_RL, fits_table
-from analysis.runs.tables import points_table
+from analysis.runs.fitting import LEAST_D_RL
+from analysis.runs.tables import fits_table, points_table
 from analysis.statistics.claims import thresholds
 from analysis.statistics.fits import Form, predict
 from rlhf_lab.functional.divergence import best_of_n_bound
@@ -34,7 +34,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
     read = study(runs)
     table, fitted = points_table(read), fits_table(read)
     claims = turnover_claims.claims(read, thresholds(NAME))
-    return FigureResult(table, fitted, claims, draw(table, fitted), kl_bound_check.notes(read))
+    return FigureResult(table, fitted, claims, draw(table, fitted), checks.kl_bound_notes(read))
 
 
 def draw(table: pd.DataFrame, fitted: pd.DataFrame) -> Figure:

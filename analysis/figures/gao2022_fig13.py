@@ -14,11 +14,11 @@ from analysis.drawing import theme
 from analysis.drawing.result import FigureResult
 from analysis.reward_models.agreement import difference
 from analysis.reward_models.data_sizes import comparisons, gold_at_end, judged, number_rows
-from analysis.runs import kl_bound_check, naming
+from analysis.runs import checks, naming
 from analysis.runs.ablation import end_of, versus
 from analysis.runs.arms import Arm, study
 from analysis.runs.equal_kl import pairs
-from analysis.runs.turnover_claims import GOLD_SDS
+from analysis.runs.naming import GOLD_SDS
 from analysis.statistics.calibration import log_loss
 from analysis.statistics.claims import Claim, Thresholds, by_equivalence, by_estimate, thresholds
 from rlhf_lab.functional.intervals import Estimate
@@ -59,7 +59,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
         )
     table = cells_table(found)
     return FigureResult(
-        table, gains_table(found), claims(found, thresholds(NAME)), draw(table), kl_bound_check.notes(read)
+        table, gains_table(found), claims(found, thresholds(NAME)), draw(table), checks.kl_bound_notes(read)
     )
 
 

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from analysis.drawing import theme
 from analysis.drawing.result import FigureResult
 from analysis.runs.arms import BEST_OF_N, MAIN, Arm, Study, common_seeds, study, title
-from analysis.runs.fit_tables import axes, fits_table
-from analysis.runs.refits import OneAlpha, Refits, enough_points, form_of, one_alpha, refits
-from analysis.runs.turnover_claims import order_claim
+from analysis.runs.fitting import OneAlpha, Refits, axes, enough_points, form_of, one_alpha, refits
+from analysis.runs.rank_order import order_claim
+from analysis.runs.tables import fits_table
 from analysis.statistics.claims import Claim, Thresholds, exceeds, thresholds
 from rlhf_lab.functional.intervals import Estimate, Interval
 from rlhf_lab.store.records import MissingRuns, Run

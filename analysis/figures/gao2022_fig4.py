@@ -11,21 +11,12 @@ from matplotlib.figure import Figure
 from analysis.best_of_n.kl_axis import kl_axis
 from analysis.drawing import theme, versus_ink
 from analysis.drawing.result import FigureResult
-from analysis.reward_models.data_sizes import (
-    Order,
-    by_comparisons,
-    by_size,
-    comparisons,
-    grows,
-    order,
-    order_row,
-    peak_gold,
-)
-from analysis.runs import kl_bound_check
+from analysis.reward_models.data_sizes import by_comparisons, by_size, comparisons
+from analysis.runs import checks
 from analysis.runs.ablation import losses
 from analysis.runs.arms import Arm, Study
-from analysis.runs.fit_tables import fits_table
-from analysis.runs.tables import points_table
+from analysis.runs.rank_order import Order, grows, order, order_row, peak_gold
+from analysis.runs.tables import fits_table, points_table
 from analysis.statistics.claims import Claim, Thresholds, thresholds
 from rlhf_lab.store.records import Run
 
@@ -44,7 +35,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
     rows = [order_row(name, rm, one) for rm, of in found.items() for name, one in of.items()]
     fitted = pd.concat([fits_table(read), pd.DataFrame(rows)], ignore_index=True)
     return FigureResult(
-        table, fitted, claims(found, thresholds(NAME)), draw(read, table), kl_bound_check.notes(read)
+        table, fitted, claims(found, thresholds(NAME)), draw(read, table), checks.kl_bound_notes(read)
     )
 
 

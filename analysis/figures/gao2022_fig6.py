@@ -15,24 +15,20 @@ from analysis.drawing import theme
 from analysis.drawing.result import FigureResult
 from analysis.reward_models.data_sizes import (
     Floats,
-    Order,
     by_comparisons,
     by_size,
     coefficients,
     comparisons,
     gold_at_end,
-    grows,
     judged,
     number_rows,
-    order,
-    order_row,
-    peak_gold,
     variance,
 )
-from analysis.runs import kl_bound_check
+from analysis.runs import checks
 from analysis.runs.ablation import Rule, end_of
 from analysis.runs.arms import Arm, Study
-from analysis.runs.turnover_claims import GOLD_SDS
+from analysis.runs.naming import GOLD_SDS
+from analysis.runs.rank_order import Order, grows, order, order_row, peak_gold
 from analysis.statistics.claims import Claim, Thresholds, by_equivalence, exceeds_by_ses, thresholds
 from rlhf_lab.functional.intervals import Estimate, Interval, conditional
 from rlhf_lab.store.records import Run
@@ -67,7 +63,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
         orders_table(read, found, together),
         claims(read, found, together, limits),
         draw(table),
-        [contested(together), *kl_bound_check.notes(read)],
+        [contested(together), *checks.kl_bound_notes(read)],
     )
 
 

@@ -19,11 +19,10 @@ from numpy.typing import NDArray
 from analysis.best_of_n.kl_axis import kl_axis
 from analysis.drawing import theme
 from analysis.drawing.result import FigureResult
-from analysis.runs import kl_bound_check
+from analysis.runs import checks
 from analysis.runs.arms import MAIN, Arm, Study, common_seeds, study, title
 from analysis.runs.equal_kl import Difference, Path, apart, pairs
-from analysis.runs.fit_tables import axes, places
-from analysis.runs.refits import enough_points, refits
+from analysis.runs.fitting import axes, enough_points, places, refits
 from analysis.runs.tables import points_table
 from analysis.statistics.claims import Claim, Thresholds, by_equivalence, by_estimate, thresholds
 from rlhf_lab.functional.intervals import Estimate, Interval
@@ -70,7 +69,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
     shown = Study(tuple({arm.title: arm for pair in found for arm in pair}.values()))
     table, limits = points_table(shown), thresholds(NAME)
     fits = differences_table(found)
-    return FigureResult(table, fits, claims(found, limits), draw(shown, table), kl_bound_check.notes(read))
+    return FigureResult(table, fits, claims(found, limits), draw(shown, table), checks.kl_bound_notes(read))
 
 
 def compared(read: Study) -> list[Pair]:

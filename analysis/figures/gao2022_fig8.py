@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from analysis.drawing import theme
 from analysis.drawing.result import FigureResult
-from analysis.runs import kl_bound_check
+from analysis.runs import checks
 from analysis.runs.arms import BEST_OF_N, FEW_PAIRS, MAIN, Arm, Study, study, title
 from analysis.runs.equal_kl import Path, bound_of
+from analysis.runs.gold_lost import split
+from analysis.runs.naming import GOLD_SDS
 from analysis.runs.tables import points_table
-from analysis.runs.turnover_claims import GOLD_SDS, split
 from analysis.statistics.claims import (
     Claim,
     Thresholds,
@@ -66,7 +67,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
         fits,
         claims(found, arms, thresholds(NAME)),
         draw(found, table, fits),
-        kl_bound_check.notes(read),
+        checks.kl_bound_notes(read),
     )
 
 

@@ -14,9 +14,10 @@ from analysis.best_of_n.kl_axis import kl_axis
 from analysis.drawing import theme
 from analysis.drawing.penalty_colours import colours
 from analysis.drawing.result import FigureResult
-from analysis.runs import kl_bound_check
+from analysis.runs import checks
 from analysis.runs.arms import Arm, Study, study
 from analysis.runs.equal_kl import Difference, difference
+from analysis.runs.naming import GOLD_SDS, PROXY_SDS
 from analysis.runs.penalties import (
     PLAIN_PENALTY,
     end_kl,
@@ -28,7 +29,6 @@ from analysis.runs.penalties import (
     unpenalised,
 )
 from analysis.runs.tables import points_table
-from analysis.runs.turnover_claims import GOLD_SDS, PROXY_SDS
 from analysis.statistics.claims import Claim, Thresholds, by_equivalence, by_estimate, exceeds, thresholds
 from rlhf_lab.store.records import MissingRuns, Run
 
@@ -48,7 +48,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
     limits = thresholds(NAME)
     table, fits = points_table(read), differences_table(arms, compared)
     figure = draw(read, table, compared["gold"], limits)
-    return FigureResult(table, fits, claims(read, compared, limits), figure, kl_bound_check.notes(read))
+    return FigureResult(table, fits, claims(read, compared, limits), figure, checks.kl_bound_notes(read))
 
 
 def compare(read: Study, arms: Sequence[Arm], name: str) -> dict[str, Difference]:

@@ -18,7 +18,7 @@ from analysis.best_of_n.curves import Curves
 from analysis.best_of_n.kl_axis import kl_axis
 from analysis.drawing import theme
 from analysis.drawing.result import FigureResult
-from analysis.runs import ablation, kl_bound_check
+from analysis.runs import ablation, checks
 from analysis.runs.arms import Unsuited, study, title
 from analysis.statistics.claims import (
     Claim,
@@ -65,7 +65,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
     table = pd.DataFrame([row for one in found for row in _rows(one)])
     made = claims(found, thresholds(NAME))
     return FigureResult(
-        table, _fits(found), made, draw(found, table), [*notes(found), *kl_bound_check.notes(read)]
+        table, _fits(found), made, draw(found, table), [*notes(found), *checks.kl_bound_notes(read)]
     )
 
 

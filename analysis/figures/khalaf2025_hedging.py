@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 from analysis.best_of_n.kl_axis import kl_axis
 from analysis.drawing import theme
 from analysis.drawing.result import FigureResult
-from analysis.runs import hedging_claims, kl_bound_check
+from analysis.runs import checks, hedging_claims
 from analysis.runs.arms import BEST_OF_N, HEDGED, Study, study, title
 from analysis.runs.hedging_claims import BEST, LARGEST, choices
 from analysis.runs.tables import points_table
@@ -49,7 +49,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
     table, chosen = pd.concat([points_table(read), toy()], ignore_index=True), choices(read)
     notes = [
         f"evaluated on the {read.arms[0].questions} questions whose gold no run of HedgeTune looked at",
-        *kl_bound_check.notes(read),
+        *checks.kl_bound_notes(read),
     ]
     claims = hedging_claims.claims(read, thresholds(NAME))
     return FigureResult(table, chosen, claims, draw(table, chosen), notes)

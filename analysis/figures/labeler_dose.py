@@ -16,9 +16,9 @@ from analysis.behaviour.sycophancy import Shares, dose
 from analysis.best_of_n.curves import Curves
 from analysis.drawing import theme
 from analysis.drawing.result import FigureResult
-from analysis.runs import kl_bound_check
+from analysis.runs import checks
 from analysis.runs.arms import study
-from analysis.runs.turnover_claims import GOLD_SDS
+from analysis.runs.naming import GOLD_SDS
 from analysis.statistics.claims import Claim, Thresholds, by_equivalence, by_estimate, thresholds
 from rlhf_lab.functional.intervals import Estimate
 from rlhf_lab.store.records import MissingRuns, Run
@@ -61,7 +61,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
         raise MissingRuns(f"only runs of gold's own labels are made, none of {' or '.join(TASTES)}")
     table = pd.DataFrame([row for labeler, one in found.items() for row in _rows(labeler, one)])
     told = claims(found, thresholds(NAME))
-    return FigureResult(table, _fits(found), told, draw(table), kl_bound_check.notes(read))
+    return FigureResult(table, _fits(found), told, draw(table), checks.kl_bound_notes(read))
 
 
 def of_run(run: Run, curves: Curves) -> dict[Key, Shares]:

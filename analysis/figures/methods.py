@@ -14,12 +14,11 @@ from matplotlib.figure import Figure
 from analysis.best_of_n.kl_axis import kl_axis
 from analysis.drawing import theme
 from analysis.drawing.result import FigureResult
-from analysis.runs import kl_bound_check
+from analysis.runs import checks
 from analysis.runs.arms import BEST_OF_N, MAIN, PENALISED, Arm, Study, study, title
-from analysis.runs.fit_tables import observed_rows
-from analysis.runs.gold_lost import Ranking, against, gold_at, is_curve, ranking, reach
-from analysis.runs.tables import points_table
-from analysis.runs.turnover_claims import GOLD_SDS, split
+from analysis.runs.gold_lost import Ranking, against, gold_at, is_curve, ranking, reach, split
+from analysis.runs.naming import GOLD_SDS
+from analysis.runs.tables import observed_rows, points_table
 from analysis.statistics.claims import Claim, by_ses, thresholds
 from analysis.statistics.resampling import percentile_interval
 from analysis.statistics.turnover import Turnover, turnover
@@ -76,7 +75,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
         fits,
         found,
         draw(table, entries, ranked),
-        [*_notes(entries, ranked), *kl_bound_check.notes(read)],
+        [*_notes(entries, ranked), *checks.kl_bound_notes(read)],
     )
 
 

@@ -14,11 +14,11 @@ from analysis.behaviour import sycophancy
 from analysis.behaviour.sycophancy import ALL, METRICS, Against, Measured, against, ranged
 from analysis.drawing import sycophancy_ink, theme, versus_ink
 from analysis.drawing.result import FigureResult
-from analysis.runs import ablation, kl_bound_check, naming
+from analysis.runs import ablation, checks, naming
 from analysis.runs.ablation import Versus
 from analysis.runs.arms import Arm, Study, study
 from analysis.runs.equal_kl import pairs, path
-from analysis.runs.turnover_claims import GOLD_SDS
+from analysis.runs.naming import GOLD_SDS
 from analysis.statistics.claims import Claim, Thresholds, by_equivalence, by_estimate, thresholds
 from rlhf_lab.functional.intervals import Estimate
 from rlhf_lab.store.records import MissingRuns, Run
@@ -72,7 +72,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
     names = {f"{arm.method} {arm.label}": name(arm) for arm in read.arms}
     table["mitigation"] = table["mitigation"].map(names)
     figure = draw(read, table)
-    told = [*notes(found), *kl_bound_check.notes(read)]
+    told = [*notes(found), *checks.kl_bound_notes(read)]
     return FigureResult(table, _fits(found), claims(found, thresholds(NAME)), figure, told)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from analysis.drawing import versus_ink
 from analysis.drawing.result import FigureResult
-from analysis.runs import ablation, kl_bound_check
+from analysis.runs import ablation, checks
 from analysis.runs.ablation import RULE, Versus
 from analysis.runs.arms import Arm, Study, study
 from analysis.runs.naming import option
@@ -33,7 +33,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
     panels = {titled(arms[0]): arms for arms in ablation.conditions(shown.arms, RULE)}
     figure = versus_ink.draw(table, panels, found, RULE, limits["above_at_end"]["margin"])
     fits = ablation.differences_table(shown.arms, found, RULE)
-    return FigureResult(table, fits, claims(found, limits), figure, kl_bound_check.notes(shown))
+    return FigureResult(table, fits, claims(found, limits), figure, checks.kl_bound_notes(shown))
 
 
 def titled(arm: Arm) -> str:

@@ -13,10 +13,10 @@ from matplotlib.figure import Figure
 from analysis.drawing import theme
 from analysis.drawing.result import FigureResult
 from analysis.reward_models.comparing import Group, group
-from analysis.runs import ablation, kl_bound_check
+from analysis.runs import ablation, checks
 from analysis.runs.arms import Arm, Study, study
+from analysis.runs.naming import GOLD_SDS
 from analysis.runs.tables import points_table
-from analysis.runs.turnover_claims import GOLD_SDS
 from analysis.statistics.claims import Claim, Thresholds, by_estimate, thresholds
 from rlhf_lab.functional.intervals import Estimate
 from rlhf_lab.store.records import MissingRuns, Run
@@ -68,7 +68,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
     table = pd.concat([points_table(one).assign(epochs=epochs) for epochs, one in read.items()])
     notes = [
         *_notes(found),
-        *kl_bound_check.notes(Study(tuple(arm for one in read.values() for arm in one.arms))),
+        *checks.kl_bound_notes(Study(tuple(arm for one in read.values() for arm in one.arms))),
     ]
     return FigureResult(table, fits_table(found), claims(found, thresholds(NAME)), draw(found), notes)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from analysis.drawing import versus_ink
 from analysis.drawing.result import FigureResult
-from analysis.runs import ablation, kl_bound_check
+from analysis.runs import ablation, checks
 from analysis.runs.ablation import SHAPING, Versus
 from analysis.runs.arms import Study, study
 from analysis.runs.tables import points_table
@@ -28,7 +28,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
     panels = {arms[0].title: arms for arms in ablation.conditions(shown.arms, SHAPING)}
     figure = versus_ink.draw(table, panels, found, SHAPING, limits["above_at_end"]["margin"])
     fits = ablation.differences_table(shown.arms, found, SHAPING)
-    return FigureResult(table, fits, claims(found, limits), figure, kl_bound_check.notes(shown))
+    return FigureResult(table, fits, claims(found, limits), figure, checks.kl_bound_notes(shown))
 
 
 def claims(found: Sequence[Versus], limits: Thresholds) -> list[Claim]:

@@ -18,7 +18,7 @@ from analysis.behaviour.sycophancy import Measured, Shares, dose
 from analysis.best_of_n.curves import Curves
 from analysis.drawing import theme
 from analysis.drawing.result import FigureResult
-from analysis.runs import kl_bound_check
+from analysis.runs import checks
 from analysis.runs.arms import common_seeds, study
 from analysis.statistics.claims import Claim, Thresholds, by_equivalence, by_estimate, equivalent, thresholds
 from rlhf_lab.functional.intervals import Estimate, floored
@@ -105,7 +105,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
     found = ladders(prompt_means.measured(read, of_run))
     table = pd.DataFrame([row for one in found.values() for row in _rows(one)])
     made = claims(found, thresholds(NAME))
-    said = [*notes(found), *kl_bound_check.notes(read)]
+    said = [*notes(found), *checks.kl_bound_notes(read)]
     return FigureResult(table, _fits(found), made, draw(found), said)
 
 

@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 from analysis.best_of_n.kl_axis import kl_axis
 from analysis.drawing import theme
 from analysis.drawing.result import FigureResult
-from analysis.runs import kl_bound_check
-from analysis.runs.arms import DRAWS, SEED, Arm, Study, study, title
-from analysis.runs.by_strength import FEWEST, by_beta, common, finals, interior_maximum
-from analysis.runs.fit_tables import curve_of, fitted_points
+from analysis.runs import checks
+from analysis.runs.arms import DRAWS, SEED, Arm, Study, common_seeds, study, title
+from analysis.runs.fitting import curve_of, fitted_points
+from analysis.runs.gold_lost import difference_se, loss_at, split
+from analysis.runs.naming import GOLD_SDS
+from analysis.runs.penalties import FEWEST, by_beta, finals, interior_maximum
+from analysis.runs.rank_order import spearman
 from analysis.runs.tables import points_table
-from analysis.runs.turnover_claims import GOLD_SDS, difference_se, loss_at, spearman, split
 from analysis.statistics import fits
 from analysis.statistics.claims import Claim, Thresholds, by_ses, thresholds
 from analysis.statistics.resampling import Resample, weights_of
@@ -56,7 +58,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
         fitted,
         claims(members, thresholds(NAME)),
         draw(members, table, fitted),
-        [*_notes(fitted, correlation), *kl_bound_check.notes(read)],
+        [*_notes(fitted, correlation), *checks.kl_bound_notes(read)],
     )
 
 
@@ -191,7 +193,7 @@ def _correlation(arms: Sequence[Arm]) -> Correlation | None:
     weights = weights_of(arms[0].drawn.resamples, arms[0].questions)
     total = weights.sum(axis=1)
     draws = []
-    for seeds in common(arms):
+    for seeds in common_seeds(arms):
         places = [(arm, arm.seeds.index(seeds)) for arm in arms]
         accuracy = np.array([final_accuracy(arm.runs[i]) for arm, i in places])
         gold = np.stack(
@@ -286,7 +288,7 @@ def draw(members: Members, table: pd.DataFrame, fitted: pd.DataFrame) -> Figure:
 
 
 def _draw_fits(panel: Axes, fitted: pd.DataFrame, largest: float) -> None:
-    from analysis.runs.fit_tables import LEAST_D_RL
+    from analysis.runs.fitting import LEAST_D_RL
 
     d = np.linspace(LEAST_D_RL, max(largest, LEAST_D_RL), 100)
     styles: dict[fits.Form, Any] = {"rl": "-", "bon": theme.DOTTED}

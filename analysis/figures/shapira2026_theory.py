@@ -18,7 +18,7 @@ from analysis.best_of_n.answers import in_order, same_count, starts
 from analysis.best_of_n.estimator import grid, rank, ranked_curves, tie_averaged
 from analysis.drawing import theme
 from analysis.drawing.result import FigureResult
-from analysis.runs import kl_bound_check
+from analysis.runs import checks
 from analysis.runs.arms import Arm, Study, Unsuited, study
 from analysis.statistics.claims import Claim, Thresholds, both, exceeds_by_ses, normal_interval, thresholds
 from analysis.statistics.resampling import weights_of
@@ -75,7 +75,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
     found = shifts(read)
     table = _table(found)
     made, figure = claims(found, thresholds(NAME)), draw(found, table)
-    return FigureResult(table, _fits(found), made, figure, kl_bound_check.notes(read))
+    return FigureResult(table, _fits(found), made, figure, checks.kl_bound_notes(read))
 
 
 def covariance_shift(select: Floats, value: Floats, n: Ints) -> Floats:

@@ -12,7 +12,7 @@ from analysis.behaviour import sycophancy
 from analysis.behaviour.sycophancy import ALL, KNOWN, METRICS, OTHERS, Against, Measured, against, ranged
 from analysis.drawing import sycophancy_ink, theme, versus_ink
 from analysis.drawing.result import FigureResult
-from analysis.runs import ablation, kl_bound_check
+from analysis.runs import ablation, checks
 from analysis.runs.arms import Study, study
 from analysis.statistics.claims import Claim, Thresholds, by_estimate, thresholds
 from rlhf_lab.store.records import MissingRuns, Run
@@ -52,7 +52,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
     fits = pd.DataFrame([*_arms(found), *_differences(differences)])
     figure = draw(read, table)
     made = claims(differences, thresholds(NAME))
-    return FigureResult(table, fits, made, figure, [*notes(found), *kl_bound_check.notes(read)])
+    return FigureResult(table, fits, made, figure, [*notes(found), *checks.kl_bound_notes(read)])
 
 
 def claims(differences: Sequence[Against], limits: Thresholds) -> list[Claim]:

@@ -16,7 +16,7 @@ from analysis.behaviour.sycophancy import dose, ranged
 from analysis.behaviour.truthful import BINS, CHOSEN, TRUTHFUL, Judge, beliefs, binned, judges
 from analysis.drawing import theme
 from analysis.drawing.result import FigureResult
-from analysis.runs import kl_bound_check
+from analysis.runs import checks
 from analysis.runs.arms import study
 from analysis.runs.equal_kl import pairs
 from analysis.statistics.claims import Claim, Thresholds, by_estimate, thresholds
@@ -56,7 +56,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
     table = _table(found)
     figure = draw(table, _known(found))
     made = claims(found, thresholds(NAME))
-    return FigureResult(table, _fits(found), made, figure, [*notes(found), *kl_bound_check.notes(read)])
+    return FigureResult(table, _fits(found), made, figure, [*notes(found), *checks.kl_bound_notes(read)])
 
 
 def beyond(first: Judge, second: Judge, name: str, among: int | None = None) -> Estimate:

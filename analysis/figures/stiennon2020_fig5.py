@@ -13,14 +13,22 @@ from matplotlib.figure import Figure
 from analysis.best_of_n.kl_axis import kl_axis
 from analysis.drawing import theme
 from analysis.drawing.result import FigureResult
-from analysis.runs import ablation, kl_bound_check
+from analysis.runs import ablation, checks
 from analysis.runs.ablation import RULE
 from analysis.runs.arms import Arm, Study, study
-from analysis.runs.by_strength import FEWEST, interior_maximum
-from analysis.runs.penalties import PLAIN_PENALTY, coefficient, end_kl, falling, families, kind
-from analysis.runs.preferred import ACTUAL, NUMBERS, PREDICTED, drawn, ends, estimates, raw, with_shares
+from analysis.runs.gold_lost import split
+from analysis.runs.penalties import (
+    FEWEST,
+    PLAIN_PENALTY,
+    coefficient,
+    end_kl,
+    falling,
+    families,
+    interior_maximum,
+    kind,
+)
 from analysis.runs.tables import points_table
-from analysis.runs.turnover_claims import split
+from analysis.runs.win_rates import ACTUAL, NUMBERS, PREDICTED, drawn, ends, estimates, raw, with_shares
 from analysis.statistics.claims import Claim, Thresholds, by_estimate, by_ses, exceeds, thresholds
 from analysis.statistics.turnover import Turnover, turnover
 from rlhf_lab.functional.intervals import Estimate, Interval, conditional
@@ -55,7 +63,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
         )
     shown = Study(tuple(arm for one in found for arm in one.arms))
     table = with_preferences(points_table(shown), shown.arms)
-    notes = [_against_gold(one) for one in found] + kl_bound_check.notes(shown)
+    notes = [_against_gold(one) for one in found] + checks.kl_bound_notes(shown)
     return FigureResult(table, fits_table(found), claims(found, thresholds(NAME)), draw(found), notes)
 
 

@@ -14,7 +14,7 @@ from analysis.behaviour.supervision import TRIGGER, UNTRIGGERED, Course
 from analysis.best_of_n.kl_axis import EXACT, kl_axis
 from analysis.drawing import theme
 from analysis.drawing.result import FigureResult
-from analysis.runs.turnover_claims import GOLD_SDS
+from analysis.runs.naming import GOLD_SDS
 from analysis.statistics.claims import Claim, Thresholds, by_equivalence, by_estimate, thresholds
 from rlhf_lab.store.records import MissingRuns, Run
 

@@ -14,7 +14,7 @@ from analysis.behaviour.doses import Doses, dosed, drift
 from analysis.behaviour.sycophancy import ALL, KNOWN, METRICS, dose
 from analysis.drawing import theme
 from analysis.drawing.result import FigureResult
-from analysis.runs import kl_bound_check
+from analysis.runs import checks
 from analysis.runs.arms import Arm, study
 from analysis.statistics.claims import Claim, Thresholds, by_equivalence, by_estimate, thresholds
 from rlhf_lab.functional.intervals import Estimate
@@ -33,7 +33,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
     found = dosed(list(sycophancy.measured(read).values()))
     table = _table(found)
     made, figure = claims(found, thresholds(NAME)), draw(found, table)
-    return FigureResult(table, _fits(found), made, figure, kl_bound_check.notes(read))
+    return FigureResult(table, _fits(found), made, figure, checks.kl_bound_notes(read))
 
 
 def claims(found: Doses, limits: Thresholds) -> list[Claim]:

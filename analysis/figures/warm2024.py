@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from analysis.drawing import versus_ink
 from analysis.drawing.result import FigureResult
 from analysis.reward_models.agreement import difference
-from analysis.runs import ablation, kl_bound_check
+from analysis.runs import ablation, checks
 from analysis.runs.ablation import RULE, Versus
 from analysis.runs.arms import Study, study, title
 from analysis.runs.naming import option
@@ -29,7 +29,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
     panels = {title(arms[0].method): arms for arms in ablation.conditions(read.arms, RULE)}
     figure = versus_ink.draw(table, panels, against(read, "single"), RULE, limits["above_at_end"]["margin"])
     fits = ablation.differences_table(read.arms, found, RULE)
-    return FigureResult(table, fits, claims(found, limits), figure, kl_bound_check.notes(read))
+    return FigureResult(table, fits, claims(found, limits), figure, checks.kl_bound_notes(read))
 
 
 def against(read: Study, *rules: str) -> list[Versus]:

@@ -14,7 +14,7 @@ from analysis.behaviour import approval
 from analysis.behaviour.approval import Rates, checks_everything, competence
 from analysis.drawing import theme
 from analysis.drawing.result import FigureResult
-from analysis.runs import ablation, kl_bound_check
+from analysis.runs import ablation, checks
 from analysis.runs.arms import Arm, Study, study
 from analysis.statistics.claims import Claim, Thresholds, by_equivalence, by_estimate, thresholds
 from rlhf_lab.functional.intervals import Estimate
@@ -54,7 +54,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
     made = [claim for pair in pairs for claim in claims(pair, found, limits)]
     table, fits = approval.table(arms, found), changes_table(arms, found)
     return FigureResult(
-        table, fits, made, draw(pairs, found), [*notes(arms, found), *kl_bound_check.notes(read)]
+        table, fits, made, draw(pairs, found), [*notes(arms, found), *checks.kl_bound_notes(read)]
     )
 
 

@@ -10,25 +10,27 @@ import pandas as pd
 
 from analysis.drawing import effects_ink
 from analysis.drawing.result import FigureResult
-from analysis.runs import kl_bound_check
+from analysis.runs import checks
 from analysis.runs.arms import title
-from analysis.runs.designs import Design, Factor, designs
-from analysis.runs.effects import (
+from analysis.runs.designs import (
     DROP,
     END,
     MEASURES,
     PEAK,
     PEAK_D,
+    Design,
     Effect,
+    Factor,
     Measured,
     agreement,
+    designs,
     effects,
     error,
     interactions,
     measured,
     read,
 )
-from analysis.runs.turnover_claims import GOLD_SDS
+from analysis.runs.naming import GOLD_SDS
 from analysis.statistics.claims import Claim, Thresholds, thresholds
 from rlhf_lab.store.records import Run
 
@@ -63,7 +65,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
     limits = thresholds(NAME)
     table = effects_table(found)
     figure = effects_ink.draw(table, PANELS, limits["decision"]["margin"])
-    notes = [*(note for one in found for note in _notes(one)), *kl_bound_check.notes(read_)]
+    notes = [*(note for one in found for note in _notes(one)), *checks.kl_bound_notes(read_)]
     return FigureResult(table, fits_table(found), claims(found, limits), figure, notes)
 
 

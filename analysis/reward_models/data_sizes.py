@@ -13,15 +13,11 @@ from numpy.typing import NDArray
 
 from analysis.reward_models.agreement import drawn, means, neighbours
 from analysis.runs import naming
-from analysis.runs.ablation import Rule
-from analysis.runs.arms import DRAWS, SEED, Arm, Study, study
-from analysis.runs.fit_tables import fitted_points
-from analysis.runs.turnover_claims import spearman
+from analysis.runs.arms import Arm, Study, study
+from analysis.runs.fitting import fitted_points
 from analysis.statistics import fits
 from analysis.statistics.calibration import agreement, log_loss
-from analysis.statistics.claims import Claim, exceeds
-from analysis.statistics.resampling import original, percentile_interval, resamples
-from rlhf_lab.functional.intervals import Estimate, Interval, conditional
+from rlhf_lab.functional.intervals import Estimate
 from rlhf_lab.store.records import MissingRuns, Run
 
 Floats = NDArray[np.float64]
@@ -114,67 +110,3 @@ def number_rows(arm: Arm, numbers: Mapping[str, Floats], **more: Any) -> list[di
         for i, seeds in enumerate(arm.seeds)
     ]
     return [mean, *single]
-
-
-# --- order --------------------------------------------------------------------------------------------------
-
-
-class Order(NamedTuple):
-    """Spearman's correlation over runs, with the bootstrap's draws."""
-
-    rho: float
-    draws: Floats
-    arms: int
-    runs: int
-    replicates: int  # of the arm with the fewest
-
-    def interval(self) -> Interval:
-        """Its 95 % interval."""
-        return percentile_interval(self.draws)
-
-
-def order(arms: Sequence[Arm], first: Sequence[Any], second: Sequence[Any]) -> Order:
-    """The rank correlation of two numbers of `arms`, each (B, R) or one for all replicates; draws resample replicates
-    within arms, and questions.
-    """
-    rng = np.random.default_rng(SEED)
-    taken = []
-    for arm, *of in zip(arms, first, second, strict=True):
-        count = len(arm.curves)
-        rows = np.stack([draw.replicates for draw in (original(count), *resamples(count, rng, DRAWS))])
-        taken.append([np.take_along_axis(np.broadcast_to(one, rows.shape), rows, axis=1) for one in of])
-    one, other = (np.concatenate(parts, axis=1) for parts in zip(*taken, strict=True))
-    rho = spearman(one, other)
-    counts = [len(arm.curves) for arm in arms]
-    return Order(float(rho[0]), rho[1:], len(arms), sum(counts), min(counts))
-
-
-def grows(sentence: str, found: Order, rule: Rule, sign: int = 1, **about: Any) -> Claim:
-    """The claim that a rank correlation is above 0, or below it for `sign` -1; decided from `rule`'s replicates and
-    arms on.
-    """
-    draws = found.draws if sign > 0 else -found.draws
-    interval = percentile_interval(draws)
-    enough = found.replicates >= rule["replicates"] and found.arms >= rule["arms"]
-    return Claim(
-        claim=f"{sentence} ({'' if sign > 0 else 'minus '}Spearman over runs)",
-        measured=sign * found.rho,
-        interval=interval,
-        threshold=0.0,
-        n=found.runs,
-        replicates=found.replicates,
-        met=exceeds(interval, 0.0) if enough else None,
-        rule=f"met: interval above 0; not met: not above 0; undecided under {rule['replicates']:g} replicates of "
-        f"{rule['arms']:g} arms",
-        unit="rank correlation",
-        conditional=conditional(found.replicates),
-        **about,
-    )
-
-
-def order_row(name: str, rm: str, found: Order) -> dict[str, Any]:
-    """A row of a table of fits."""
-    lo, hi = found.interval()
-    about = {"method": "bon", "rm": rm, "label": rm, "form": "rank correlation", "parameter": name}
-    about |= {"estimate": found.rho, "lo": lo, "hi": hi, "n": found.runs, "replicates": found.replicates}
-    return about | {"note": "95 % interval; n counts runs"}

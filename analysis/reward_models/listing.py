@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from analysis.best_of_n.answers import in_order
-from analysis.runs.chosen import chooses
+from analysis.runs.run_curves import chooses
 from rlhf_lab.store.records import Run
 
 NEEDED = ("prompt_id", "question_id", "text", "finished", "gold")  # of a table of SFT answers

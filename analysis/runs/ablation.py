@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from analysis.runs import naming
 from analysis.runs.arms import BEST_OF_N, Arm, Study
 from analysis.runs.equal_kl import Difference, difference, pairs, path
-from analysis.runs.turnover_claims import GOLD_SDS, split
+from analysis.runs.gold_lost import split
+from analysis.runs.naming import GOLD_SDS
 from analysis.statistics.claims import Claim, by_equivalence, by_estimate
 from analysis.statistics.resampling import weights_of
 from analysis.statistics.turnover import turnover

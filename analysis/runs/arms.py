@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from analysis.best_of_n import selection
-from analysis.best_of_n.curves import Curves, Normalised, checkpoint_curves
+from analysis.best_of_n.curves import Curves, Normalised
 from analysis.best_of_n.initial import Initial
 from analysis.runs import naming
-from analysis.runs.chosen import chooses, chosen_curves, rows_of
 from analysis.runs.naming import COIN
+from analysis.runs.run_curves import chooses, chosen_curves, curves_of
 from analysis.statistics.resampling import Resample, original, resamples, weights_of
 from rlhf_lab.store.records import MissingRuns, Run
 
@@ -218,13 +218,6 @@ def _arm(label: str, members: Sequence[tuple[Run, Curves]], most_pairs: int, sev
     reward = naming.reward(run, most_pairs)
     policy = run.choices[POLICY] if several else ""
     return Arm(_method(run), run.choices["rm"], kind, label, parameters, seeds, curves, runs, reward, policy)
-
-
-def curves_of(run: Run, initial: Initial | None = None) -> Curves:
-    """The curves of one run; `initial` scales a trained policy."""
-    if chooses(run):
-        return chosen_curves([run])[0]
-    return checkpoint_curves(rows_of(run, ["checkpoint", "kl"]), initial)
 
 
 def title(method: str) -> str:

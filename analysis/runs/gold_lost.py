@@ -1,4 +1,7 @@
-"""Gold that methods lose since their peaks, compared at one KL: pairs against best-of-n, and all of them ranked."""
+"""Gold that arms lose from their peaks to the end, or to one KL that they share.
+
+Peak and loss are measured on different halves of the questions, so that choosing the peak adds nothing to the loss.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.best_of_n.curves import Curves
 from analysis.runs.arms import DRAWS, SEED, Arm
 from analysis.runs.equal_kl import bound_of, path
-from analysis.runs.turnover_claims import difference_se, loss_at, split
 from analysis.statistics.resampling import original, resamples, weights_of
-from rlhf_lab.functional.intervals import Estimate
+from analysis.statistics.turnover import halves, turnover
+from rlhf_lab.functional.intervals import Estimate, conditional, paired_difference
 
 Floats = NDArray[np.float64]
 
@@ -130,3 +134,34 @@ def _drawn(values: Floats) -> Floats:
     weights = weights_of(draws, questions) / questions
     taken = np.stack([np.bincount(draw.replicates, minlength=count) / count for draw in draws])
     return np.einsum("br,rc,bc->b", taken, values, weights)
+
+
+def split(arm: Arm) -> NDArray[np.bool_]:
+    """(C,): the half of the questions on which one peak is chosen; the same for arms with the same
+    questions.
+    """
+    return halves(arm.questions, np.random.default_rng(SEED))
+
+
+def loss_at(curves: Curves, reach: float, half: NDArray[np.bool_], kl: Floats | None = None) -> Floats:
+    """(C,): gold of each question at the peak before KL = `reach` nats minus its gold there, linear in d
+    between; `kl` (K,) takes the place of the run's own.
+    """
+    d, gold = curves.normalised().d if kl is None else np.sqrt(kl), curves.by_question("gold")
+    target = np.sqrt(reach)
+    after = max(int(np.argmax(d >= target - 1e-9)), 1)
+    share = (target - d[after - 1]) / (d[after] - d[after - 1])
+    there = gold[:, after - 1] + share * (gold[:, after] - gold[:, after - 1])
+    return turnover(np.column_stack([gold[:, :after], there]), half).drops[0]
+
+
+def difference_se(first: Floats, second: Floats) -> float:
+    """SE of mean(first) - mean(second), (R, C) and (R', C), paired by question; over replicates where there
+    are five.
+    """
+    _, se = paired_difference(first.mean(axis=0), second.mean(axis=0))
+    variance = se**2
+    for values in (first, second):
+        if not conditional(len(values)):
+            variance += values.mean(axis=1).var(ddof=1) / len(values)
+    return float(np.sqrt(variance))

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from analysis.best_of_n.curves import Curves
 from analysis.best_of_n.hedge_tune import Tuned
 from analysis.runs.arms import BEST_OF_N, HEDGED, Arm, Study
-from analysis.runs.turnover_claims import GOLD_SDS, split
+from analysis.runs.gold_lost import split
+from analysis.runs.naming import GOLD_SDS
 from analysis.statistics.claims import (
     Z95,
     Z95_ONE_SIDED,

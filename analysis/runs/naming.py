@@ -7,6 +7,7 @@ from typing import Any
 
 from rlhf_lab.store.records import Run
 
+GOLD_SDS, PROXY_SDS = "SDs of gold on the initial policy", "SDs of the proxy within a prompt, initial policy"
 COIN = 0.5  # the share of flipped labels that leaves no information: the drift control
 PLAIN = {
     "labeler": "gold_argmax",

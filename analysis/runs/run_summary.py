@@ -15,7 +15,7 @@ from analysis.best_of_n.curves import Curves, checkpoint_curves
 from analysis.best_of_n.kl_axis import EXACT
 from analysis.best_of_n.rules import Table, near_others
 from analysis.best_of_n.selection import LIKENESS, METHODS, columns, selection_curves
-from analysis.runs.arms import curves_of
+from analysis.runs.run_curves import curves_of
 from rlhf_lab.store.records import Run
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from fake_store import Cell, Truth, only, write_store
 
 from analysis.commands.figures import main
 from analysis.figures import bai2022_fig4
+from analysis.reward_models.cross_judging import judged, r_squared
 from analysis.runs.arms import study
-from analysis.runs.cross_judging import judged, r_squared
 from analysis.statistics.claims import Claim
 from rlhf_lab.store.records import MissingRuns, runs
 

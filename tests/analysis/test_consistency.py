@@ -11,7 +11,7 @@ from analysis.best_of_n.curves import Curves, checkpoint_curves
 from analysis.best_of_n.initial import Tilts
 from analysis.best_of_n.selection import selection_curves
 from analysis.runs.arms import Arm, Study
-from analysis.runs.kl_bound_check import notes, shortfall
+from analysis.runs.checks import notes, shortfall
 
 QUESTIONS, FRAMINGS, COUNT = 120, 2, 256
 SHIFTS = np.linspace(0, 2.0, 9)

@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 
 from analysis.figures.what_matters import Found, claims, decided, estimated
-from analysis.runs.designs import Design, Factor
-from analysis.runs.effects import (
+from analysis.runs.designs import (
     DROP,
     END,
     MEASURES,
     PEAK,
     PEAK_D,
+    Design,
     Effect,
+    Factor,
     agreement,
     effects,
     error,

@@ -13,7 +13,7 @@ from fake_store import WORLD, Sweep, write_store
 
 from analysis.commands.figures import main
 from analysis.figures import available
-from analysis.runs.provenance_check import mixture
+from analysis.runs.checks import mixture
 from rlhf_lab.store import records
 from rlhf_lab.store.artifacts import sealed
 from rlhf_lab.store.records import read_table, write_table

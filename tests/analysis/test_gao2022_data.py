@@ -11,8 +11,9 @@ from fake_store import Cell, Sweep, Truth, only, write_store
 from analysis.commands.figures import main
 from analysis.figures import gao2022_fig4, gao2022_fig6, gao2022_fig13
 from analysis.reward_models import data_sizes
-from analysis.reward_models.data_sizes import by_comparisons, by_size, comparisons, order
+from analysis.reward_models.data_sizes import by_comparisons, by_size, comparisons
 from analysis.runs.arms import study
+from analysis.runs.rank_order import order
 from analysis.statistics.claims import Claim
 from rlhf_lab.store.records import MissingRuns, runs
 

@@ -9,8 +9,8 @@ from fake_store import Cell, Sweep, Truth, only, write_store
 from analysis.figures import gao2022_fig3
 from analysis.figures.gao2022_fig3 import claims, make, of_sizes
 from analysis.runs.arms import BEST_OF_N, MAIN, Study, study
-from analysis.runs.refits import one_alpha, refits
-from analysis.runs.turnover_claims import order_claim, size_order
+from analysis.runs.fitting import one_alpha, refits
+from analysis.runs.rank_order import order_claim, size_order
 from analysis.statistics import fits
 from analysis.statistics.claims import Claim, thresholds
 from rlhf_lab.store.records import MissingRuns, runs

@@ -14,11 +14,11 @@ from fake_store import Sweep, write_store
 from analysis.drawing.result import FigureResult, write
 from analysis.figures import khalaf2025_hedging
 from analysis.figures.khalaf2025_hedging import make, on_unseen
-from analysis.runs import chosen
-from analysis.runs.arms import curves_of, study, title
-from analysis.runs.chosen import rows_of
-from analysis.runs.fit_tables import observed_rows
+from analysis.runs import run_curves
+from analysis.runs.arms import study, title
 from analysis.runs.hedging_claims import equal_kl_difference, hindsight, paired_se
+from analysis.runs.run_curves import curves_of, rows_of
+from analysis.runs.tables import observed_rows
 from rlhf_lab.store.records import MissingRuns, Run, runs
 
 RULES = {
@@ -95,13 +95,12 @@ def test_claims_in_a_world_that_turns(result: FigureResult) -> None:
 
 def test_claims_in_a_world_that_does_not_turn(sweep: list[Run], monkeypatch: pytest.MonkeyPatch) -> None:
     """Where gold is the proxy nothing beats the largest n, and pessimism only loses."""
-    import analysis.runs.chosen
 
     def faithful(run: Run) -> pa.Table:
         rows = run.rows(["prompt_id", "question_id", "finished", "gold", "proxy"])
         return rows.set_column(rows.column_names.index("gold"), "gold", rows["proxy"])
 
-    monkeypatch.setattr(analysis.runs.chosen, "rows_of", faithful)
+    monkeypatch.setattr(run_curves, "rows_of", faithful)
     few = [run for run in sweep if run.method in ("BestOfN", "Pessimism", "HedgeTune")]
     result = make(few)
     claims = result.claims
@@ -158,8 +157,8 @@ def test_runs_of_one_table_read_it_once_and_have_the_curves_they_have_alone(
         read.append(run.key)
         return rows_of(run)
 
-    monkeypatch.setattr(chosen, "rows_of", counted)
-    together = chosen.chosen_curves(some)
+    monkeypatch.setattr(run_curves, "rows_of", counted)
+    together = run_curves.chosen_curves(some)
     assert len(some) == 18 and len(read) == 2  # a table a reward model
     for one, other in zip(alone, together, strict=True):
         assert np.array_equal(one.kl, other.kl) and np.array_equal(one.values["gold"], other.values["gold"])

@@ -18,13 +18,12 @@ from scipy.stats import binom
 from test_hedging_figure import as_rule
 
 import analysis.runs.arms
-import analysis.runs.chosen
+import analysis.runs.run_curves
 from analysis.figures import gao2022_fig8, gao2022_fig9, gao2022_fig14, methods, rafailov2024_fig1
 from analysis.figures.khalaf2025_hedging import on_unseen
 from analysis.runs import gold_lost, hedging_claims
 from analysis.runs.arms import Study, study
-from analysis.runs.by_strength import by_beta
-from analysis.runs.penalties import penalised
+from analysis.runs.penalties import by_beta, penalised
 from analysis.statistics.claims import Claim, thresholds
 from rlhf_lab.store.records import Run, runs
 
@@ -58,8 +57,7 @@ def worlds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Studies:
                     scores["gold"] = rng.permutation(scores["gold"])
                 return pa.table(samples | scores)
 
-            for module in (analysis.runs.arms, analysis.runs.chosen):
-                monkeypatch.setattr(module, "rows_of", rows)
+            monkeypatch.setattr(analysis.runs.run_curves, "rows_of", rows)
             yield study([made for run in found for made in rules(run)])
 
     return studies

@@ -9,9 +9,10 @@ from analysis.best_of_n.curves import Curves
 from analysis.best_of_n.initial import Initial
 from analysis.best_of_n.kl_axis import EXACT
 from analysis.runs.arms import CONTROL, FEW_PAIRS, MAIN, Study, study
-from analysis.runs.fit_tables import fits_table
-from analysis.runs.tables import points_table
-from analysis.runs.turnover_claims import claims, loss_at, size_order, spearman
+from analysis.runs.gold_lost import loss_at
+from analysis.runs.rank_order import size_order, spearman
+from analysis.runs.tables import fits_table, points_table
+from analysis.runs.turnover_claims import claims
 from analysis.statistics.claims import Claim, thresholds
 from rlhf_lab.store.records import MissingRuns, runs
 

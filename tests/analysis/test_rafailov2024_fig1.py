@@ -7,7 +7,7 @@ from fake_store import Cell, Truth, only, write_store
 from analysis.drawing.result import FigureResult
 from analysis.figures import rafailov2024_fig1
 from analysis.runs.arms import study
-from analysis.runs.by_strength import by_beta, finals
+from analysis.runs.penalties import by_beta, finals
 from analysis.statistics.claims import Claim
 from analysis.statistics.fits import FORMULA
 from rlhf_lab.store.records import MissingRuns, runs

@@ -13,7 +13,7 @@ from fake_store import Cell, Truth, only, write_store
 from analysis.commands.figures import main
 from analysis.figures import stiennon2020_fig5
 from analysis.runs.arms import study
-from analysis.runs.preferred import shares
+from analysis.runs.win_rates import shares
 from analysis.statistics.claims import Claim
 from rlhf_lab.store.records import MissingRuns, runs
 

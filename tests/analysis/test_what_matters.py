@@ -11,7 +11,7 @@ from fake_store import Cell, Truth, only, write_store
 
 from analysis.commands.figures import main
 from analysis.figures import what_matters
-from analysis.runs.effects import DROP, END, PEAK
+from analysis.runs.designs import DROP, END, PEAK
 from rlhf_lab.store.records import runs
 
 CELLS = [

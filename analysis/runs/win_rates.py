@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from analysis.best_of_n.answers import Answers
 from analysis.runs.arms import Arm
-from analysis.runs.by_strength import finals
+from analysis.runs.penalties import finals
 from analysis.statistics.resampling import weights_of
 from rlhf_lab.functional.intervals import Estimate, cluster_means
 from rlhf_lab.store.records import Run

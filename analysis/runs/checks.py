@@ -1,13 +1,9 @@
-"""Can a curve's KL be true? What the rise of its proxy demands at least, by Donsker and Varadhan.
-
-For any policy and prompt, and any strength s, KL >= s (E_policy r - E_ref r) - log E_ref exp(s (r - E_ref r)). One
-strength serves all prompts, so that the mean over prompts bounds the mean KL; E_ref is from the table of SFT answers to
-the same prompts. The bound is reached by the exponential tilt of r itself.
-"""
+"""Checks of a figure's runs: whether their KL is possible, and whether the same code made them all."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +11,7 @@ from numpy.typing import NDArray
 from analysis.best_of_n.curves import Curves
 from analysis.runs.arms import Arm, Study
 from rlhf_lab.functional.intervals import mean_and_se
+from rlhf_lab.store.records import Run
 
 Floats = NDArray[np.float64]
 
@@ -52,7 +49,7 @@ def shortfall(curves: Curves) -> Shortfall | None:
     return Shortfall(int(curves.points[worst]), kl, kl + float(difference[worst]), float(ses[worst]))
 
 
-def notes(study: Study) -> list[str]:
+def kl_bound_notes(study: Study) -> list[str]:
     """How many curves were checked, how many could not be, and a sentence for each whose KL cannot be true."""
     found = [
         (arm, seeds, shortfall(curves))
@@ -75,3 +72,58 @@ def _warning(arm: Arm, seeds: str, worst: Shortfall) -> str:
         f"WARNING: {arm.title}, seeds {seeds}: KL {worst.kl:.3g} nats at {worst.point} is {worst.ses:.1f} SE below the "
         f"{worst.bound:.3g} nats that its proxy needs: KL is understated there"
     )
+
+
+# --- provenance -----------------------------------------------------------------------------------------------
+
+NAMED = 3  # runs named of each kind
+
+
+Values = dict[tuple[str, str, str], dict[str, list[str]]]  # role, stage, what -> value -> keys of the runs
+SOURCE = "source"
+
+
+class Mixture(NamedTuple):
+    """What the made runs of a figure do not have in common."""
+
+    unlike: (
+        str  # in one line: stages that differ in VERSION or packages, and in which runs; empty if none does
+    )
+    sources: list[str]  # stages that not all runs have from the same state of the source code
+
+
+def mixture(runs: Sequence[Run]) -> Mixture:
+    """How the made runs differ from each other."""
+    stages: dict[str, list[str]] = {}  # a difference in words -> the stages that have it
+    sources: set[str] = set()
+    for (_, stage, what), found in _values(runs).items():
+        if len(found) > 1 and what == SOURCE:
+            sources.add(stage)
+        elif len(found) > 1:
+            said = " and ".join(f"{what} {value} ({_some(keys)})" for value, keys in sorted(found.items()))
+            stages.setdefault(said, []).append(stage)
+    unlike = (f"{', '.join(dict.fromkeys(names))} by {said}" for said, names in stages.items())
+    return Mixture("; ".join(unlike), sorted(sources))
+
+
+def _values(runs: Sequence[Run]) -> Values:
+    values: Values = {}
+    for run in (run for run in runs if run.status == "made"):
+        computed = {role: made for role, made in run.made_by().items() if role}  # the leaf computes nothing
+        for role, manifest in computed.items():
+            for what, value in _facts(manifest).items():
+                stage = str(manifest["stage"]).rpartition(".")[2]
+                values.setdefault((role, stage, what), {}).setdefault(value, []).append(run.key[:8])
+    return values
+
+
+def _facts(manifest: dict[str, Any]) -> dict[str, str]:
+    made = manifest["provenance"]
+    packages = {name: version or "(none)" for name, version in made.get("packages", {}).items()}
+    return {"VERSION": str(manifest["version"]), SOURCE: made.get("source", "(unknown)"), **packages}
+
+
+def _some(keys: Sequence[str]) -> str:
+    if len(keys) == 1:
+        return f"run {keys[0]}"
+    return f"{len(keys)} runs: {', '.join(keys[:NAMED])}{', ...' if len(keys) > NAMED else ''}"

@@ -1,22 +1,68 @@
-"""Coefficients of every replicate, refitted in every draw of questions: to be ranked against size, or paired by seeds.
-
-A table of fits (analysis/runs/fit_tables.py) pools the replicates of an arm; here each run has a fit of its own.
-"""
+"""Gao et al.'s forms fitted to arms: their points, pooled over replicates, or run by run in every draw of questions."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from analysis.runs.arms import BEST_OF_N, Arm
-from analysis.runs.fit_tables import fitted_points, places
 from analysis.statistics import fits
 from analysis.statistics.fits import Form
+from rlhf_lab.functional.divergence import best_of_n_bound
 
 Floats = NDArray[np.float64]
+
+LEAST_D_RL = 1.0  # nats^0.5: the rl form is not fitted below (2210.10760, footnote 1)
+
+
+def fitted_points(arm: Arm, axis: str) -> list[NDArray[np.bool_]]:
+    """(K,) of each replicate: never the initial policy; the rl form's range for a trained policy."""
+    masks = []
+    for curves in arm.curves:
+        mask = np.ones(len(curves.points), dtype=bool)
+        mask[0] = False
+        if arm.chooses:
+            mask &= curves.kl_good if axis == "tie-aware" else True
+            mask &= curves.normalised().kl > 0  # a proxy that ties nearly everywhere
+        else:
+            mask &= curves.normalised().d > LEAST_D_RL
+        masks.append(mask)
+    return masks
+
+
+def curve_of(arm: Arm, axis: str, keep: list[NDArray[np.bool_]]) -> fits.Curve:
+    """The points (d, gold) of a resample, replicate after replicate; looked up, as the arm has drawn them
+    all.
+    """
+    rows = {draw.seed: row for row, draw in enumerate(arm.drawn.resamples)}
+    d = [place[:, mask] for place, mask in zip(places(arm, axis), keep, strict=True)]
+    gold = [one.values["gold"][:, mask] for one, mask in zip(arm.drawn.replicates, keep, strict=True)]
+
+    @cache  # both forms are fitted to the same points
+    def points(row: int) -> tuple[Floats, Floats]:
+        taken = arm.drawn.resamples[row].replicates
+        return np.concatenate([d[i][row] for i in taken]), np.concatenate([gold[i][row] for i in taken])
+
+    return lambda resample: points(rows[resample.seed])
+
+
+def places(arm: Arm, axis: str) -> list[Floats]:
+    """(B, K) of each replicate: d in every draw of questions."""
+    bound = np.sqrt(best_of_n_bound(arm.curves[0].points)) if axis == "bound" else None
+    return [one.d if bound is None else np.broadcast_to(bound, one.kl.shape) for one in arm.drawn.replicates]
+
+
+def axes(arm: Arm) -> tuple[str, ...]:
+    """The KLs of an arm; the first is the one that every arm of its kind has."""
+    axis = "tie-aware" if arm.chooses else "exact"
+    return (axis, "bound") if arm.method == BEST_OF_N else (axis,)
+
+
+# --- every run by itself --------------------------------------------------------------------------------------
 
 
 class Refits(NamedTuple):

@@ -18,8 +18,8 @@ from analysis.best_of_n.answers import Answers
 from analysis.best_of_n.curves import checkpoint_curves
 from analysis.best_of_n.initial import Initial
 from analysis.runs.arms import Arm, Study
-from analysis.runs.chosen import rows_of
 from analysis.runs.equal_kl import Difference, Path, apart, pairs, path
+from analysis.runs.run_curves import rows_of
 from analysis.statistics.resampling import weights_of
 from rlhf_lab.functional.intervals import Estimate
 from rlhf_lab.store.records import Run

@@ -1,0 +1,148 @@
+"""Rank correlations over runs: of a reward model's size, or another number of an arm, with what its runs reach.
+
+A number of an arm is (B, R): of each replicate, first as it is and then in every draw of questions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from analysis.runs.arms import DRAWS, SEED, Arm
+from analysis.statistics.claims import Claim, exceeds
+from analysis.statistics.resampling import original, percentile_interval, resamples
+from rlhf_lab.functional.intervals import Interval, conditional
+
+Floats = NDArray[np.float64]
+
+
+class Order(NamedTuple):
+    """Spearman's correlation over runs, with the bootstrap's draws."""
+
+    rho: float
+    draws: Floats
+    arms: int
+    runs: int
+    replicates: int  # of the arm with the fewest
+
+    def interval(self) -> Interval:
+        """Return the 95 % interval."""
+        return percentile_interval(self.draws)
+
+
+def parameters(arm: Arm) -> float:
+    """Return the size of an arm's reward model."""
+    return arm.parameters
+
+
+def peak_gold(arm: Arm) -> Floats:
+    """(B, R): the highest gold of each replicate in every draw of questions; 0 or more, as the start counts."""
+    return np.stack([curves.values["gold"].max(axis=1) for curves in arm.drawn.replicates], axis=1)
+
+
+def order(arms: Sequence[Arm], first: Sequence[Any], second: Sequence[Any]) -> Order:
+    """Return the rank correlation of two numbers of `arms`, each (B, R) or one for all replicates.
+
+    Draws resample replicates within arms, and questions, which all arms share.
+    """
+    if len({arm.questions for arm in arms}) > 1:
+        raise ValueError("arms were evaluated on different questions: their order cannot be drawn")
+    rng = np.random.default_rng(SEED)
+    drawn_first, drawn_second = [], []
+    for arm, first_number, second_number in zip(arms, first, second, strict=True):
+        count = len(arm.curves)
+        replicates = np.stack([draw.replicates for draw in (original(count), *resamples(count, rng, DRAWS))])
+        for drawn, number in ((drawn_first, first_number), (drawn_second, second_number)):
+            values = np.broadcast_to(number, replicates.shape)
+            drawn.append(np.take_along_axis(values, replicates, axis=1))
+    rho = spearman(np.concatenate(drawn_first, axis=1), np.concatenate(drawn_second, axis=1))
+    counts = [len(arm.curves) for arm in arms]
+    return Order(float(rho[0]), rho[1:], len(arms), sum(counts), min(counts))
+
+
+def size_order(
+    arms: Sequence[Arm],
+    number: Callable[[Arm], Floats] = peak_gold,
+    size: Callable[[Arm], float] = parameters,
+) -> Order:
+    """Return the rank correlation of size and a `number` (B, R) of every replicate."""
+    return order(arms, [size(arm) for arm in arms], [number(arm) for arm in arms])
+
+
+def spearman(first: Floats, second: Floats) -> Floats:
+    """(B,): correlation of the ranks of `first`, (M,) or (B, M), with those of each row of `second` (B, M).
+
+    Ties have their mean rank; the correlation is NaN where all of a row tie.
+    """
+    ranks, others = (rankdata(values, axis=1) for values in (np.atleast_2d(first), second))
+    ranks, others = (values - values.mean(axis=1, keepdims=True) for values in (ranks, others))
+    with np.errstate(invalid="ignore"):
+        return (ranks * others).sum(axis=1) / np.sqrt((ranks**2).sum(axis=1) * (others**2).sum(axis=1))
+
+
+# --- claims and rows --------------------------------------------------------------------------------------------
+
+
+def order_claim(
+    arms: Sequence[Arm],
+    number: Callable[[Arm], Floats],
+    sentence: str,
+    rule: Mapping[str, float],
+    sign: int = 1,
+    size: Callable[[Arm], float] = parameters,
+    **about: Any,
+) -> list[Claim]:
+    """Return the claim that a number per replicate grows with size, or falls for `sign` -1; none for one size."""
+    if len({size(arm) for arm in arms}) < 2:
+        return []
+    return [_claim(sentence, size_order(arms, number, size), rule, sign, "sizes", about)]
+
+
+def grows(sentence: str, order: Order, rule: Mapping[str, float], sign: int = 1, **about: Any) -> Claim:
+    """Return the claim that a rank correlation is above 0, or below it for `sign` -1."""
+    suffix = f"({'' if sign > 0 else 'minus '}Spearman over runs)"
+    return _claim(f"{sentence} {suffix}", order, rule, sign, "arms", about)
+
+
+def _claim(
+    sentence: str, order: Order, rule: Mapping[str, float], sign: int, groups: str, about: Mapping[str, Any]
+) -> Claim:
+    """`rule` has the fewest replicates and the fewest `groups` (sizes or arms) that decide the claim."""
+    interval = percentile_interval(sign * order.draws)
+    enough = order.replicates >= rule["replicates"] and order.arms >= rule[groups]
+    return Claim(
+        claim=sentence,
+        measured=sign * order.rho,
+        interval=interval,
+        threshold=0.0,
+        n=order.runs,
+        replicates=order.replicates,
+        met=exceeds(interval, 0.0) if enough else None,
+        rule=f"met: interval above 0; not met: not above 0; undecided under {rule['replicates']:g} replicates of "
+        f"{rule[groups]:g} {groups}",
+        unit="rank correlation",
+        conditional=conditional(order.replicates),
+        **about,
+    )
+
+
+def order_row(name: str, rm: str, order: Order) -> dict[str, Any]:
+    """Return a row of a table of fits."""
+    lo, hi = order.interval()
+    return {
+        "method": "bon",
+        "rm": rm,
+        "label": rm,
+        "form": "rank correlation",
+        "parameter": name,
+        "estimate": order.rho,
+        "lo": lo,
+        "hi": hi,
+        "n": order.runs,
+        "replicates": order.replicates,
+        "note": "95 % interval; n counts runs",
+    }
