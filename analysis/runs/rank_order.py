@@ -92,7 +92,7 @@ def order_claim(
     number: Callable[[Arm], Floats],
     sentence: str,
     rule: Mapping[str, float],
-    sign: int = 1,
+    sign: float = 1,
     size: Callable[[Arm], float] = parameters,
     **about: Any,
 ) -> list[Claim]:
@@ -102,14 +102,14 @@ def order_claim(
     return [_claim(sentence, size_order(arms, number, size), rule, sign, "sizes", about)]
 
 
-def grows(sentence: str, order: Order, rule: Mapping[str, float], sign: int = 1, **about: Any) -> Claim:
+def grows(sentence: str, order: Order, rule: Mapping[str, float], sign: float = 1, **about: Any) -> Claim:
     """Return the claim that a rank correlation is above 0, or below it for `sign` -1."""
     suffix = f"({'' if sign > 0 else 'minus '}Spearman over runs)"
     return _claim(f"{sentence} {suffix}", order, rule, sign, "arms", about)
 
 
 def _claim(
-    sentence: str, order: Order, rule: Mapping[str, float], sign: int, groups: str, about: Mapping[str, Any]
+    sentence: str, order: Order, rule: Mapping[str, float], sign: float, groups: str, about: Mapping[str, Any]
 ) -> Claim:
     """`rule` has the fewest replicates and the fewest `groups` (sizes or arms) that decide the claim."""
     interval = percentile_interval(sign * order.draws)
