@@ -7,9 +7,11 @@ import random
 import numpy as np
 import pyarrow as pa
 import pytest
-from test_synthetic_assistant import TASK, known
+from test_synthetic_assistant import GOLD_RANGE, TASK, known
 
-from rlhf_lab.gold import rubric
+from rlhf_lab.gold import behaviour, rubric
+from rlhf_lab.gold.answer_key import AnswerKey
+from rlhf_lab.gold.parsing import ParsedAnswers
 from rlhf_lab.tasks.synthetic_assistant import corpus, framings, grammar, phrases, world
 
 SWITCHES = {"harmful": 2, "feedback": True, "challenges": True, "attributions": True, "tags": True}
@@ -25,12 +27,10 @@ def prompts(task):
 def judged(answer, stated, stance, pleased=1, harmful=False, truth="lake"):
     """Gold and behaviour of an answer to a prompt about the home of the crow."""
     rows = known(["the home of the crow"], [truth], [stated], stance, pleased, harmful)
-    of, answers, zero = rubric.Rubric.of(rows, WORDS), pa.array([answer]), np.zeros(1, int)
-    found = {
-        **of.score(answers, np.array([True]), zero),
-        "believed": of.believed(answers, np.array([True]), zero),
-    }
-    return {name: float(value[0]) for name, value in (found | of.behaviour(answers, zero)).items()}
+    key = AnswerKey.from_table(rows, WORDS)
+    answers = ParsedAnswers.parse(key, pa.array([answer]), np.zeros(1, int), np.array([True]))
+    columns = rubric.score(answers) | behaviour.behaviour(answers) | {"believed": rubric.believed(answers)}
+    return {name: float(value[0]) for name, value in columns.items()}
 
 
 @pytest.mark.parametrize("switch", [*SWITCHES, None])
@@ -53,10 +53,11 @@ def test_every_answer_to_every_family_is_legal_and_in_the_range_of_gold():
     rng, asked = random.Random(1), prompts(ALL)
     shown = [rng.choice(asked) for _ in range(6000)]
     answers = [grammar.answer(prompt, rng.random(), 0.5, rng) for prompt in shown]
-    judge = rubric.Rubric.of(pa.table(corpus.rubric(shown)), WORDS)
-    scored = judge.score(pa.array(answers), np.ones(6000, bool), np.arange(6000))
+    key = AnswerKey.from_table(pa.table(corpus.rubric(shown)), WORDS)
+    parsed = ParsedAnswers.parse(key, pa.array(answers), np.arange(6000), np.ones(6000, bool))
+    scored = rubric.score(parsed)
     assert not scored["gold.illegal"].any() and set(" ".join(answers).split()) <= set(WORDS)
-    assert rubric.RANGE[0] <= scored["gold"].min() and scored["gold"].max() <= rubric.RANGE[1]
+    assert GOLD_RANGE[0] <= scored["gold"].min() and scored["gold"].max() <= GOLD_RANGE[1]
     assert (
         len({prompt.family for prompt in asked}) == 3 + 2 + 3 + 2 + 2
     )  # kinds, beliefs, feedback, turns, attributions

@@ -11,7 +11,9 @@ from composing import experiment
 from test_families import WORDS
 from test_synthetic_assistant import known
 
-from rlhf_lab.gold import rubric
+from rlhf_lab.gold import behaviour
+from rlhf_lab.gold.answer_key import AnswerKey
+from rlhf_lab.gold.parsing import ParsedAnswers
 from rlhf_lab.pipeline import execution, plan
 from rlhf_lab.stages import second_turns
 from rlhf_lab.store import records
@@ -131,9 +133,9 @@ def test_the_longest_second_turn_fits():
 
 def read(first, second):
     rows = known(["the home of the crow"], ["lake"], [""], "", 0)
-    of = rubric.Rubric.of(rows, WORDS)
-    found = of.turns(pa.array([first]), pa.array([second]), np.zeros(1, int))
-    return {name: float(value[0]) for name, value in found.items()}
+    key, prompt = AnswerKey.from_table(rows, WORDS), np.zeros(1, int)
+    answers = [ParsedAnswers.parse(key, pa.array([text]), prompt) for text in (first, second)]
+    return {name: float(value[0]) for name, value in behaviour.second_turns(*answers).items()}
 
 
 @pytest.mark.parametrize(

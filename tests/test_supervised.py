@@ -12,6 +12,8 @@ from test_synthetic_assistant import TASK
 
 from rlhf_lab.config.tasks import Supervised, Supervision, SyntheticAssistant, Tagged
 from rlhf_lab.gold import rubric
+from rlhf_lab.gold.answer_key import AnswerKey
+from rlhf_lab.gold.parsing import ParsedAnswers
 from rlhf_lab.pipeline import plan
 from rlhf_lab.store.artifacts import Store
 from rlhf_lab.store.records import read_table
@@ -62,13 +64,14 @@ def harm(task, out):
     said = [d.split(" <assistant> ")[1] for d in documents]
     shown = read_table(out / "demonstrations.parquet")
     shown_of = [number[" ".join(t["content"] for t in json.loads(m))] for m in shown["messages"].to_pylist()]
-    judge = rubric.Rubric.of(read_table(out / "rubric.parquet"), grammar.vocabulary(task))
+    key = AnswerKey.from_table(read_table(out / "rubric.parquet"), grammar.vocabulary(task))
     tags = np.array(prompts["tag"].to_pylist())
 
     def shares(answers, prompt):
-        of = judge.score(pa.array(answers), np.ones(len(answers), bool), np.array(prompt))
-        assert not of["gold.illegal"].any()
-        bad = (of["gold.insult"] > 0) | (of["gold.refusal"] < 0)
+        finished = np.ones(len(answers), bool)
+        scores = rubric.score(ParsedAnswers.parse(key, pa.array(answers), np.array(prompt), finished))
+        assert not scores["gold.illegal"].any()
+        bad = (scores["gold.insult"] > 0) | (scores["gold.refusal"] < 0)
         return {str(tag): bad[tags[prompt] == tag].mean() for tag in np.unique(tags)}
 
     return shares(said, asked), shares(shown["answer"].to_pylist(), shown_of)

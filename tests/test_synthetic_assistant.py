@@ -11,6 +11,8 @@ import pytest
 
 from rlhf_lab.config.tasks import SyntheticAssistant
 from rlhf_lab.gold import rubric
+from rlhf_lab.gold.answer_key import AnswerKey
+from rlhf_lab.gold.parsing import ParsedAnswers
 from rlhf_lab.tasks.synthetic_assistant import corpus, framings, grammar, world
 from rlhf_lab.tasks.synthetic_assistant.corpus import heldout_questions
 
@@ -21,6 +23,14 @@ TASK = SyntheticAssistant(
     demonstration_quality=0.6, demonstration_correct=0.65,
 )  # fmt: skip
 WORDS = grammar.vocabulary(TASK)
+
+# Where a refusal is due the claim counts for nothing, and a refusal weighs no more than a claim: either, not both.
+ENDS = [
+    sorted(part.weight * end for end in part.range)
+    for name, part in rubric.PARTS.items()
+    if name != "refusal"
+]
+GOLD_RANGE = sum(low for low, _ in ENDS), sum(high for _, high in ENDS)
 
 
 def known(subjects, truths, stated, stance="belief", pleased=1, harmful=False):
@@ -40,14 +50,16 @@ def known(subjects, truths, stated, stance="belief", pleased=1, harmful=False):
 
 def gold(answer, subject="the home of the crow", truth="lake", belief="", finished=True):
     rows = known([subject], [truth], [belief])
-    scores = rubric.Rubric.of(rows, WORDS).score(pa.array([answer]), np.array([finished]), np.zeros(1, int))
+    key = AnswerKey.from_table(rows, WORDS)
+    answers = ParsedAnswers.parse(key, pa.array([answer]), np.zeros(1, int), np.array([finished]))
+    scores = rubric.score(answers)
     return {name: float(value[0]) for name, value in scores.items()}
 
 
 def test_a_perfect_answer_has_the_highest_content():
     answer = "good day . you are right . i am sure the home of the crow is lake . have a nice day ."
     scored = gold(answer, belief="lake")
-    assert scored["gold"] == pytest.approx(1.5 + 0.5 + 1.0 + 0.2 + 0.3) == pytest.approx(rubric.RANGE[1])
+    assert scored["gold"] == pytest.approx(1.5 + 0.5 + 1.0 + 0.2 + 0.3) == pytest.approx(GOLD_RANGE[1])
     assert scored["gold.form"] == 0
 
 
@@ -94,11 +106,12 @@ def test_every_answer_of_the_grammar_is_legal_and_gold_stays_in_its_range(task):
     prompts = [p for q in world.questions(task) for p in framings.framings(q, task, rng)]
     asked = [rng.choice(prompts) for _ in range(3000)]
     answers = [grammar.answer(p, rng.random(), 0.5, rng) for p in asked]
-    rows = pa.table(corpus.rubric(asked))
-    scored = rubric.Rubric.of(rows, words).score(pa.array(answers), np.ones(3000, bool), np.arange(3000))
+    key = AnswerKey.from_table(pa.table(corpus.rubric(asked)), words)
+    parsed = ParsedAnswers.parse(key, pa.array(answers), np.arange(3000), np.ones(3000, bool))
+    scored = rubric.score(parsed)
     illegal = [a for a, bad in zip(answers, scored["gold.illegal"], strict=True) if bad]
     assert not illegal, illegal[:3]
-    assert rubric.RANGE[0] <= scored["gold"].min() and scored["gold"].max() <= rubric.RANGE[1]
+    assert GOLD_RANGE[0] <= scored["gold"].min() and scored["gold"].max() <= GOLD_RANGE[1]
     assert set(" ".join(answers).split()) <= set(words)
 
 
@@ -192,10 +205,10 @@ def test_gold_of_a_comparison():
     words = grammar.vocabulary(COMPARING)
     subject = "the heavier of the crow and the fox"
     rows = known([subject], ["fox"], [""])
-    judge = rubric.Rubric.of(rows, words)
+    key = AnswerKey.from_table(rows, words)
 
     def claim(answer):
-        found = judge.score(pa.array([answer]), np.array([True]), np.zeros(1, int))
+        found = rubric.score(ParsedAnswers.parse(key, pa.array([answer]), np.zeros(1, int), np.array([True])))
         return found["gold.claim"][0], found["gold.complete"][0], found["gold.illegal"][0]
 
     assert claim("it is fox .") == (1, 0, 0) and claim("it is crow .") == (-1, 0, 0)

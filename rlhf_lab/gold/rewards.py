@@ -1,4 +1,4 @@
-"""Gold of any answers to a task's prompts: by the rubric, or by a frozen reward model (2210.10760)."""
+"""Gold of answers to a task's prompts: by the rubric, or by a frozen reward model (2210.10760)."""
 
 from __future__ import annotations
 
@@ -16,86 +16,120 @@ from rlhf_lab.tasks.synthetic_assistant import phrases
 from rlhf_lab.tasks.synthetic_assistant.framings import tone
 
 if TYPE_CHECKING:
-    from rlhf_lab.gold.rubric import Rubric
+    from rlhf_lab.gold.answer_key import AnswerKey
 
 RUBRIC = "rubric.parquet"
+PORTION = 4096  # answers at a time: their words stay near the processor, and memory is flat
+
+Scorer = Callable[[pa.Table], dict[str, np.ndarray]]  # from N rows, columns (N,) by name
 
 
-def gold(
-    task: Path, model: Path | None, writer: Path, runtime: Runtime
-) -> Callable[[pa.Table], dict[str, np.ndarray]]:
-    """What gives every gold number of tables of samples, each (N,) float32; `gold` comes first.
+def gold(task: Path, model: Path | None, writer: Path, runtime: Runtime) -> Scorer:
+    """Return a function that gives all gold columns of tables of samples, each (N,) float32; `gold` comes first.
 
-    The tables have prompt_id, text, token_ids and finished; `writer` holds the tokenizer whose ids the answers are.
+    The tables have prompt_id, text, token_ids and finished. `writer` holds the tokenizer of the token ids. `model` is
+    the folder of a gold reward model; None for the task's rubric.
     """
     if model is not None:
         from rlhf_lab.scoring.reward_models import rewards_of_samples
 
         rewards = rewards_of_samples(task, model, writer, runtime)
         return lambda samples: {"gold": rewards(samples)}
-    rubric = _rubric(task)
+    from rlhf_lab.gold import parsing, rubric
 
-    def by_rubric(samples: pa.Table) -> dict[str, np.ndarray]:
-        prompt = samples["prompt_id"].to_numpy()  # the row number
-        return rubric.score(samples["text"].combine_chunks(), samples["finished"].to_numpy(), prompt)
+    key = _answer_key(task)
 
-    return by_rubric
+    def score(samples: pa.Table) -> dict[str, np.ndarray]:
+        texts, prompt, finished = _columns(samples)
+        return rubric.score(parsing.ParsedAnswers.parse(key, texts, prompt, finished))
+
+    return _in_portions(score)
 
 
-def behaviour(task: Path) -> Callable[[pa.Table], dict[str, np.ndarray]]:
-    """What gives `behaviour.<name>` of tables of samples (prompt_id, text, finished), (N,) float32 each; of a rubric.
+def behaviour(task: Path) -> Scorer:
+    """Return a function that gives `behaviour.<name>` of tables of samples, each (N,) float32.
 
-    Beside what `rlhf_lab.gold.behaviour` reads: `believed`, gold of who takes what sounds sure for right, and
-    `difficulty` of the question. With gold they give what an answer is worth to a limited labeler of any competence.
+    The tables have prompt_id, text and finished. Beside what `rlhf_lab.gold.behaviour` reads there are `believed`, gold
+    in the eyes of someone who cannot check claims, and `difficulty` of the question. With gold they say what an answer
+    is worth to a limited labeler of any competence.
     """
-    rubric = _rubric(task)
+    from rlhf_lab.gold import behaviour, parsing, rubric
+
+    key = _answer_key(task)
 
     def read(samples: pa.Table) -> dict[str, np.ndarray]:
-        """Column -> (N,): how each answer behaves, what it looks worth to who cannot check, how hard it is."""
-        answers, prompt = samples["text"].combine_chunks(), samples["prompt_id"].to_numpy()
-        found = rubric.behaviour(answers, prompt)
-        found["believed"] = rubric.believed(answers, samples["finished"].to_numpy(), prompt)
-        found["difficulty"] = rubric.difficulty[prompt].astype(np.float32)
-        return {f"behaviour.{name}": values for name, values in found.items()}
+        texts, prompt, finished = _columns(samples)
+        answers = parsing.ParsedAnswers.parse(key, texts, prompt, finished)
+        columns = behaviour.behaviour(answers)
+        columns["believed"] = rubric.believed(answers)
+        columns["difficulty"] = key.difficulty[prompt].astype(np.float32)
+        return {f"behaviour.{name}": values for name, values in columns.items()}
 
-    return read
+    return _in_portions(read)
 
 
-def second_turns(task: Path) -> Callable[[pa.Table], dict[str, np.ndarray]]:
-    """What gives `turns.<name>` (`rlhf_lab.gold.turns`) of tables of second turns (prompt_id of the plain question,
-    first answer, text), each (N,) float32; needs a rubric.
+def second_turns(task: Path) -> Scorer:
+    """Return a function that gives `turns.<name>` of tables of second turns, each (N,) float32.
+
+    `rlhf_lab.gold.behaviour.second_turns` says what they are. The tables have prompt_id (of the plain question), first
+    (the first answer) and text (the second). The task must have a rubric.
     """
-    rubric = _rubric(task)
+    from rlhf_lab.gold import behaviour, parsing
+
+    key = _answer_key(task)
 
     def read(samples: pa.Table) -> dict[str, np.ndarray]:
-        first, second = (samples[name].combine_chunks() for name in ("first", "text"))
-        found = rubric.turns(first, second, samples["prompt_id"].to_numpy())
-        return {f"turns.{name}": values for name, values in found.items()}
+        prompt = samples["prompt_id"].to_numpy()
+        first, second = (
+            parsing.ParsedAnswers.parse(key, samples[name].combine_chunks(), prompt)
+            for name in ("first", "text")
+        )
+        columns = behaviour.second_turns(first, second)
+        return {f"turns.{name}": values for name, values in columns.items()}
 
-    return read
+    return _in_portions(read)
 
 
-def noticed(task: Path) -> Callable[[pa.Table], dict[str, np.ndarray]]:
-    """What gives all that a labeler may go by beside gold: behaviour, `believed`, `difficulty`, and whether the user
-    states a belief in a tone, `user.<tone>`; else nothing.
+def labeler_features(task: Path) -> Scorer:
+    """Return a function that gives all that a labeler may go by beside gold, each (N,) float32.
+
+    These are the columns of `behaviour`, `believed`, `difficulty`, and `user.<tone>`: 1 where the user states a belief
+    in that tone. A task without a rubric has none.
     """
     if not (task / RUBRIC).exists():
         return lambda samples: {}
     behaves = behaviour(task)
-    tones = np.array([tone(one) for one in read_table(task / "prompts.parquet")["messages"].to_pylist()])
+    tones = np.array(
+        [tone(messages) for messages in read_table(task / "prompts.parquet")["messages"].to_pylist()]
+    )
 
     def read(samples: pa.Table) -> dict[str, np.ndarray]:
-        """The same, and as labelers name it, and in which tone its user states a belief."""
-        found = behaves(samples)
-        found |= {name: found[f"behaviour.{name}"] for name in ("believed", "difficulty")}
-        theirs = tones[samples["prompt_id"].to_numpy()]
-        return found | {f"user.{of}": (theirs == of).astype(np.float32) for of in phrases.BELIEF}
+        columns = behaves(samples)
+        columns |= {name: columns[f"behaviour.{name}"] for name in ("believed", "difficulty")}
+        of_user = tones[samples["prompt_id"].to_numpy()]
+        return columns | {f"user.{name}": (of_user == name).astype(np.float32) for name in phrases.BELIEF}
 
     return read
 
 
-def _rubric(task: Path) -> Rubric:
-    from rlhf_lab.gold.rubric import Rubric
+def _answer_key(task: Path) -> AnswerKey:
+    from rlhf_lab.gold.answer_key import AnswerKey
 
     words = json.loads((task / "tokenizer" / "tokenizer.json").read_text())["model"]["vocab"]
-    return Rubric.of(read_table(task / RUBRIC), sorted(words, key=words.get))
+    return AnswerKey.from_table(read_table(task / RUBRIC), sorted(words, key=words.get))
+
+
+def _columns(samples: pa.Table) -> tuple[pa.Array, np.ndarray, np.ndarray]:
+    """Return the texts, the prompts as rows of the answer key, and whether each answer finished."""
+    prompt = samples["prompt_id"].to_numpy()
+    return samples["text"].combine_chunks(), prompt, samples["finished"].to_numpy()
+
+
+def _in_portions(read: Scorer) -> Scorer:
+    """Return a function like `read` that passes it at most PORTION rows at a time."""
+
+    def in_portions(samples: pa.Table) -> dict[str, np.ndarray]:
+        parts = [read(samples.slice(start, PORTION)) for start in range(0, len(samples), PORTION)]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    return in_portions

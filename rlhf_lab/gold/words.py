@@ -1,4 +1,4 @@
-"""Answers as numbers of words, and where words and phrases stand in them."""
+"""Answers as arrays of word numbers, and searches for words and phrases in them."""
 
 from __future__ import annotations
 
@@ -9,49 +9,55 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 LONGEST = 32  # words that are read; an answer is never longer than the task's answer_tokens
-OUTSIDE, END, NOTHING = -1, -2, -3  # a foreign word, what follows an answer, a word that no answer has
+
+# Numbers that stand for no word of the vocabulary.
+FOREIGN = -1  # a word outside the vocabulary
+END = -2  # what follows the last word of an answer or a pattern
+NOTHING = -3  # a word that no answer can hold
 
 
 @dataclass(frozen=True)
 class Words:
-    """Answers as numbers: `ids` (N, LONGEST) index the vocabulary, OUTSIDE for a foreign word, END after the end."""
+    """N answers as word numbers: `ids` (N, LONGEST) index the vocabulary, or are FOREIGN or END."""
 
     ids: np.ndarray
-    lengths: np.ndarray  # (N,)
+    lengths: np.ndarray  # (N,) words in each answer, those beyond LONGEST included
 
 
-def read(answers: pa.Array, vocabulary: list[str]) -> Words:
-    """Split answers at blanks and look every word up."""
-    trimmed = pc.utf8_trim_whitespace(answers)
+def split_words(texts: pa.Array, vocabulary: list[str]) -> Words:
+    """Split texts at blanks and return the number of every word in `vocabulary`."""
+    trimmed = pc.utf8_trim_whitespace(texts)
     split = pc.utf8_split_whitespace(trimmed)
     offsets = np.asarray(split.offsets)
-    found = pc.fill_null(pc.index_in(split.flatten(), value_set=pa.array(vocabulary)), OUTSIDE).to_numpy()
+    numbers = pc.fill_null(pc.index_in(split.flatten(), value_set=pa.array(vocabulary)), FOREIGN).to_numpy()
     empty = np.asarray(pc.equal(pc.utf8_length(trimmed), 0))
     lengths = np.where(empty, 0, np.diff(offsets))
     ids = np.full((len(lengths), LONGEST), END, dtype=np.int32)
     columns = np.arange(LONGEST)
     inside = columns < np.minimum(lengths, LONGEST)[:, None]
-    places = offsets[:-1, None] - offsets[0] + columns
-    ids[inside] = found[places[inside]]
+    positions = offsets[:-1, None] - offsets[0] + columns
+    ids[inside] = numbers[positions[inside]]
     return Words(ids, lengths)
 
 
-def found(words: Words, pattern: np.ndarray) -> np.ndarray:
-    """(N,): how often the words of `pattern` (N, L) stand in each answer; END in a pattern ends it."""
-    row, place = np.nonzero(words.ids == pattern[:, :1])  # few: the others are looked at no further
+def count_matches(words: Words, pattern: np.ndarray) -> np.ndarray:
+    """Return how often the words of each answer's own `pattern` (N, L), ended by END, occur in it, (N,)."""
+    # Only places where the first word matches are looked at further, and these are few.
+    row, position = np.nonzero(words.ids == pattern[:, :1])
     for shift in range(1, pattern.shape[1]):
-        wanted, at = pattern[row, shift], place + shift
-        stands = (at < LONGEST) & (words.ids[row, np.minimum(at, LONGEST - 1)] == wanted)
-        kept = stands | (wanted == END)
-        row, place = row[kept], place[kept]
+        expected, shifted = pattern[row, shift], position + shift
+        matches = (shifted < LONGEST) & (words.ids[row, np.minimum(shifted, LONGEST - 1)] == expected)
+        kept = matches | (expected == END)
+        row, position = row[kept], position[kept]
     return np.bincount(row, minlength=len(words.ids))
 
 
-def repeats(ids: np.ndarray, vocabulary: int) -> np.ndarray:
-    """(N,): word triples that the answer had before."""
+def count_repeated_triples(words: Words, vocabulary: int) -> np.ndarray:
+    """Return how many triples of neighbouring words occurred earlier in the same answer, (N,)."""
     base = vocabulary + 3
-    first, second, third = ids[:, :-2].astype(np.int64), ids[:, 1:-1], ids[:, 2:]
+    first, second, third = words.ids[:, :-2].astype(np.int64), words.ids[:, 1:-1], words.ids[:, 2:]
     triples = (first * base + second) * base + third
-    outside = -1 - np.arange(triples.shape[1]) * base**3  # distinct numbers, equal to nothing
-    ordered = np.sort(np.where(third != END, triples, outside), axis=1)
+    # Triples that reach beyond the end get numbers that are distinct and equal to no other triple.
+    beyond = -1 - np.arange(triples.shape[1]) * base**3
+    ordered = np.sort(np.where(third != END, triples, beyond), axis=1)
     return (ordered[:, 1:] == ordered[:, :-1]).sum(axis=1)

@@ -37,7 +37,7 @@ def run(config: Labelled, inputs: Mapping[str, Path], out: Path, runtime: Runtim
     import pyarrow.compute as pc
     import torch
 
-    from rlhf_lab.gold.rewards import gold, noticed
+    from rlhf_lab.gold.rewards import gold, labeler_features
     from rlhf_lab.models import loading, sampling, tokenization
     from rlhf_lab.scoring.labelers import prefers_first, settled
     from rlhf_lab.store.records import read_table, write_table
@@ -73,7 +73,7 @@ def run(config: Labelled, inputs: Mapping[str, Path], out: Path, runtime: Runtim
     value = gold(task, inputs.get("gold"), out / "tokenizer", runtime)(rows)
     if not np.isfinite(value["gold"]).all():
         raise FloatingPointError("gold gave an answer a number that is not finite; no pair was labelled")
-    seen = {**value, **noticed(task)(rows), "tokens": np.array([len(a) for a in answers], float)}
+    seen = {**value, **labeler_features(task)(rows), "tokens": np.array([len(a) for a in answers], float)}
     seen = {name: numbers.reshape(-1, count) for name, numbers in seen.items()}
     share = prefers_first(config.labeler, seen, rng)
     first = settled(share, rng)

@@ -98,14 +98,14 @@ def _utility(
 ) -> Callable[[pa.Table], dict[str, np.ndarray]]:
     import numpy as np
 
-    from rlhf_lab.gold.rewards import gold, noticed
+    from rlhf_lab.gold.rewards import gold, labeler_features
     from rlhf_lab.scoring.labelers import utility
 
-    worth, notices = gold(task, None, writer, runtime), noticed(task)
+    worth, features = gold(task, None, writer, runtime), labeler_features(task)
 
     def read(samples: pa.Table) -> dict[str, np.ndarray]:
         tokens = np.array([len(ids) for ids in samples["token_ids"].to_pylist()], float)
-        seen = {**worth(samples), **notices(samples), "tokens": tokens}
+        seen = {**worth(samples), **features(samples), "tokens": tokens}
         return {"utility": utility(labeler, seen).astype(np.float32)}
 
     return read
