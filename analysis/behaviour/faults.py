@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.best_of_n.answers import in_order, same_count, starts
+from analysis.best_of_n.answer_table import in_order, same_count, starts
 from analysis.best_of_n.estimator import question_curves
 from analysis.runs.arms import Arm
 from analysis.statistics.resampling import weights_of

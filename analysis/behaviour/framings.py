@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from analysis.best_of_n.answers import in_order, same_count, starts
+from analysis.best_of_n.answer_table import in_order, same_count, starts
 from analysis.best_of_n.estimator import portions, rank, ranked_curves, tie_averaged
 from analysis.runs.arms import Unsuited
 from analysis.runs.run_curves import chooses

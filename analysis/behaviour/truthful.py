@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from analysis.behaviour.framings import PLAIN
 from analysis.behaviour.sycophancy import Found, Shares
-from analysis.best_of_n.answers import in_order, same_count, starts
+from analysis.best_of_n.answer_table import in_order, same_count, starts
 from analysis.best_of_n.estimator import rank, ranked_curves, tie_averaged
 from analysis.runs.arms import Arm, Unsuited
 from analysis.statistics.resampling import weights_of

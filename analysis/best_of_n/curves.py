@@ -6,7 +6,7 @@ done on means, so a bootstrap that weights questions renormalises at every draw.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -14,13 +14,16 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from analysis.best_of_n.answers import Answers
-from analysis.best_of_n.initial import Initial, Needed
-from analysis.best_of_n.kl_axis import EXACT
+from analysis.best_of_n.answer_table import Answers
+from analysis.best_of_n.initial_policy import Initial, Needed
 from rlhf_lab.functional.intervals import cluster_means
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+
+# The names of the estimators of KL.
+TIE_AWARE = "tie-aware plug-in"  # from the chances of the answers of a table; equal scores share theirs
+EXACT = "exact per position"  # over the whole vocabulary, at the positions of sampled answers
 
 
 class Normalised(NamedTuple):
@@ -155,3 +158,8 @@ def _linearised_ratio(top: Floats, bottom: Floats) -> Floats:
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = top.mean(axis=0) / bottom.mean(axis=0)
         return ratio + (top - ratio * bottom) / bottom.mean(axis=0)
+
+
+def kl_axis(estimators: Iterable[str]) -> str:
+    """Return the label of a KL axis whose curves have their KL from these `estimators`."""
+    return f"KL from SFT (nats): {', '.join(dict.fromkeys(estimators))}"

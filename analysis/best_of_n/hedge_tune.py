@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
-from analysis.best_of_n import estimator, rules, soft
+from analysis.best_of_n import estimator, rules
+from analysis.best_of_n import soft_best_of_n as soft
 from analysis.best_of_n.curves import Curves
 from analysis.best_of_n.rules import Chosen, Table
 from rlhf_lab.functional.intervals import cluster_means

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.best_of_n.estimator import Ints
-from analysis.best_of_n.soft import divergence
+from analysis.best_of_n.soft_best_of_n import divergence
 
 Floats = NDArray[np.float64]
 

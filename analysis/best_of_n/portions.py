@@ -15,11 +15,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from analysis.best_of_n.answers import Answers, in_order, pooled_sd, same_count, starts
+from analysis.best_of_n.answer_table import Answers, in_order, pooled_sd, same_count, starts
 from analysis.best_of_n.curves import Curves
 from analysis.best_of_n.estimator import PORTION
-from analysis.best_of_n.initial import Initial, Needed, Tilts
-from analysis.best_of_n.likeness import like_others
+from analysis.best_of_n.initial_policy import Initial, Needed, Tilts
+from analysis.best_of_n.mbr_utility import like_others
 from analysis.best_of_n.rules import SAME_SCORE, Chosen, Table
 
 Floats = NDArray[np.float64]

@@ -15,13 +15,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
-from analysis.best_of_n import estimator, pessimism, soft
-from analysis.best_of_n.answers import Answers, in_order, within_sd
-from analysis.best_of_n.curves import Curves
+from analysis.best_of_n import estimator, pessimism
+from analysis.best_of_n import soft_best_of_n as soft
+from analysis.best_of_n.answer_table import Answers, in_order, within_sd
+from analysis.best_of_n.curves import TIE_AWARE, Curves
 from analysis.best_of_n.estimator import Ranking
-from analysis.best_of_n.initial import Initial
-from analysis.best_of_n.kl_axis import TIE_AWARE
-from analysis.best_of_n.likeness import like_others
+from analysis.best_of_n.initial_policy import Initial
+from analysis.best_of_n.mbr_utility import like_others
 from rlhf_lab.functional.intervals import cluster_means
 
 Floats = NDArray[np.float64]

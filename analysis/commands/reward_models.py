@@ -12,9 +12,9 @@ from analysis.runs.naming import labeler_words
 from rlhf_lab.commands.terminal import aligned, console
 
 if TYPE_CHECKING:
-    from analysis.best_of_n.gap import Gap
     from analysis.reward_models.diagnostics import Judged, OfAnswers, OfPairs, Overrated, Spread
     from analysis.reward_models.listing import RewardModel
+    from analysis.reward_models.proxy_gold_gap import Gap
     from analysis.statistics.calibration import Reliability
     from rlhf_lab.functional.intervals import Estimate, Interval
 

@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.best_of_n.kl_axis import kl_axis
+from analysis.best_of_n.curves import kl_axis
 from analysis.drawing import theme
 from analysis.drawing.result import FigureResult
 from analysis.reward_models.cross_judging import Judged, judged, smaller_gap

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from analysis.behaviour import approval
 from analysis.behaviour.approval import Rates, checks_everything, competence
-from analysis.best_of_n.kl_axis import kl_axis
+from analysis.best_of_n.curves import kl_axis
 from analysis.drawing import theme
 from analysis.drawing.result import FigureResult
 from analysis.runs import ablation, checks

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from analysis.behaviour import failures, sycophancy
 from analysis.behaviour.failures import APPROVAL, METRIC, MODES, SYCOPHANCY, UNMONITORED, risen
 from analysis.behaviour.sycophancy import METRICS, Against, Measured, against, ranged
-from analysis.best_of_n.kl_axis import kl_axis
+from analysis.best_of_n.curves import kl_axis
 from analysis.drawing import theme
 from analysis.drawing.result import FigureResult
 from analysis.runs import ablation, checks, naming

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
-from analysis.best_of_n.kl_axis import kl_axis
+from analysis.best_of_n.curves import kl_axis
 from analysis.drawing import theme
 from analysis.drawing.penalty_colours import colours
 from analysis.drawing.result import FigureResult

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.best_of_n.kl_axis import kl_axis
+from analysis.best_of_n.curves import kl_axis
 from analysis.drawing import theme, versus_ink
 from analysis.drawing.result import FigureResult
 from analysis.reward_models.data_sizes import by_comparisons, by_size, comparisons

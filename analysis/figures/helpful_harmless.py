@@ -14,8 +14,7 @@ from analysis.behaviour import prompt_means, sycophancy
 from analysis.behaviour.doses import Doses, dosed, drift
 from analysis.behaviour.prompt_means import Key, asked, rates, shares
 from analysis.behaviour.sycophancy import Measured, Shares, dose
-from analysis.best_of_n.curves import Curves
-from analysis.best_of_n.kl_axis import kl_axis
+from analysis.best_of_n.curves import Curves, kl_axis
 from analysis.drawing import theme
 from analysis.drawing.result import FigureResult
 from analysis.runs import ablation, checks

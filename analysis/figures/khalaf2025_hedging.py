@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpecFromSubplotSpec
 from matplotlib.lines import Line2D
 
-from analysis.best_of_n.kl_axis import kl_axis
+from analysis.best_of_n.curves import kl_axis
 from analysis.drawing import theme
 from analysis.drawing.result import FigureResult
 from analysis.runs import checks, hedging_claims

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from analysis.behaviour import sycophancy
 from analysis.behaviour.sycophancy import Found, Shares, dose
-from analysis.best_of_n.answers import in_order, same_count, starts
+from analysis.best_of_n.answer_table import in_order, same_count, starts
 from analysis.best_of_n.estimator import grid, rank, ranked_curves, tie_averaged
 from analysis.drawing import theme
 from analysis.drawing.result import FigureResult

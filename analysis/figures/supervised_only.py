@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from analysis.behaviour import supervision
 from analysis.behaviour.supervision import TRIGGER, UNTRIGGERED, Course
-from analysis.best_of_n.kl_axis import EXACT, kl_axis
+from analysis.best_of_n.curves import EXACT, kl_axis
 from analysis.drawing import theme
 from analysis.drawing.result import FigureResult
 from analysis.runs.naming import GOLD_SDS

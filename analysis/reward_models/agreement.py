@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.best_of_n.answers import in_order
+from analysis.best_of_n.answer_table import in_order
 from analysis.runs.arms import Arm
 from analysis.runs.equal_kl import pairs
 from analysis.statistics.calibration import agreement

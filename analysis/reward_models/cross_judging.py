@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from analysis.best_of_n.answers import Answers
+from analysis.best_of_n.answer_table import Answers
 from analysis.best_of_n.curves import checkpoint_curves
-from analysis.best_of_n.initial import Initial
+from analysis.best_of_n.initial_policy import Initial
 from analysis.runs.arms import Arm, Study
 from analysis.runs.equal_kl import Difference, Path, apart, pairs, path
 from analysis.runs.run_curves import rows_of

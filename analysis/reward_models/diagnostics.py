@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from analysis.best_of_n.answers import Answers
-from analysis.best_of_n.gap import Gap, gap
+from analysis.best_of_n.answer_table import Answers
 from analysis.best_of_n.selection import selection_curves
+from analysis.reward_models.proxy_gold_gap import Gap, gap
 from analysis.statistics.baselines import Guess, column, guesses
 from analysis.statistics.calibration import Reliability, agreement, log_loss, reliability
 from analysis.statistics.resampling import Resample, resamples

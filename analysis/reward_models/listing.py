@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from analysis.best_of_n.answers import in_order
+from analysis.best_of_n.answer_table import in_order
 from analysis.runs.run_curves import chooses
 from rlhf_lab.store.records import Run
 

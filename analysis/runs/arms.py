@@ -17,7 +17,7 @@ import numpy as np
 
 from analysis.best_of_n import selection
 from analysis.best_of_n.curves import Curves, Normalised
-from analysis.best_of_n.initial import Initial
+from analysis.best_of_n.initial_policy import Initial
 from analysis.runs import naming
 from analysis.runs.naming import COIN
 from analysis.runs.run_curves import chooses, chosen_curves, curves_of

@@ -18,11 +18,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from analysis.best_of_n import selection
-from analysis.best_of_n.answers import in_order, same_count, starts
+from analysis.best_of_n.answer_table import in_order, same_count, starts
 from analysis.best_of_n.curves import Curves, checkpoint_curves
 from analysis.best_of_n.estimator import Ranking, rank, ranked_curves, tie_averaged
-from analysis.best_of_n.initial import Initial
-from analysis.best_of_n.likeness import like_others
+from analysis.best_of_n.initial_policy import Initial
+from analysis.best_of_n.mbr_utility import like_others
 from analysis.best_of_n.selection import Rule
 from rlhf_lab.functional.intervals import cluster_means
 from rlhf_lab.store.records import SAMPLED, Run

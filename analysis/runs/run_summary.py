@@ -10,9 +10,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from analysis.best_of_n.answers import in_order
-from analysis.best_of_n.curves import Curves, checkpoint_curves
-from analysis.best_of_n.kl_axis import EXACT
+from analysis.best_of_n.answer_table import in_order
+from analysis.best_of_n.curves import EXACT, Curves, checkpoint_curves
 from analysis.best_of_n.rules import Table, near_others
 from analysis.best_of_n.selection import LIKENESS, METHODS, columns, selection_curves
 from analysis.runs.run_curves import curves_of

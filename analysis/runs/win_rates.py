@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.best_of_n.answers import Answers
+from analysis.best_of_n.answer_table import Answers
 from analysis.runs.arms import Arm
 from analysis.runs.penalties import finals
 from analysis.statistics.resampling import weights_of

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.best_of_n import estimator, soft
+from analysis.best_of_n import estimator
+from analysis.best_of_n import soft_best_of_n as soft
 from analysis.best_of_n.hedge_tune import (
     HARDEST,
     SMALLEST_MEAN,

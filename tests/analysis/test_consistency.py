@@ -8,7 +8,7 @@ import pytest
 from test_curves import answers
 
 from analysis.best_of_n.curves import Curves, checkpoint_curves
-from analysis.best_of_n.initial import Tilts
+from analysis.best_of_n.initial_policy import Tilts
 from analysis.best_of_n.selection import selection_curves
 from analysis.runs.arms import Arm, Study
 from analysis.runs.checks import notes, shortfall

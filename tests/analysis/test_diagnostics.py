@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from analysis.best_of_n.gap import gamma
 from analysis.reward_models.diagnostics import difficulty, of_pairs, overrated, spread
+from analysis.reward_models.proxy_gold_gap import gamma
 from analysis.statistics import fits
 from analysis.statistics.baselines import correlation, first_token_values
 from analysis.statistics.calibration import agreement, log_loss, reliability

@@ -5,9 +5,8 @@ import numpy as np
 import pytest
 from fake_store import Sweep, write_store
 
-from analysis.best_of_n.curves import Curves
-from analysis.best_of_n.initial import Initial
-from analysis.best_of_n.kl_axis import EXACT
+from analysis.best_of_n.curves import EXACT, Curves
+from analysis.best_of_n.initial_policy import Initial
 from analysis.runs.arms import CONTROL, FEW_PAIRS, MAIN, Study, study
 from analysis.runs.gold_lost import loss_at
 from analysis.runs.rank_order import size_order, spearman

@@ -8,8 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from analysis.best_of_n import estimator, pessimism, soft
-from analysis.best_of_n.likeness import likeness
+from analysis.best_of_n import estimator, pessimism
+from analysis.best_of_n import soft_best_of_n as soft
+from analysis.best_of_n.mbr_utility import likeness
 from analysis.best_of_n.rules import Table, best_of_n, near_others
 from rlhf_lab.functional.divergence import best_of_n_bound
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy import sparse
 
-from analysis.best_of_n.answers import within_sd
+from analysis.best_of_n.answer_table import within_sd
 
 Floats = NDArray[np.float64]
 

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from analysis.best_of_n.initial import Initial, Tilts
+from analysis.best_of_n.initial_policy import Initial, Tilts
 from rlhf_lab.functional.intervals import cluster_means
 
 Floats = NDArray[np.float64]
