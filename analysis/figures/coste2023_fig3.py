@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from analysis.drawing import versus_ink
+from analysis.drawing import ablation_panels
 from analysis.drawing.result import FigureResult
 from analysis.runs import ablation, checks
 from analysis.runs.ablation import RULE, Versus
@@ -25,7 +25,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
         raise MissingRuns("no best-of-n run of an ensemble and of its first member alone are made")
     table = points_table(read)
     shown = {ablation.name(arms[0], "labeler"): arms for arms in ablation.conditions(read.arms, RULE)}
-    figure = versus_ink.draw(table, shown, found, RULE, limits["above_at_end"]["margin"])
+    figure = ablation_panels.draw(table, shown, found, RULE, limits["above_at_end"]["margin"])
     fits = ablation.differences_table(read.arms, found, RULE)
     notes = [*ablation.contested(read.of(BEST_OF_N)), *checks.kl_bound_notes(read)]
     return FigureResult(table, fits, claims(read, found, limits), figure, notes)

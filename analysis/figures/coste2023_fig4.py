@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from analysis.drawing import versus_ink
+from analysis.drawing import ablation_panels
 from analysis.drawing.result import FigureResult
 from analysis.runs import ablation, checks
 from analysis.runs.ablation import RULE, Versus
@@ -26,7 +26,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
         raise MissingRuns("no PPO run of an ensemble and of its first member alone are made")
     table = points_table(shown)
     panels = {condition(arms[0]): arms for arms in ablation.conditions(shown.arms, RULE)}
-    figure = versus_ink.draw(table, panels, found, RULE, limits["above_at_end"]["margin"])
+    figure = ablation_panels.draw(table, panels, found, RULE, limits["above_at_end"]["margin"])
     fits = ablation.differences_table(shown.arms, found, RULE)
     notes = [*ablation.contested(shown.arms), *checks.kl_bound_notes(shown)]
     return FigureResult(table, fits, claims(shown, found, limits), figure, notes)

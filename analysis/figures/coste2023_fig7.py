@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from analysis.drawing import theme, versus_ink
+from analysis.drawing import ablation_panels, theme
 from analysis.drawing.result import FigureResult
 from analysis.runs import ablation, checks
 from analysis.runs.ablation import RULE, Versus
@@ -136,7 +136,7 @@ def best_over(arms: Sequence[Arm], seeds: Sequence[str]) -> Floats:
 def draw(read: Study, table: pd.DataFrame, found: Sequence[Versus], margin: float) -> Figure:
     """A panel a share of flipped labels, a line a rule; then the differences."""
     of = families(read)
-    colour = versus_ink.colours([arms[0] for arms in of.values()], RULE)
+    colour = ablation_panels.colours([arms[0] for arms in of.values()], RULE)
     noises = list(dict.fromkeys(labels for labels, _ in of))
     figure, axes = theme.panels(len(noises) + 1, 3.3, sharey=False)
     for panel, noise in zip(axes, noises, strict=False):
@@ -148,7 +148,7 @@ def draw(read: Study, table: pd.DataFrame, found: Sequence[Versus], margin: floa
         panel.margins(y=0.12)
     axes[0].set_ylabel("gold at the last checkpoint (SDs)")
     rows = [(f"{ablation.name(one.arm, RULE)}, {coefficient(one.arm):g}", one) for one in found]
-    versus_ink.differences(axes[-1], rows, colour, RULE, margin)
+    ablation_panels.differences(axes[-1], rows, colour, RULE, margin)
     axes[-1].set_xlabel("gold minus single\nat the end (SDs)")
     handles = [theme.key(words, hue, linewidth=2) for words, hue in colour.items()]
     figure.legend(handles=handles, loc="outside lower center", ncols=4)

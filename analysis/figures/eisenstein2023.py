@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.behaviour.faults import FAULTS, change, rates
-from analysis.drawing import theme, versus_ink
+from analysis.drawing import ablation_panels, theme
 from analysis.drawing.result import FigureResult
 from analysis.runs import ablation, checks
 from analysis.runs.ablation import RULE, Versus
@@ -103,15 +103,15 @@ def _faults_table(read: Study, shown: Rates) -> pd.DataFrame:
 def draw(read: Study, table: pd.DataFrame, found: Sequence[Versus], shown: Rates, margin: float) -> Figure:
     """Gold and proxy over KL, the change of each fault's rate, differences of gold at the end."""
     arms = sorted(read.arms, key=lambda arm: not ablation.is_plain(arm, RULE))
-    colour = versus_ink.colours(arms, RULE)
+    colour = ablation_panels.colours(arms, RULE)
     figure, axes = theme.panels(3, 3.4, sharey=False)
-    versus_ink.frontier(axes[0], table, arms, colour, RULE, versus_ink.furthest(table, arms))
+    ablation_panels.frontier(axes[0], table, arms, colour, RULE, ablation_panels.furthest(table, arms))
     axes[0].set_ylabel("reward (SDs of gold on the initial policy)")
     _draw_faults(axes[1], arms, shown, colour)
     rows = [(f"{ablation.name(one.arm, RULE)}\nminus {ablation.name(one.plain, RULE)}", one) for one in found]
-    versus_ink.differences(axes[2], rows, colour, RULE, margin)
+    ablation_panels.differences(axes[2], rows, colour, RULE, margin)
     axes[2].set_xlabel("difference of gold\nat the end (SDs)")
-    versus_ink.legend(figure, colour)
+    ablation_panels.legend(figure, colour)
     return figure
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.best_of_n.curves import kl_axis
-from analysis.drawing import theme, versus_ink
+from analysis.drawing import ablation_panels, theme
 from analysis.drawing.result import FigureResult
 from analysis.reward_models.data_sizes import by_comparisons, by_size, comparisons
 from analysis.runs import checks
@@ -84,7 +84,9 @@ def draw(read: Study, table: pd.DataFrame) -> Figure:
     figure, axes = theme.panels(len(of), 3.3)
     for panel, (rm, arms) in zip(axes, of.items(), strict=True):
         for arm in arms:
-            versus_ink.gold_and_proxy(panel, means[means["label"] == arm.label], colour[comparisons(arm)])
+            ablation_panels.gold_and_proxy(
+                panel, means[means["label"] == arm.label], colour[comparisons(arm)]
+            )
         theme.square_root_nats(panel, float(means["kl"].max()), gap=0.12)
         panel.axhline(0, color="0.8", linewidth=0.6, zorder=0)
         panel.set_xlabel(kl_axis(means["kl_estimator"]).replace(": ", ":\n"))
@@ -97,5 +99,5 @@ def draw(read: Study, table: pd.DataFrame) -> Figure:
 
 def _legend(figure: Figure, colour: dict[int, Any]) -> None:
     handles = [theme.key(f"{count:,} comparisons", hue, linewidth=2) for count, hue in colour.items()]
-    handles += versus_ink.curve_keys()
+    handles += ablation_panels.curve_keys()
     figure.legend(handles=handles, loc="outside lower center", ncols=5, handlelength=2.0, columnspacing=1.2)

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from analysis.behaviour import sycophancy
 from analysis.behaviour.sycophancy import ALL, METRICS, Against, Measured, against, ranged
-from analysis.drawing import sycophancy_ink, theme, versus_ink
+from analysis.drawing import ablation_panels, behaviour_panels, theme
 from analysis.drawing.result import FigureResult
 from analysis.runs import ablation, checks, naming
 from analysis.runs.ablation import Versus
@@ -247,12 +247,12 @@ def _fits(found: Sequence[Compared]) -> pd.DataFrame:
 def draw(read: Study, table: pd.DataFrame) -> Figure:
     """A row a method, a column a metric and gold; dark is nothing done, grey the target."""
     done = dict.fromkeys(name(arm) for arm in read.arms)
-    hues = cycle(versus_ink.HUES)
-    fixed = {NOTHING: versus_ink.PLAIN, TARGET: theme.GREY}
+    hues = cycle(ablation_panels.HUES)
+    fixed = {NOTHING: ablation_panels.PLAIN, TARGET: theme.GREY}
     colour = {
         words: fixed.get(words) or next(hues) for words in sorted(done, key=lambda words: words not in fixed)
     }
-    figure, _ = sycophancy_ink.grid(read, table, PANELS, lambda arm: colour[name(arm)], "share of answers")
+    figure, _ = behaviour_panels.grid(read, table, PANELS, lambda arm: colour[name(arm)], "share of answers")
     handles = [theme.key(words, hue, linewidth=2) for words, hue in colour.items()]
     figure.legend(handles=handles, loc="outside lower center", ncols=3)
     return figure

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from analysis.drawing import versus_ink
+from analysis.drawing import ablation_panels
 from analysis.drawing.result import FigureResult
 from analysis.runs import ablation, checks
 from analysis.runs.ablation import RULE, Versus
@@ -31,7 +31,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
         raise MissingRuns("no run under constraints and on the mean of the same reward models are made")
     table = points_table(shown)
     panels = {titled(arms[0]): arms for arms in ablation.conditions(shown.arms, RULE)}
-    figure = versus_ink.draw(table, panels, found, RULE, limits["above_at_end"]["margin"])
+    figure = ablation_panels.draw(table, panels, found, RULE, limits["above_at_end"]["margin"])
     fits = ablation.differences_table(shown.arms, found, RULE)
     return FigureResult(table, fits, claims(found, limits), figure, checks.kl_bound_notes(shown))
 

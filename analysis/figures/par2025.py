@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from analysis.drawing import versus_ink
+from analysis.drawing import ablation_panels
 from analysis.drawing.result import FigureResult
 from analysis.runs import ablation, checks
 from analysis.runs.ablation import SHAPING, Versus
@@ -26,7 +26,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
         raise MissingRuns("no run on a shaped reward and on the same reward without shaping are made")
     table = points_table(shown)
     panels = {arms[0].title: arms for arms in ablation.conditions(shown.arms, SHAPING)}
-    figure = versus_ink.draw(table, panels, found, SHAPING, limits["above_at_end"]["margin"])
+    figure = ablation_panels.draw(table, panels, found, SHAPING, limits["above_at_end"]["margin"])
     fits = ablation.differences_table(shown.arms, found, SHAPING)
     return FigureResult(table, fits, claims(found, limits), figure, checks.kl_bound_notes(shown))
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from analysis.behaviour import sycophancy
 from analysis.behaviour.sycophancy import ALL, KNOWN, METRICS, OTHERS, Against, Measured, against, ranged
-from analysis.drawing import sycophancy_ink, theme, versus_ink
+from analysis.drawing import ablation_panels, behaviour_panels, theme
 from analysis.drawing.result import FigureResult
 from analysis.runs import ablation, checks
 from analysis.runs.arms import Study, study
@@ -128,8 +128,10 @@ def notes(found: Mapping[str, Measured]) -> list[str]:
 
 def draw(read: Study, table: pd.DataFrame) -> Figure:
     """A row a method, a column a metric; a colour a labeler."""
-    colour = versus_ink.colours(sorted(read.arms, key=lambda arm: not ablation.is_plain(arm, GROUP)), GROUP)
-    figure, axes = sycophancy_ink.grid(
+    colour = ablation_panels.colours(
+        sorted(read.arms, key=lambda arm: not ablation.is_plain(arm, GROUP)), GROUP
+    )
+    figure, axes = behaviour_panels.grid(
         read, table, PANELS, lambda arm: colour[ablation.name(arm, GROUP)], "sycophancy (share)"
     )
     handles = [theme.key(_labeler(words), hue, linewidth=2) for words, hue in colour.items()]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from analysis.drawing import versus_ink
+from analysis.drawing import ablation_panels
 from analysis.drawing.result import FigureResult
 from analysis.reward_models.agreement import difference
 from analysis.runs import ablation, checks
@@ -27,7 +27,9 @@ def make(runs: Sequence[Run]) -> FigureResult:
         raise MissingRuns("no run against averaged weights and against their first member alone are made")
     table = points_table(read)
     panels = {title(arms[0].method): arms for arms in ablation.conditions(read.arms, RULE)}
-    figure = versus_ink.draw(table, panels, against(read, "single"), RULE, limits["above_at_end"]["margin"])
+    figure = ablation_panels.draw(
+        table, panels, against(read, "single"), RULE, limits["above_at_end"]["margin"]
+    )
     fits = ablation.differences_table(read.arms, found, RULE)
     return FigureResult(table, fits, claims(found, limits), figure, checks.kl_bound_notes(read))
 

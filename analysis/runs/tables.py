@@ -1,7 +1,8 @@
-"""A study's numbers as tidy tables: the plotted points, and the fits to them."""
+"""The tables of a figure: the plotted points of a study, the fits to them, and rows of estimates."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from analysis.best_of_n.curves import Normalised
 from analysis.runs.arms import BEST_OF_N, DRAWS, MAIN, SEED, Arm, Study
 from analysis.runs.fitting import axes, curve_of, fitted_points
 from analysis.statistics import fits
+from analysis.statistics.claims import Reported
 from analysis.statistics.resampling import original, percentile_interval
 from rlhf_lab.functional.divergence import best_of_n_bound
 from rlhf_lab.functional.intervals import conditional
@@ -205,3 +207,33 @@ def _about(arm: Arm) -> dict[str, Any]:
 
 def _note(arm: Arm) -> str:
     return "interval conditional on these replicates" if conditional(len(arm.curves)) else ""
+
+
+def estimate_row(
+    of: Arm | Mapping[str, Any],
+    form: str,
+    parameter: str,
+    estimate: Reported,
+    n: int | None = None,
+    unit: str = "",
+) -> dict[str, Any]:
+    """Return a row of a table of estimates: of whom, what, the estimate with its 95 % interval, and from how many.
+
+    `of` is an arm, or the columns that name anything else; `form` says how the `parameter` was estimated; `n` counts
+    questions, and is the arm's own number of them by default.
+    """
+    lo, hi = estimate.interval()
+    named = {"method": of.method, "rm": of.rm, "label": of.label} if isinstance(of, Arm) else of
+    note = "95 % interval" + (", conditional on the replicates" if estimate.is_conditional else "")
+    return {
+        **named,
+        "form": form,
+        "parameter": parameter,
+        "estimate": estimate.value,
+        "lo": lo,
+        "hi": hi,
+        "se": getattr(estimate, "se", np.nan),
+        "n": of.questions if n is None and isinstance(of, Arm) else n,
+        "replicates": estimate.replicates,
+        "note": f"{note}; {unit}" if unit else note,
+    }

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from analysis.statistics.resampling import Bootstrapped
 from rlhf_lab.functional.intervals import Estimate, Interval
 
 if sys.version_info >= (3, 11):
@@ -20,6 +21,9 @@ else:
 Thresholds = Mapping[str, Mapping[str, float]]  # of one figure: claim -> name -> number
 
 Z95, Z95_ONE_SIDED = 1.959964, 1.644854
+
+
+Reported = Estimate | Bootstrapped  # what a claim or a table of estimates reports
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,196 @@ def both(first: bool | None, second: bool | None) -> bool | None:
     if first is False or second is False:
         return False
     return None if first is None or second is None else True
+
+
+def all_met(states: Iterable[bool | None]) -> bool | None:
+    """Return whether every claim is met: False if one is not, None if one is undecided and none is not met."""
+    seen = set(states)
+    return False if False in seen else None if None in seen else True
+
+
+class ClaimTable(list[Claim]):
+    """The claims of one figure, in order, decided by the thresholds in `analysis/claims/FIGURE.toml`.
+
+    Each method adds one claim and returns it. Its arguments are the same everywhere: the claim's table in the file of
+    thresholds, its subject (a row of the printed table: "PPO, 3k"), a sentence that goes on after the subject and a
+    colon, the estimate, `n` clusters (questions, or runs of a claim about runs), and the topic (a column of the printed
+    table). A claim is undecided where its table asks for more `replicates` or `questions` than there are, or where the
+    caller says that not `enough` was seen.
+
+        claims = ClaimTable("coste2023_fig7", unit="SDs of gold")
+        claims.exceeds_by_ses("best", "PPO, mean of 3", "gold is above one model's", estimate, 400, "above one model")
+    """
+
+    def __init__(self, figure: str, unit: str = "", limits: Thresholds | None = None) -> None:
+        super().__init__()
+        self.unit = unit  # of claims that name none
+        self.limits = thresholds(figure) if limits is None else limits
+
+    def exceeds_by_ses(
+        self, key: str, subject: str, sentence: str, estimate: Estimate, n: int, topic: str, **more: Any
+    ) -> Claim:
+        """Add that an estimate is `ses` standard errors above 0; not met if its upper 95 % bound is below `margin`."""
+        return self.all_exceed_by_ses(key, subject, sentence, [estimate], n, topic, **more)
+
+    def all_exceed_by_ses(
+        self,
+        key: str,
+        subject: str,
+        sentence: str,
+        estimates: Sequence[Estimate],
+        n: int,
+        topic: str,
+        shown: Estimate | None = None,
+        **more: Any,
+    ) -> Claim:
+        """Add that every estimate is `ses` standard errors above 0; the lowest is reported, or the one `shown`."""
+        ses, margin = self.limits[key]["ses"], self.limits[key]["margin"]
+        lowest = shown or min(estimates, key=lambda estimate: estimate.value)
+        each, its = ("each ", "an") if len(estimates) > 1 else ("", "its")
+        return self._add(
+            key,
+            subject,
+            sentence,
+            lowest,
+            n,
+            topic,
+            interval=normal_interval(lowest.value, lowest.se),
+            threshold=ses * lowest.se,
+            met=all_met(exceeds_by_ses(one.value, one.se, ses, margin) for one in estimates),
+            rule=f"met: {each}>= {ses:g} SE above 0; not met: {its} upper 95 % bound is below {margin:g}",
+            **more,
+        )
+
+    def above(
+        self,
+        key: str,
+        subject: str,
+        sentence: str,
+        estimate: Reported,
+        threshold: float,
+        n: int,
+        topic: str,
+        most: float = math.inf,
+        **more: Any,
+    ) -> Claim:
+        """Add that an estimate is above a threshold by its 95 % interval, which ends at `most` at the latest."""
+        lo, hi = estimate.interval()
+        interval = Interval(lo, min(hi, most))
+        return self._add(
+            key,
+            subject,
+            sentence,
+            estimate,
+            n,
+            topic,
+            interval=interval,
+            threshold=threshold,
+            met=exceeds(interval, threshold),
+            rule=f"met: 95 % interval above {threshold:g}; not met: below it; else undecided",
+            **more,
+        )
+
+    def below(
+        self,
+        key: str,
+        subject: str,
+        sentence: str,
+        estimate: Reported,
+        threshold: float,
+        n: int,
+        topic: str,
+        **more: Any,
+    ) -> Claim:
+        """Add that an estimate is below a threshold by its 95 % interval."""
+        interval = estimate.interval()
+        return self._add(
+            key,
+            subject,
+            sentence,
+            estimate,
+            n,
+            topic,
+            interval=interval,
+            threshold=threshold,
+            met=exceeds(Interval(-interval.hi, -interval.lo), -threshold),
+            rule=f"met: 95 % interval below {threshold:g}; not met: above it; else undecided",
+            **more,
+        )
+
+    def equivalent(
+        self,
+        key: str,
+        subject: str,
+        sentence: str,
+        estimate: Reported,
+        n: int,
+        topic: str,
+        lo: float | None = None,
+        hi: float | None = None,
+        **more: Any,
+    ) -> Claim:
+        """Add that an estimate lies in [lo, hi] by its 90 % interval, by default within the `margin` of 0."""
+        hi = self.limits[key]["margin"] if hi is None else hi
+        lo = -hi if lo is None else lo
+        interval = estimate.interval(0.90)
+        return self._add(
+            key,
+            subject,
+            sentence,
+            estimate,
+            n,
+            topic,
+            interval=interval,
+            threshold=hi,
+            met=equivalent(interval, lo, hi),
+            rule=f"met: 90 % interval inside [{lo:g}, {hi:g}]; not met: outside; else undecided",
+            **more,
+        )
+
+    def _add(
+        self,
+        key: str,
+        subject: str,
+        sentence: str,
+        estimate: Reported,
+        n: int,
+        topic: str,
+        *,
+        interval: Interval,
+        threshold: float,
+        met: bool | None,
+        rule: str,
+        unit: str = "",
+        enough: bool = True,
+        **more: Any,
+    ) -> Claim:
+        limits = self.limits[key]
+        enough = (
+            enough and estimate.replicates >= limits.get("replicates", 0) and n >= limits.get("questions", 0)
+        )
+        needed = [
+            f"{limits[name]:g} {name}"
+            for name in ("replicates", "sizes", "arms", "questions")
+            if name in limits
+        ]
+        claim = Claim(
+            claim=f"{subject}: {sentence}",
+            measured=estimate.value,
+            interval=interval,
+            threshold=threshold,
+            n=n,
+            replicates=estimate.replicates,
+            met=met if enough else None,
+            rule=rule + (f"; undecided with fewer than {' and '.join(needed)}" if needed else ""),
+            unit=unit or self.unit,
+            subject=subject,
+            topic=topic,
+            conditional=estimate.is_conditional,
+            **more,
+        )
+        self.append(claim)
+        return claim
 
 
 def by_estimate(sentence: str, found: Estimate, limits: Mapping[str, float], n: int, **more: Any) -> Claim:

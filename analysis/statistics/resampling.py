@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -58,6 +59,23 @@ def percentile_interval(draws: ArrayLike, level: float = 0.95) -> Interval:
     tail = (1 - level) / 2
     lo, hi = np.quantile(np.asarray(draws, dtype=float), [tail, 1 - tail], method="inverted_cdf")
     return Interval(float(lo), float(hi))
+
+
+class Bootstrapped(NamedTuple):
+    """A number with its bootstrap draws; it is reported as an `Estimate` is, with percentile intervals."""
+
+    value: float
+    draws: Floats  # (B,) of replicates and questions
+    replicates: int
+
+    @property
+    def is_conditional(self) -> bool:
+        """Whether the interval is conditional on the replicates at hand."""
+        return conditional(self.replicates)
+
+    def interval(self, level: float = 0.95) -> Interval:
+        """Return the central `level` of the draws."""
+        return percentile_interval(self.draws, level)
 
 
 def weights_of(draws: Sequence[Resample], count: int) -> Floats:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rlhf_lab.functional.intervals import conditional
+from rlhf_lab.functional.intervals import Estimate, conditional
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -27,6 +27,11 @@ class Turnover(NamedTuple):
     height: float  # gold at the peak, on the questions that did not choose it
     at: Ints  # (R, 2): where each half of the questions puts the peak of each replicate: the index of a point
     drops: Floats  # (R, C) of each replicate and question; their balanced mean is `drop`
+
+    @property
+    def estimate(self) -> Estimate:
+        """The drop as it is reported."""
+        return Estimate(self.drop, self.se, float("inf"), len(self.drops))
 
     def place(self, half: NDArray[np.bool_]) -> Ints:
         """(R, C): the peak that each question is measured at, chosen by the half it is not in."""
