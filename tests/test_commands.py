@@ -140,6 +140,8 @@ def console(tmp_path):
     return call
 
 
+@pytest.mark.timing
+@pytest.mark.slow
 def test_two_workers_share_stages_and_one_of_them_may_die(console, tmp_path):
     sweep = ("-m", "policy=ppo", "replicate=r0,r1", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
     first = console(*sweep, FAKE_KILL="ppo:1", FAKE_SLEEP="0.1")

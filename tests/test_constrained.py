@@ -29,6 +29,7 @@ from rlhf_lab.stages.policy.online.problem import Constraints, Problem, load_pro
 
 __all__ = ["inputs"]  # a fixture
 LONG = {"steps": 60, "rollout": 32, "minibatches": 1, "lr": 3e-3}
+SLOWLY = [pytest.param(method, marks=pytest.mark.slow) for method in (GRPO, RLOO)]
 OTHER = 6  # the word that the second member likes
 MEMBERS: dict[str, Any] = {"members": 2, "seeds": Seeds.finetune, "offset": Offset.all}
 
@@ -56,8 +57,9 @@ def late(lines: list[dict[str, float]], name: str) -> float:
     return float(np.mean([line[name] for line in lines[len(lines) // 2 :]]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("method", "seed"), [(PPO, 0), (GRPO, 1), pytest.param(RLOO, 2, marks=pytest.mark.slow)]
+    ("method", "seed"), [(PPO, 0), (GRPO, 1), (RLOO, 2)]
 )
 def test_members_are_nearer_to_their_thresholds_than_without(method: Any, seed: int, tmp_path: Path) -> None:
     asked = settings(method, **LONG, kl_coef=0.05, seed=seed)
@@ -68,6 +70,7 @@ def test_members_are_nearer_to_their_thresholds_than_without(method: Any, seed: 
     assert all(abs(one - 2.0) < abs(late(free, "reward") - 2.0) for one in members), (members, free)
 
 
+@pytest.mark.slow
 def test_a_floor_is_kept_and_what_is_left_goes_to_the_penalty(tmp_path: Path) -> None:
     """Under `mu` members are no further below their thresholds than the penalty alone would leave them."""
     asked = settings(**LONG, kl_coef=1.0)
@@ -126,7 +129,7 @@ HARD: dict[type, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("method", [PPO, GRPO, pytest.param(RLOO, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("method", [PPO, *SLOWLY])
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(
     method: Any, folders: Mapping[str, Path], tmp_path: Path
 ) -> None:
@@ -138,6 +141,7 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(
     assert len(weights) == 4 and len(set(weights)) == 4, "a line a rollout, each with multipliers of its own"
 
 
+@pytest.mark.slow
 def test_a_run_that_forgot_its_multipliers_would_end_elsewhere(
     folders: Mapping[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -220,6 +220,7 @@ def test_the_policy_learns_the_preference_and_is_judged_by_its_own_answers(
     assert (out / "tokenizer/tokenizer.json").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [SLiC, KTO])  # one of either trainer
 def test_a_larger_beta_stays_nearer_to_sft(method: Any, paired: Mapping[str, Path]) -> None:
     near, far = (
@@ -232,6 +233,7 @@ def test_a_larger_beta_stays_nearer_to_sft(method: Any, paired: Mapping[str, Pat
     assert ends[0] < 0.7 * ends[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [IPO, KTO])
 def test_the_same_samples_twice_however_often_it_is_looked_at(
     method: Any, paired: Mapping[str, Path]
@@ -279,7 +281,10 @@ def test_a_signal_stops_it_at_its_next_line(
 
 @pytest.mark.parametrize(
     "method, stops, runtime",  # one of either trainer
-    [(DPO, partial(signalled_at, 12), RUNTIME), (KTO, partial(killed_at, 13, line="loss"), ALWAYS_SAVED)],
+    [
+        (DPO, partial(signalled_at, 12), RUNTIME),
+        pytest.param(KTO, partial(killed_at, 13, line="loss"), ALWAYS_SAVED, marks=pytest.mark.slow),
+    ],
 )
 def test_a_run_that_was_stopped_or_killed_ends_as_one_that_was_not(
     method: Any, stops: Any, runtime: Runtime, paired: Mapping[str, Path], tmp_path: Path

@@ -38,6 +38,7 @@ def package(tmp_path):
     return call
 
 
+@pytest.mark.slow
 def test_the_page_on_extending_does_what_it_says(package, tmp_path):
     package("rlhf_lab", "experiment=tiny", "policy=colder", "labeler=lazy", "labeler.threshold=1")
     package("analysis.commands.figures", "colder")

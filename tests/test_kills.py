@@ -125,6 +125,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any],
     return tables(store), time.monotonic() - started
 
 
+@pytest.mark.slow
 def test_a_sweep_that_is_killed_again_and_again_ends_with_the_same_tables(
     tmp_path: Path, reference: tuple[dict[str, Any], float]
 ) -> None:

@@ -17,6 +17,7 @@ from test_store import built, node, until
 from rlhf_lab.pipeline import execution
 from rlhf_lab.store import leases
 
+pytestmark = pytest.mark.timing
 FORK = multiprocessing.get_context("fork")
 
 

@@ -45,6 +45,7 @@ def stage(config: Any) -> Any:
     return registry.module(type(config).STAGE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_it_learns_what_is_rewarded(method: Any, tmp_path: Path) -> None:
     beta = {"beta": 0.05} if method is OnlineDPO else {}
@@ -53,6 +54,7 @@ def test_it_learns_what_is_rewarded(method: Any, tmp_path: Path) -> None:
     assert abs(lines[0]["kl"]) < 1e-4 and lines[-1]["kl"] > 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", PairLoss)
 def test_pairs_pull_back_to_sft(loss: PairLoss, tmp_path: Path) -> None:
     ends = [
@@ -108,6 +110,7 @@ def test_an_answer_without_end_costs_the_penalty(tmp_path: Path) -> None:
     assert one.score - other.score == pytest.approx(2.5 * (~finished).float())
 
 
+@pytest.mark.slow
 def test_a_reference_that_follows_is_between_sft_and_policy_and_the_kl_axis_stays(tmp_path: Path) -> None:
     problem = toy(follows=True)
     lines: list[dict[str, float]] = []
@@ -130,6 +133,7 @@ def test_a_reference_that_follows_is_between_sft_and_policy_and_the_kl_axis_stay
     assert training.kl_from_sft > training.kl_from_reference + 0.5
 
 
+@pytest.mark.slow
 def test_documents_mixed_in_are_not_forgotten(tmp_path: Path) -> None:
     def loss(ptx_coef: float) -> float:
         lines = trained(toy(), settings(**LONG, ptx_coef=ptx_coef), tmp_path)

@@ -29,6 +29,7 @@ from rlhf_lab.store.records import read_table
 __all__ = ["inputs"]  # a fixture
 
 
+@pytest.mark.slow
 def test_ppo_learns_what_is_rewarded_and_its_critic_explains_it(tmp_path: Path) -> None:
     free = trained(toy(), settings(steps=60, rollout=64, minibatches=1, lr=4e-3), tmp_path)
     assert free[0]["reward"] < 1.5 and free[-1]["reward"] > 11
@@ -115,6 +116,7 @@ test_ppo.made(test_ppo.settings(), inputs, "elsewhere")
 """
 
 
+@pytest.mark.slow
 def test_the_same_samples_twice_here_and_in_another_process(inputs: Mapping[str, Path]) -> None:
     root = inputs["task"].parent
     first, weights = made(settings(), inputs, "first")

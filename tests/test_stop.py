@@ -12,6 +12,7 @@ import pytest
 from rlhf_lab.store import interrupts, records
 from rlhf_lab.store.artifacts import read_json
 
+pytestmark = pytest.mark.timing
 TESTS = Path(__file__).parent
 SWEEP = ("-m", "policy=ppo", "replicate=r0,r1,r2,r3")
 JOBLIB = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
@@ -70,9 +71,9 @@ def until_gone(group):
 @pytest.mark.parametrize(
     ("number", "launcher"),
     [
-        (signal.SIGINT, JOBLIB),
+        pytest.param(signal.SIGINT, JOBLIB, marks=pytest.mark.slow),
         pytest.param(signal.SIGTERM, JOBLIB, marks=pytest.mark.slow),
-        pytest.param(signal.SIGINT, (), marks=pytest.mark.slow),
+        (signal.SIGINT, ()),
         pytest.param(signal.SIGTERM, (), marks=pytest.mark.slow),
     ],
     ids=["SIGINT joblib", "SIGTERM joblib", "SIGINT basic", "SIGTERM basic"],
@@ -109,6 +110,7 @@ def test_the_rest_of_the_sweep_goes_on_when_a_worker_is_killed(started, tmp_path
     assert {run.status for run in records.runs("adhoc", tmp_path / "store")} == {"made"}
 
 
+@pytest.mark.slow
 def test_workers_end_with_a_parent_that_is_killed(started, tmp_path):
     sweep = started(*SWEEP, *JOBLIB, FAKE_SLEEP="0.3")
     running(tmp_path / "store")
@@ -117,6 +119,7 @@ def test_workers_end_with_a_parent_that_is_killed(started, tmp_path):
     until_gone(sweep.pid)
 
 
+@pytest.mark.slow
 def test_a_job_that_kills_its_worker_is_named_and_takes_no_other_with_it(started, tmp_path):
     sweep = started(*SWEEP, *JOBLIB, FAKE_KILL="ppo:1", FAKE_SLEEP="0.1")
     out, err = sweep.communicate(timeout=60)
