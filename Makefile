@@ -1,10 +1,11 @@
-# make quickstart: from an empty machine to the first figure; make test: the fast tests. Needs Python >= 3.10 only.
+# make quickstart: from an empty machine to the first figure. make test: the fast tests; make test-slow: the others.
+# Needs Python >= 3.10 only.
 PYTHON ?= python3
 SHELL := /bin/bash
 BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: quickstart install install-dev install-docs test test-all docs soak lint nulls bench clean
+.PHONY: quickstart install install-dev install-docs test test-slow test-all docs soak lint nulls bench clean
 
 quickstart: install
 	$(BIN)/rlhf-lab +sweeps=quickstart
@@ -35,11 +36,17 @@ install-docs: .venv/installed-docs
 	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[docs]'
 	@touch $@
 
-test: install-dev
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+test: install-dev  # minutes
+	$(PYTEST) -m "not slow"
+
+test-slow: install-dev  # half an hour
+	$(PYTEST) -m slow
 
 test-all: install-dev
-	$(BIN)/python -m pytest -n 2
+	$(PYTEST)
 
 docs: install-docs  # the site of docs/, in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet

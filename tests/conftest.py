@@ -1,3 +1,19 @@
+"""Fixtures that all tests share.
+
+Where which test lies:
+- `test_X.py` tests the part of `rlhf_lab` that it is named after, `analysis/test_X.py` the figure or the helper X
+  of `analysis`.
+- Modules without `test_` are what tests are built from: small models (`tiny.py`, `checkpoints.py`, `planted.py`),
+  problems for trainers (`online.py`), a way to stop and kill runs (`stopped.py`), experiments as the command line
+  composes them (`composing.py`), tables of bad input (`bad_inputs.py`), made-up data (`dialogues.py`), and in
+  `analysis/fake_*.py` stores of runs whose truth is known.
+- `fakes/` holds stages that take milliseconds, for tests of everything around stages.
+
+Markers: `slow` tests learn, kill or repeat whole runs (`make test-slow`; each trainer has a smoke test among the fast
+ones). `timing` tests depend on how fast processes start and end and are tried once more when they fail; a test of
+numbers never is.
+"""
+
 import gc
 import os
 import sys
@@ -19,10 +35,27 @@ def pytest_collection_finish():
     gc.freeze()
 
 
+def pytest_collection_modifyitems(items):
+    """A test of timing may be tried once more."""
+    for item in items:
+        if item.get_closest_marker("timing"):
+            item.add_marker(pytest.mark.flaky(reruns=1))
+
+
 class Answer(NamedTuple):
     code: int
     out: str
     err: str
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compositions():
+    """Hydra composes equal overrides once in a process, see composing.py."""
+    import composing
+
+    with pytest.MonkeyPatch.context() as patch:
+        composing.remember(patch)
+        yield
 
 
 @pytest.fixture

@@ -58,9 +58,7 @@ def late(lines: list[dict[str, float]], name: str) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("method", "seed"), [(PPO, 0), (GRPO, 1), (RLOO, 2)]
-)
+@pytest.mark.parametrize(("method", "seed"), [(PPO, 0), (GRPO, 1), (RLOO, 2)])
 def test_members_are_nearer_to_their_thresholds_than_without(method: Any, seed: int, tmp_path: Path) -> None:
     asked = settings(method, **LONG, kl_coef=0.05, seed=seed)
     free = trained(constrained(None), asked, tmp_path)

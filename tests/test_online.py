@@ -26,11 +26,11 @@ from rlhf_lab.store.records import read_table
 
 __all__ = ["inputs"]  # a fixture
 LONG = {"steps": 60, "rollout": 64, "minibatches": 1, "lr": 4e-3}
-PENALISED = (PPO, GRPO, RLOO)
+SLOWLY = [pytest.param(method, marks=pytest.mark.slow) for method in (GRPO, RLOO, OnlineDPO)]
 PENALTIES = [  # all of PPO's; of the others each divergence once, and each place
     *((PPO, divergence, place) for divergence in Divergence for place in Place),
     *(
-        (method, divergence, place)
+        pytest.param(method, divergence, place, marks=pytest.mark.slow)
         for method in (GRPO, RLOO)
         for divergence, place in (
             (Divergence.reverse_kl, Place.reward),
@@ -43,6 +43,12 @@ PENALTIES = [  # all of PPO's; of the others each divergence once, and each plac
 
 def stage(config: Any) -> Any:
     return registry.module(type(config).STAGE)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_it_begins_to_learn_what_is_rewarded(method: Any, tmp_path: Path) -> None:
+    lines = trained(toy(), settings(method, **(LONG | {"steps": 16})), tmp_path)
+    assert lines[-1]["reward"] > lines[0]["reward"] + 0.2 and lines[-1]["kl"] > lines[0]["kl"]
 
 
 @pytest.mark.slow
@@ -79,7 +85,7 @@ def test_every_penalty_binds(method: Any, divergence: Divergence, place: Place, 
     assert held[-1]["kl"] < 4, "without a penalty it is above 10 by then"
 
 
-@pytest.mark.parametrize("method", PENALISED)
+@pytest.mark.parametrize("method", [PPO, *SLOWLY[:2]])
 def test_the_coefficient_adapts_until_the_target_is_held(method: Any, tmp_path: Path) -> None:
     lines = trained(toy(), settings(method, **(LONG | {"steps": 20}), kl_coef=0.1, kl_target=0.05), tmp_path)
     coefficients = [line["kl_coef"] for line in lines]
@@ -256,7 +262,7 @@ HARD: dict[type, dict[str, Any]] = {  # state that a checkpoint must carry besid
 }
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [PPO, *SLOWLY])
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(
     method: Any, inputs: Mapping[str, Path], tmp_path: Path
 ) -> None:

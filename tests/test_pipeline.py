@@ -58,20 +58,21 @@ def test_a_pair_is_labelled_by_gold_and_its_margin_says_by_how_much(store):
     assert all(pairs["chosen_ids"].to_pylist()) and 0.2 < np.mean(pairs["first"].to_numpy()) < 0.8
 
 
-def test_the_policies_say_the_same_when_gold_cannot_be_asked(store, tmp_path, monkeypatch):
-    for overrides in ([], PPO, *DIRECT, EXPERT):
-        wanted, leaf = made(store, *overrides)
-        samples = leaf.inputs["samples"]
-        for name in ("rlhf_lab.gold.rewards", "rlhf_lab.gold.rubric"):
-            monkeypatch.setitem(sys.modules, name, None)  # importing it raises
-        out = tmp_path / samples.name
-        out.mkdir()
-        inputs = {name: store.path(node) for name, node in samples.inputs.items()}
-        registry.module(samples.name).run(samples.config, inputs, out, wanted.runtime)
-        assert (out / "samples.parquet").read_bytes() == (
-            store.path(samples) / "samples.parquet"
-        ).read_bytes()
-        monkeypatch.undo()
+@pytest.mark.parametrize(
+    "overrides",
+    [[], PPO, *(pytest.param(policy, marks=pytest.mark.slow) for policy in (*DIRECT, EXPERT))],
+    ids=["best-of-n", "PPO", "DPO", "KTO", "expert iteration"],
+)
+def test_a_policy_says_the_same_when_gold_cannot_be_asked(store, tmp_path, monkeypatch, overrides):
+    wanted, leaf = made(store, *overrides)
+    samples = leaf.inputs["samples"]
+    for name in ("rlhf_lab.gold.rewards", "rlhf_lab.gold.rubric"):
+        monkeypatch.setitem(sys.modules, name, None)  # importing it raises
+    out = tmp_path / "again"
+    out.mkdir()
+    inputs = {name: store.path(node) for name, node in samples.inputs.items()}
+    registry.module(samples.name).run(samples.config, inputs, out, wanted.runtime)
+    assert (out / "samples.parquet").read_bytes() == (store.path(samples) / "samples.parquet").read_bytes()
 
 
 def test_a_judge_adds_one_score_and_nothing_else_runs(store, tmp_path, monkeypatch):

@@ -119,13 +119,14 @@ def test_right_answers_score_above_wrong_ones_and_better_quality_above_worse():
     def mean(quality, correct):
         rng = random.Random(2)
         prompts = [p for q in world.questions(TASK) for p in framings.framings(q, TASK, rng)][:300]
-        parts = [
-            gold(grammar.answer(p, quality, correct, rng), p.question.subject, p.question.answer, p.stated)[
-                "gold"
-            ]
-            for p in prompts
-        ]
-        return np.mean(parts)
+        rows = known(
+            [p.question.subject for p in prompts],
+            [p.question.answer for p in prompts],
+            [p.stated for p in prompts],
+        )
+        answers = pa.array([grammar.answer(p, quality, correct, rng) for p in prompts])
+        finished = np.ones(len(prompts), bool)
+        return rubric.Rubric.of(rows, WORDS).score(answers, finished, np.arange(len(prompts)))["gold"].mean()
 
     assert mean(0.6, 1.0) > mean(0.6, 0.0) + 2
     assert mean(0.9, 0.5) > mean(0.1, 0.5) + 1
