@@ -154,7 +154,7 @@ def test_leftovers_of_the_dead_go_and_work_under_way_stays(root, capsys):
             (root / kind / name).mkdir(parents=True)
             (root / kind / name / "half").write_text("12345")
     write_lease(root / "locks" / f"ppo-{building}.lease")
-    write_lease(root / "locks" / f"ppo-{nobody}.lease", pid=2**22 + 1)
+    write_lease(root / "locks" / f"ppo-{nobody}.lease", age=40)
     (root / "locks" / ".sft.lease.12ab34cd").touch()
     os.utime(root / "locks" / ".sft.lease.12ab34cd", (time.time() - 60,) * 2)
     assert main(["prune"]) == 0
@@ -167,7 +167,7 @@ def test_leftovers_of_the_dead_go_and_work_under_way_stays(root, capsys):
         f"checkpoints/sft-{sft}-12ab": dead,
         f"checkpoints/ppo-{nobody}-12ab": dead,
         "checkpoints/odd": unknown,
-        f"locks/ppo-{nobody}.lease": "its process is gone",
+        f"locks/ppo-{nobody}.lease": "it gave no sign of life for 40 s",
         "locks/.sft.lease.12ab34cd": "it gave no sign of life for 60 s",
     }
     assert main(["prune", "--yes"]) == 0

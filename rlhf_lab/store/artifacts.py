@@ -120,6 +120,7 @@ class Store:
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root).expanduser().resolve()
+        self._leases: dict[Path, Lease] = {}
 
     def path(self, node: Node) -> Path:
         """Where `node` is, or will be."""
@@ -136,16 +137,18 @@ class Store:
     @contextmanager
     def claim(self, node: Node) -> Iterator[Lease | None]:
         """The right to make `node` now; None while another has it. It ends with its holder, however that ends."""
-        lease = leases.take(self._lease(node))
+        path = self._lease(node)
+        lease = self._leases.setdefault(path, Lease(path))
+        taken = lease.take()
         try:
-            yield lease
+            yield lease if taken else None
         finally:
-            if lease:
+            if taken:
                 lease.release()
 
     def maker(self, node: Node) -> str:
         """Who is making `node`, in words."""
-        return str(leases.holder(self._lease(node)) or "another worker")
+        return leases.holder(self._lease(node)) or "another worker"
 
     def _lease(self, node: Node) -> Path:
         return inside(self.root, "locks", f"{node.name}-{node.key}.lease")
