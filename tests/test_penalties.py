@@ -3,36 +3,50 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 
 import pytest
 import torch
+from online import settings
 
-from rlhf_lab.config.online import Divergence
+from rlhf_lab.config.online import Divergence, Place
 from rlhf_lab.functional import kl_penalties
 
 REF = torch.tensor([0.5, 0.3, 0.2])
 LOGITS = torch.tensor([0.4, -0.2, 0.1])
-IN_REWARD = (Divergence.reverse_kl, Divergence.sqrt_chi2)
+PENALTIES = kl_penalties.PENALTIES
+IN_REWARD = [kind for kind, penalty in PENALTIES.items() if penalty.in_reward]
+ON_POLICY = [kind for kind, penalty in PENALTIES.items() if not penalty.from_reference]
 MASK = torch.tensor([[True, True, False], [True, False, False]])
+
+
+def test_every_divergence_has_a_penalty_and_the_schema_knows_where_it_can_be() -> None:
+    assert set(PENALTIES) == set(Divergence)
+    for kind, penalty in PENALTIES.items():
+        refused = (
+            pytest.raises(ValueError, match="must be loss") if penalty.in_reward is None else nullcontext()
+        )
+        with refused:
+            settings(divergence=kind, kl_place=Place.reward)
 
 
 def test_reverse_kl_is_taken_at_every_token() -> None:
     log_ratio = torch.tensor([[0.5, -1.0, 9.0], [2.0, 9.0, 9.0]])
-    taken = kl_penalties.of_rewards(Divergence.reverse_kl, log_ratio, MASK)
+    taken = kl_penalties.reverse_kl_reward(log_ratio, MASK)
     assert taken.tolist() == [[0.5, -1.0, 0.0], [2.0, 0.0, 0.0]]
 
 
 def test_chi_squared_is_taken_at_the_last_token_by_hand() -> None:
     log_ratio = torch.tensor([[math.log(2), math.log(2), 9.0], [math.log(0.5), 9.0, 9.0]])  # r = 4 and 1/2
     chi2 = ((4 + 1 / 4 - 2) + (1 / 2 + 2 - 2)) / 2
-    chi = kl_penalties.of_rewards(Divergence.sqrt_chi2, log_ratio, MASK)
+    chi = kl_penalties.sqrt_chi2_reward(log_ratio, MASK)
     assert chi == pytest.approx(torch.tensor([[0.0, 3 / chi2**0.5, 0.0], [-0.5 / chi2**0.5, 0.0, 0.0]]))
 
 
 def test_an_answer_far_from_the_reference_does_not_overflow() -> None:
     log_ratio = torch.tensor([[300.0, 0.0, 0.0], [-300.0, 0.0, 0.0]])
     for kind in IN_REWARD:
-        assert torch.isfinite(kl_penalties.of_rewards(kind, log_ratio, MASK)).all()
+        assert torch.isfinite(PENALTIES[kind].in_reward(log_ratio, MASK)).all()
 
 
 def enumerated(kind: Divergence, logits: torch.Tensor) -> torch.Tensor:
@@ -61,16 +75,13 @@ def test_what_is_taken_from_rewards_is_the_gradient_of_the_divergence(kind: Dive
     answers = as_drawn(logits)
     logps = logits.log_softmax(0)[answers][:, None]
     mask = torch.ones_like(logps, dtype=torch.bool)
-    taken = kl_penalties.of_rewards(kind, logps.detach() - REF.log()[answers][:, None], mask)
+    taken = PENALTIES[kind].in_reward(logps.detach() - REF.log()[answers][:, None], mask)
     by_policy_gradient = gradient((taken.sum(1) * logps.sum(1)).mean(), logits)
     assert by_policy_gradient == pytest.approx(gradient(enumerated(kind, logits), logits), abs=2e-4)
 
 
-FORMULAS = {Divergence.reverse_kl: kl_penalties.reverse_kl, Divergence.sqrt_chi2: kl_penalties.sqrt_chi2}
-
-
 @pytest.mark.parametrize("sampled_by", [LOGITS, torch.tensor([0.1, 0.1, 0.0])], ids=["itself", "earlier"])
-@pytest.mark.parametrize("kind", FORMULAS)
+@pytest.mark.parametrize("kind", ON_POLICY)
 def test_the_loss_has_the_value_and_the_gradient_of_the_divergence(
     kind: Divergence, sampled_by: torch.Tensor
 ) -> None:
@@ -79,7 +90,10 @@ def test_the_loss_has_the_value_and_the_gradient_of_the_divergence(
     answers = as_drawn(sampled_by)
     logps, old = (logits.log_softmax(0)[answers][:, None], sampled_by.log_softmax(0)[answers][:, None])
     mask = torch.ones_like(logps, dtype=torch.bool)
-    loss, whole = FORMULAS[kind](logps, old, REF.log()[answers][:, None], mask), enumerated(kind, logits)
+    loss, whole = (
+        PENALTIES[kind].in_loss(logps, old, REF.log()[answers][:, None], mask),
+        enumerated(kind, logits),
+    )
     assert loss.item() == pytest.approx(whole.item(), abs=3e-4)
     assert gradient(loss, logits) == pytest.approx(gradient(whole, logits), abs=5e-4)
 
@@ -89,10 +103,9 @@ def test_the_forward_kl_from_the_references_answers() -> None:
     answers = as_drawn(REF.log())
     logps = logits.log_softmax(0)[answers][:, None]
     mask = torch.ones_like(logps, dtype=torch.bool)
-    loss, whole = (
-        kl_penalties.forward_kl(logps, REF.log()[answers][:, None], mask),
-        enumerated(Divergence.forward_kl, logits),
-    )
+    ref_logps = REF.log()[answers][:, None]
+    loss = kl_penalties.forward_kl_loss(logps, ref_logps, ref_logps, mask)
+    whole = enumerated(Divergence.forward_kl, logits)
     assert loss.item() == pytest.approx(whole.item(), abs=3e-4)
     assert gradient(loss, logits) == pytest.approx(gradient(whole, logits), abs=5e-4)
 
@@ -100,9 +113,12 @@ def test_the_forward_kl_from_the_references_answers() -> None:
 def test_only_tokens_count() -> None:
     logps, zero = torch.tensor([[0.5, -1.0, 9.0], [2.0, 9.0, 9.0]]), torch.zeros(2, 3)
     cut = logps.masked_fill(~MASK, 0.0)
-    for formula in FORMULAS.values():
+    for kind in ON_POLICY:
+        formula = PENALTIES[kind].in_loss
         assert formula(logps, logps, zero, MASK) == pytest.approx(formula(cut, cut, zero, MASK))
-    assert float(kl_penalties.forward_kl(logps, zero, MASK)) == pytest.approx(-(0.5 - 1.0 + 2.0) / 2)
+    assert float(kl_penalties.forward_kl_loss(logps, zero, zero, MASK)) == pytest.approx(
+        -(0.5 - 1.0 + 2.0) / 2
+    )
 
 
 def test_the_coefficient_follows_the_target_by_at_most_two_percent() -> None:

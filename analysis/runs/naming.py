@@ -147,7 +147,8 @@ def settings(policy: Mapping[str, Any], varying: frozenset[str]) -> list[str]:
 
 def penalty(policy: Mapping[str, Any]) -> str:
     """What is penalised, how much and where."""
-    what = PENALTIES[policy.get("divergence", "reverse_kl")]
+    divergence = policy.get("divergence", "reverse_kl")
+    what = PENALTIES.get(divergence, f"{divergence.replace('_', ' ')} penalty")
     where = " in the loss" if policy.get("kl_place") == "loss" else ""
     return f"{what} {plain(policy['kl_coef'])}{where}"
 

@@ -55,7 +55,7 @@ def in_short(arm: Arm) -> str:
     if not coefficient(arm):
         return "no penalty"
     divergence, place = kind(arm)
-    return f"{SHORT[divergence]} {coefficient(arm):g}{' (loss)' if place == 'loss' else ''}"
+    return f"{SHORT.get(divergence, divergence)} {coefficient(arm):g}{' (loss)' if place == 'loss' else ''}"
 
 
 def families(study: Study) -> dict[str, list[Arm]]:
@@ -66,7 +66,7 @@ def families(study: Study) -> dict[str, list[Arm]]:
         assert first is not None
         divergence, place = kind(arm)
         where = " in the loss" if place == "loss" else ""
-        found.setdefault(f"{first.title}, {PENALTIES[divergence]}{where}", [first]).append(arm)
+        found.setdefault(f"{first.title}, {PENALTIES.get(divergence, divergence)}{where}", [first]).append(arm)
     return found
 
 

@@ -11,10 +11,10 @@ from rlhf_lab.config.policies import Scheduled
 
 
 class Divergence(Enum):
-    """What is penalised, of the policy against its reference."""
+    """The divergence of the policy from its reference that is penalised; `functional.kl_penalties` has the formulas."""
 
     reverse_kl = "reverse_kl"  # KL(policy || reference)
-    forward_kl = "forward_kl"  # KL(reference || policy)
+    forward_kl = "forward_kl"  # KL(reference || policy); only in the loss
     sqrt_chi2 = "sqrt_chi2"  # square root of chi-squared(policy || reference) (2403.03185)
 
 

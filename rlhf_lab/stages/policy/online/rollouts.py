@@ -232,11 +232,14 @@ class Rollouts(Resumable, Trained):
         divergence = self._penalised(Place.reward)
         if divergence is None:
             return torch.zeros_like(log_ratio)
-        return self._coefficient() * kl_penalties.of_rewards(divergence, log_ratio, mask)
+        penalty = kl_penalties.PENALTIES[divergence].in_reward
+        assert penalty is not None, "the schema refuses such a divergence in the reward"
+        return self._coefficient() * penalty(log_ratio, mask)
 
     def _shown(self, rows: Sequence[int]) -> dict[str, Any]:
         """An answer of the reference to each prompt, where the penalty is an expectation over these."""
-        if self._penalised(Place.loss) is not Divergence.forward_kl:
+        divergence = self._penalised(Place.loss)
+        if divergence is None or not kl_penalties.PENALTIES[divergence].from_reference:
             return {}
         problem, prompts = self.problem, [self.problem.prompts[row] for row in rows]
         generator = self.generators["rollouts"]
@@ -254,18 +257,12 @@ class Rollouts(Resumable, Trained):
         divergence = self._penalised(Place.loss)
         if divergence is None:
             return 0.0
-        if divergence is Divergence.forward_kl:
-            shown = Batch.of(inputs, "shown_")
-            penalty = kl_penalties.forward_kl(
-                token_logps(model, shown), inputs["shown_logps"], shown.answer_mask
-            )
+        form = kl_penalties.PENALTIES[divergence]
+        if form.from_reference:
+            shown, ref_logps = Batch.of(inputs, "shown_"), inputs["shown_logps"]
+            penalty = form.in_loss(token_logps(model, shown), ref_logps, ref_logps, shown.answer_mask)
         else:
-            formula = {
-                Divergence.reverse_kl: kl_penalties.reverse_kl,
-                Divergence.sqrt_chi2: kl_penalties.sqrt_chi2,
-            }
-            mask = inputs["answer_mask"]
-            penalty = formula[divergence](logps, old_logps, inputs["ref_logps"], mask)
+            penalty = form.in_loss(logps, old_logps, inputs["ref_logps"], inputs["answer_mask"])
         self._require_finite("penalty", penalty)
         self.note(penalty=penalty)
         return self._coefficient() * penalty
