@@ -66,7 +66,9 @@ def families(study: Study) -> dict[str, list[Arm]]:
         assert first is not None
         divergence, place = kind(arm)
         where = " in the loss" if place == "loss" else ""
-        found.setdefault(f"{first.title}, {PENALTIES.get(divergence, divergence)}{where}", [first]).append(arm)
+        found.setdefault(f"{first.title}, {PENALTIES.get(divergence, divergence)}{where}", [first]).append(
+            arm
+        )
     return found
 
 
