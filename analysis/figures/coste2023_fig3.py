@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from analysis.drawing import ablation_panels
 from analysis.drawing.result import FigureResult
 from analysis.runs import ablation, checks
-from analysis.runs.ablation import RULE, Versus
-from analysis.runs.arms import BEST_OF_N, Study, study
+from analysis.runs.ablation import RULE
+from analysis.runs.arms import study
+from analysis.runs.naming import GOLD_SDS
 from analysis.runs.tables import points_table
-from analysis.statistics.claims import Claim, Thresholds, thresholds
+from analysis.statistics.claims import ClaimTable
 from rlhf_lab.store.records import MissingRuns, Run
 
 NAME = "coste2023_fig3"
@@ -18,27 +19,20 @@ SWEEPS = ("coste2023",)
 
 
 def make(runs: Sequence[Run]) -> FigureResult:
-    """Gold and proxy over KL by rule of combination, a panel a share of flipped labels."""
-    read = study([run for run in runs if run.method == "BestOfN"])
-    found, limits = ablation.compared(read, RULE), thresholds(NAME)
-    if not found:
-        raise MissingRuns("no best-of-n run of an ensemble and of its first member alone are made")
-    table = points_table(read)
-    shown = {ablation.name(arms[0], "labeler"): arms for arms in ablation.conditions(read.arms, RULE)}
-    figure = ablation_panels.draw(table, shown, found, RULE, limits["above_at_end"]["margin"])
-    fits = ablation.differences_table(read.arms, found, RULE)
-    notes = [*ablation.contested(read.of(BEST_OF_N)), *checks.kl_bound_notes(read)]
-    return FigureResult(table, fits, claims(read, found, limits), figure, notes)
-
-
-def claims(read: Study, found: Sequence[Versus], limits: Thresholds) -> list[Claim]:
-    """Of each ensemble against the single reward model, then of each arm alone."""
-    of_pairs = [
-        claim
-        for one in found
-        for claim in (
-            ablation.above_at_end(one, RULE, limits["above_at_end"]),
-            ablation.loses_less(one, RULE, limits["loses_less"]),
-        )
-    ]
-    return of_pairs + [ablation.nothing_lost(arm, limits["nothing_lost"]) for arm in read.arms]
+    """Draw gold and proxy over KL, a colour for each rule of combination, a panel for each share of flipped labels."""
+    data = study([run for run in runs if run.method == "BestOfN"])
+    compared = ablation.compared(data, RULE)
+    if not compared:
+        raise MissingRuns("the figure needs best-of-n runs of an ensemble and of its first member alone")
+    claims = ClaimTable(NAME, GOLD_SDS)
+    for versus in compared:
+        ablation.claim_above_at_end(claims, versus, RULE)
+        ablation.claim_loses_less(claims, versus, RULE)
+    for arm in data.arms:
+        ablation.claim_nothing_lost(claims, arm)
+    table = points_table(data)
+    panels = {ablation.name(arms[0], "labeler"): arms for arms in ablation.conditions(data.arms, RULE)}
+    figure = ablation_panels.draw(table, panels, compared, RULE, claims.limits["above_at_end"]["margin"])
+    fits = ablation.differences_table(data.arms, compared, RULE)
+    notes = [*ablation.contested(data.arms), *checks.kl_bound_notes(data)]
+    return FigureResult(table, fits, claims, figure, notes)

@@ -6,124 +6,119 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.behaviour.faults import FAULTS, change, rates
-from analysis.drawing import ablation_panels, theme
+from analysis.drawing import ablation_panels, plot, theme
 from analysis.drawing.result import FigureResult
 from analysis.runs import ablation, checks
 from analysis.runs.ablation import RULE, Versus
 from analysis.runs.arms import Arm, Study, study
-from analysis.runs.tables import points_table
-from analysis.statistics.claims import Claim, Thresholds, by_estimate, thresholds
+from analysis.runs.naming import GOLD_SDS
+from analysis.runs.tables import estimate_row, points_table
+from analysis.statistics.claims import ClaimTable
 from rlhf_lab.store.records import MissingRuns, Run
 
 NAME = "eisenstein2023"
 SWEEPS = ("eisenstein2023",)
 
+SHARE = "share of answers"
+
 Rates = Mapping[str, list[dict[str, np.ndarray]]]  # title of an arm -> of each replicate, fault -> (C, K)
 
 
 def make(runs: Sequence[Run]) -> FigureResult:
-    """Gold over KL of one reward model and of ensembles, and how often the chosen answers are at fault."""
-    read = study([run for run in runs if run.method == "BestOfN"])
-    found, limits = ablation.compared(read, RULE), thresholds(NAME)
-    if not found:
-        raise MissingRuns("no best-of-n run of an ensemble and of its first member alone are made")
-    found += between_ensembles(found)
-    shown = {arm.title: rates(arm) for arm in read.arms}
-    table = points_table(read)
-    fits = pd.concat([ablation.differences_table(read.arms, found, RULE), _faults_table(read, shown)])
-    notes = [*ablation.contested(read.arms), *checks.kl_bound_notes(read)]
-    figure = draw(read, table, found, shown, limits["above_at_end"]["margin"])
-    return FigureResult(table, fits, claims(read, found, shown, limits), figure, notes)
+    """Draw gold over KL of one reward model and of ensembles, and how often the chosen answers have a fault."""
+    data = study([run for run in runs if run.method == "BestOfN"])
+    compared = ablation.compared(data, RULE)
+    if not compared:
+        raise MissingRuns("the figure needs best-of-n runs of an ensemble and of its first member alone")
+    compared += between_ensembles(compared)
+    rates_of = {arm.title: rates(arm) for arm in data.arms}
+    claims = ClaimTable(NAME, GOLD_SDS)
+    for versus in compared:
+        ablation.claim_above_at_end(claims, versus, RULE)
+    for arm in data.arms:
+        ablation.claim_nothing_lost(claims, arm)
+    for arm in data.arms:
+        if not ablation.is_plain(arm, RULE):
+            claim_faults_survive(claims, arm, rates_of[arm.title])
+    table = points_table(data)
+    faults = [
+        estimate_row(
+            arm,
+            "rate",
+            f"{fault} at the end minus SFT's",
+            change(arm, rates_of[arm.title], fault),
+            unit=SHARE,
+        )
+        for arm in data.arms
+        for fault in FAULTS
+    ]
+    fits = pd.concat([ablation.differences_table(data.arms, compared, RULE), pd.DataFrame(faults)])
+    notes = [*ablation.contested(data.arms), *checks.kl_bound_notes(data)]
+    figure = draw(data, table, compared, rates_of, claims.limits["above_at_end"]["margin"])
+    return FigureResult(table, fits, claims, figure, notes)
 
 
-def between_ensembles(found: Sequence[Versus]) -> list[Versus]:
-    """Members with trunks of their own against members that share one, under the same rule."""
-    apart = {one.arm.title: one.arm for one in found}
+def between_ensembles(compared: Sequence[Versus]) -> list[Versus]:
+    """Return ensembles whose members have trunks of their own against those that share one, under the same rule."""
+    ensembles = {versus.arm.title: versus.arm for versus in compared}
     return [
         ablation.versus(arm, shared)
-        for arm in apart.values()
-        for shared in apart.values()
+        for arm in ensembles.values()
+        for shared in ensembles.values()
         if seeds(arm) == "pretrain" and seeds(shared) == "finetune" and arm.rm == shared.rm
     ]
 
 
 def seeds(arm: Arm) -> str:
-    """Which seeds the members of an ensemble differ in."""
+    """Return which seeds the members of an ensemble differ in."""
     return str(arm.runs[0].config["rm_combination"].get("seeds", ""))
 
 
-# --- claims -------------------------------------------------------------------------------------------------
+def claim_faults_survive(claims: ClaimTable, arm: Arm, rates: list[dict[str, np.ndarray]]) -> None:
+    """Claim `fault_survives` of each fault: an ensemble chooses more answers with it than SFT gives."""
+    for fault in FAULTS:
+        claims.exceeds_by_ses(
+            "fault_survives",
+            arm.title,
+            f"more answers have the fault “{fault}” at {ablation.end_of(arm)} than among SFT's answers",
+            change(arm, rates, fault),
+            arm.questions,
+            f"more {fault}",
+            unit=SHARE,
+        )
 
 
-def claims(read: Study, found: Sequence[Versus], shown: Rates, limits: Thresholds) -> list[Claim]:
-    """Gold of ensembles at the end, what each arm loses, and faults of the answers that ensembles choose."""
-    made = [ablation.above_at_end(one, RULE, limits["above_at_end"]) for one in found]
-    made += [ablation.nothing_lost(arm, limits["nothing_lost"]) for arm in read.arms]
-    ensembles = [arm for arm in read.arms if not ablation.is_plain(arm, RULE)]
-    return made + [
-        _survives(arm, shown[arm.title], fault, limits["fault_survives"])
-        for arm in ensembles
-        for fault in FAULTS
+# --- drawing ------------------------------------------------------------------------------------------------
+
+
+def draw(
+    data: Study, table: pd.DataFrame, compared: Sequence[Versus], rates_of: Rates, margin: float
+) -> Figure:
+    """Draw gold and proxy over KL, the change of each fault's rate, and differences of gold at the end."""
+    arms = sorted(data.arms, key=lambda arm: not ablation.is_plain(arm, RULE))
+    colours = ablation_panels.colours(arms, RULE)
+    figure, (curves, faults, differences) = theme.panels(3, 3.4, sharey=False)
+    ablation_panels.frontier(curves, table, arms, colours, RULE, ablation_panels.furthest(table, arms))
+    curves.set_ylabel("reward (SDs of gold on the initial policy)")
+    rows = [
+        (
+            row + 0.2 * (place - (len(arms) - 1) / 2),
+            change(arm, rates_of[arm.title], fault),
+            colours[ablation.name(arm, RULE)],
+        )
+        for row, fault in enumerate(FAULTS)
+        for place, arm in enumerate(arms)
     ]
-
-
-def _survives(arm: Arm, found: list[dict[str, np.ndarray]], fault: str, rule: ablation.Rule) -> Claim:
-    return by_estimate(
-        f"{arm.title}: more {fault} at {ablation.end_of(arm)} than among SFT's answers",
-        *(change(arm, found, fault), rule, arm.questions),
-        unit="share of answers",
-        subject=arm.title,
-        topic=f"more {fault}",
-    )
-
-
-def _faults_table(read: Study, shown: Rates) -> pd.DataFrame:
-    """The share of every fault at the end minus that of SFT, with 95 % intervals."""
-    rows = []
-    for arm in read.arms:
-        for fault in FAULTS:
-            found = change(arm, shown[arm.title], fault)
-            rows.append(
-                {"method": arm.method, "rm": arm.rm, "label": arm.label, "form": "rate"}
-                | {"parameter": f"{fault} at the end minus SFT's"}
-                | found.row()
-                | {"n": arm.questions, "replicates": found.replicates}
-                | {"note": "95 % interval; share of answers"}
-            )
-    return pd.DataFrame(rows)
-
-
-# --- ink ----------------------------------------------------------------------------------------------------
-
-
-def draw(read: Study, table: pd.DataFrame, found: Sequence[Versus], shown: Rates, margin: float) -> Figure:
-    """Gold and proxy over KL, the change of each fault's rate, differences of gold at the end."""
-    arms = sorted(read.arms, key=lambda arm: not ablation.is_plain(arm, RULE))
-    colour = ablation_panels.colours(arms, RULE)
-    figure, axes = theme.panels(3, 3.4, sharey=False)
-    ablation_panels.frontier(axes[0], table, arms, colour, RULE, ablation_panels.furthest(table, arms))
-    axes[0].set_ylabel("reward (SDs of gold on the initial policy)")
-    _draw_faults(axes[1], arms, shown, colour)
-    rows = [(f"{ablation.name(one.arm, RULE)}\nminus {ablation.name(one.plain, RULE)}", one) for one in found]
-    ablation_panels.differences(axes[2], rows, colour, RULE, margin)
-    axes[2].set_xlabel("difference of gold\nat the end (SDs)")
-    ablation_panels.legend(figure, colour)
+    plot.forest(faults, rows, list(FAULTS))
+    faults.set_xlabel("share at the largest n\nminus SFT's")
+    names = [
+        (f"{ablation.name(versus.arm, RULE)}\nminus {ablation.name(versus.plain, RULE)}", versus)
+        for versus in compared
+    ]
+    ablation_panels.differences(differences, names, colours, RULE, margin)
+    differences.set_xlabel("difference of gold\nat the end (SDs)")
+    ablation_panels.legend(figure, colours)
     return figure
-
-
-def _draw_faults(panel: Axes, arms: Sequence[Arm], shown: Rates, colour: Mapping[str, str]) -> None:
-    """One row a fault, arms under each other: change of the share from SFT to the largest n."""
-    panel.axvline(0, color="0.7", linewidth=0.6)
-    for row, fault in enumerate(FAULTS):
-        for place, arm in enumerate(arms):
-            found, hue = change(arm, shown[arm.title], fault), colour[ablation.name(arm, RULE)]
-            y = row + 0.2 * (place - (len(arms) - 1) / 2)
-            panel.plot(found.interval(), [y, y], color=hue, linewidth=1.8)
-            panel.plot(found.value, y, "o", color=hue, markersize=4)
-    panel.set_yticks(range(len(FAULTS)), list(FAULTS))
-    panel.invert_yaxis()
-    panel.set_xlabel("share at the largest n\nminus SFT's")

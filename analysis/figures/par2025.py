@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from analysis.drawing import ablation_panels
 from analysis.drawing.result import FigureResult
 from analysis.runs import ablation, checks
-from analysis.runs.ablation import SHAPING, Versus
+from analysis.runs.ablation import SHAPING
 from analysis.runs.arms import Study, study
+from analysis.runs.naming import GOLD_SDS
 from analysis.runs.tables import points_table
-from analysis.statistics.claims import Claim, Thresholds, thresholds
+from analysis.statistics.claims import ClaimTable
 from rlhf_lab.store.records import MissingRuns, Run
 
 NAME = "par2025"
@@ -18,24 +19,17 @@ SWEEPS = ("par2025",)
 
 
 def make(runs: Sequence[Run]) -> FigureResult:
-    """Gold and the proxy before shaping over KL, a colour a shaping."""
-    read = study(runs)
-    shown = Study(tuple(arm for arm in read.arms if not arm.chooses))
-    found, limits = ablation.compared(shown, SHAPING), thresholds(NAME)
-    if not found:
-        raise MissingRuns("no run on a shaped reward and on the same reward without shaping are made")
-    table = points_table(shown)
-    panels = {arms[0].title: arms for arms in ablation.conditions(shown.arms, SHAPING)}
-    figure = ablation_panels.draw(table, panels, found, SHAPING, limits["above_at_end"]["margin"])
-    fits = ablation.differences_table(shown.arms, found, SHAPING)
-    return FigureResult(table, fits, claims(found, limits), figure, checks.kl_bound_notes(shown))
-
-
-def claims(found: Sequence[Versus], limits: Thresholds) -> list[Claim]:
-    """Of each shaping against none: at the end, at equal KL, from the peak on."""
-    made: list[Claim] = []
-    for one in found:
-        made.append(ablation.above_at_end(one, SHAPING, limits["above_at_end"]))
-        made += ablation.above_at_equal_kl(one, SHAPING, limits["above_at_equal_kl"])
-        made.append(ablation.loses_less(one, SHAPING, limits["loses_less"]))
-    return made
+    """Draw gold and the proxy before shaping over KL, a colour for each shaping."""
+    trained = Study(tuple(arm for arm in study(runs).arms if not arm.chooses))
+    compared = ablation.compared(trained, SHAPING)
+    if not compared:
+        raise MissingRuns("the figure needs runs on a shaped reward and on the same reward without shaping")
+    table = points_table(trained)
+    panels = {group[0].title: group for group in ablation.conditions(trained.arms, SHAPING)}
+    claims = ClaimTable(NAME, GOLD_SDS)
+    for versus in compared:
+        ablation.claim_above(claims, versus, SHAPING)
+    margin = claims.limits["above_at_end"]["margin"]
+    figure = ablation_panels.draw(table, panels, compared, SHAPING, margin)
+    fits = ablation.differences_table(trained.arms, compared, SHAPING)
+    return FigureResult(table, fits, claims, figure, checks.kl_bound_notes(trained))

@@ -16,8 +16,8 @@ from analysis.runs import naming
 from analysis.runs.arms import BEST_OF_N, Arm, Study
 from analysis.runs.equal_kl import Difference, difference, pairs, path
 from analysis.runs.gold_lost import split
-from analysis.runs.naming import GOLD_SDS
-from analysis.statistics.claims import Claim, by_equivalence, by_estimate
+from analysis.runs.tables import estimate_row
+from analysis.statistics.claims import ClaimTable
 from analysis.statistics.resampling import weights_of
 from analysis.statistics.turnover import turnover
 from rlhf_lab.functional.intervals import Estimate
@@ -33,6 +33,12 @@ WORDS: dict[str, Callable[[Run], str]] = {
     "labeler": naming.labels,
     "intervention": naming.intervention,
 }
+IN_A_SENTENCE = {
+    RULE: "a single reward model",
+    SHAPING: "the reward without shaping",
+    "labeler": "clean labels",
+    "intervention": "no intervention",
+}
 UNNAMED = {RULE: "single", SHAPING: "no shaping", "labeler": "clean labels", "intervention": "nothing"}
 
 
@@ -43,14 +49,17 @@ class Versus(NamedTuple):
     plain: Arm
     end: Estimate  # gold at the largest n or the last checkpoint
     spared: Estimate  # what the plain one loses from its peak to its end minus what this one loses
-    equal_kl: (
-        Difference | None
-    )  # None where the method chooses from a table: there n is the same, and KL nearly
+    equal_kl: Difference | None  # None where the method chooses from a table: n is the same, and KL nearly
 
 
 def name(arm: Arm, group: str) -> str:
     """What sets an arm apart in a config group, in words."""
     return WORDS[group](arm.runs[0]) or UNNAMED[group]
+
+
+def in_a_sentence(arm: Arm, group: str) -> str:
+    """Return the same for a sentence, where the plain option has a longer name."""
+    return WORDS[group](arm.runs[0]) or IN_A_SENTENCE[group]
 
 
 def is_plain(arm: Arm, group: str) -> bool:
@@ -115,81 +124,71 @@ def end_of(arm: Arm) -> str:
     return f"n = {arm.curves[0].points[-1]}" if arm.method == BEST_OF_N else "the last checkpoint"
 
 
-def above_at_end(found: Versus, group: str, rule: Rule) -> Claim:
-    """More gold than the plain arm at the end."""
-    return by_estimate(
-        f"{found.arm.title}: more gold than {name(found.plain, group)} at {end_of(found.arm)}",
-        *(found.end, rule, found.arm.questions),
-        unit=GOLD_SDS,
-        subject=found.arm.title,
-        topic=f"above {name(found.plain, group)} at the end",
-    )
+def claim_above(claims: ClaimTable, versus: Versus, group: str) -> None:
+    """Make the three claims of an arm against the plain one: more gold at the end and at equal KL, less gold lost."""
+    claim_above_at_end(claims, versus, group)
+    claim_above_at_equal_kl(claims, versus, group)
+    claim_loses_less(claims, versus, group)
 
 
-def loses_less(found: Versus, group: str, rule: Rule) -> Claim:
-    """Less gold lost from its own peak than the plain arm loses from its own."""
-    return by_estimate(
-        f"{found.arm.title}: loses less gold from its peak to {end_of(found.arm)} than {name(found.plain, group)}",
-        *(found.spared, rule, found.arm.questions),
-        unit=GOLD_SDS,
-        subject=found.arm.title,
-        topic=f"loses less than {name(found.plain, group)}",
-    )
+def claim_above_at_end(claims: ClaimTable, versus: Versus, group: str) -> None:
+    """Claim `above_at_end`: gold at the end is higher than the plain arm's."""
+    arm, plain = versus.arm, versus.plain
+    sentence = f"gold at {end_of(arm)} is higher than with {in_a_sentence(plain, group)}"
+    topic = f"above {name(plain, group)} at the end"
+    claims.exceeds_by_ses("above_at_end", arm.title, sentence, versus.end, arm.questions, topic)
 
 
-def above_at_equal_kl(found: Versus, group: str, rule: Rule) -> list[Claim]:
-    """More gold than the plain arm at equal KL; nothing of a method that chooses from a table."""
-    if found.equal_kl is None:
-        return []
-    plain, reach = name(found.plain, group), float(found.equal_kl.reach.mean())
-    return [
-        by_estimate(
-            f"{found.arm.title}: more gold than {plain} at equal KL, up to KL {reach:.2g}",
-            *(found.equal_kl.estimate, rule, found.arm.questions),
-            unit=GOLD_SDS,
-            subject=found.arm.title,
-            topic=f"above {plain} at equal KL",
-        )
-    ]
+def claim_loses_less(claims: ClaimTable, versus: Versus, group: str) -> None:
+    """Claim `loses_less`: gold falls less from its own peak than the plain arm's from its own."""
+    arm, plain = versus.arm, versus.plain
+    sentence = f"gold falls less from its peak to {end_of(arm)} than with {in_a_sentence(plain, group)}"
+    topic = f"loses less than {name(plain, group)}"
+    claims.exceeds_by_ses("loses_less", arm.title, sentence, versus.spared, arm.questions, topic)
 
 
-def nothing_lost(arm: Arm, rule: Rule) -> Claim:
-    """That gold does not fall from its peak to the end by more than a margin: what is contested of ensembles."""
-    found = Estimate.of(losses(arm))
-    return by_equivalence(
-        f"{arm.title}: gold does not fall from its peak to {end_of(arm)}",
-        *(found, -np.inf, rule["margin"], arm.questions),
-        enough=found.replicates >= rule["replicates"],
-        unit=GOLD_SDS,
-        subject=arm.title,
-        topic="no loss from the peak",
+def claim_above_at_equal_kl(claims: ClaimTable, versus: Versus, group: str) -> None:
+    """Claim `above_at_equal_kl`: gold at equal KL is higher. A method that chooses from a table has no such claim."""
+    arm, plain, at_kl = versus.arm, versus.plain, versus.equal_kl
+    if at_kl is None:
+        return
+    reach = f"{at_kl.reach.mean():.2g} nats"
+    sentence = f"gold at equal KL, up to {reach}, is higher than with {in_a_sentence(plain, group)}"
+    topic = f"above {name(plain, group)} at equal KL"
+    claims.exceeds_by_ses("above_at_equal_kl", arm.title, sentence, at_kl.estimate, arm.questions, topic)
+
+
+def claim_nothing_lost(claims: ClaimTable, arm: Arm) -> None:
+    """Claim `nothing_lost`: gold does not fall from its peak to the end by more than the margin."""
+    claims.equivalent(
+        "nothing_lost",
+        arm.title,
+        f"gold does not fall from its peak to {end_of(arm)}",
+        Estimate.of(losses(arm)),
+        arm.questions,
+        "no loss from the peak",
+        lo=-np.inf,
     )
 
 
 # --- tables -------------------------------------------------------------------------------------------------
 
 
-def differences_table(arms: Sequence[Arm], found: Sequence[Versus], group: str) -> pd.DataFrame:
-    """What every arm loses from its peak, then each arm minus the plain one, with 95 % intervals."""
-    rows = [_row(arm, "gold lost from the peak to the end", Estimate.of(losses(arm))) for arm in arms]
-    for one in found:
-        plain = name(one.plain, group)
-        rows.append(_row(one.arm, f"gold at the end minus {plain}", one.end))
-        rows.append(_row(one.arm, f"gold lost by {plain} minus gold lost", one.spared))
-        if one.equal_kl is not None:
-            reach = {"reach_kl": float(one.equal_kl.reach.mean())}
-            rows.append(_row(one.arm, f"gold at equal KL minus {plain}", one.equal_kl.estimate) | reach)
+def differences_table(arms: Sequence[Arm], compared: Sequence[Versus], group: str) -> pd.DataFrame:
+    """Return what every arm loses from its peak, then each arm minus the plain one, with 95 % intervals."""
+
+    def row(arm: Arm, parameter: str, estimate: Estimate) -> dict[str, Any]:
+        return estimate_row(arm, "paired by seeds", parameter, estimate, unit="SDs of gold")
+
+    rows = [row(arm, "gold lost from the peak to the end", Estimate.of(losses(arm))) for arm in arms]
+    for versus in compared:
+        plain = name(versus.plain, group)
+        rows.append(row(versus.arm, f"gold at the end minus {plain}", versus.end))
+        rows.append(row(versus.arm, f"gold lost by {plain} minus gold lost", versus.spared))
+        if versus.equal_kl is not None:
+            at_equal_kl = row(versus.arm, f"gold at equal KL minus {plain}", versus.equal_kl.estimate)
+            rows.append(at_equal_kl | {"reach_kl": float(versus.equal_kl.reach.mean())})
     return pd.DataFrame(rows)
-
-
-def _row(arm: Arm, parameter: str, found: Estimate) -> dict[str, Any]:
-    about = {"method": arm.method, "rm": arm.rm, "label": arm.label, "form": "paired by seeds"}
-    return (
-        about
-        | {"parameter": parameter}
-        | found.row()
-        | {"n": arm.questions, "replicates": found.replicates, "note": "95 % interval; SDs of gold"}
-    )
 
 
 def contested(arms: Sequence[Arm]) -> list[str]:

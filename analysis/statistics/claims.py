@@ -176,23 +176,39 @@ class ClaimTable(list[Claim]):
         threshold: float,
         n: int,
         topic: str,
-        most: float = math.inf,
         **more: Any,
     ) -> Claim:
         """Add that an estimate is above a threshold by its 95 % interval, which ends at `most` at the latest."""
-        lo, hi = estimate.interval()
-        interval = Interval(lo, min(hi, most))
+        return self.all_above(key, subject, sentence, [estimate], threshold, n, topic, **more)
+
+    def all_above(
+        self,
+        key: str,
+        subject: str,
+        sentence: str,
+        estimates: Sequence[Reported],
+        threshold: float,
+        n: int,
+        topic: str,
+        level: float = 0.95,
+        most: float = math.inf,
+        **more: Any,
+    ) -> Claim:
+        """Add that every estimate is above a threshold by its interval at `level`; the lowest is reported."""
+        intervals = [Interval(lo, min(hi, most)) for lo, hi in (one.interval(level) for one in estimates)]
+        lowest = min(range(len(estimates)), key=lambda place: estimates[place].value)
+        each, one = ("every", "one") if len(estimates) > 1 else ("the", "it")
         return self._add(
             key,
             subject,
             sentence,
-            estimate,
+            estimates[lowest],
             n,
             topic,
-            interval=interval,
+            interval=intervals[lowest],
             threshold=threshold,
-            met=exceeds(interval, threshold),
-            rule=f"met: 95 % interval above {threshold:g}; not met: below it; else undecided",
+            met=all_met(exceeds(interval, threshold) for interval in intervals),
+            rule=f"met: {each} {level:.0%} interval above {threshold:g}; not met: {one} is below; else undecided",
             **more,
         )
 

@@ -12,9 +12,11 @@ import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.typing import ColorType, LineStyleType
 from numpy.typing import ArrayLike
 
+from analysis.drawing import theme
 from analysis.statistics.claims import Reported
 
 LEGEND_LINES = 2  # of a legend, for which the height of a figure has room
@@ -50,6 +52,18 @@ def curve(
             if marker:
                 line = {"linestyle": "none", "marker": ".", "markersize": 2}
             panel.plot(replicate[x], replicate[y], color=colour, alpha=0.45, **line)
+
+
+def peak(panel: Axes, rows: pd.DataFrame, y: str, colour: ColorType, x: str = "kl") -> None:
+    """Mark the highest point of a mean curve: a dot, or a triangle at the last point, as the peak may come later."""
+    place = int(rows[y].to_numpy().argmax())
+    marker = ">" if place == len(rows) - 1 else "o"
+    theme.mark(panel, rows[x].iloc[place], rows[y].iloc[place], colour, marker)
+
+
+def peak_keys(number: str) -> list[Line2D]:
+    """Return the entries of a legend for the marks of `peak`."""
+    return [theme.key(f"{number}'s peak", marker="o"), theme.key("peak at this KL or later", marker=">")]
 
 
 def intervals(
