@@ -6,7 +6,7 @@ done on means, so a bootstrap that weights questions renormalises at every draw.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -65,6 +65,27 @@ class Curves:
         initial = self.initial.at(questions)
         return replace(
             self, questions=questions, kl=self.kl[place], values=values, initial=initial, needed=needed
+        )
+
+    @staticmethod
+    def joined(parts: Sequence[Curves]) -> Curves:
+        """Return the curves of the questions of all `parts`, which follow on one another and share their scales."""
+        first = parts[0]
+        if len(parts) == 1:
+            return first
+        needed = None
+        if first.needed is not None:
+            known = [part.needed for part in parts if part.needed is not None]
+            needed = first.needed._replace(
+                mean=np.concatenate([part.mean for part in known]),
+                cumulant=np.concatenate([part.cumulant for part in known]),
+            )
+        return replace(
+            first,
+            questions=np.concatenate([part.questions for part in parts]),
+            kl=np.concatenate([part.kl for part in parts]),
+            values={name: np.concatenate([part.values[name] for part in parts]) for name in first.values},
+            needed=needed,
         )
 
     def scale(self, weights: Floats) -> tuple[Floats, Floats]:

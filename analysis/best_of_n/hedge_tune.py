@@ -15,10 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
-from analysis.best_of_n import estimator, rules
-from analysis.best_of_n import soft_best_of_n as soft
+from analysis.best_of_n import estimator, soft_best_of_n
 from analysis.best_of_n.curves import Curves
-from analysis.best_of_n.rules import Chosen, Table
+from analysis.best_of_n.rules import Expected, Table
 from rlhf_lab.functional.intervals import cluster_means
 
 Floats = NDArray[np.float64]
@@ -48,27 +47,32 @@ class Tuned(Curves):
 
 
 def tuned(table: Table, policy: Mapping[str, Any]) -> Tuned:
-    """Find the strength on `gold_questions` questions, chosen by the policy's seed; evaluate it on the others."""
+    """Return the rule at the strength that HedgeTune finds from gold on a few questions, evaluated on the others.
+
+    `gold_questions` of the policy says on how many questions gold is looked at, `seed` on which, and `rule` what rule
+    is tuned: n of best-of-n, the mean of best-of-Poisson, or the inverse temperature of soft best-of-n at n = N/4.
+    """
     seen = np.isin(table.cluster, looked_at(table.cluster, policy["gold_questions"], policy["seed"]))
     others, quarter = np.unique(table.cluster[~seen]), max(table.answers // 4, 1)
     if policy["rule"] == "soft_bon":
-        found, rest = best(soft_response(table.only(seen), quarter), SOFTEST, HARDEST), table.only(~seen)
-        chosen = rules.soft_best_of_n(rest, [1, quarter], found.strength)
-        return _tuned(rest, chosen, found, quarter, others)
+        found = best(soft_response(table.only(seen), quarter), SOFTEST, HARDEST)
+        rest = table.only(~seen)
+        expected = rest.expected("SoftBestOfN", {"inverse_temperature": found.strength}, [1, quarter])
+        return _tuned(rest, expected, found, quarter, others)
     if policy["rule"] == "best_of_poisson":
         found = best(poisson_response(gold_by_rank(table, seen)), SMALLEST_MEAN, table.answers // 2 - 1)
         n = 1 + found.strength
-        return _tuned(table, rules.best_of_poisson(table, [1, n]), found, n, others)
+        return _tuned(table, table.expected("BestOfPoisson", {}, [1, n]), found, n, others)
     response = best_of_n_response(gold_by_rank(table, seen))
     found = whole(best(response, 1, table.answers // 2), response)
-    chosen = rules.best_of_n(table, [1, int(found.strength)])
-    return _tuned(table, chosen, found, found.strength, others)
+    expected = table.expected("BestOfN", {}, [1, int(found.strength)])
+    return _tuned(table, expected, found, found.strength, others)
 
 
-def _tuned(table: Table, chosen: Chosen, found: Found, n: float, questions: NDArray[np.int64]) -> Tuned:
-    """The point of a rule beside the initial policy, on some of the table's questions."""
+def _tuned(table: Table, expected: Expected, found: Found, n: float, questions: NDArray[np.int64]) -> Tuned:
+    """Return the point of a rule beside the initial policy, on some of the table's questions."""
     good = np.array([True, n <= table.answers // 4])
-    plain = table.curves(np.arange(2), good, chosen).on(questions)
+    plain = table.curves(np.arange(2), good, expected).on(questions)
     same = {field.name: getattr(plain, field.name) for field in fields(Curves)}
     return Tuned(**same, found=found, n=n)
 
@@ -130,7 +134,7 @@ def soft_response(table: Table, n: int) -> Response:
     gold = table.values[table.names.index("gold")]
 
     def response(strength: float) -> tuple[float, float]:
-        columns = np.stack(soft.response(table.score, gold, n, strength), axis=1)
+        columns = np.stack(soft_best_of_n.response(table.score, gold, n, strength), axis=1)
         expected, slope = cluster_means(columns, table.cluster).mean(axis=0)
         return float(expected), float(slope)
 

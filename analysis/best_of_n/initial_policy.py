@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -31,6 +31,14 @@ class Initial:
     covariance: Floats  # (C,) of gold and proxy within a prompt; NaN where a prompt has one answer
     proxy_variance: Floats  # (C,) within a prompt
     tilts: Tilts | None  # None from few answers
+
+    @classmethod
+    def joined(cls, parts: Sequence[Initial]) -> Initial:
+        """Return the scales of the questions of all `parts`, without tilts."""
+        columns = ("questions", "gold", "gold_squared", "covariance", "proxy_variance")
+        return cls(
+            *(np.concatenate([getattr(part, column) for part in parts]) for column in columns), tilts=None
+        )
 
     def at(self, questions: Ints) -> Initial:
         """The same for `questions` in that order."""

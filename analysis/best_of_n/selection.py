@@ -1,80 +1,66 @@
-"""From a run's rule of selection to its curves: every strength from one table of answers of the initial policy."""
+"""The curves of runs that select among stored answers: every n from one table of answers of the initial policy."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
-from analysis.best_of_n import rules
+from analysis.best_of_n import hedge_tune
 from analysis.best_of_n.curves import Curves
-from analysis.best_of_n.estimator import grid
-from analysis.best_of_n.portions import Portions
-from analysis.best_of_n.rules import Chosen, Floats, Ints, Table
+from analysis.best_of_n.estimator import PORTION, grid
+from analysis.best_of_n.rules import TOKENS, Table, tables
+
+Floats = NDArray[np.float64]
 
 LIKENESS = "MBRBestOfN"
 HEDGED = "HedgeTune"
-BY_PROMPT = ("BestOfN", "BestOfPoisson", LIKENESS)  # each prompt alone, without noise drawn over all
 METHODS = ("BestOfN", "BestOfPoisson", "SoftBestOfN", LIKENESS, "Pessimism", HEDGED)  # classes of the policy
-
-
-def columns(method: str) -> list[str]:
-    """What a rule reads beside scores."""
-    return ["token_ids"] if method == LIKENESS else []
+BY_PROMPT = ("BestOfN", "BestOfPoisson", LIKENESS)  # the others draw noise or questions over the whole table
 
 
 class Rule(NamedTuple):
     """A rule of selection with its settings."""
 
-    method: str  # class of the policy
+    method: str  # class of the policy, one of METHODS
     policy: Mapping[str, Any]
 
 
+def columns(method: str) -> list[str]:
+    """Return the columns that a rule reads beside the scores."""
+    return [TOKENS] if method == LIKENESS else []
+
+
 def selection_curves(rows: pa.Table, method: str, policy: Mapping[str, Any], tilted: bool = True) -> Curves:
-    """The curves of one rule, as `rules_curves` has them."""
+    """Return the curves of one rule; see `rules_curves`."""
     return rules_curves(rows, [Rule(method, policy)], tilted=tilted)[0]
 
 
 def rules_curves(
     rows: pa.Table, rules: Sequence[Rule], like: Floats | None = None, tilted: bool = True
 ) -> list[Curves]:
-    """The curve over n of each rule on one table of answers; of HedgeTune its one point beside the initial policy.
+    """Return the curve over n of each rule on one table of answers.
 
-    `like` (Q, N) is likeness to the other answers, if it is known. Without `tilted` rules that look at each prompt
-    alone do not say how much KL the proxy's rise needs, where that takes time of its own.
+    HedgeTune has one point beside the initial policy. `like` (Q, N) is the likeness to the other answers, if it is
+    known. Without `tilted` the curves do not say how much KL a rise of the proxy needs, which takes time to compute.
     """
-    alone = [rule for rule in rules if rule.method in BY_PROMPT]
-    found = iter(_of_portions(rows, alone, like, tilted) if alone else [])
-    table = Table.of(rows, like) if len(alone) < len(rules) else None
-    return [next(found) if rule.method in BY_PROMPT else _of_table(table, rule) for rule in rules]
+    curves: dict[int, Curves] = {}
+    for by_prompt, portion in ((True, PORTION), (False, rows.num_rows)):
+        places = [place for place, rule in enumerate(rules) if (rule.method in BY_PROMPT) == by_prompt]
+        parts: dict[int, list[Curves]] = {place: [] for place in places}
+        for table in tables(rows, like, tilted, portion) if places else ():
+            for place in places:
+                parts[place].append(_curve(table, rules[place]))
+        curves |= {place: Curves.joined(of_rule) for place, of_rule in parts.items()}
+    return [curves[place] for place in range(len(rules))]
 
 
-def _of_portions(rows: pa.Table, rules: Sequence[Rule], like: Floats | None, tilted: bool) -> list[Curves]:
-    portions = Portions.of(rows, like)
-    points = grid(portions.answers)
-    return portions.curves(points, [partial(_chosen, n=points, rule=rule) for rule in rules], tilted)
-
-
-def _of_table(table: Table | None, rule: Rule) -> Curves:
-    assert table is not None
+def _curve(table: Table, rule: Rule) -> Curves:
     if rule.method == HEDGED:
-        from analysis.best_of_n import hedge_tune
-
         return hedge_tune.tuned(table, rule.policy)
     points = grid(table.answers)
-    return table.curves(points, points <= table.answers // 4, _chosen(table, points, rule))
-
-
-def _chosen(table: Table, n: Ints, rule: Rule) -> Chosen:
-    method, policy = rule
-    if method == "BestOfN":
-        return rules.best_of_n(table, n)
-    if method == "BestOfPoisson":
-        return rules.best_of_poisson(table, n)
-    if method == "SoftBestOfN":
-        return rules.soft_best_of_n(table, n, policy["inverse_temperature"])
-    if method == LIKENESS:
-        return rules.best_of_n(table, n, policy["proximity"])
-    return rules.pessimistic(table, n, policy["beta"])
+    expected = table.expected(rule.method, rule.policy, points)
+    return table.curves(points, points <= table.answers // 4, expected)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from analysis.best_of_n.answer_table import in_order
 from analysis.best_of_n.curves import EXACT, Curves, checkpoint_curves
-from analysis.best_of_n.rules import Table, near_others
+from analysis.best_of_n.rules import whole_table
 from analysis.best_of_n.selection import LIKENESS, METHODS, columns, selection_curves
 from analysis.runs.run_curves import curves_of
 from rlhf_lab.store.records import Run
@@ -106,7 +106,7 @@ def _is_tuned(curves: Curves) -> TypeGuard[Tuned]:
 def _preference(run: Run, rows: pa.Table) -> Floats:
     """(A,): among the answers that a rule draws, the highest is the likeliest to be chosen."""
     if run.method == LIKENESS:
-        return near_others(Table.of(rows), run.config["policy"]["proximity"]).ravel()
+        return whole_table(rows).near_others(run.config["policy"]["proximity"]).ravel()
     return rows["proxy"].to_numpy()
 
 

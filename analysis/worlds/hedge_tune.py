@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.best_of_n import estimator
-from analysis.best_of_n import soft_best_of_n as soft
+from analysis.best_of_n import estimator, soft_best_of_n
 from analysis.best_of_n.hedge_tune import (
     HARDEST,
     SMALLEST_MEAN,
@@ -44,11 +43,11 @@ def toy() -> pd.DataFrame:
         return float(estimator.level_kl(ranking, estimator.best_of_n_reach(share, [size]))[0, 0])
 
     def soft_response(strength: float) -> tuple[float, float]:
-        expected, slope = soft.response(score, world.gold, n, strength)
+        expected, slope = soft_best_of_n.response(score, world.gold, n, strength)
         return float(expected[0]), float(slope[0])
 
     def temperature(strength: float) -> float:
-        return float(soft.kl(score, [n], strength)[0, 0])
+        return float(soft_best_of_n.kl(score, [n], strength)[0, 0])
 
     return pd.concat(
         [

@@ -4,11 +4,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from analysis.best_of_n import estimator, portions, rules
+from analysis.best_of_n import estimator, selection
 from analysis.best_of_n.curves import Curves
 from analysis.best_of_n.estimator import grid
-from analysis.best_of_n.portions import Portions
-from analysis.best_of_n.rules import Table
+from analysis.best_of_n.rules import tables, whole_table
 from analysis.best_of_n.selection import selection_curves
 
 QUESTIONS, FRAMINGS, ANSWERS = 9, 3, 64
@@ -32,7 +31,7 @@ def rows(seed: int = 0) -> pa.Table:
 
 
 def small(monkeypatch: pytest.MonkeyPatch, answers: int) -> None:
-    for module in (estimator, portions):
+    for module in (estimator, selection):
         monkeypatch.setattr(module, "PORTION", answers)
 
 
@@ -51,16 +50,9 @@ def alike(one: Curves, other: Curves) -> None:
 @pytest.mark.parametrize("method", ["BestOfN", "BestOfPoisson", "MBRBestOfN"])
 @pytest.mark.parametrize("portion", [1, 5 * ANSWERS, 10**9])
 def test_portions_add_up_to_the_whole(method: str, portion: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    table = Table.of(rows())
-    points = grid(ANSWERS)
-    rule = {
-        "BestOfN": lambda: rules.best_of_n(table, points),
-        "BestOfPoisson": lambda: rules.best_of_poisson(table, points),
-        "MBRBestOfN": lambda: rules.best_of_n(table, points, 0.5),
-    }[method]
-    whole = table.curves(points, points <= ANSWERS // 4, rule())
+    table, points, policy = whole_table(rows()), grid(ANSWERS), {"proximity": 0.5}
+    whole = table.curves(points, points <= ANSWERS // 4, table.expected(method, policy, points))
     small(monkeypatch, portion)
-    policy = {"proximity": 0.5}
     wanted = rows() if method == "MBRBestOfN" else rows().drop_columns(["token_ids"])
     alike(selection_curves(wanted, method, policy), whole)
     mixed = wanted.take(np.random.default_rng(1).permutation(len(wanted)))
@@ -68,15 +60,14 @@ def test_portions_add_up_to_the_whole(method: str, portion: int, monkeypatch: py
         alike(selection_curves(mixed, method, policy), whole)
 
 
-def test_a_portion_holds_whole_questions_and_hardly_more_than_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    small(monkeypatch, 4 * ANSWERS)
-    found = [part for part, _ in Portions.of(rows())]
-    assert sum(map(len, found)) == len(rows()) and len(found) > 2
-    seen = [set(part["question_id"].to_pylist()) for part in found]
+def test_a_portion_holds_whole_questions_and_hardly_more_than_asked() -> None:
+    found = list(tables(rows(), portion=4 * ANSWERS))
+    assert sum(len(table.prompts) for table in found) == QUESTIONS * FRAMINGS and len(found) > 2
+    seen = [set(table.cluster.tolist()) for table in found]
     assert sum(map(len, seen)) == QUESTIONS == len(set.union(*seen))
-    assert max(map(len, found)) <= (4 + FRAMINGS) * ANSWERS
+    assert max(table.score.size for table in found) <= (4 + FRAMINGS) * ANSWERS
 
 
 def test_prompts_with_different_numbers_of_answers_are_refused() -> None:
     with pytest.raises(ValueError, match="63 to 64 answers a prompt"):
-        Portions.of(rows().slice(1))
+        whole_table(rows().slice(1))

@@ -8,10 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from analysis.best_of_n import estimator, pessimism
-from analysis.best_of_n import soft_best_of_n as soft
+from analysis.best_of_n import estimator, pessimism, soft_best_of_n
 from analysis.best_of_n.mbr_utility import likeness
-from analysis.best_of_n.rules import Table, best_of_n, near_others
+from analysis.best_of_n.rules import whole_table
 from rlhf_lab.functional.divergence import best_of_n_bound
 
 SCORES = np.array([[0.3, -1.2, 0.3, 1.4, 0.1], [2.0, -0.5, 0.4, -0.1, 0.2]])  # the first has a tie
@@ -21,19 +20,19 @@ NS = np.array([1, 2, 3])
 
 @pytest.mark.parametrize("inverse_temperature", [0.3, 2.0, 9.0])
 def test_chances_of_soft_best_of_n_are_those_of_every_draw(inverse_temperature: float) -> None:
-    found = soft.chances(SCORES, NS, inverse_temperature)
+    found = soft_best_of_n.chances(SCORES, NS, inverse_temperature)
     choice = enumeration.softmax(inverse_temperature)
     for q, scores in enumerate(SCORES):
         wanted = np.stack([enumeration.chances(scores, n, choice) for n in NS], axis=1)
         assert found[q] == pytest.approx(wanted, abs=3e-7)
-        assert soft.kl(SCORES, NS, inverse_temperature)[q] == pytest.approx(
+        assert soft_best_of_n.kl(SCORES, NS, inverse_temperature)[q] == pytest.approx(
             [enumeration.kl(chance) for chance in wanted.T], abs=1e-6
         )
 
 
 def test_values_of_soft_best_of_n_are_unbiased(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(soft, "DRAWS", 4000)
-    found = soft.curves(SCORES, VALUES, NS, 2.0)[0]
+    monkeypatch.setattr(soft_best_of_n, "DRAWS", 4000)
+    found = soft_best_of_n.curves(SCORES, VALUES, NS, 2.0)[0]
     choice = enumeration.softmax(2.0)
     for q, scores in enumerate(SCORES):
         wanted = [enumeration.expected(scores, VALUES[0, q], n, choice) for n in NS]
@@ -43,28 +42,28 @@ def test_values_of_soft_best_of_n_are_unbiased(monkeypatch: pytest.MonkeyPatch) 
 def test_infinitely_hard_soft_best_of_n_is_best_of_n() -> None:
     scores = np.random.default_rng(0).permuted(np.tile(np.arange(64.0), (3, 1)), axis=1)
     ranking, n = estimator.rank(scores), np.array([1, 4, 16])
-    assert soft.kl(scores, n, 9.0) == pytest.approx(estimator.ranking_kl(ranking, n), abs=1e-3)
+    assert soft_best_of_n.kl(scores, n, 9.0) == pytest.approx(estimator.ranking_kl(ranking, n), abs=1e-3)
     with pytest.raises(ValueError, match="60 per SD is best-of-n"):
-        soft.kl(scores, n, 60.0)
+        soft_best_of_n.kl(scores, n, 60.0)
     values = np.random.default_rng(1).normal(size=(1, 3, 64))
     plain = estimator.ranked_curves(estimator.tie_averaged(ranking, values[0]), n)
-    assert soft.curves(scores, values, n, 1e6)[0] == pytest.approx(plain)
+    assert soft_best_of_n.curves(scores, values, n, 1e6)[0] == pytest.approx(plain)
 
 
 def test_soft_best_of_many_is_the_tilt() -> None:
     """Of infinitely many Gaussian answers the choice is the exponential tilt: mean s, KL s^2/2."""
     scores = np.random.default_rng(2).normal(size=(200, 2048))
-    assert soft.kl(scores, [512], 0.8).mean() == pytest.approx(0.32, abs=0.01)
-    assert soft.curves(scores, scores[None], [512], 0.8).mean() == pytest.approx(0.8, abs=0.03)
+    assert soft_best_of_n.kl(scores, [512], 0.8).mean() == pytest.approx(0.32, abs=0.01)
+    assert soft_best_of_n.curves(scores, scores[None], [512], 0.8).mean() == pytest.approx(0.8, abs=0.03)
 
 
 def test_the_derivative_in_the_inverse_temperature() -> None:
     scores = np.random.default_rng(3).normal(size=(20, 32))
     value, step = scores - scores**2, 1e-4
-    expected, slope = soft.response(scores, value, 8, 1.5)
-    by_chances = (soft.chances(scores, 8, 1.5)[:, :, 0] * value).sum(axis=1)
+    expected, slope = soft_best_of_n.response(scores, value, 8, 1.5)
+    by_chances = (soft_best_of_n.chances(scores, 8, 1.5)[:, :, 0] * value).sum(axis=1)
     assert expected == pytest.approx(by_chances, abs=1e-6)
-    (after, _), (before, _) = (soft.response(scores, value, 8, 1.5 + s) for s in (step, -step))
+    (after, _), (before, _) = (soft_best_of_n.response(scores, value, 8, 1.5 + s) for s in (step, -step))
     assert slope == pytest.approx((after - before) / (2 * step), abs=1e-4)
 
 
@@ -197,13 +196,13 @@ def table_rows(token_ids: list[list[int]], proxy: list[float]) -> pa.Table:
 
 def test_mbr_weighs_likeness_against_the_proxy() -> None:
     rows = table_rows([[1], [1, 1, 1], [2, 3], [2, 4, 4]], [0.0, 1.0, 0.0, 1.0])
-    table = Table.of(rows)
+    table = whole_table(rows)
     assert table.like is not None
     gap = table.score[:, 1] - table.score[:, 0]
     assert gap == pytest.approx(np.sqrt(2))  # 1 in SDs: of two answers a gap of 1 is an SD of 1/sqrt(2)
     wanted = table.score + 0.5 * table.like
-    assert near_others(table, 0.5) == pytest.approx(wanted)
-    chosen = best_of_n(table, [2], 0.5)
+    assert table.near_others(0.5) == pytest.approx(wanted)
+    chosen = table.expected("MBRBestOfN", {"proximity": 0.5}, [2])
     assert chosen.values[table.names.index("gold"), :, 0] == pytest.approx(
         [[0, 1][wanted[0].argmax()], [2, 3][wanted[1].argmax()]]
     )
@@ -212,11 +211,13 @@ def test_mbr_weighs_likeness_against_the_proxy() -> None:
 def test_answers_that_are_all_alike_leave_the_proxy_alone() -> None:
     """Likeness that differs by rounding is not blown up to SDs of 1."""
     alike = table_rows([[1, 2, 3, 4, 5, 6, 7]] * 6, [0.0, 1.0, 3.0, 2.0, 5.0, 4.0])
-    table = Table.of(alike)
-    plain = Table.of(alike.drop_columns(["token_ids"]))
-    assert best_of_n(table, [2], 3.0).values == pytest.approx(best_of_n(plain, [2]).values)
+    table = whole_table(alike)
+    plain = whole_table(alike.drop_columns(["token_ids"]))
+    policy = {"proximity": 3.0}
+    alone = plain.expected("BestOfN", {}, [2])
+    assert table.expected("MBRBestOfN", policy, [2]).values == pytest.approx(alone.values)
     with pytest.raises(ValueError, match="token_ids"):
-        best_of_n(plain, [2], 3.0)
+        plain.expected("MBRBestOfN", policy, [2])
 
 
 def test_the_size_of_a_real_run_takes_seconds() -> None:
@@ -224,8 +225,8 @@ def test_the_size_of_a_real_run_takes_seconds() -> None:
     rng = np.random.default_rng(8)
     scores, values = rng.normal(size=(512, 512)), rng.normal(size=(6, 512, 512))
     n, start = estimator.grid(512), time.process_time()
-    soft.curves(scores, values, n, 2.0)
-    soft.kl(scores, n, 2.0)
+    soft_best_of_n.curves(scores, values, n, 2.0)
+    soft_best_of_n.kl(scores, n, 2.0)
     pessimism.curves(scores, values, n, 1.0)
     pessimism.kl(scores, n, 1.0)
     assert time.process_time() - start < 9  # measured: 2.9 s in all
