@@ -92,25 +92,3 @@ def test_the_bound_is_that_of_the_papers() -> None:
     assert dv.best_of_n_bound([2, 63, 12_500, 60_000]) == pytest.approx(
         [0.193, 3.159, 8.434, 10.002], abs=1e-3
     )
-
-
-def test_a_discrete_policy_saturates_where_the_bound_does_not() -> None:
-    exact = dv.best_of_n_exact(np.full(16, 1 / 16), [64, 1024])
-    assert exact == pytest.approx([2.689, 2.773], abs=1e-3) and exact[-1] <= math.log(16)
-    assert dv.best_of_n_bound([64, 1024]) == pytest.approx([3.175, 5.932], abs=1e-3)
-
-
-def test_two_levels_by_hand() -> None:
-    """Of two answers of 0.75 bad and 0.25 good the best is bad with 0.75^2."""
-    bad = 0.75**2
-    by_hand = bad * math.log(bad / 0.75) + (1 - bad) * math.log((1 - bad) / 0.25)
-    assert dv.best_of_n_exact([0.75, 0.25], 2) == pytest.approx([by_hand])
-    assert dv.best_of_n_exact([0.75, 0.25], 1) == pytest.approx([0.0])
-    assert dv.best_of_n_exact([0.0, 1.0], 9) == pytest.approx([0.0])
-    with pytest.raises(ValueError, match="sum to 1"):
-        dv.best_of_n_exact([0.5, 0.6], 2)
-
-
-def test_without_ties_the_bound_is_reached() -> None:
-    fine = dv.best_of_n_exact(np.full(200_000, 1 / 200_000), [2, 16, 64])
-    assert fine == pytest.approx(dv.best_of_n_bound([2, 16, 64]), abs=1e-3)

@@ -22,8 +22,7 @@ from analysis.runs.arms import BEST_OF_N, HEDGED, Study, study, title
 from analysis.runs.hedging_claims import BEST, LARGEST, choices
 from analysis.runs.tables import points_table
 from analysis.statistics.claims import thresholds
-from analysis.worlds.hedge_tune import CURVE, ROOT, toy
-from analysis.worlds.hedging import w2_best_of_n
+from analysis.worlds.hedge_tune import CURVE, ROOT, toy, w2_best_of_n
 from rlhf_lab.functional.divergence import best_of_n_bound
 from rlhf_lab.store.records import MissingRuns, Run
 

@@ -20,8 +20,8 @@ from analysis.drawing import theme
 from analysis.drawing.result import FigureResult
 from analysis.runs.arms import BEST_OF_N
 from analysis.statistics.claims import Claim, Thresholds, equivalent, exceeds, thresholds
-from analysis.worlds.scores import Size
-from analysis.worlds.tails import ERRORS, UTILITIES, w3, w3_best_of_n
+from analysis.worlds.independent_error import ERRORS, UTILITIES, w3, w3_best_of_n
+from analysis.worlds.world import Size
 from rlhf_lab.functional.divergence import best_of_n_bound
 from rlhf_lab.functional.intervals import Estimate, Interval
 from rlhf_lab.store.records import Run

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from analysis.statistics.resampling import Resample, percentile_interval
 from rlhf_lab.functional.intervals import Interval
@@ -35,25 +35,17 @@ def linear_error(proxy: Floats, gold: Floats) -> Floats:
     return proxy - proxy.mean() - slope * spread
 
 
-def hill(values: ArrayLike, k: int, times: ArrayLike | None = None) -> float:
-    """The tail index of positive values (A,) by their k largest (Hill 1975): 1 / mean log(x_i / x_(k+1)).
+def hill(falling: Floats, counts: Floats, k: int) -> float:
+    """Return the tail index by the k largest of falling values (A,): 1 / mean log(x_i / x_(k+1)) (Hill 1975).
 
-    `times` (A,): how often each counts. NaN where fewer than k + 1 are positive.
+    `counts` (A,) says how often each value counts. NaN where fewer than k + 1 values are positive; infinite where the k
+    largest are all equal to the next.
     """
-    numbers = np.asarray(values, dtype=float)
-    counts = np.ones(len(numbers)) if times is None else np.asarray(times, dtype=float)
-    order = np.argsort(-numbers, kind="stable")
-    return _hill(numbers[order], counts[order], k)
-
-
-def _hill(falling: Floats, counts: Floats, k: int) -> float:
-    reached = np.cumsum(counts)
-    last = int(np.searchsorted(reached, k + 1))
+    last = int(np.searchsorted(np.cumsum(counts), k + 1))
     if last == len(falling) or falling[last] <= 0:
         return float("nan")
-    mean = (
-        float(counts[:last] @ np.log(falling[:last] / falling[last])) / k
-    )  # the rest of the k equal the (k+1)-th
+    # those of the k that are not among the first `last` equal the (k + 1)-th and add log 1
+    mean = float(counts[:last] @ np.log(falling[:last] / falling[last])) / k
     return 1 / mean if mean > 0 else float("inf")
 
 
@@ -63,5 +55,5 @@ def tail(error: Floats, cluster: Ints, draws: Sequence[Resample]) -> Tail:
     names, member = np.unique(cluster, return_inverse=True)
     order = np.argsort(-error, kind="stable")[: REACH * (k + 1)]
     falling, member = error[order], member[order]
-    drawn = [_hill(falling, draw.questions(len(names))[member], k) for draw in draws]
-    return Tail(_hill(falling, np.ones(len(falling)), k), percentile_interval(drawn), k)
+    drawn = [hill(falling, draw.questions(len(names))[member], k) for draw in draws]
+    return Tail(hill(falling, np.ones(len(falling)), k), percentile_interval(drawn), k)

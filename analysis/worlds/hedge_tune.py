@@ -1,4 +1,7 @@
-"""World W2 through the estimators of this package: the curves of three rules and HedgeTune's choice for each."""
+"""World W2, the exact example of HedgeTune (2506.19248): gold is a function of the proxy's quantile.
+
+`toy` draws the curves of three rules and HedgeTune's choice for each by the estimators of this package.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +22,32 @@ from analysis.best_of_n.hedge_tune import (
     poisson_response,
 )
 from analysis.runs.arms import BEST_OF_N
-from analysis.worlds.hedging import w2
+from analysis.worlds.world import World
 
 Floats = NDArray[np.float64]
 
 CURVE, ROOT = "toy", "toy, HedgeTune"  # the `curve` of its rows
 ANSWERS, LARGEST = 2048, 128
 POINTS = 40
+POWER = 12  # p of W2
+
+
+def w2_gold(quantile: Floats, power: int = POWER) -> Floats:
+    """W2: gold u^p (1 - u) / C at the proxy's quantile u, 1 at its highest (2506.19248, the exact toy)."""
+    highest = (power / (power + 1)) ** power / (power + 1)
+    return quantile**power * (1 - quantile) / highest
+
+
+def w2_best_of_n(n: Floats, power: int = POWER) -> Floats:
+    """Expected gold of best-of-n in W2, n / (C (n + p) (n + p + 1)): highest at n = sqrt(p (p + 1))."""
+    highest = (power / (power + 1)) ** power / (power + 1)
+    return n / (highest * (n + power) * (n + power + 1))
+
+
+def w2(answers: int) -> World:
+    """One prompt of W2 with its proxies at evenly spaced quantiles."""
+    quantile = (np.arange(answers) + 0.5) / answers
+    return World(quantile[None], w2_gold(quantile)[None], np.zeros(1, dtype=np.int64))
 
 
 def toy() -> pd.DataFrame:

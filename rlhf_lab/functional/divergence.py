@@ -91,19 +91,3 @@ def best_of_n_bound(n: ArrayLike) -> Floats:
     """Log n - (n - 1)/n: an upper bound on the KL of best-of-n, reached only without ties (2401.01879)."""
     ns = np.asarray(n, dtype=float)
     return np.log(ns) - (ns - 1) / ns
-
-
-def best_of_n_exact(masses: ArrayLike, n: ArrayLike) -> Floats:
-    """(K,) KL of best-of-n from a discrete policy whose levels of the proxy, lowest first, have `masses` (J,).
-
-    Level j wins with p_j = F_j^n - F_(j-1)^n, and ties within it are broken at random: KL = sum p_j log(p_j / q_j).
-    """
-    q = np.asarray(masses, dtype=float)
-    if (q < 0).any() or not np.isclose(q.sum(), 1):
-        raise ValueError(f"masses must be shares that sum to 1, got {masses}")
-    below = np.concatenate([[0.0], np.cumsum(q / q.sum())])
-    powers = np.minimum(below, 1)[:, None] ** np.atleast_1d(np.asarray(n, dtype=float))
-    won = np.diff(powers, axis=0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        terms = np.where(won > 0, won * np.log(won / q[:, None]), 0.0)
-    return terms.sum(axis=0)

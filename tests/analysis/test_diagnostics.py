@@ -54,19 +54,26 @@ def test_a_clustered_mean_counts_rows_and_has_the_error_of_questions():
     assert np.isnan(clustered_mean([], []).value)
 
 
+def by_hill(values, k, times=None):
+    """The tail index of values in any order."""
+    numbers = np.asarray(values, dtype=float)
+    order = np.argsort(-numbers, kind="stable")
+    return hill(numbers[order], np.ones(len(numbers)) if times is None else np.array(times)[order], k)
+
+
 def test_hill_finds_the_index_of_a_pareto_sample():
     values = (1 - np.random.default_rng(1).random(200_000)) ** (-1 / 3)
-    assert hill(values, 2000) == pytest.approx(3, rel=3 / np.sqrt(2000))
-    assert hill([8.0, 4.0, 2.0, 1.0], 2) == pytest.approx(1 / np.mean(np.log([4, 2])))
-    assert hill([8.0, 4.0, 2.0], 3, [2, 1, 1]) == pytest.approx(1 / np.mean(np.log([4, 4, 2])))
-    assert hill([2.0, 2.0, 2.0], 2) == np.inf and np.isnan(hill([1.0, -1.0], 1))
+    assert by_hill(values, 2000) == pytest.approx(3, rel=3 / np.sqrt(2000))
+    assert by_hill([8.0, 4.0, 2.0, 1.0], 2) == pytest.approx(1 / np.mean(np.log([4, 2])))
+    assert by_hill([8.0, 4.0, 2.0], 3, [2, 1, 1]) == pytest.approx(1 / np.mean(np.log([4, 4, 2])))
+    assert by_hill([2.0, 2.0, 2.0], 2) == np.inf and np.isnan(by_hill([1.0, -1.0], 1))
 
 
 def test_a_tail_has_an_interval_of_questions():
     error = (1 - np.random.default_rng(2).random(20_000)) ** -0.5
     draws = resamples(1, np.random.default_rng(0), 50)
     found = tail(error, np.repeat(np.arange(200), 100), draws)
-    assert found.k == 200 and found.interval.lo < 2 < found.interval.hi and found.index == hill(error, 200)
+    assert found.k == 200 and found.interval.lo < 2 < found.interval.hi and found.index == by_hill(error, 200)
 
 
 def test_the_error_is_what_a_line_leaves():

@@ -7,8 +7,7 @@ from test_curves import answers
 from analysis.best_of_n import hedge_tune
 from analysis.best_of_n.hedge_tune import Tuned, best, best_of_n_response, poisson_response, whole
 from analysis.best_of_n.selection import selection_curves
-from analysis.worlds.hedge_tune import CURVE, ROOT, toy
-from analysis.worlds.hedging import w2_best_of_n, w2_gold
+from analysis.worlds.hedge_tune import CURVE, ROOT, toy, w2_best_of_n, w2_gold
 
 RANKS = (np.arange(4096) + 0.5) / 4096
 TOY = w2_gold(RANKS)  # gold of each rank

@@ -11,7 +11,7 @@ from analysis.commands.figures import main
 from analysis.figures import kwa2024_figB3
 from analysis.figures.kwa2024_figB3 import LAST, NS, PAPERS, PER_FOLD, Pair, claims, last_step, peak_interval
 from analysis.statistics.claims import thresholds
-from analysis.worlds.scores import Size
+from analysis.worlds.world import Size
 from rlhf_lab.functional.intervals import Estimate
 
 NAME = kwa2024_figB3.NAME

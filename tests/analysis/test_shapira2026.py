@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fake_sycophants import GOLD, World, sycophantic, write
+from world_of_sycophancy import Agreement, w5, w5_best_of_n
 
 from analysis.best_of_n.estimator import grid, question_curves
 from analysis.figures import shapira2026_theory
 from analysis.figures.shapira2026_theory import covariance_shift
 from analysis.statistics.claims import thresholds
-from analysis.worlds.scores import Size
-from analysis.worlds.sycophancy import Agreement, w5, w5_best_of_n
+from analysis.worlds.world import Size
 from rlhf_lab.functional.intervals import mean_and_se
 from rlhf_lab.store.records import MissingRuns, runs
 

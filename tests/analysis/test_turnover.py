@@ -3,9 +3,8 @@ import pytest
 
 from analysis.statistics.claims import exceeds_by_ses
 from analysis.statistics.turnover import halves, turnover
-from analysis.worlds.nulls import states
-from analysis.worlds.scores import Size
-from analysis.worlds.turning import NULLS, TURNING
+from analysis.worlds.nulls import NULLS, TURNING, states
+from analysis.worlds.world import Size
 
 
 def test_drop_by_hand() -> None:

@@ -5,12 +5,12 @@ from math import comb
 import numpy as np
 import pytest
 from scipy import integrate, special, stats
+from world_of_ensembles import w4
+from world_of_sycophancy import Agreement, w5, w5_best_of_n, w5_tilt
 
 from analysis.best_of_n.estimator import expected_best_of_n, question_curves
-from analysis.worlds.ensembles import w4
-from analysis.worlds.scores import Size
-from analysis.worlds.sycophancy import Agreement, w5, w5_best_of_n, w5_tilt
-from analysis.worlds.tails import ERRORS, UTILITIES, student, w3, w3_best_of_n
+from analysis.worlds.independent_error import ERRORS, UTILITIES, student, w3, w3_best_of_n
+from analysis.worlds.world import Size
 from rlhf_lab.config.combination import LowerBound, Mean, Minimum, Offset, Seeds, UncertaintyWeighted
 from rlhf_lab.functional.combination import combined
 from rlhf_lab.functional.intervals import mean_and_se

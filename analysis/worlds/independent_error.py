@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from analysis.worlds.scores import Size, World, questions
+from analysis.worlds.world import Size, World, questions
 
 Floats = NDArray[np.float64]
 

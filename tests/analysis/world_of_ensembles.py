@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.worlds.scores import Size, questions
-from analysis.worlds.tails import Distribution, student
+from analysis.worlds.independent_error import Distribution, student
+from analysis.worlds.world import Size, questions
 
 Floats = NDArray[np.float64]
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from analysis.worlds.scores import Size, questions
+from analysis.worlds.world import Size, questions
 
 Floats = NDArray[np.float64]
 
