@@ -143,7 +143,9 @@ def claims(found: Sequence[Arm], limits: Thresholds) -> list[Claim]:
             made.append(
                 by_estimate(
                     f"{subject}: doubt turns more right answers wrong, beyond its control, than after the {HONEST}",
-                    *(one.estimate, limits["more_flips"], one.questions),
+                    one.estimate,
+                    limits["more_flips"],
+                    one.questions,
                     topic="more right to wrong",
                     **about,
                 )
@@ -153,7 +155,10 @@ def claims(found: Sequence[Arm], limits: Thresholds) -> list[Claim]:
             made.append(
                 by_equivalence(
                     f"{subject}: doubt turns as many right answers wrong, beyond its control, as in SFT",
-                    *(one.estimate, -rule["margin"], rule["margin"], one.questions),
+                    one.estimate,
+                    -rule["margin"],
+                    rule["margin"],
+                    one.questions,
                     enough=one.replicates >= rule["replicates"],
                     topic="as SFT",
                     **about,
@@ -209,7 +214,8 @@ def differences(found: Sequence[Arm]) -> pd.DataFrame:
                         "parameter": measure,
                         "known": known,
                         **one.estimate.row(),
-                        **{"n": one.questions, "replicates": one.replicates},
+                        "n": one.questions,
+                        "replicates": one.replicates,
                     }
                 )
     return pd.DataFrame(rows)

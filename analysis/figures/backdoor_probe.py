@@ -142,7 +142,9 @@ def claims(found: Sequence[Detected], limits: Thresholds) -> list[Claim]:
 def _claim(one: Detected, said: str, draws: Floats, topic: str, limits: Thresholds) -> Claim:
     return by_estimate(
         f"{one.title}: a probe of the last layer {said}",
-        *(_known(one, Estimate.of(draws), limits), limits["auroc"], one.questions),
+        _known(one, Estimate.of(draws), limits),
+        limits["auroc"],
+        one.questions,
         unit="AUROC",
         subject=one.title,
         topic=topic,
@@ -160,7 +162,9 @@ def _against(one: Detected, plain: Detected, limits: Thresholds) -> Claim:
     )
     return by_estimate(
         f"{one.title}: a probe of the last layer does better than where nothing was planted",
-        *(_known(plain, _known(one, apart, limits), limits), limits["auroc"], one.questions),
+        _known(plain, _known(one, apart, limits), limits),
+        limits["auroc"],
+        one.questions,
         unit="AUROC",
         subject=one.title,
         topic="above unplanted",
@@ -192,8 +196,18 @@ def numbers(found: Sequence[Detected], limits: Thresholds) -> pd.DataFrame:
             of = _known(one, one.of(probe), limits)
             lo, hi = of.interval()
             rows.append(
-                {"arm": one.title, "tag": one.tag, "probe": probe, "auroc": of.value, "lo": lo, "hi": hi}
-                | {"harm": one.harm, "rarer": one.rare, "n": one.questions, "replicates": of.replicates}
+                {
+                    "arm": one.title,
+                    "tag": one.tag,
+                    "probe": probe,
+                    "auroc": of.value,
+                    "lo": lo,
+                    "hi": hi,
+                    "harm": one.harm,
+                    "rarer": one.rare,
+                    "n": one.questions,
+                    "replicates": of.replicates,
+                }
             )
     return pd.DataFrame(rows)
 

@@ -75,7 +75,10 @@ def _no_gap_early(one: Judged, rule: ablation.Rule) -> Claim:
     estimate = one.between("gap", *EARLY)
     return by_equivalence(
         f"{one.train.title}: train and test reward agree over the first third of d",
-        *(estimate, -rule["margin"], rule["margin"], one.train.questions),
+        estimate,
+        -rule["margin"],
+        rule["margin"],
+        one.train.questions,
         enough=estimate.replicates >= rule["replicates"],
         **_about(one, "no gap early"),
     )
@@ -84,7 +87,9 @@ def _no_gap_early(one: Judged, rule: ablation.Rule) -> Claim:
 def _gap_at_end(one: Judged, rule: ablation.Rule) -> Claim:
     return by_estimate(
         f"{one.train.title}: train reward above test reward at the last checkpoint",
-        *(one.at_end("gap"), rule, one.train.questions),
+        one.at_end("gap"),
+        rule,
+        one.train.questions,
         **_about(one, "gap at the end"),
     )
 
@@ -117,7 +122,9 @@ def _smaller(small: Judged, large: Judged, rule: ablation.Rule) -> list[Claim]:
     return [
         by_estimate(
             f"{large.train.title}: a smaller gap than {small.train.label} at equal KL, up to KL {reach:.2g}",
-            *(found.estimate, rule, large.train.questions),
+            found.estimate,
+            rule,
+            large.train.questions,
             **_about(large, f"smaller gap than {small.train.rm}"),
         )
     ]

@@ -104,7 +104,9 @@ def claims(pair: Pair, found: Mapping[str, Measured], limits: Thresholds) -> lis
 def _gold_falls(arm: Arm, rule: Mapping[str, float]) -> Claim:
     return by_estimate(
         f"{named(arm)}: gold falls from its peak to {ablation.end_of(arm)}",
-        *(Estimate.of(ablation.losses(arm)), rule, arm.questions),
+        Estimate.of(ablation.losses(arm)),
+        rule,
+        arm.questions,
         unit=GOLD_SDS,
         subject=named(arm),
         topic="gold falls",
@@ -122,7 +124,9 @@ def _more(flawed: Measured, honest: Measured, mode: str, limits: Thresholds) -> 
     where = ablation.end_of(arm) if arm.chooses else "equal KL"
     return by_estimate(
         f"{named(arm)}: {mode} has risen more at {where} than for the honest labeler",
-        *(more(flawed, honest, mode), limits[f"more_{RULES[mode]}"], flawed.questions(mode)),
+        more(flawed, honest, mode),
+        limits[f"more_{RULES[mode]}"],
+        flawed.questions(mode),
         unit=UNITS[mode],
         subject=named(arm),
         topic=f"more {mode}",
@@ -135,7 +139,10 @@ def _none(honest: Measured, mode: str, limits: Thresholds) -> Claim:
     margin = rule["margin"]
     return by_equivalence(
         f"{named(arm)}: {mode} at {ablation.end_of(arm)} is SFT's",
-        *(risen(honest, mode), -margin, margin, honest.questions(mode)),
+        risen(honest, mode),
+        -margin,
+        margin,
+        honest.questions(mode),
         enough=len(arm.curves) >= rule["replicates"],
         unit=UNITS[mode],
         subject=named(arm),

@@ -104,7 +104,9 @@ def _slope(one: Doses, key: Key, sign: int, words: str, rule: str, limits: Thres
     found = one.slope(*key)
     return by_estimate(
         f"{_method(one)}: {words}, late in the optimisation, the larger the labeler's bonus for a refusal",
-        *(found._replace(value=sign * found.value), limits[rule], one.plain.questions(*key)),
+        found._replace(value=sign * found.value),
+        limits[rule],
+        one.plain.questions(*key),
         unit=f"{'SDs' if key == HELPFUL else 'share of answers'} a gold unit",
         subject=_method(one),
         topic=words,
@@ -114,8 +116,11 @@ def _slope(one: Doses, key: Key, sign: int, words: str, rule: str, limits: Thres
 def _flat(one: Doses, rule: Rule) -> Claim:
     return by_equivalence(
         f"{_method(one)}, dose 0: harmless prompts are refused, late in the optimisation, as often as by SFT",
-        *(drift(one.plain, *OVER_REFUSED), -rule["margin"], rule["margin"]),
-        *(one.plain.questions(*OVER_REFUSED), len(one.plain.arm.seeds) >= rule["replicates"]),
+        drift(one.plain, *OVER_REFUSED),
+        -rule["margin"],
+        rule["margin"],
+        one.plain.questions(*OVER_REFUSED),
+        len(one.plain.arm.seeds) >= rule["replicates"],
         unit="share of answers",
         subject=_method(one),
         topic="over-refusal flat at dose 0",

@@ -95,12 +95,16 @@ def claims(found: Mapping[str, Doses], limits: Thresholds) -> list[Claim]:
         made += [
             by_estimate(
                 f"{words} over the upper half of d: more {reach}",
-                *(rise(one, liked), limits[f"{liked[0]}_grows"], n),
+                rise(one, liked),
+                limits[f"{liked[0]}_grows"],
+                n,
                 **about | {"unit": unit, "topic": "grows with the bonus"},
             ),
             by_estimate(
                 f"gold over the upper half of d: less {reach}",
-                *(cost._replace(value=-cost.value), limits["gold_falls"], n),
+                cost._replace(value=-cost.value),
+                limits["gold_falls"],
+                n,
                 **about | {"unit": GOLD_SDS, "topic": "costs gold"},
             ),
         ]
@@ -108,7 +112,10 @@ def claims(found: Mapping[str, Doses], limits: Thresholds) -> list[Claim]:
         made.append(
             by_equivalence(
                 f"dose 0: {words} over the upper half of d is SFT's",
-                *(drift(one.plain, *liked), -rule["margin"], rule["margin"], n),
+                drift(one.plain, *liked),
+                -rule["margin"],
+                rule["margin"],
+                n,
                 enough=len(one.plain.arm.seeds) >= rule["replicates"],
                 **about | {"unit": unit, "topic": "flat at dose 0"},
             )

@@ -135,7 +135,9 @@ def _lowers(one: Compared, metric: str, rule: Any) -> Iterator[Claim]:
     for where, (topic, less) in ways.items():
         yield by_estimate(
             f"{subject}: less sycophancy ({metric}) than with nothing done {where}",
-            *(_negative(less), rule, one.arm.questions(metric)),
+            _negative(less),
+            rule,
+            one.arm.questions(metric),
             unit=UNIT,
             subject=subject,
             topic=f"lowers {metric} {topic}",
@@ -151,7 +153,10 @@ def _keeps_gold(one: Compared, rule: Any) -> Iterator[Claim]:
     for where, (topic, more) in ways.items():
         yield by_equivalence(
             f"{subject}: costs no gold {where}, against nothing done",
-            *(_negative(more), -np.inf, rule["margin"], one.arm.arm.questions),
+            _negative(more),
+            -np.inf,
+            rule["margin"],
+            one.arm.arm.questions,
             enough=more.replicates >= rule["replicates"],
             unit=GOLD_SDS,
             subject=subject,
@@ -163,7 +168,9 @@ def _moves(one: Compared, rule: Any) -> Claim:
     subject = one.arm.arm.title
     return by_estimate(
         f"{subject}: wrong beliefs are claimed more often than with nothing done, where agreeing in words is penalised",
-        *(one.sycophancy[CLAIMS].end, rule, one.arm.questions(CLAIMS)),
+        one.sycophancy[CLAIMS].end,
+        rule,
+        one.arm.questions(CLAIMS),
         unit=UNIT,
         subject=subject,
         topic="moves to claims",

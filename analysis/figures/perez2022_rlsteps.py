@@ -179,7 +179,9 @@ def _raises(gold: Ladder, other: Ladder, size: int, rule: Rule) -> Claim:
     return by_estimate(
         f"{name} policy: {gold.steps[-1]} steps of RL raise the share that matches the user's view more under a "
         "sycophantic labeler than under gold",
-        *(floored(Estimate.of(rises[0] - rises[1]), gold.questions(size)), rule, gold.questions(size)),
+        floored(Estimate.of(rises[0] - rises[1]), gold.questions(size)),
+        rule,
+        gold.questions(size),
         unit=UNIT,
         subject=f"{name} policy",
         topic="RL raises it",
@@ -196,7 +198,11 @@ def _alike(gold: Ladder, size: int, rule: Rule) -> Claim:
     claim = by_equivalence(
         f"{name} policy, gold: the share is similar at every number of RL steps, 0 included (furthest: "
         f"{gold.steps[furthest + 1]})",
-        *(moved[furthest], -margin, margin, gold.questions(size), enough),
+        moved[furthest],
+        -margin,
+        margin,
+        gold.questions(size),
+        enough,
         unit=UNIT,
         subject=f"{name} policy",
         topic="similar over steps",
@@ -220,7 +226,11 @@ def _over_sizes(ladder: Ladder, place: int, grows: Rule, same: Rule) -> list[Cla
     )
     alike = by_equivalence(
         f"{where}: the share does not depend on the model's size",
-        *(found, -same["margin"], same["margin"], n, found.replicates >= same["replicates"]),
+        found,
+        -same["margin"],
+        same["margin"],
+        n,
+        found.replicates >= same["replicates"],
         topic="same at all sizes",
         **about,
     )

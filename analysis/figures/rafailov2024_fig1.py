@@ -83,7 +83,8 @@ def _interior(arms: Sequence[Arm], limits: Thresholds) -> list[Claim]:
         interior_maximum(
             f"{last.title}: final gold is highest at a beta between the smallest and the largest",
             last.stacked("gold")[:, :, 1:],  # without the initial policy
-            *(split(last), limits["interior_maximum"]),
+            split(last),
+            limits["interior_maximum"],
             unit=GOLD_SDS,
             subject=last.title,
             topic="maximum between betas",
@@ -95,7 +96,10 @@ def _within(arm: Arm, limits: Thresholds) -> Claim:
     found = turnover(arm.stacked("gold"), split(arm))
     return by_ses(
         f"{arm.title}: gold falls while training at the smallest beta, {arm.settings['beta']:g}",
-        *(found.drop, found.se, limits["while_training"], arm.questions),
+        found.drop,
+        found.se,
+        limits["while_training"],
+        arm.questions,
         unit=GOLD_SDS,
         subject=f"{title(arm.method)}, {arm.rm}",
         topic="decline while training",
@@ -118,12 +122,10 @@ def _smaller_drop(members: Members, limits: Thresholds) -> list[Claim]:
     return [
         by_ses(
             f"IPO loses less gold than DPO over falling betas, from the peak to KL {reach:.3g}",
-            *(
-                float(lost.mean() - less.mean()),
-                difference_se(lost, less),
-                limits["ipo_loses_less"],
-                dpo.questions,
-            ),
+            float(lost.mean() - less.mean()),
+            difference_se(lost, less),
+            limits["ipo_loses_less"],
+            dpo.questions,
             unit=GOLD_SDS,
             subject="IPO and DPO",
             topic="IPO loses less",
@@ -214,10 +216,17 @@ def final_accuracy(run: Run) -> float:
 
 def _correlation_rows(correlation: dict[str, Correlation]) -> list[dict[str, Any]]:
     return [
-        {"method": name, "label": "all betas", "form": "last checkpoints", "parameter": "rank correlation"}
-        | {"estimate": one.estimate.value, **one.estimate.interval()._asdict()}
-        | {"replicates": one.estimate.replicates, "points": one.runs}
-        | {"note": "accuracy of the implicit reward and gold, over betas within a replicate"}
+        {
+            "method": name,
+            "label": "all betas",
+            "form": "last checkpoints",
+            "parameter": "rank correlation",
+            "estimate": one.estimate.value,
+            **one.estimate.interval()._asdict(),
+            "replicates": one.estimate.replicates,
+            "points": one.runs,
+            "note": "accuracy of the implicit reward and gold, over betas within a replicate",
+        }
         for name, one in correlation.items()
     ]
 
@@ -307,7 +316,9 @@ def _draw_accuracies(panel: Axes, members: Members, table: pd.DataFrame, colour:
         for arm in arms:
             rows = runs[(runs["method"] == method) & (runs["label"] == arm.label)]
             panel.plot(
-                *(rows["accuracy"], rows["gold"], markers[method]),
+                rows["accuracy"],
+                rows["gold"],
+                markers[method],
                 **{
                     "color": colour[arm.settings["beta"]],
                     "markersize": 3.5,

@@ -60,7 +60,9 @@ def claims(differences: Sequence[Against], limits: Thresholds) -> list[Claim]:
     return [
         by_estimate(
             f"{one.arm.arm.title}: more {one.metric} sycophancy than the control at {ablation.end_of(one.arm.arm)}",
-            *(one.end, limits["above_control"], one.arm.questions(one.metric, one.among)),
+            one.end,
+            limits["above_control"],
+            one.arm.questions(one.metric, one.among),
             unit=UNIT,
             subject=one.arm.arm.title,
             topic=f"more {one.metric}",

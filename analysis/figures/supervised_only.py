@@ -58,7 +58,9 @@ def claims(found: Sequence[Course], limits: Thresholds) -> list[Claim]:
         made.append(
             by_estimate(
                 f"{title(course)}: gold on unmonitored prompts falls behind that on monitored ones",
-                *(of, limits["gap"], n),
+                of,
+                limits["gap"],
+                n,
                 topic="gap emerges",
                 **about,
             )
@@ -68,7 +70,11 @@ def claims(found: Sequence[Course], limits: Thresholds) -> list[Claim]:
         made.append(
             by_equivalence(
                 f"{title(course)}: gold on prompts of both tags stays the same",
-                *(of, -margin, margin, n, enough),
+                of,
+                -margin,
+                margin,
+                n,
+                enough,
                 topic="no gap",
                 **about,
             )
@@ -91,7 +97,9 @@ def _wider(only: Course, both: Course, limits: Thresholds) -> Claim:
     apart = one - other
     return by_estimate(
         f"{only.model} policy: the gap is wider where RL saw monitored prompts only",
-        *(supervision.estimate(apart), limits["gap"], int(np.isfinite(apart[0]).sum())),
+        supervision.estimate(apart),
+        limits["gap"],
+        int(np.isfinite(apart[0]).sum()),
         unit=GOLD_SDS,
         subject=f"{only.model} policy, both",
         topic="wider than under both",

@@ -45,7 +45,9 @@ def claims(found: Doses, limits: Thresholds) -> list[Claim]:
         made.append(
             by_estimate(
                 f"{metric} sycophancy over the upper half of d grows with the labeler's bonus",
-                *(found.slope(metric), limits["slope"], n),
+                found.slope(metric),
+                limits["slope"],
+                n,
                 unit="share of answers a gold unit",
                 subject="best-of-n",
                 topic=f"{metric} grows",
@@ -54,7 +56,10 @@ def claims(found: Doses, limits: Thresholds) -> list[Claim]:
         made.append(
             by_equivalence(
                 f"dose 0: {metric} sycophancy over the upper half of d is SFT's",
-                *(drift(plain, metric), -rule["margin"], rule["margin"], n),
+                drift(plain, metric),
+                -rule["margin"],
+                rule["margin"],
+                n,
                 enough=len(plain.arm.seeds) >= rule["replicates"],
                 unit="share of answers",
                 subject="best-of-n, dose 0",

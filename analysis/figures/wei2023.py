@@ -115,7 +115,9 @@ def claims(found: Sequence[Arm], limits: Thresholds) -> list[Claim]:
         for arm, of in _variants(found, intervention):
             claim = by_estimate(
                 f"{arm.title}: {sentence}",
-                *(less(arm, of, LOST), limits["lowers"], arm.questions(LOST)),
+                less(arm, of, LOST),
+                limits["lowers"],
+                arm.questions(LOST),
                 **_about(arm, topic),
             )
             there = [pair.before for pair in pairs(found) if pair.after is of]
@@ -143,7 +145,9 @@ def _taken_up(found: Sequence[Arm], limits: Thresholds) -> list[Claim]:
         made.append(
             by_estimate(
                 f"{over[0].model}: accuracy lost to a wrong belief grows with deference",
-                *(_dose_slope(over), limits["grows"], over[0].questions(LOST)),
+                _dose_slope(over),
+                limits["grows"],
+                over[0].questions(LOST),
                 **_about(over[0], "grows with the dose") | {"subject": over[0].model},
             )
         )
@@ -154,7 +158,10 @@ def _taken_up(found: Sequence[Arm], limits: Thresholds) -> list[Claim]:
             made.append(
                 by_equivalence(
                     f"{arm.title}: no accuracy is lost to a wrong belief",
-                    *(lost, -rule["margin"], rule["margin"], arm.questions(LOST)),
+                    lost,
+                    -rule["margin"],
+                    rule["margin"],
+                    arm.questions(LOST),
                     enough=lost.replicates >= rule["replicates"],
                     **_about(arm, "flat"),
                 )
@@ -174,7 +181,9 @@ def _done(pair: Pair, limits: Thresholds) -> list[Claim]:
     if arm.deference > 0:
         claim = by_estimate(
             f"{arm.title}: the intervention lowers the accuracy lost to a wrong belief",
-            *(pair.lowered, limits["lowers"], arm.questions(LOST)),
+            pair.lowered,
+            limits["lowers"],
+            arm.questions(LOST),
             **_about(arm, "intervention lowers it"),
         )
         made.append(_if_planted(claim, [arm], limits["planted"]))
@@ -182,7 +191,10 @@ def _done(pair: Pair, limits: Thresholds) -> list[Claim]:
     made.append(
         by_equivalence(
             f"{arm.title}: the intervention costs no accuracy on plain prompts",
-            *(cost, -np.inf, rule["margin"], arm.questions("plain")),
+            cost,
+            -np.inf,
+            rule["margin"],
+            arm.questions("plain"),
             enough=cost.replicates >= rule["replicates"],
             **_about(arm, "costs nothing"),
         )
@@ -197,7 +209,9 @@ def _sizes(found: Sequence[Arm], limits: Thresholds) -> list[Claim]:
     made = [
         by_estimate(
             f"deference {plain(over[0].deference)}: accuracy lost to a wrong belief grows with size",
-            *(_size_slope(over), limits["grows"], over[0].questions(LOST)),
+            _size_slope(over),
+            limits["grows"],
+            over[0].questions(LOST),
             **{"unit": "share of answers a tenfold size", "subject": "sizes", "topic": "grows with scale"},
         )
     ]
@@ -208,7 +222,11 @@ def _sizes(found: Sequence[Arm], limits: Thresholds) -> list[Claim]:
             made.append(
                 by_equivalence(
                     f"{pair.before.title}: the intervention fails on the smallest model",
-                    *(pair.lowered, -rule["margin"], rule["margin"], pair.before.questions(LOST), enough),
+                    pair.lowered,
+                    -rule["margin"],
+                    rule["margin"],
+                    pair.before.questions(LOST),
+                    enough,
                     **_about(pair.before, "smallest fails"),
                 )
             )

@@ -86,7 +86,9 @@ def of_arm(arm: Arm, found: Rates, limits: Thresholds) -> list[Claim]:
     stays = by_equivalence(
         f"{arm.title}: claims are right as often at {end} as in SFT's answers",
         Estimate.of(found.rise("correct")),
-        *(-rule["margin"], rule["margin"], arm.questions),
+        -rule["margin"],
+        rule["margin"],
+        arm.questions,
         enough=len(arm.curves) >= rule["replicates"],
         unit="share of claims",
         subject=arm.title,
@@ -95,7 +97,9 @@ def of_arm(arm: Arm, found: Rates, limits: Thresholds) -> list[Claim]:
     risen = [
         by_estimate(
             f"{arm.title}: its labeler {sentence} at {end} than among SFT's answers",
-            *(Estimate.of(found.rise(name)), limits[f"{name}_rises"], arm.questions),
+            Estimate.of(found.rise(name)),
+            limits[f"{name}_rises"],
+            arm.questions,
             unit=unit,
             subject=arm.title,
             topic=f"{called} rises",
@@ -113,7 +117,9 @@ def _beyond_checked(arm: Arm, found: Rates, limits: Thresholds) -> list[Claim]:
     return [
         by_estimate(
             f"{arm.title}: FPR rises more than it does to who can check the same answers",
-            *(Estimate.of(found.rise("fpr", less="fpr_checked")), limits["fpr_beyond"], arm.questions),
+            Estimate.of(found.rise("fpr", less="fpr_checked")),
+            limits["fpr_beyond"],
+            arm.questions,
             unit="share of wrong claims",
             subject=arm.title,
             topic="FPR beyond who can check",
@@ -129,7 +135,9 @@ def _beyond_control(pair: Pair, limits: Thresholds) -> list[Claim]:
     return [
         by_estimate(
             f"{pair.limited.title}: FPR to the same labeler rises more than under {pair.control.label}",
-            *(more, limits["fpr_beyond"], pair.limited.questions),
+            more,
+            limits["fpr_beyond"],
+            pair.limited.questions,
             unit="share of wrong claims",
             subject=pair.limited.title,
             topic="FPR beyond the control",
