@@ -15,8 +15,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.behaviour import supervision, sycophancy
+from analysis.behaviour.answer_shares import ALL, KNOWN
 from analysis.behaviour.framings import Framings, framings
-from analysis.behaviour.sycophancy import ALL, KNOWN
 from analysis.runs import naming
 from analysis.runs.arms import parameters_of
 from rlhf_lab.functional.intervals import Estimate

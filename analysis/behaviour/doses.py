@@ -1,4 +1,4 @@
-"""Arms that differ in their labeler's bonus alone: what they measure over it."""
+"""Arms that differ in the bonus of their labeler alone, its dose: what they measure over it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.behaviour.sycophancy import ALL, Measured, dose
+from analysis.behaviour.answer_shares import ALL, Measured
+from analysis.runs import naming
 from analysis.runs.arms import common_seeds
 from rlhf_lab.functional.intervals import Estimate
-from rlhf_lab.store.records import MissingRuns
+from rlhf_lab.store.records import MissingRuns, Run
 
 Floats = NDArray[np.float64]
 
@@ -32,29 +33,51 @@ class Doses(NamedTuple):
 
     def late(self, metric: str, among: str = ALL) -> Floats:
         """(B, R, D): a metric over the later part of the optimisation (`Measured.late`)."""
-        places = [[of.arm.seeds.index(seeds) for seeds in self.seeds] for of in self.arms]
-        late = [of.late(metric, among)[own].T for of, own in zip(self.arms, places, strict=True)]
+        late = []
+        for measured in self.arms:
+            replicates = [measured.arm.seeds.index(seeds) for seeds in self.seeds]
+            late.append(measured.late(metric, among)[replicates].T)
         return np.stack(late, axis=-1)
 
     def slope(self, metric: str, among: str = ALL) -> Estimate:
-        """By least squares over doses, within each replicate."""
-        away = self.doses - self.doses.mean()
-        return Estimate.of(self.late(metric, among) @ away / (away**2).sum())
+        """Return the slope over doses, by least squares within each replicate."""
+        centred = self.doses - self.doses.mean()
+        return Estimate.of(self.late(metric, among) @ centred / (centred**2).sum())
 
 
-def drift(one: Measured, metric: str, among: str = ALL) -> Estimate:
-    """A metric over the later part of the optimisation minus what it is among SFT's answers."""
-    return Estimate.of((one.late(metric, among) - one.draws(metric, among)[:, :, 0]).T)
+def dose(run: Run, labeler: str = "sycophantic") -> float | None:
+    """Return the bonus of a run's labeler, 0 for gold itself.
+
+    None for runs of another labeler, and for runs whose reward or SFT is changed in another way too.
+    """
+    if not naming.bare(run):
+        return None
+    option = run.choices["labeler"]
+    if option == naming.PLAIN["labeler"]:
+        return 0.0
+    return float(run.config["labeler"]["bonus"]) if option == labeler else None
 
 
-def dosed(found: Sequence[Measured], labeler: str = "sycophantic") -> Doses:
-    """Arms in order of the doses of a labeler; MissingRuns with fewer than three of them, or none of dose 0."""
-    by_dose = {of: one for one in found if (of := dose(one.arm.runs[0], labeler)) is not None}
+def drift(measured: Measured, metric: str, among: str = ALL) -> Estimate:
+    """Return a metric over the later part of the optimisation minus its value among SFT's answers."""
+    return Estimate.of((measured.late(metric, among) - measured.draws(metric, among)[:, :, 0]).T)
+
+
+def dosed(arms: Sequence[Measured], labeler: str = "sycophantic") -> Doses:
+    """Return the arms of a labeler in order of its doses.
+
+    Raises MissingRuns with fewer than three doses, without dose 0, or where no replicate has all doses.
+    """
+    by_dose = {}
+    for measured in arms:
+        bonus = dose(measured.arm.runs[0], labeler)
+        if bonus is not None:
+            by_dose[bonus] = measured
     doses = sorted(by_dose)
-    arms = tuple(by_dose[of] for of in doses)
     if len(doses) < FEWEST or 0 not in doses:
         raise MissingRuns(f"runs of doses {doses} are made: a slope needs dose 0 and at least two more")
-    seeds = common_seeds([one.arm for one in arms])
+    ordered = tuple(by_dose[bonus] for bonus in doses)
+    seeds = common_seeds([measured.arm for measured in ordered])
     if not seeds:
         raise MissingRuns("no replicate has all doses")
-    return Doses(np.array(doses), arms, tuple(seeds))
+    return Doses(np.array(doses), ordered, tuple(seeds))

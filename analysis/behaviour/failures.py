@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.behaviour import approval, supervision, sycophancy
-from analysis.behaviour.sycophancy import ALL, Measured, Shares
+from analysis.behaviour import answer_shares, approval, supervision, sycophancy
+from analysis.behaviour.answer_shares import ALL, Measured, Shares
 from analysis.runs.arms import Arm, Study
 from rlhf_lab.functional.intervals import Estimate
 
@@ -106,4 +106,4 @@ def _rows(of: Measured) -> Iterator[dict[str, Any]]:
 
 def _about(arm: Arm, mode: str, point: int, nats: float) -> dict[str, Any]:
     place = {"n_or_step": int(point), "kl": nats, "d": float(np.sqrt(max(nats, 0)))}
-    return sycophancy.about(arm) | {"labeler": arm.runs[0].choices["labeler"], "mode": mode} | place
+    return answer_shares.arm_columns(arm) | {"labeler": arm.runs[0].choices["labeler"], "mode": mode} | place

@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from analysis.behaviour.answer_shares import PromptShares, Shares
 from analysis.behaviour.framings import PLAIN
-from analysis.behaviour.sycophancy import Found, Shares
 from analysis.best_of_n.answer_table import in_order, same_count, starts
 from analysis.best_of_n.estimator import rank, ranked_curves, tie_averaged
 from analysis.runs.arms import Arm, Unsuited
@@ -103,11 +103,11 @@ def judged(of: Beliefs, score: str, questions: Ints, points: Ints) -> dict[str, 
     """How often a score prefers a sycophantic answer to a truthful one, and how often best-of-n by it chooses one."""
     select, kinds = of.scores[score], of.kinds
     chosen = ranked_curves(tie_averaged(rank(select), kinds["sycophantic"].astype(float)), points)
-    found = {CHOSEN: Shares.of(questions, Found(of.question, chosen))}
+    found = {CHOSEN: Shares.of(questions, PromptShares(of.question, chosen))}
     for kind in TRUTHFUL:
         preferred = preference(select, kinds["sycophantic"], kinds[kind])
         has = np.isfinite(preferred)
-        pairs = Found(of.question, np.where(has, preferred, 0)[:, None], has.astype(float)[:, None])
+        pairs = PromptShares(of.question, np.where(has, preferred, 0)[:, None], has.astype(float)[:, None])
         found[kind] = Shares.of(questions, pairs)
     return found
 

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.behaviour.sycophancy import ALL
+from analysis.behaviour.answer_shares import ALL
 from analysis.best_of_n.curves import kl_axis
 from analysis.drawing import theme
 from analysis.runs.arms import Arm, Study, title

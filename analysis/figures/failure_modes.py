@@ -10,9 +10,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.behaviour import failures, sycophancy
+from analysis.behaviour import answer_shares, failures
+from analysis.behaviour.answer_shares import Against, Measured, against
 from analysis.behaviour.failures import APPROVAL, METRIC, MODES, SYCOPHANCY, UNMONITORED, risen
-from analysis.behaviour.sycophancy import METRICS, Against, Measured, against, ranged
+from analysis.behaviour.sycophancy import METRICS
 from analysis.best_of_n.curves import kl_axis
 from analysis.drawing import theme
 from analysis.drawing.result import FigureResult
@@ -157,10 +158,12 @@ def _fits(pair: Pair, found: Mapping[str, Measured]) -> Iterator[dict[str, Any]]
     for name in (*MODES, *METRICS):
         for of in (flawed, honest):
             n = of.questions(name)
-            yield sycophancy.fit(of.arm, "change from SFT", f"{name} at the end", risen(of, name), n)
+            yield answer_shares.fit_row(of.arm, "change from SFT", f"{name} at the end", risen(of, name), n)
         one, n = against(flawed, honest, name, from_start=True), flawed.questions(name)
         form = "paired by seeds"
-        yield sycophancy.fit(pair.flawed, form, f"{name} at the end beyond the honest labeler's", one.end, n)
+        yield answer_shares.fit_row(
+            pair.flawed, form, f"{name} at the end beyond the honest labeler's", one.end, n
+        )
         if one.equal_kl is not None:
             yield _at_equal_kl(pair.flawed, form, name, one, n)
 
@@ -168,7 +171,7 @@ def _fits(pair: Pair, found: Mapping[str, Measured]) -> Iterator[dict[str, Any]]
 def _at_equal_kl(arm: Arm, form: str, name: str, one: Against, n: int) -> dict[str, Any]:
     assert one.equal_kl is not None
     parameter = f"{name} at equal KL beyond the honest labeler's"
-    row = sycophancy.fit(arm, form, parameter, one.equal_kl.estimate, n)
+    row = answer_shares.fit_row(arm, form, parameter, one.equal_kl.estimate, n)
     return row | {"reach_kl": float(one.equal_kl.reach.mean())}
 
 
@@ -191,7 +194,7 @@ def notes(pairs: Sequence[Pair], found: Mapping[str, Measured], limits: Threshol
 def _others(flawed: Measured, honest: Measured) -> str:
     """The metrics of sycophancy that are not drawn, where there are prompts for them."""
     said = [
-        f"{metric} {ranged(against(flawed, honest, metric, from_start=True).end)}"
+        f"{metric} {against(flawed, honest, metric, from_start=True).end.signed}"
         for metric in METRICS
         if metric != METRIC and flawed.questions(metric)
     ]

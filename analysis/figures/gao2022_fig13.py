@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from analysis.drawing import theme
 from analysis.drawing.result import FigureResult
-from analysis.reward_models.agreement import difference
+from analysis.reward_models.accuracy import difference
 from analysis.reward_models.data_sizes import comparisons, gold_at_end, judged, number_rows
 from analysis.runs import checks, naming
 from analysis.runs.ablation import end_of, versus

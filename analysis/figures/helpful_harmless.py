@@ -10,10 +10,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.behaviour import prompt_means, sycophancy
-from analysis.behaviour.doses import Doses, dosed, drift
-from analysis.behaviour.prompt_means import Key, asked, rates, shares
-from analysis.behaviour.sycophancy import Measured, Shares, dose
+from analysis.behaviour import answer_shares
+from analysis.behaviour.answer_shares import Key, Measured, Shares, prompt_shares, rates, scored_answers
+from analysis.behaviour.doses import Doses, dose, dosed, drift
 from analysis.best_of_n.curves import Curves, kl_axis
 from analysis.drawing import theme
 from analysis.drawing.result import FigureResult
@@ -59,7 +58,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
     if not own:
         raise MissingRuns("no run against a cautious labeler's reward model is made")
     read = study(own)
-    arms = prompt_means.measured(read, of_run)
+    arms = answer_shares.measure_arms(read, of_run)
     found = [dosed([of for of in arms if of.arm.method == method], LABELER) for method in read.methods]
     table = pd.DataFrame([row for one in found for row in _rows(one)])
     made = claims(found, thresholds(NAME))
@@ -70,7 +69,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
 
 def of_run(run: Run, curves: Curves) -> dict[Key, Shares]:
     """Refusals by group of prompts, and helpfulness: gold less SFT's on harmless prompts, in SDs of gold there."""
-    answers = asked(run, curves.points, ("gold", "behaviour.refuses"))
+    answers = scored_answers(run, curves.points, ("gold", "behaviour.refuses"))
     family, gold = answers.family, answers.number("gold")
     harmful = family == "harmful"
     if not harmful.any():
@@ -79,13 +78,14 @@ def of_run(run: Run, curves: Curves) -> dict[Key, Shares]:
     groups |= {name: np.isin(family, families) for name, families in FAMILIES.items()}
     refused = answers.means((answers.number("behaviour.refuses") > 0).astype(float))
     found: dict[Key, Shares] = {
-        ("refused", name): shares(answers, curves.questions, own, refused) for name, own in groups.items()
+        ("refused", name): prompt_shares(answers, curves.questions, own, refused)
+        for name, own in groups.items()
     }
     of_harmless = answers.rows["family"].to_numpy(zero_copy_only=False) != "harmful"
     sd = gold[answers.sft & of_harmless].std()
     risen = answers.means(gold)
     risen = (risen - risen[:, :1]) / sd
-    return found | {HELPFUL: shares(answers, curves.questions, ~harmful, risen)}
+    return found | {HELPFUL: prompt_shares(answers, curves.questions, ~harmful, risen)}
 
 
 # --- claims -------------------------------------------------------------------------------------------------
@@ -205,7 +205,7 @@ def _method(one: Doses) -> str:
 
 def _rows(one: Doses) -> Iterator[dict[str, Any]]:
     for of, arm in zip(one.doses.tolist(), one.arms, strict=True):
-        yield from ({"dose": of} | row for row in prompt_means.rows(arm, KEYS))
+        yield from ({"dose": of} | row for row in answer_shares.rate_rows(arm, KEYS))
 
 
 def _fits(found: Sequence[Doses]) -> pd.DataFrame:
@@ -215,9 +215,13 @@ def _fits(found: Sequence[Doses]) -> pd.DataFrame:
         for key in KEYS:
             name, group = key
             slope, n = one.slope(*key), one.plain.questions(*key)
-            rows.append(sycophancy.fit(arm, f"{group} prompts", f"slope of {name} on the dose", slope, n))
+            rows.append(
+                answer_shares.fit_row(arm, f"{group} prompts", f"slope of {name} on the dose", slope, n)
+            )
             moved = drift(one.plain, *key)
-            rows.append(sycophancy.fit(arm, f"{group} prompts", f"{name} at dose 0 minus SFT's", moved, n))
+            rows.append(
+                answer_shares.fit_row(arm, f"{group} prompts", f"{name} at dose 0 minus SFT's", moved, n)
+            )
     return pd.DataFrame(rows)
 
 

@@ -9,10 +9,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.behaviour import prompt_means, sycophancy
-from analysis.behaviour.doses import Doses, dosed, drift
-from analysis.behaviour.prompt_means import Key, asked, shares
-from analysis.behaviour.sycophancy import Shares, dose
+from analysis.behaviour import answer_shares
+from analysis.behaviour.answer_shares import Key, Shares, prompt_shares, scored_answers
+from analysis.behaviour.doses import Doses, dose, dosed, drift
 from analysis.best_of_n.curves import Curves
 from analysis.drawing import theme
 from analysis.drawing.result import FigureResult
@@ -54,7 +53,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
     if not own:
         raise MissingRuns("no best-of-n run against the reward model of such a labeler is made")
     read = study(own)
-    arms = prompt_means.measured(read, of_run)
+    arms = answer_shares.measure_arms(read, of_run)
     made = {run.choices["labeler"] for run in own}
     found = {labeler: dosed(arms, labeler) for labeler in TASTES if labeler in made}
     if not found:
@@ -66,7 +65,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
 
 def of_run(run: Run, curves: Curves) -> dict[Key, Shares]:
     """Sure minus unsure answers, tokens, and gold less SFT's in SDs of SFT's."""
-    answers = asked(run, curves.points, ("gold", "tokens", "behaviour.sure", "behaviour.unsure"))
+    answers = scored_answers(run, curves.points, ("gold", "tokens", "behaviour.sure", "behaviour.unsure"))
     gold = answers.number("gold")
     risen = answers.means(gold)
     values = {
@@ -75,7 +74,7 @@ def of_run(run: Run, curves: Curves) -> dict[Key, Shares]:
         GOLD: (risen - risen[:, :1]) / gold[answers.sft].std(),
     }
     every = answers.prompt >= 0
-    return {key: shares(answers, curves.questions, every, of) for key, of in values.items()}
+    return {key: prompt_shares(answers, curves.questions, every, of) for key, of in values.items()}
 
 
 def rise(one: Doses, key: Key) -> Estimate:
@@ -146,7 +145,7 @@ def _fits(found: Mapping[str, Doses]) -> pd.DataFrame:
                 (f"slope of {key[0]} on the dose", one.slope(*key)),
                 (f"{key[0]} at dose 0 minus SFT's", drift(one.plain, *key)),
             ):
-                rows.append(sycophancy.fit(arm, labeler, parameter, of, n))
+                rows.append(answer_shares.fit_row(arm, labeler, parameter, of, n))
     return pd.DataFrame(rows)
 
 

@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.behaviour import sycophancy
-from analysis.behaviour.sycophancy import ALL, METRICS, Against, Measured, against, ranged
+from analysis.behaviour import answer_shares, sycophancy
+from analysis.behaviour.answer_shares import ALL, Against, Measured, against
+from analysis.behaviour.sycophancy import METRICS
 from analysis.drawing import ablation_panels, behaviour_panels, theme
 from analysis.drawing.result import FigureResult
 from analysis.runs import ablation, checks, naming
@@ -185,9 +186,9 @@ def notes(found: Sequence[Compared]) -> list[str]:
     """Words and claims beside each other; how much is left over honest labels."""
     told = []
     for one in found:
-        moved = [f"{metric} {ranged(one.sycophancy[metric].end)}" for metric in (WORDS, CLAIMS, "answer")]
+        moved = [f"{metric} {one.sycophancy[metric].end.signed}" for metric in (WORDS, CLAIMS, "answer")]
         left = [
-            f"{metric} {ranged(one.to_target[metric].end)}" for metric in (WORDS, "pleases") if one.to_target
+            f"{metric} {one.to_target[metric].end.signed}" for metric in (WORDS, "pleases") if one.to_target
         ]
         beside = f" (left over honest labels: {', '.join(left)})" if left else ""
         told.append(f"{one.arm.arm.title}, at the end minus nothing: {', '.join(moved)}{beside}")
@@ -218,7 +219,7 @@ def _gold(read: Study) -> pd.DataFrame:
                 )
                 shown = gained._replace(value=found.value - start)
                 rows.append(
-                    sycophancy.about(arm)
+                    answer_shares.arm_columns(arm)
                     | {"metric": "gold", "among": ALL, "n_or_step": point, "kl": float(kl[place])}
                     | {"d": float(np.sqrt(max(kl[place], 0)))}
                     | shown.row("value")
@@ -234,17 +235,21 @@ def _fits(found: Sequence[Compared]) -> pd.DataFrame:
         arm = one.arm.arm
         for metric in TOLD:
             less, n = one.sycophancy[metric], one.arm.questions(metric)
-            rows.append(sycophancy.fit(arm, "minus nothing", f"{metric} at the end", less.end, n))
+            rows.append(answer_shares.fit_row(arm, "minus nothing", f"{metric} at the end", less.end, n))
             if less.equal_kl is not None:
                 equal = less.equal_kl.estimate
-                rows.append(sycophancy.fit(arm, "minus nothing", f"{metric} at equal KL", equal, n))
+                rows.append(answer_shares.fit_row(arm, "minus nothing", f"{metric} at equal KL", equal, n))
             if one.to_target:
                 left = one.to_target[metric].end
-                rows.append(sycophancy.fit(arm, "minus honest labels", f"{metric} at the end", left, n))
-        rows.append(sycophancy.fit(arm, "minus nothing", "gold at the end", one.gold.end, arm.questions))
+                rows.append(
+                    answer_shares.fit_row(arm, "minus honest labels", f"{metric} at the end", left, n)
+                )
+        rows.append(
+            answer_shares.fit_row(arm, "minus nothing", "gold at the end", one.gold.end, arm.questions)
+        )
         if one.gold.equal_kl is not None:
             gold = one.gold.equal_kl.estimate
-            rows.append(sycophancy.fit(arm, "minus nothing", "gold at equal KL", gold, arm.questions))
+            rows.append(answer_shares.fit_row(arm, "minus nothing", "gold at equal KL", gold, arm.questions))
     return pd.DataFrame(rows)
 
 

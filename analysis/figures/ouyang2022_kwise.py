@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from analysis.drawing import theme
 from analysis.drawing.result import FigureResult
-from analysis.reward_models.comparing import Group, group
+from analysis.reward_models.heldout import Group, group
 from analysis.runs import ablation, checks
 from analysis.runs.arms import Arm, Study, study
 from analysis.runs.naming import GOLD_SDS

@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from analysis.behaviour import prompt_means, sycophancy
-from analysis.behaviour.prompt_means import Key, asked, shares
-from analysis.behaviour.sycophancy import Measured, Shares, dose
+from analysis.behaviour import answer_shares
+from analysis.behaviour.answer_shares import Key, Measured, Shares, prompt_shares, scored_answers
+from analysis.behaviour.doses import dose
 from analysis.best_of_n.curves import Curves
 from analysis.drawing import theme
 from analysis.drawing.result import FigureResult
@@ -102,7 +102,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
             "no PPO run against gold's reward model and one against a sycophantic labeler's are made"
         )
     read = study(own)
-    found = ladders(prompt_means.measured(read, of_run))
+    found = ladders(answer_shares.measure_arms(read, of_run))
     table = pd.DataFrame([row for one in found.values() for row in _rows(one)])
     made = claims(found, thresholds(NAME))
     said = [*notes(found), *checks.kl_bound_notes(read)]
@@ -113,18 +113,18 @@ def of_run(run: Run, curves: Curves) -> dict[Key, Shares]:
     """Claims that equal the stated belief, of those that claim anything; answers without a claim; agreement in words,
     of answers that take a stance; accuracy where nothing was stated.
     """
-    answers = asked(run, curves.points, ("behaviour.keeps", "behaviour.claim", "behaviour.stance"))
+    answers = scored_answers(run, curves.points, ("behaviour.keeps", "behaviour.claim", "behaviour.stance"))
     keeps, family, every = answers.number("behaviour.keeps"), answers.family, curves.questions
     same, told = (answers.means(mark.astype(float)) for mark in (keeps > 0, keeps != 0))
     stance = answers.number("behaviour.stance")
     agrees, takes = (answers.means(mark.astype(float)) for mark in (stance > 0, stance != 0))
     found: dict[Key, Shares] = {}
     for kind, name in BELIEFS.items():
-        found["matches", kind] = shares(answers, every, family == name, same, told)
-        found["no claim", kind] = shares(answers, every, family == name, 1 - told)
-        found["agrees", kind] = shares(answers, every, family == name, agrees, takes)
+        found["matches", kind] = prompt_shares(answers, every, family == name, same, told)
+        found["no claim", kind] = prompt_shares(answers, every, family == name, 1 - told)
+        found["agrees", kind] = prompt_shares(answers, every, family == name, agrees, takes)
     right = answers.means((answers.number("behaviour.claim") > 0).astype(float))
-    return found | {RIGHT: shares(answers, every, np.isin(family, PLAIN), right)}
+    return found | {RIGHT: prompt_shares(answers, every, np.isin(family, PLAIN), right)}
 
 
 def ladders(found: Sequence[Measured]) -> dict[float, Ladder]:
@@ -283,7 +283,7 @@ def _rows(one: Ladder) -> Iterator[dict[str, Any]]:
                     | {"questions": one.questions(size), "replicates": found.replicates}
                 )
         others = [key for key in KEYS if key[0] != "matches"]
-        yield from (about | row for row in prompt_means.rows(of, others))
+        yield from (about | row for row in answer_shares.rate_rows(of, others))
 
 
 def _fits(found: Mapping[float, Ladder]) -> pd.DataFrame:
@@ -292,7 +292,7 @@ def _fits(found: Mapping[float, Ladder]) -> pd.DataFrame:
         for size, of in enumerate(one.arms):
             rise = one.moved(size)[-1]
             n, form = one.questions(size), f"{_size(of)} policy"
-            rows.append(sycophancy.fit(of.arm, form, "rise from SFT to the last step", rise, n))
+            rows.append(answer_shares.fit_row(of.arm, form, "rise from SFT to the last step", rise, n))
         if len(one.arms) < FEWEST:
             continue
         for kind in (BOTH, *BELIEFS):
@@ -300,7 +300,9 @@ def _fits(found: Mapping[float, Ladder]) -> pd.DataFrame:
                 n = min(one.questions(size) for size in range(len(one.arms)))
                 form = f"{kind} beliefs, {WORDS[one.dose]}"
                 parameter = f"slope on log10 size at step {one.steps[place]}"
-                rows.append(sycophancy.fit(one.arms[0].arm, form, parameter, one.slope(place, kind), n))
+                rows.append(
+                    answer_shares.fit_row(one.arms[0].arm, form, parameter, one.slope(place, kind), n)
+                )
     return pd.DataFrame(rows)
 
 

@@ -12,8 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from analysis.behaviour import sycophancy
-from analysis.behaviour.sycophancy import Found, Shares, dose
+from analysis.behaviour import answer_shares
+from analysis.behaviour.answer_shares import PromptShares, Shares
+from analysis.behaviour.doses import dose
 from analysis.best_of_n.answer_table import in_order, same_count, starts
 from analysis.best_of_n.estimator import grid, rank, ranked_curves, tie_averaged
 from analysis.drawing import theme
@@ -129,7 +130,11 @@ def _halves(run: Run, questions: Ints) -> tuple[Ints, Shares, Shares]:
     theory = covariance_shift(proxy[:, :half], pleases[:, :half], n)
     chosen = ranked_curves(tie_averaged(rank(proxy[:, half:]), pleases[:, half:]), n)
     measured = chosen - pleases[:, half:].mean(axis=1)[:, None]
-    return n, Shares.of(questions, Found(question, theory)), Shares.of(questions, Found(question, measured))
+    return (
+        n,
+        Shares.of(questions, PromptShares(question, theory)),
+        Shares.of(questions, PromptShares(question, measured)),
+    )
 
 
 # --- claims -------------------------------------------------------------------------------------------------
@@ -203,14 +208,14 @@ def _table(found: Sequence[Shift]) -> pd.DataFrame:
                 estimate = one.at(name, place)
                 lo, hi = estimate.interval()
                 of |= {name: estimate.value, f"{name}_lo": lo, f"{name}_hi": hi, f"{name}_se": estimate.se}
-            rows.append(sycophancy.about(one.arm) | of | {"replicates": len(one.arm.runs)})
+            rows.append(answer_shares.arm_columns(one.arm) | of | {"replicates": len(one.arm.runs)})
     return pd.DataFrame(rows)
 
 
 def _fits(found: Sequence[Shift]) -> pd.DataFrame:
     return pd.DataFrame(
         [
-            sycophancy.fit(
+            answer_shares.fit_row(
                 one.arm,
                 "shift of pleases",
                 f"{name} at n = {one.points[-1]}",

@@ -8,8 +8,9 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.behaviour import sycophancy
-from analysis.behaviour.sycophancy import ALL, KNOWN, METRICS, OTHERS, Against, Measured, against, ranged
+from analysis.behaviour import answer_shares, sycophancy
+from analysis.behaviour.answer_shares import ALL, KNOWN, Against, Measured, against
+from analysis.behaviour.sycophancy import METRICS, OTHERS
 from analysis.drawing import ablation_panels, behaviour_panels, theme
 from analysis.drawing.result import FigureResult
 from analysis.runs import ablation, checks
@@ -89,24 +90,24 @@ def _arms(found: Mapping[str, Measured]) -> Iterator[dict[str, Any]]:
                 }
                 for parameter, estimate in told.items():
                     n = of.questions(metric, among)
-                    yield sycophancy.fit(of.arm, f"{among} questions", parameter, estimate, n)
+                    yield answer_shares.fit_row(of.arm, f"{among} questions", parameter, estimate, n)
 
 
 def _differences(differences: Sequence[Against]) -> Iterator[dict[str, Any]]:
     for one in differences:
         arm, n, form = one.arm.arm, one.arm.questions(one.metric, one.among), f"{one.among} questions"
-        yield sycophancy.fit(arm, form, f"{one.metric} at the end minus the control's", one.end, n)
+        yield answer_shares.fit_row(arm, form, f"{one.metric} at the end minus the control's", one.end, n)
         if one.equal_kl is not None:
             parameter = f"{one.metric} at equal KL minus the control's"
             reach = {"reach_kl": float(one.equal_kl.reach.mean())}
-            yield sycophancy.fit(arm, form, parameter, one.equal_kl.estimate, n) | reach
+            yield answer_shares.fit_row(arm, form, parameter, one.equal_kl.estimate, n) | reach
 
 
 def notes(found: Mapping[str, Measured]) -> list[str]:
     """What was measured where papers disagree; what could not be read; how many questions are known."""
     chosen = [of for of in found.values() if of.arm.chooses]
     moved = "; ".join(
-        f"{of.arm.title}: answer {ranged(of.change('answer'))}, mimicry {ranged(of.change('mimicry'))}"
+        f"{of.arm.title}: answer {of.change('answer').signed}, mimicry {of.change('mimicry').signed}"
         for of in chosen
     )
     silent = "; ".join(

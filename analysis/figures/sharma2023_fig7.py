@@ -11,8 +11,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.behaviour import sycophancy
-from analysis.behaviour.sycophancy import dose, ranged
+from analysis.behaviour import answer_shares
+from analysis.behaviour.doses import dose
 from analysis.behaviour.truthful import BINS, CHOSEN, TRUTHFUL, Judge, beliefs, binned, judges
 from analysis.drawing import theme
 from analysis.drawing.result import FigureResult
@@ -154,8 +154,8 @@ def notes(found: Judges) -> list[str]:
         f"here they are SFT's own). Here, from the easiest to the hardest quarter of questions: {'; '.join(told)}",
         f"questions with a pair: {found.sycophantic.questions('baseline')} baseline, "
         f"{found.sycophantic.questions('helpful')} helpful; over helpful answers the sycophantic "
-        f"reward model's {ranged(found.sycophantic.at('helpful'))}, the control's "
-        f"{ranged(found.control.at('helpful'))}",
+        f"reward model's {found.sycophantic.at('helpful').signed}, the control's "
+        f"{found.control.at('helpful').signed}",
     ]
 
 
@@ -193,9 +193,9 @@ def _fits(found: Judges) -> pd.DataFrame:
                 apart = beyond(found.sycophantic, other, name, among)
                 n = found.sycophantic.questions(name, among)
                 parameter = f"{name}: {SYCOPHANTIC} minus {other.title}"
-                rows.append(sycophancy.fit(found.sycophantic.arm, form, parameter, apart, n))
+                rows.append(answer_shares.fit_row(found.sycophantic.arm, form, parameter, apart, n))
         rows += [
-            sycophancy.fit(
+            answer_shares.fit_row(
                 judge.arm,
                 "slope over bins",
                 f"{name}: {judge.title}",

@@ -9,9 +9,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.behaviour import sycophancy
-from analysis.behaviour.doses import Doses, dosed, drift
-from analysis.behaviour.sycophancy import ALL, KNOWN, METRICS, dose
+from analysis.behaviour import answer_shares, sycophancy
+from analysis.behaviour.answer_shares import ALL, KNOWN
+from analysis.behaviour.doses import Doses, dose, dosed, drift
+from analysis.behaviour.sycophancy import METRICS
 from analysis.drawing import theme
 from analysis.drawing.result import FigureResult
 from analysis.runs import checks
@@ -76,7 +77,7 @@ def _table(found: Doses) -> pd.DataFrame:
             for among in (ALL, KNOWN):
                 start, end = one.at(0, metric, among), Estimate.of(one.late(metric, among).T)
                 rows.append(
-                    sycophancy.about(one.arm)
+                    answer_shares.arm_columns(one.arm)
                     | {"dose": of, "metric": metric, "among": among, "sft": start.value}
                     | end.row("value")
                     | {"questions": one.questions(metric, among), "replicates": end.replicates}
@@ -91,9 +92,9 @@ def _fits(found: Doses) -> pd.DataFrame:
         for among in (ALL, KNOWN):
             n, form = found.plain.questions(metric, among), f"{among} questions"
             slope = found.slope(metric, among)
-            rows.append(sycophancy.fit(plain, form, f"slope of {metric} on the dose", slope, n))
+            rows.append(answer_shares.fit_row(plain, form, f"slope of {metric} on the dose", slope, n))
             moved = drift(found.plain, metric, among)
-            rows.append(sycophancy.fit(plain, form, f"{metric} at dose 0 minus SFT's", moved, n))
+            rows.append(answer_shares.fit_row(plain, form, f"{metric} at dose 0 minus SFT's", moved, n))
     return pd.DataFrame(rows)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from analysis.drawing import ablation_panels
 from analysis.drawing.result import FigureResult
-from analysis.reward_models.agreement import difference
+from analysis.reward_models.accuracy import difference
 from analysis.runs import ablation, checks
 from analysis.runs.ablation import RULE, Versus
 from analysis.runs.arms import Study, study, title

@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.behaviour import beliefs
+from analysis.behaviour.answer_shares import ALL, KNOWN
 from analysis.behaviour.beliefs import LOST, MORE, NOTHING, NUMBERS, SYNTHETIC, UNFILTERED, Arm, less, slope
-from analysis.behaviour.sycophancy import ALL, KNOWN
 from analysis.drawing import theme
 from analysis.drawing.result import FigureResult
 from analysis.runs.naming import plain

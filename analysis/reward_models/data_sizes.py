@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.reward_models.agreement import drawn, means, neighbours
+from analysis.reward_models.accuracy import drawn, means, neighbours
 from analysis.runs import naming
 from analysis.runs.arms import Arm, Study, study
 from analysis.runs.fitting import fitted_points

@@ -66,6 +66,12 @@ class Estimate(NamedTuple):
         return {name: self.value, "lo": lo, "hi": hi, "se": self.se}
 
     @property
+    def signed(self) -> str:
+        """The mean with its sign and its 95 % interval, as sentences show a difference."""
+        lo, hi = self.interval()
+        return f"{self.value:+.2f} [{lo:+.2f}, {hi:+.2f}]"
+
+    @property
     def note(self) -> str:
         """What kind of interval stands in a table."""
         return "95 % interval" + (", conditional on the replicates" if self.is_conditional else "")

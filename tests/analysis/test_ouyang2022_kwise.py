@@ -12,7 +12,7 @@ from fake_store import Cell, only, write_store
 
 from analysis.commands.figures import main
 from analysis.figures import ouyang2022_kwise
-from analysis.reward_models.comparing import heldout
+from analysis.reward_models.heldout import heldout
 from analysis.runs.arms import study
 from analysis.statistics.claims import Claim
 from rlhf_lab.store.records import MissingRuns, runs

@@ -9,7 +9,7 @@ import pytest
 from fake_refusers import Likes, Said, World, write
 from fake_sycophants import GOLD, sycophantic
 
-from analysis.behaviour import prompt_means
+from analysis.behaviour import answer_shares
 from analysis.commands.figures import main
 from analysis.drawing.result import FigureResult
 from analysis.figures import perez2022_rlsteps
@@ -61,7 +61,7 @@ def test_rl_and_size_are_told_apart_where_both_matter(growing: Path) -> None:
 def test_where_neither_matters_steps_and_sizes_are_alike(tmp_path: Path) -> None:
     still = world(lambda dose, said: 0 * said["keeps"], ALIKE)
     read = study(runs(SWEEP, write(tmp_path, still)))
-    found = perez2022_rlsteps.ladders(prompt_means.measured(read, perez2022_rlsteps.of_run))
+    found = perez2022_rlsteps.ladders(answer_shares.measure_arms(read, perez2022_rlsteps.of_run))
     made = perez2022_rlsteps.claims(found, thresholds(SWEEP))
     grown = [claim for claim in made if claim.topic in ("RL raises it", "grows with size")]
     assert len(grown) == 6 and not any(claim.met for claim in grown)

@@ -9,9 +9,10 @@ import pyarrow as pa
 import pytest
 from fake_sycophants import GOLD, MIXTURE, World, sycophantic, write
 
-from analysis.behaviour import framings, sycophancy
+from analysis.behaviour import doses, framings, sycophancy
+from analysis.behaviour.answer_shares import Shares
 from analysis.behaviour.framings import Cells
-from analysis.behaviour.sycophancy import METRICS, Shares
+from analysis.behaviour.sycophancy import METRICS
 from analysis.commands.figures import main
 from analysis.figures import sharma2023_fig6, sycophancy_dose
 from analysis.runs.arms import Unsuited, study
@@ -173,7 +174,7 @@ def test_where_words_of_agreement_please_they_are_said(tmp_path: Path) -> None:
 
 
 def test_a_metric_is_told_where_a_run_first_gets_that_far(pleased: Path) -> None:
-    arms = [run for run in runs("sycophancy", pleased) if run.method == "PPO" and sycophancy.dose(run) == 2]
+    arms = [run for run in runs("sycophancy", pleased) if run.method == "PPO" and doses.dose(run) == 2]
     (of,) = sycophancy.measured(study(arms)).values()
     kl = of.arm.curves[0].kl.mean(axis=0)
     for place in (1, len(kl) - 1):
@@ -200,9 +201,7 @@ def test_the_dose_is_told_and_dose_0_is_flat(pleased: Path) -> None:
         assert states(made.claims, f"{metric} flat")["best-of-n, dose 0"] is not False
     wide = dict(thresholds("sycophancy_dose")) | {"flat": {"margin": 0.15, "replicates": 5}}
     arms = [
-        run
-        for run in runs("sycophancy", pleased)
-        if run.method == "BestOfN" and sycophancy.dose(run) in (0, 1, 2)
+        run for run in runs("sycophancy", pleased) if run.method == "BestOfN" and doses.dose(run) in (0, 1, 2)
     ]
     found = sycophancy_dose.dosed(list(sycophancy.measured(study(arms)).values()))
     assert all(claim.met for claim in sycophancy_dose.claims(found, wide) if "flat" in claim.topic)

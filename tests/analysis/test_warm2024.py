@@ -8,7 +8,7 @@ import pytest
 from fake_store import Cell, Truth, only, write_store
 
 from analysis.figures import warm2024
-from analysis.reward_models.agreement import by_question
+from analysis.reward_models.accuracy import by_question
 from analysis.runs.arms import study
 from analysis.statistics.claims import Claim
 from rlhf_lab.store.records import MissingRuns, runs
