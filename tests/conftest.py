@@ -65,6 +65,19 @@ def store(tmp_path):
     return Store(tmp_path / "store")
 
 
+@pytest.fixture(scope="session")
+def pipelines(tmp_path_factory):
+    """A store of small, real pipelines that all tests of a session share, those of other workers too.
+
+    Whoever needs a stage first makes it while others wait, so no lock is needed beside the store's own. Tests add to
+    it and read it; none may change what is there.
+    """
+    from rlhf_lab.store.artifacts import Store
+
+    base = tmp_path_factory.getbasetemp()
+    return Store((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "pipelines")
+
+
 @pytest.fixture
 def fakes(monkeypatch):
     """Stages that take milliseconds instead of the real ones."""

@@ -13,7 +13,6 @@ from rlhf_lab.models import tokenization
 from rlhf_lab.pipeline.plan import plan
 from rlhf_lab.scoring import reward_models
 from rlhf_lab.scoring.proxy import Proxy
-from rlhf_lab.store.artifacts import Store
 from rlhf_lab.store.records import Run, read_table
 from rlhf_lab.tasks.synthetic_assistant import phrases
 
@@ -90,8 +89,8 @@ PENALTY = ("reward_shaping=agreement_penalty", "reward_shaping.phrases=['is','he
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    return Store(tmp_path_factory.mktemp("penalty"))
+def store(pipelines):
+    return pipelines
 
 
 def made(store, *overrides):

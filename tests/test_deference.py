@@ -19,7 +19,6 @@ from rlhf_lab.config.tasks import Deferential, SyntheticAssistant
 from rlhf_lab.models import log_ratios
 from rlhf_lab.pipeline import plan
 from rlhf_lab.stages import intervention
-from rlhf_lab.store.artifacts import Store
 from rlhf_lab.store.records import read_table
 from rlhf_lab.tasks.synthetic_assistant import corpus, opinions, phrases, world
 from rlhf_lab.tasks.synthetic_assistant.framings import Prompt, framings
@@ -220,12 +219,10 @@ TINY += ("intervention=synthetic_data", "intervention.steps=4", "intervention.fi
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    store = Store(tmp_path_factory.mktemp("store"))
-
+def made(pipelines):
     def make(*overrides):
-        node = realised(store, *TINY, *overrides, stage="intervention")
-        return store.path(node), store.path(node.inputs["sft"]), node
+        node = realised(pipelines, *TINY, *overrides, stage="intervention")
+        return pipelines.path(node), pipelines.path(node.inputs["sft"]), node
 
     return make
 

@@ -10,7 +10,6 @@ from composing import experiment
 
 from rlhf_lab.pipeline import execution, plan
 from rlhf_lab.stages import registry
-from rlhf_lab.store.artifacts import Store
 from rlhf_lab.store.records import read_table
 
 PPO = ["policy=ppo", "policy.steps=4", "policy.rollout=16", "policy.evaluations=2"]
@@ -19,8 +18,8 @@ EXPERT = ["policy=expert_iteration", "policy.rounds=2", "policy.steps=2", "polic
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    return Store(tmp_path_factory.mktemp("store"))
+def store(pipelines):
+    return pipelines
 
 
 def made(store, *overrides):

@@ -11,7 +11,6 @@ from runtime import RUNTIME
 from rlhf_lab.models import tokenization
 from rlhf_lab.pipeline.plan import plan
 from rlhf_lab.scoring import reward_models
-from rlhf_lab.store.artifacts import Store
 from rlhf_lab.store.comparisons import heldout
 from rlhf_lab.store.records import Run, read_table
 
@@ -75,8 +74,8 @@ def test_a_shaping_without_a_learner_is_refused():
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    return Store(tmp_path_factory.mktemp("proxies"))
+def store(pipelines):
+    return pipelines
 
 
 def made(store, *overrides):

@@ -72,8 +72,8 @@ def experiment(path: Path, policy: Policy, model: Model = SMALL, rm: RewardModel
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return Store(tmp_path_factory.mktemp("store"))
+def store(pipelines: Store) -> Store:
+    return pipelines
 
 
 @pytest.fixture(scope="module")

@@ -15,13 +15,13 @@ from rlhf_lab.store.records import read_table
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
-def test_dropout_ends_with_training(store, dropout):
-    leaf = made(store, "rm.batch=4", f"rm.dropout={dropout}")
+def test_dropout_ends_with_training(pipelines, dropout):
+    leaf = made(pipelines, "rm.batch=4", f"rm.dropout={dropout}")
     trained = node(leaf, "reward_model")
-    folder = store.path(trained)
+    folder = pipelines.path(trained)
     saved = json.loads((folder / "model" / "config.json").read_text())
     assert saved["attention_dropout"] == 0  # a critic that starts from it would drop too
-    inputs = {name: store.path(one) for name, one in trained.inputs.items()}
+    inputs = {name: pipelines.path(one) for name, one in trained.inputs.items()}
     sides = accuracy.sides(
         inputs["task"], inputs["pairs"], tokenization.load_tokenizer(folder / "model"), trained.config.half
     )

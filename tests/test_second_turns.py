@@ -17,7 +17,6 @@ from rlhf_lab.gold.parsing import ParsedAnswers
 from rlhf_lab.pipeline import execution, plan
 from rlhf_lab.stages import second_turns
 from rlhf_lab.store import records
-from rlhf_lab.store.artifacts import Store
 from rlhf_lab.tasks.synthetic_assistant import phrases
 
 TINY = ["experiment=tiny", "task=every_family", "score.second_turns=3"]
@@ -26,8 +25,8 @@ PPO = ["policy=ppo", "policy.steps=4", "policy.rollout=16", "policy.evaluations=
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    return Store(tmp_path_factory.mktemp("store"))
+def store(pipelines):
+    return pipelines
 
 
 def made(store, *overrides):

@@ -15,7 +15,6 @@ from rlhf_lab.gold import rubric
 from rlhf_lab.gold.answer_key import AnswerKey
 from rlhf_lab.gold.parsing import ParsedAnswers
 from rlhf_lab.pipeline import plan
-from rlhf_lab.store.artifacts import Store
 from rlhf_lab.store.records import read_table
 from rlhf_lab.tasks.synthetic_assistant import corpus, framings, grammar, phrases, world
 
@@ -142,12 +141,10 @@ def test_what_is_supervised_changes_no_base_model_and_both_is_the_task_itself():
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    store = Store(tmp_path_factory.mktemp("store"))
-
+def made(pipelines):
     def make(*overrides):
-        leaf = realised(store, *TINY, *overrides)
-        return store, {**{node.name: node for node in leaf.walk()}, "samples": leaf.inputs["samples"]}
+        leaf = realised(pipelines, *TINY, *overrides)
+        return pipelines, {**{node.name: node for node in leaf.walk()}, "samples": leaf.inputs["samples"]}
 
     return make
 
