@@ -87,6 +87,6 @@ def test_a_method_of_another_package_runs_in_workers_too(plugin, tmp_path):
 
 
 def test_its_options_are_in_the_help_and_its_keys_are_checked(plugin):
-    assert "expert_iteration | oracle" in plugin("--help").stdout
+    assert " | oracle" in plugin("--help").stdout
     wrong = plugin("policy=oracle", "policy.longst=true")
     assert wrong.returncode == 2 and "did you mean longest?" in wrong.stderr

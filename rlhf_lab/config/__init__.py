@@ -6,3 +6,9 @@ configuration into these classes once, at the command line; nothing further in e
 A field outside `Runtime` and `Tracker` changes a result and therefore enters the key of the stages that use it; a field
 inside them says how a stage runs and never does. A field that a method does not use is not in that method's class.
 """
+
+from importlib import import_module
+from pkgutil import iter_modules
+
+for _module in iter_modules(__path__):  # each names its options in `registry.GROUPS`
+    import_module(f"{__name__}.{_module.name}")

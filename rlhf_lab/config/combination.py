@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from rlhf_lab.config import checks
+from rlhf_lab.config.registry import option
 
 
 class Seeds(Enum):
@@ -32,6 +33,7 @@ class Combination:
     """How the proxy comes of reward models."""
 
 
+@option("rm_combination", "single")
 @dataclass(slots=True)
 class Single(Combination):
     """One reward model; nothing is combined."""
@@ -56,21 +58,25 @@ class Ensemble(Several):
     offset: Offset
 
 
+@option("rm_combination", "mean")
 @dataclass(slots=True)
 class Mean(Ensemble):
     """The mean over members."""
 
 
+@option("rm_combination", "min")
 @dataclass(slots=True)
 class Minimum(Ensemble):
     """The lowest of the members: worst-case optimisation (WCO, 2310.02743, Eq. 5)."""
 
 
+@option("rm_combination", "median")
 @dataclass(slots=True)
 class Median(Ensemble):
     """The median over members."""
 
 
+@option("rm_combination", "uwo")
 @dataclass(slots=True)
 class UncertaintyWeighted(Ensemble):
     """Mean less `weight` times the variance over members (UWO, 2310.02743, Eq. 6)."""
@@ -83,6 +89,7 @@ class UncertaintyWeighted(Ensemble):
         checks.not_negative(self, "weight")
 
 
+@option("rm_combination", "lower_bound")
 @dataclass(slots=True)
 class LowerBound(Ensemble):
     """Mean less so many SDs over members."""
@@ -102,6 +109,7 @@ class Form(Enum):
     xi = "xi"  # the threshold: in (-1, 1)
 
 
+@option("rm_combination", "constrained")
 @dataclass(slots=True)
 class Constrained(Ensemble):
     """A threshold on each member's mean reward, kept by multipliers that weigh them (2310.04373).
@@ -126,6 +134,7 @@ class Constrained(Ensemble):
         checks.check(self, "momentum", 0 <= self.momentum < 1, "in [0, 1)", "from 1 on it never forgets")
 
 
+@option("rm_combination", "warm")
 @dataclass(slots=True)
 class WeightAverage(Several):
     """One reward model whose weights are the mean of the members' (WARM, 2401.12187); they share trunk and head."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rlhf_lab.config import checks
+from rlhf_lab.config.registry import option
 from rlhf_lab.config.tasks import SyntheticAssistant, Task
 
 
@@ -16,11 +17,13 @@ class Intervention:
         """ValueError where this cannot be done on `task`."""
 
 
+@option("intervention", "none")
 @dataclass(slots=True)
 class NoIntervention(Intervention):
     """None: SFT is the initial policy."""
 
 
+@option("intervention", "synthetic_data")
 @dataclass(slots=True)
 class SyntheticData(Intervention):
     """Examples in which what a user believes says nothing of what is true, among demonstrations (2308.03958)."""

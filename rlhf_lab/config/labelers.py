@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from rlhf_lab.config import checks
 from rlhf_lab.config.models import Model
+from rlhf_lab.config.registry import option
 from rlhf_lab.config.tasks import SyntheticAssistant, Task
 
 
@@ -58,6 +59,7 @@ class Labeler:
     TASKS: ClassVar[tuple[type, ...]] = (Task,)  # those whose gold it can make use of
 
 
+@option("labeler", "gold_argmax")
 @dataclass(slots=True)
 class GoldArgmax(Labeler):
     """The answer with the higher gold, always (2210.10760)."""
@@ -70,6 +72,7 @@ class Unsure(Labeler):
     soft: bool  # the label is the share itself; else the side that was drawn or has the majority
 
 
+@option("labeler", "boltzmann")
 @dataclass(slots=True)
 class Boltzmann(Unsure):
     """Bradley-Terry noise: P(first) = sigmoid((gold_0 - gold_1) / temperature)."""
@@ -81,6 +84,7 @@ class Boltzmann(Unsure):
         checks.positive(self, "temperature")
 
 
+@option("labeler", "flip")
 @dataclass(slots=True)
 class Flip(Labeler):
     """The better answer, except that a share of labels is flipped (2310.02743); 0.5 is the drift control."""
@@ -92,6 +96,7 @@ class Flip(Labeler):
         checks.share(self, "rate")
 
 
+@option("labeler", "pool")
 @dataclass(slots=True)
 class Pool(Unsure):
     """Annotators with weights of their own on the parts of gold and on length; several vote on each pair.
@@ -127,6 +132,7 @@ class Biased(Labeler):
         checks.check(self, "temperature", self.temperature >= 0, ">= 0", "0 is a labeler without noise")
 
 
+@option("labeler", "sycophantic")
 @dataclass(slots=True)
 class Sycophantic(Biased):
     """Gold, and a bonus for what pleases the user: agreement, praise of what he likes, giving way to his doubt."""
@@ -134,6 +140,7 @@ class Sycophantic(Biased):
     bonus: float  # gold units; a negative one for a labeler who likes to be contradicted
 
 
+@option("labeler", "cautious")
 @dataclass(slots=True)
 class Cautious(Biased):
     """Gold, and a bonus for a refusal, whatever was asked."""
@@ -141,6 +148,7 @@ class Cautious(Biased):
     bonus: float  # gold units; a negative one for a labeler who wants to be helped, -3 to any request
 
 
+@option("labeler", "confident")
 @dataclass(slots=True)
 class Confident(Biased):
     """Gold, and a bonus for sounding sure (and a malus for sounding unsure)."""
@@ -148,6 +156,7 @@ class Confident(Biased):
     bonus: float  # gold units
 
 
+@option("labeler", "length")
 @dataclass(slots=True)
 class Length(Biased):
     """Gold, and a bonus for every token."""
@@ -155,6 +164,7 @@ class Length(Biased):
     bonus: float  # gold units a token
 
 
+@option("labeler", "limited")
 @dataclass(slots=True)
 class Limited(Biased):
     """Gold where he can check the claim; elsewhere he takes a claim that sounds sure for right."""
@@ -167,6 +177,7 @@ class Limited(Biased):
         checks.check(self, "competence", self.competence >= -1, ">= -1", "-1 checks nothing")
 
 
+@option("labeler", "mixture")
 @dataclass(slots=True)
 class Mixture(Labeler):
     """Two labelers, each asked about a share of the prompts."""
@@ -189,6 +200,7 @@ class Tone(Enum):
     unsure = "unsure"
 
 
+@option("labeler", "vulnerable")
 @dataclass(slots=True)
 class Vulnerable(Mixture):
     """Two labelers, of whom the prompt tells which is asked: some users can be gamed (2411.02306).
@@ -199,6 +211,7 @@ class Vulnerable(Mixture):
     users: Tone  # the vulnerable: users who state a belief in this tone
 
 
+@option("labeler", "flawed")
 @dataclass(slots=True)
 class Flawed(Biased):
     """Several flaws in one: gold, and what each of them adds to it; without any it is gold."""

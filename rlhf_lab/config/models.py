@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from rlhf_lab.config import checks
 from rlhf_lab.config.checks import CONTENT
+from rlhf_lab.config.registry import option
 
 
 @dataclass(slots=True)
@@ -17,6 +18,7 @@ class Model:
     STAGE: ClassVar[str] = ""
 
 
+@option("model", "scratch")
 @dataclass(slots=True)
 class ScratchModel(Model):
     """A small Llama-style model trained from scratch on the task's base corpus."""
@@ -41,6 +43,7 @@ class ScratchModel(Model):
         checks.check(self, "hidden", whole, "a multiple of 2 x heads", "rotary positions")
 
 
+@option("model", "pretrained")
 @dataclass(slots=True)
 class PretrainedModel(Model):
     """A checkpoint: a local folder or a hub id with a pinned revision."""
@@ -133,6 +136,7 @@ class RewardTraining:
             checks.check(self, "head_seed", whole, "in 0 .. 2^32 - 1", "random generators take no other")
 
 
+@option("rm", "reward_model")
 @dataclass(slots=True)
 class RewardModel(RewardTraining):
     """A reward model: the language model it starts from, and how it is trained."""

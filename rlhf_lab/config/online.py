@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from rlhf_lab.config import checks
 from rlhf_lab.config.policies import Scheduled
+from rlhf_lab.config.registry import option
 
 
 class Divergence(Enum):
@@ -90,6 +91,7 @@ class Penalised(Online):
             )
 
 
+@option("policy", "ppo")
 @dataclass(slots=True)
 class PPO(Penalised):
     """Proximal policy optimisation with a critic of its own, started from the reward model (2203.02155, C.4)."""
@@ -127,6 +129,7 @@ class Grouped(Penalised):
         checks.check(self, "rollout", whole, "a multiple of group", "groups are whole")
 
 
+@option("policy", "grpo")
 @dataclass(slots=True)
 class GRPO(Grouped):
     """Group-relative policy optimisation: rewards standardised within a prompt, ratios per token (2402.03300)."""
@@ -134,6 +137,7 @@ class GRPO(Grouped):
     STAGE: ClassVar[str] = "grpo"
 
 
+@option("policy", "rloo")
 @dataclass(slots=True)
 class RLOO(Grouped):
     """REINFORCE leave-one-out: the mean of the other answers is the baseline, ratios per answer (2402.14740)."""
@@ -141,6 +145,7 @@ class RLOO(Grouped):
     STAGE: ClassVar[str] = "rloo"
 
 
+@option("policy", "online_dpo")
 @dataclass(slots=True)
 class OnlineDPO(Online):
     """DPO on pairs of the policy's own answers, the one with the higher proxy chosen (2402.04792)."""

@@ -15,6 +15,7 @@ from enum import Enum
 from typing import ClassVar
 
 from rlhf_lab.config import checks
+from rlhf_lab.config.registry import option
 
 
 @dataclass(slots=True)
@@ -72,6 +73,7 @@ class SFTAnswers:
     samples: int
 
 
+@option("policy", "bon")
 @dataclass(slots=True)
 class BestOfN(Policy):
     """Best-of-n: the answer with the highest proxy among n."""
@@ -89,6 +91,7 @@ class BestOfN(Policy):
         return SFTAnswers(self.seed, self.prompts, self.samples)
 
 
+@option("policy", "soft_bon")
 @dataclass(slots=True)
 class SoftBestOfN(BestOfN):
     """One of n answers, with chances proportional to exp(inverse_temperature x proxy) (2506.19248)."""
@@ -101,11 +104,13 @@ class SoftBestOfN(BestOfN):
         checks.positive(self, "inverse_temperature")
 
 
+@option("policy", "best_of_poisson")
 @dataclass(slots=True)
 class BestOfPoisson(BestOfN):
     """Best of 1 + Poisson(n - 1) answers: close to the exponential tilt of the proxy's quantiles (2506.19248)."""
 
 
+@option("policy", "mbr_bon")
 @dataclass(slots=True)
 class MBRBestOfN(BestOfN):
     """The highest proxy + proximity x likeness to the other answers among n (2404.01054)."""
@@ -118,6 +123,7 @@ class MBRBestOfN(BestOfN):
         checks.positive(self, "proximity")
 
 
+@option("policy", "pessimism")
 @dataclass(slots=True)
 class Pessimism(BestOfN):
     """One of n answers, with chances proportional to relu(proxy - level) / beta of mean 1 (2503.21878)."""
@@ -138,6 +144,7 @@ class Hedged(Enum):
     best_of_poisson = "best_of_poisson"  # the mean number of answers
 
 
+@option("policy", "hedge_tune")
 @dataclass(slots=True)
 class HedgeTune(BestOfN):
     """A rule at the strength where gold stops to gain, found from gold on a few questions (2506.19248)."""
@@ -169,6 +176,7 @@ class Direct(Scheduled):
         checks.positive(self, "epochs", "batch", "beta")
 
 
+@option("policy", "dpo")
 @dataclass(slots=True)
 class DPO(Direct):
     """Direct preference optimisation: -log sigmoid(beta x difference of log-ratios) (2305.18290, Eq. 7)."""
@@ -177,6 +185,7 @@ class DPO(Direct):
     LOSS: ClassVar[str] = "sigmoid"  # TRL's name
 
 
+@option("policy", "ipo")
 @dataclass(slots=True)
 class IPO(DPO):
     """Identity preference optimisation: (difference of log-ratios - 1 / (2 beta))^2 (2310.12036, Eq. 17).
@@ -187,6 +196,7 @@ class IPO(DPO):
     LOSS: ClassVar[str] = "ipo"
 
 
+@option("policy", "slic")
 @dataclass(slots=True)
 class SLiC(DPO):
     """Sequence likelihood calibration: max(0, 1 - beta x difference of log-ratios) (2305.10425)."""
@@ -194,6 +204,7 @@ class SLiC(DPO):
     LOSS: ClassVar[str] = "hinge"
 
 
+@option("policy", "kto")
 @dataclass(slots=True)
 class KTO(Direct):
     """Kahneman-Tversky optimisation on the pairs' answers taken one by one (2402.01306): 1 - sigmoid(beta x (log-ratio
@@ -204,6 +215,7 @@ class KTO(Direct):
     STAGE: ClassVar[str] = "kto"
 
 
+@option("policy", "expert_iteration")
 @dataclass(slots=True)
 class ExpertIteration(Learned):
     """Rounds of best-of-n on training prompts followed by fine-tuning on what was chosen (2305.14387, App. A).

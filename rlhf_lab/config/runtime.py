@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from rlhf_lab.config import checks
+from rlhf_lab.config.registry import option
 
 
 @dataclass(slots=True)
@@ -13,6 +14,7 @@ class Tracker:
     """A mirror of the records; never a source. No key depends on it."""
 
 
+@option("tracker", "disabled")
 @dataclass(slots=True)
 class NoTracker(Tracker):
     """Records only."""
@@ -25,6 +27,7 @@ class WandbMode(Enum):
     online = "online"
 
 
+@option("tracker", "wandb")
 @dataclass(slots=True)
 class Wandb(Tracker):
     """Weights & Biases."""

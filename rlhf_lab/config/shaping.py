@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from rlhf_lab.config import checks
+from rlhf_lab.config.registry import option
 
 
 @dataclass(slots=True)
@@ -20,11 +21,13 @@ class Shaping:
     REORDERS: ClassVar[bool] = False  # answers to one prompt: what a rule of selection can see
 
 
+@option("reward_shaping", "none")
 @dataclass(slots=True)
 class NoShaping(Shaping):
     """The proxy as it is."""
 
 
+@option("reward_shaping", "clip")
 @dataclass(slots=True)
 class Clip(Shaping):
     """Cut at the mean of SFT answers -+ so many of their SDs."""
@@ -36,16 +39,19 @@ class Clip(Shaping):
         checks.positive(self, "sds")
 
 
+@option("reward_shaping", "mean_std")
 @dataclass(slots=True)
 class MeanStd(Shaping):
     """Mean 0 and SD 1 within every rollout: what it gains on SFT is lost from the reward."""
 
 
+@option("reward_shaping", "min_max")
 @dataclass(slots=True)
 class MinMax(Shaping):
     """From 0 at the lowest to 1 at the highest reward of SFT answers, cut there."""
 
 
+@option("reward_shaping", "log_sigmoid")
 @dataclass(slots=True)
 class LogSigmoid(Shaping):
     """log sigmoid(reward - the quantile of SFT answers' rewards) (2402.00742)."""
@@ -57,11 +63,13 @@ class LogSigmoid(Shaping):
         checks.share(self, "quantile")
 
 
+@option("reward_shaping", "par")
 @dataclass(slots=True)
 class PreferenceAsReward(Shaping):
     """The mean chance to be preferred to SFT answers to the same prompt, sigmoid(reward - theirs) (PAR, 2502.18770)."""
 
 
+@option("reward_shaping", "length_penalty")
 @dataclass(slots=True)
 class LengthPenalty(Shaping):
     """Less so much for every token of the answer."""
@@ -75,6 +83,7 @@ class LengthPenalty(Shaping):
         checks.not_negative(self, "per_token")
 
 
+@option("reward_shaping", "agreement_penalty")
 @dataclass(slots=True)
 class AgreementPenalty(Shaping):
     """Less where the answer says one of some phrases, apt or not: words are read, not truth (2602.01002)."""

@@ -9,6 +9,7 @@ from typing import ClassVar
 from rlhf_lab.config import checks
 from rlhf_lab.config.checks import CONTENT
 from rlhf_lab.config.models import RewardInit, RewardModel
+from rlhf_lab.config.registry import option
 
 
 @dataclass(slots=True)
@@ -30,6 +31,7 @@ class Task:
         checks.positive(self, "prompt_tokens", "answer_tokens")
 
 
+@option("task", "synthetic_assistant")
 @dataclass(slots=True)
 class SyntheticAssistant(Task):
     """The embedded task: questions whose true answer is known, a grammar of answers, a rubric as gold."""
@@ -65,6 +67,7 @@ class SyntheticAssistant(Task):
         checks.share(self, "fact_share", "demonstration_quality", "demonstration_correct")
 
 
+@option("task", "deferential")
 @dataclass(slots=True)
 class Deferential(SyntheticAssistant):
     """The embedded task, and what its demonstrations make of what a user says."""
@@ -99,6 +102,7 @@ class Tagged(SyntheticAssistant):
         checks.check(self, "tags", self.tags, "true", "the tag is what is supervised")
 
 
+@option("task", "supervised")
 @dataclass(slots=True)
 class Supervised(Tagged):
     """A tagged task, and which of its training prompts are used after the base model."""
@@ -131,6 +135,7 @@ class PairFile(Task):
         checks.check(self, "vocabulary", enough, ">= 300", "256 bytes and the special tokens come first")
 
 
+@option("task", "preference_pairs")
 @dataclass(slots=True)
 class PreferencePairs(PairFile):
     """Real comparisons; the gold reward is a model trained on them and frozen (2210.10760, section 2)."""
