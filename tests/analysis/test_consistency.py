@@ -11,7 +11,7 @@ from analysis.best_of_n.curves import Curves, checkpoint_curves
 from analysis.best_of_n.initial_policy import Tilts
 from analysis.best_of_n.selection import selection_curves
 from analysis.runs.arms import Arm, Study
-from analysis.runs.checks import notes, shortfall
+from analysis.runs.checks import kl_bound_notes, shortfall
 
 QUESTIONS, FRAMINGS, COUNT = 120, 2, 256
 SHIFTS = np.linspace(0, 2.0, 9)
@@ -108,6 +108,6 @@ def test_what_a_figure_says() -> None:
     wrong = replace(curves, kl=0.5 * curves.kl)
     unknown = replace(curves, needed=None)
     arm = Arm("ppo", "1k", "main", "1k", 1000.0, ("0/0/0", "1/1/1", "2/2/2"), (curves, wrong, unknown), ())
-    counts, warning = notes(Study((arm,)))
+    counts, warning = kl_bound_notes(Study((arm,)))
     assert "2 of 3 curves checked, 1 below it by more than 3 SE; 1 not checked for want of a table" in counts
     assert warning.startswith("WARNING: PPO, 1k, seeds 1/1/1: KL ") and "understated" in warning
