@@ -73,16 +73,6 @@ def test_an_answer_summed_over_tokens_is_not_the_answer_as_one() -> None:
     assert dv.k2(tokens).sum() == pytest.approx(2.5) and dv.k2(tokens.sum()) == pytest.approx(50)
 
 
-def test_an_estimate_counts_each_question_once() -> None:
-    values, question = np.array([1.0, 3.0, 5.0]), np.array([7, 7, 9])
-    found = dv.estimate(values, question)
-    assert found.mean == pytest.approx(3.5) and found.n == 2
-    assert found.se == pytest.approx(np.std([2.0, 5.0], ddof=1) / math.sqrt(2))
-    alone = dv.estimate(values)
-    assert alone.mean == pytest.approx(3.0) and alone.n == 3
-    assert math.isnan(dv.estimate([1.0]).se)
-
-
 # --- best-of-n -------------------------------------------------------------------------------------------------
 
 

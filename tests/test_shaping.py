@@ -15,10 +15,10 @@ from rlhf_lab.config.shaping import (
     NoShaping,
     PreferenceAsReward,
 )
-from rlhf_lab.functional.shaping import Asked, shaped
+from rlhf_lab.functional.shaping import Answers, shaped
 
 REFERENCES = np.array([[0.0, 2.0], [4.0, 2.0]])  # mean 2, SD sqrt(2), two prompts
-ASKED = Asked(
+ANSWERS = Answers(
     np.array([-5.0, 1.0, 9.0]),
     np.array([4.0, 10.0, 0.0]),
     REFERENCES[[0, 0, 1]],
@@ -52,19 +52,19 @@ def sigmoid(x):
     ids=lambda value: type(value).__name__,
 )
 def test_shapings(shaping, expected):
-    np.testing.assert_allclose(shaped(shaping, ASKED, REFERENCES), expected)
+    np.testing.assert_allclose(shaped(shaping, ANSWERS, REFERENCES), expected)
 
 
 def test_mean_and_std_are_those_of_the_rollout():
-    found = shaped(MeanStd(), ASKED, REFERENCES)
+    found = shaped(MeanStd(), ANSWERS, REFERENCES)
     assert found.mean() == pytest.approx(0) and found.std() == pytest.approx(1)
-    alike = ASKED._replace(reward=np.ones(3))
+    alike = ANSWERS._replace(reward=np.ones(3))
     np.testing.assert_array_equal(shaped(MeanStd(), alike, REFERENCES), np.zeros(3))
 
 
 def test_bounded_shapings_are_bounded_and_never_turn_an_order_round():
     reward = np.linspace(-50, 50, 201)
-    asked = Asked(reward, np.ones(201), np.repeat(REFERENCES[:1], 201, axis=0), np.ones(201, bool))
+    asked = Answers(reward, np.ones(201), np.repeat(REFERENCES[:1], 201, axis=0), np.ones(201, bool))
     for shaping in (Clip(sds=1.0), MinMax(), PreferenceAsReward()):
         found = shaped(shaping, asked, REFERENCES)
         assert (np.diff(found) >= 0).all() and np.ptp(found) <= 2 * SD
@@ -72,4 +72,4 @@ def test_bounded_shapings_are_bounded_and_never_turn_an_order_round():
 
 def test_what_shapes_nothing_is_named():
     with pytest.raises(TypeError, match=r"NoShaping shapes no reward.*shaped\.register"):
-        shaped(NoShaping(), ASKED, REFERENCES)
+        shaped(NoShaping(), ANSWERS, REFERENCES)

@@ -1,4 +1,9 @@
-"""The rewards of several reward models as one: members on one scale, then a rule (formulas)."""
+"""Rules that make one reward of the rewards of several reward models, the members of an ensemble.
+
+`combined` applies a rule to rewards (M, N) of M members for N answers, after `scale` has put the members on one scale:
+the reward of a member is r_m = (reward - level) / sd. To add a rule, add its configuration to
+`rlhf_lab.config.combination` and register a function here.
+"""
 
 from __future__ import annotations
 
@@ -23,53 +28,62 @@ Floats = NDArray[np.float64]
 
 @singledispatch
 def combined(rule: Combination, rewards: Floats) -> Floats:
-    """One reward (N,) of the members' (M, N), which are on one scale; variances over members have ddof 0."""
+    """Return one reward per answer (N,) from the rewards of the members (M, N), which are on one scale.
+
+    Variances and SDs are taken over members with ddof 0. Raises TypeError for a rule that no function is registered
+    for.
+    """
     raise TypeError(f"{type(rule).__name__} combines no rewards: register a function with combined.register")
 
 
 @combined.register
-def _(rule: Mean, rewards: Floats) -> Floats:
+def mean(rule: Mean, rewards: Floats) -> Floats:
+    """Return mean_m r_m."""
     return rewards.mean(axis=0)
 
 
 @combined.register
-def _(rule: Constrained, rewards: Floats) -> Floats:
-    return rewards.mean(
-        axis=0
-    )  # what is recorded; a policy learns from rlhf_lab.functional.multipliers.mixed
+def constrained(rule: Constrained, rewards: Floats) -> Floats:
+    """Return mean_m r_m, which is only recorded: a policy learns from `multipliers.mixed` (2310.04373)."""
+    return rewards.mean(axis=0)
 
 
 @combined.register
-def _(rule: Minimum, rewards: Floats) -> Floats:
+def minimum(rule: Minimum, rewards: Floats) -> Floats:
+    """Return min_m r_m, worst-case optimisation (2310.02743, Eq. 5)."""
     return rewards.min(axis=0)
 
 
 @combined.register
-def _(rule: Median, rewards: Floats) -> Floats:
+def median(rule: Median, rewards: Floats) -> Floats:
+    """Return median_m r_m."""
     return np.median(rewards, axis=0)
 
 
 @combined.register
-def _(rule: UncertaintyWeighted, rewards: Floats) -> Floats:
+def uncertainty_weighted(rule: UncertaintyWeighted, rewards: Floats) -> Floats:
+    """Return mean_m r_m - weight x var_m r_m, uncertainty-weighted optimisation (2310.02743, Eq. 6)."""
     return rewards.mean(axis=0) - rule.weight * rewards.var(axis=0)
 
 
 @combined.register
-def _(rule: LowerBound, rewards: Floats) -> Floats:
+def lower_bound(rule: LowerBound, rewards: Floats) -> Floats:
+    """Return mean_m r_m - sds x sd_m r_m, a lower confidence bound."""
     return rewards.mean(axis=0) - rule.sds * rewards.std(axis=0)
 
 
 def scale(rewards: Floats, offset: Offset) -> tuple[Floats, float]:
-    """What to take from a member's rewards of each prompt (Q,), and what to divide them by, from its rewards of SFT
-    answers (Q, K).
+    """Return the level of each prompt (Q,) and the SD that put a member on the common scale.
 
-    The unit is the SD of what is left of these; ArithmeticError where nothing is.
+    `rewards` (Q, K) are the member's rewards of K SFT answers to each of Q prompts. The level is their mean over all
+    answers (`Offset.all`) or over the answers to the prompt (`Offset.prompt`); the SD is that of rewards - level, with
+    one degree of freedom less per prompt in the second case. Raises FloatingPointError if the SD is zero or not finite.
     """
-    whole = np.full(len(rewards), rewards.mean())
-    level = whole if offset is Offset.all else rewards.mean(axis=1)
+    per_prompt = offset is Offset.prompt
+    level = rewards.mean(axis=1) if per_prompt else np.full(len(rewards), rewards.mean())
     answers = rewards.shape[1]
-    free = answers / (answers - 1) if offset is Offset.prompt and answers > 1 else 1.0
-    sd = float(np.sqrt(((rewards - level[:, None]) ** 2).mean() * free))
+    correction = answers / (answers - 1) if per_prompt and answers > 1 else 1.0
+    sd = float(np.sqrt(((rewards - level[:, None]) ** 2).mean() * correction))
     if not (np.isfinite(sd) and sd > 0):
         raise FloatingPointError(f"a member's rewards of SFT answers have an SD of {sd}: nothing to optimise")
     return level, sd

@@ -1,4 +1,8 @@
-"""Means with their standard errors and intervals, over questions and replicates."""
+"""Means with their standard errors and intervals, over questions and over replicates.
+
+Questions are the units that are resampled within a replicate; a replicate is one repetition of an experiment with other
+seeds. An interval that covers only questions is called conditional on the replicates.
+"""
 
 from __future__ import annotations
 
@@ -10,40 +14,41 @@ from scipy.special import stdtrit
 
 Floats = NDArray[np.float64]
 
-FEWEST_REPLICATES = 5  # to resample them
+FEWEST_REPLICATES = 5  # with fewer, the variance between replicates is not estimated
 
 
 class Interval(NamedTuple):
-    """A confidence interval."""
+    """A confidence interval, from `lo` to `hi`."""
 
     lo: float
     hi: float
 
 
 def conditional(replicates: int) -> bool:
-    """Whether intervals are conditional on the replicates at hand, as there are fewer than five."""
+    """Return whether intervals are conditional on the replicates, because there are fewer than five."""
     return replicates < FEWEST_REPLICATES
 
 
 class Estimate(NamedTuple):
-    """A mean over replicates with its standard error over questions, and over replicates if there are five."""
+    """A mean over replicates with its standard error over questions and, from five replicates on, over replicates."""
 
     value: float
     se: float
-    df: float  # degrees of freedom of the SE: inf where it is of questions alone
+    df: float  # degrees of freedom of the SE; inf if the SE is over questions alone
     replicates: int
 
     @staticmethod
     def of(draws: ArrayLike) -> Estimate:
-        """Of a number of each replicate (B, R): first as it is, then in B - 1 draws of questions.
+        """Return the estimate from a statistic of R replicates in B draws of questions, (B, R).
 
-        The replicates share the draws of questions, so the two parts of the variance are apart. Draws in which one has
-        no number are left out (what two questions have, a seventh of all draws is without); NaN where most are.
+        Row 0 holds the statistic itself, the other rows hold bootstrap draws of questions that all replicates share, so
+        that the variance over questions and the variance over replicates add up. Draws with a NaN are left out (of a
+        statistic that two questions determine, one draw in seven has none); the result is NaN if half or more have one.
         """
         table = np.asarray(draws, dtype=float)
-        without = np.isnan(table).sum(axis=1)
-        if without[0] == 0 and np.mean(without > 0) < 0.5:
-            table = table[without == 0]
+        undefined = np.isnan(table).sum(axis=1) > 0
+        if not undefined[0] and np.mean(undefined) < 0.5:
+            table = table[~undefined]
         replicates = table.shape[1]
         variance, df = table[1:].mean(axis=1).var(ddof=1), float("inf")
         if not conditional(replicates):
@@ -52,16 +57,16 @@ class Estimate(NamedTuple):
 
     @property
     def is_conditional(self) -> bool:
-        """Whether the interval is conditional on the replicates at hand."""
+        """Return whether the interval is conditional on the replicates."""
         return conditional(self.replicates)
 
     def interval(self, level: float = 0.95) -> Interval:
-        """The central `level` by Student's t."""
+        """Return the central interval at `level` by Student's t."""
         half = float(stdtrit(self.df, (1 + level) / 2)) * self.se
         return Interval(self.value - half, self.value + half)
 
     def row(self, name: str = "estimate") -> dict[str, float]:
-        """The mean under `name`, its 95 % interval and its SE, as they stand in tables."""
+        """Return the mean under `name`, its 95 % interval and its SE, as columns of a table."""
         lo, hi = self.interval()
         return {name: self.value, "lo": lo, "hi": hi, "se": self.se}
 
@@ -73,17 +78,20 @@ class Estimate(NamedTuple):
 
     @property
     def note(self) -> str:
-        """What kind of interval stands in a table."""
+        """Return what kind of interval `row` gives, in words."""
         return "95 % interval" + (", conditional on the replicates" if self.is_conditional else "")
 
 
-def floored(found: Estimate, clusters: int) -> Estimate:
-    """A rate or a difference of rates whose SE is at least 1 / clusters: where all say the same, as if one did not."""
-    return found._replace(se=max(found.se, 1 / max(clusters, 1)))
+def floored(estimate: Estimate, clusters: int) -> Estimate:
+    """Return the estimate of a rate with an SE of at least 1 / clusters.
+
+    A sample whose members all agree has an SE of 0; the floor counts it as if one cluster disagreed.
+    """
+    return estimate._replace(se=max(estimate.se, 1 / max(clusters, 1)))
 
 
 def cluster_means(values: ArrayLike, cluster: ArrayLike) -> Floats:
-    """(C, ...): the mean of `values` (Q, ...) over the rows of each cluster, clusters in ascending order."""
+    """Return the means (C, ...) of `values` (Q, ...) over the rows of each of the clusters (Q,), in ascending order."""
     table = np.asarray(values, dtype=float)
     names, member = np.unique(np.asarray(cluster), return_inverse=True)
     sums = np.zeros((len(names), *table.shape[1:]))
@@ -93,7 +101,7 @@ def cluster_means(values: ArrayLike, cluster: ArrayLike) -> Floats:
 
 
 def mean_and_se(values: ArrayLike) -> tuple[Floats, Floats]:
-    """Mean over the first axis, one row a question, and its standard error; NaN for a single question."""
+    """Return the mean of `values` (Q, ...) over the first axis and its standard error, which is NaN for one row."""
     table = np.asarray(values, dtype=float)
     if len(table) < 2:
         return table.mean(axis=0), np.full(table.shape[1:], np.nan)
@@ -101,8 +109,10 @@ def mean_and_se(values: ArrayLike) -> tuple[Floats, Floats]:
 
 
 def clustered_mean(values: ArrayLike, cluster: ArrayLike) -> Estimate:
-    """Mean of `values` (P,), each counted once, and its SE over the questions in `cluster` (P,) with C - 1 degrees of
-    freedom; NaN of nothing, an SE of NaN for one question.
+    """Return the mean of `values` (P,) and its cluster-robust SE over the C questions in `cluster` (P,).
+
+    Every value counts once; the SE has C - 1 degrees of freedom. The mean of no values is NaN, and so is the SE for one
+    question.
     """
     numbers = np.asarray(values, dtype=float)
     if not len(numbers):
@@ -117,13 +127,13 @@ def clustered_mean(values: ArrayLike, cluster: ArrayLike) -> Estimate:
 
 
 def paired_difference(first: ArrayLike, second: ArrayLike) -> tuple[float, float]:
-    """Mean of first - second over questions (C,) and its standard error, each question its own pair."""
+    """Return the mean of `first` - `second`, both (C,), over questions and its standard error."""
     mean, se = mean_and_se(np.asarray(first, dtype=float) - np.asarray(second, dtype=float))
     return float(mean), float(se)
 
 
 def wilson(successes: float, trials: int, z: float = 1.959964) -> Interval:
-    """Wilson's 95 % interval of a rate; `successes` need not be whole, where a trial is a mean."""
+    """Return Wilson's interval of a rate, 95 % by default; `successes` need not be whole. It is NaN without trials."""
     if trials == 0:
         return Interval(float("nan"), float("nan"))
     rate = successes / trials

@@ -36,9 +36,7 @@ class Penalty:
     """The two forms of one penalty at coefficient 1."""
 
     in_loss: LossPenalty
-    in_reward: RewardPenalty | None = (
-        None  # what is subtracted from each token's reward; None: only in the loss
-    )
+    in_reward: RewardPenalty | None = None  # subtracted from the reward of each token; None: only in the loss
     from_reference: bool = False  # whether the loss is an expectation over answers that the reference sampled
 
 

@@ -1,4 +1,8 @@
-"""What is optimised instead of the proxy itself (formulas)."""
+"""Shapings of the proxy reward: what a policy is trained on in place of the proxy itself.
+
+Write r for the proxy reward of an answer and r_ref for the rewards of answers of the SFT model. To add a shaping, add
+its configuration to `rlhf_lab.config.shaping` and register a function here.
+"""
 
 from __future__ import annotations
 
@@ -22,54 +26,65 @@ from rlhf_lab.config.shaping import (
 Floats = NDArray[np.float64]
 
 
-class Asked(NamedTuple):
-    """What is rewarded."""
+class Answers(NamedTuple):
+    """N answers whose rewards are shaped."""
 
-    reward: Floats  # (N,)
-    tokens: Floats  # (N,) of each answer
-    references: Floats  # (N, K) rewards of SFT answers to the same prompt
-    says: NDArray[np.bool_]  # (N,) whether each answer says one of the shaping's phrases
+    reward: Floats  # (N,) by the proxy
+    tokens: Floats  # (N,) length in tokens
+    references: Floats  # (N, K) rewards of K SFT answers to the same prompt
+    has_phrase: NDArray[np.bool_]  # (N,) whether the answer contains one of the phrases of the shaping
 
 
 @singledispatch
-def shaped(shaping: Shaping, asked: Asked, references: Floats) -> Floats:
-    """The shaped reward (N,); `references` (Q, K) are the rewards of SFT answers to all prompts."""
+def shaped(shaping: Shaping, answers: Answers, references: Floats) -> Floats:
+    """Return the shaped rewards (N,) of `answers`.
+
+    `references` (Q, K) are the rewards r_ref of K SFT answers to each of all Q prompts. Raises TypeError for a shaping
+    that no function is registered for.
+    """
     raise TypeError(f"{type(shaping).__name__} shapes no reward: register a function with shaped.register")
 
 
 @shaped.register
-def _(shaping: Clip, asked: Asked, references: Floats) -> Floats:
+def clip(shaping: Clip, answers: Answers, references: Floats) -> Floats:
+    """Return r clipped to mean(r_ref) +- sds x SD(r_ref)."""
     reach = shaping.sds * references.std()
-    return np.clip(asked.reward, references.mean() - reach, references.mean() + reach)
+    return np.clip(answers.reward, references.mean() - reach, references.mean() + reach)
 
 
 @shaped.register
-def _(shaping: MeanStd, asked: Asked, references: Floats) -> Floats:
-    sd = asked.reward.std()
-    return (asked.reward - asked.reward.mean()) / (sd if sd > 0 else 1.0)
+def mean_std(shaping: MeanStd, answers: Answers, references: Floats) -> Floats:
+    """Return (r - mean(r)) / SD(r), over the N answers of a rollout."""
+    sd = answers.reward.std()
+    return (answers.reward - answers.reward.mean()) / (sd if sd > 0 else 1.0)
 
 
 @shaped.register
-def _(shaping: MinMax, asked: Asked, references: Floats) -> Floats:
+def min_max(shaping: MinMax, answers: Answers, references: Floats) -> Floats:
+    """Return (r - min(r_ref)) / (max(r_ref) - min(r_ref)), clipped to [0, 1]."""
     low, high = references.min(), references.max()
-    return np.clip((asked.reward - low) / (high - low), 0, 1)
+    return np.clip((answers.reward - low) / (high - low), 0, 1)
 
 
 @shaped.register
-def _(shaping: LogSigmoid, asked: Asked, references: Floats) -> Floats:
-    return -np.logaddexp(0, np.quantile(references, shaping.quantile) - asked.reward)
+def log_sigmoid(shaping: LogSigmoid, answers: Answers, references: Floats) -> Floats:
+    """Return log sigmoid(r - q), with q a quantile of r_ref (2402.00742)."""
+    return -np.logaddexp(0, np.quantile(references, shaping.quantile) - answers.reward)
 
 
 @shaped.register
-def _(shaping: PreferenceAsReward, asked: Asked, references: Floats) -> Floats:
-    return np.mean(1 / (1 + np.exp(asked.references - asked.reward[:, None])), axis=1)
+def preference_as_reward(shaping: PreferenceAsReward, answers: Answers, references: Floats) -> Floats:
+    """Return mean_k sigmoid(r - r_ref_k) over SFT answers to the same prompt (PAR, 2502.18770)."""
+    return np.mean(1 / (1 + np.exp(answers.references - answers.reward[:, None])), axis=1)
 
 
 @shaped.register
-def _(shaping: LengthPenalty, asked: Asked, references: Floats) -> Floats:
-    return asked.reward - shaping.per_token * references.std() * asked.tokens
+def length_penalty(shaping: LengthPenalty, answers: Answers, references: Floats) -> Floats:
+    """Return r - per_token x SD(r_ref) x tokens."""
+    return answers.reward - shaping.per_token * references.std() * answers.tokens
 
 
 @shaped.register
-def _(shaping: AgreementPenalty, asked: Asked, references: Floats) -> Floats:
-    return asked.reward - shaping.weight * references.std() * asked.says
+def agreement_penalty(shaping: AgreementPenalty, answers: Answers, references: Floats) -> Floats:
+    """Return r - weight x SD(r_ref) for answers that contain one of the phrases, r for others."""
+    return answers.reward - shaping.weight * references.std() * answers.has_phrase

@@ -89,7 +89,9 @@ class Proxy:
 
         def shaped(reward: Floats, prompt: Ints, answers: Sequence[Sequence[int]]) -> Floats:
             tokens = np.array([len(answer) for answer in answers], float)
-            asked = shapings.Asked(reward, tokens, references[prompt], tokenization.has_run(answers, wanted))
+            asked = shapings.Answers(
+                reward, tokens, references[prompt], tokenization.has_run(answers, wanted)
+            )
             return shapings.shaped(shaping, asked, references)
 
         return shaped

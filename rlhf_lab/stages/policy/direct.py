@@ -11,20 +11,18 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rlhf_lab.config.policies import Direct
 from rlhf_lab.config.runtime import Runtime
 from rlhf_lab.models import loading, tokenization, trl_arguments
-from rlhf_lab.models.batches import Ids, answer_logits, packed, pad_token
+from rlhf_lab.models.log_ratios import log_probabilities
 from rlhf_lab.scoring import accuracy
 from rlhf_lab.scoring.heldout import schedule
 from rlhf_lab.stages.policy.resumable import Resumable
 from rlhf_lab.stages.policy.training_loop import course
 from rlhf_lab.store.records import read_table
 
-BATCH = 512  # answers
 HELDOUT_PAIRS = 400  # untied ones; the SE of an accuracy is then 2.5 % or less
 
 
@@ -93,16 +91,6 @@ def order(rows: int, epochs: int, seed: int) -> np.ndarray:
     return np.concatenate([rng.permutation(rows) for _ in range(epochs)])
 
 
-@torch.inference_mode()
-def answer_logps(model: PreTrainedModel, prompts: Ids, answers: Ids) -> np.ndarray:
-    """The log-probability of each answer, (N,) float32, nats: the sum over its tokens."""
-    sums = np.zeros(len(answers), dtype=np.float32)
-    for part in packed(prompts, answers, BATCH, pad_token(model), model.device):
-        logps = answer_logits(model, part).log_softmax(-1).gather(-1, part.answers[..., None])[..., 0]
-        sums[part.rows] = (logps * part.answer_mask).sum(-1).cpu().numpy()
-    return sums
-
-
 class ImplicitReward:
     """The reward that a policy stands for, beta x log-ratio to SFT (2305.18290, Eq. 5), on pairs it does not learn."""
 
@@ -118,7 +106,7 @@ class ImplicitReward:
     def _margin(self, model: PreTrainedModel) -> np.ndarray:
         """Log-probability of the chosen minus that of the rejected answer, (N,), nats."""
         prompts, chosen, rejected, _ = self._pairs
-        return answer_logps(model, prompts, chosen) - answer_logps(model, prompts, rejected)
+        return log_probabilities(model, prompts, chosen) - log_probabilities(model, prompts, rejected)
 
 
 def _split(pairs: pa.Table, split: str) -> pa.Table:
