@@ -1,4 +1,4 @@
-"""The scores of one run's answers, in order of checkpoint, question and prompt."""
+"""The scores of one run's answers as arrays, in order of checkpoint, question and prompt."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 WELL_FORMED_FORM = -1e-6  # gold.form of an answer that lost nothing, up to rounding
-ROUNDING = 1e-9  # of the largest score: a spread below is none
+ROUNDING = 1e-9  # of the largest score; a smaller spread is rounding
 PLACE = ("checkpoint", "question_id", "prompt_id")
 PORTION = 1 << 18  # rows compared at a time
 
 
 def in_order(rows: pa.Table) -> pa.Table:
-    """The rows by checkpoint, question and prompt, as stages leave them."""
+    """Return the rows in order of checkpoint, question and prompt, in which stages write them."""
     begin = starts(rows)
     places = [rows[name].to_numpy()[begin].astype(np.int64) for name in _places(rows)]
     later = np.zeros(len(begin) - 1, dtype=np.int64)
@@ -33,18 +33,18 @@ def in_order(rows: pa.Table) -> pa.Table:
 
 
 def starts(rows: pa.Table) -> Ints:
-    """(S,): where runs of answers to one prompt at one checkpoint begin; of rows in order, those of each."""
-    found = [np.zeros(1, dtype=np.int64)]
+    """Return the rows (S,) at which the answers to another prompt or at another checkpoint begin."""
+    begin = [np.zeros(1, dtype=np.int64)]
     for first in range(1, rows.num_rows, PORTION):
         part = rows.slice(first - 1, PORTION + 1)
         places = [part[name].to_numpy() for name in _places(rows)]
         moved = np.any([place[1:] != place[:-1] for place in places], axis=0)
-        found.append(first + np.flatnonzero(moved))
-    return np.concatenate(found)
+        begin.append(first + np.flatnonzero(moved))
+    return np.concatenate(begin)
 
 
 def _places(rows: pa.Table) -> list[str]:
-    """The columns that order rows; a table without checkpoints is all of one."""
+    """Return the columns that order the rows; a table without checkpoints belongs to one."""
     return [name for name in PLACE if name in rows.column_names]
 
 
@@ -60,19 +60,19 @@ class Answers:
 
     @staticmethod
     def of(rows: pa.Table) -> Answers:
-        """The scores of one run's rows."""
+        """Return the scores of one run's rows, in any order."""
         rows = in_order(rows)
         return Answers.starting(rows, starts(rows))
 
     @staticmethod
     def starting(rows: pa.Table, begin: Ints) -> Answers:
-        """The scores of rows that are in order, where the answers to each prompt at each checkpoint `begin`."""
+        """Return the scores of rows that are in order; the answers to each prompt at each checkpoint `begin` (S,)."""
         place = {name: rows[name].to_numpy()[begin].astype(np.int64) for name in _places(rows)}
         checkpoint = place.get("checkpoint", np.zeros(len(begin), dtype=np.int64))
         return Answers(begin, checkpoint, place["prompt_id"], place["question_id"], scores(rows))
 
     def first_checkpoint(self) -> Answers:
-        """The answers of the first checkpoint alone."""
+        """Return the answers of the first checkpoint alone."""
         prompts = int((self.checkpoint == self.checkpoint[0]).sum())
         end = None if prompts == len(self.starts) else self.starts[prompts]
         values = {name: value[:end] for name, value in self.values.items()}
@@ -80,23 +80,23 @@ class Answers:
         return Answers(starts, checkpoint, self.prompt[:prompts], self.cluster[:prompts], values)
 
     def answers(self, what: str) -> int:
-        """How many answers each prompt has."""
+        """Return how many answers each prompt has; ValueError names `what` where the numbers differ."""
         return same_count(self.starts, len(self.values["gold"]), what)
 
     def matrix(self, name: str, count: int) -> Floats:
-        """(S, count): a score of the answers to each prompt."""
+        """Return a score of the answers to each prompt, (S, count)."""
         return self.values[name].reshape(-1, count)
 
     def prompt_means(self, values: Floats) -> Floats:
-        """(S,): the mean over the answers to each prompt at each checkpoint."""
+        """Return the mean of `values` (A,) over the answers to each prompt at each checkpoint, (S,)."""
         return np.add.reduceat(values, self.starts) / np.diff(self.starts, append=len(values))
 
     def initial(self, count: int) -> Initial:
-        """Scales from these answers, `count` to each prompt, when they are the initial policy's."""
+        """Return the scales and tilts of these answers, `count` to each prompt, which are the initial policy's."""
         return replace(self.moments(count), tilts=Tilts.of(self.prompt, self.matrix("proxy", count)))
 
     def moments(self, count: int) -> Initial:
-        """The same without tilts."""
+        """Return the scales without tilts."""
         gold, proxy = self.matrix("gold", count), self.matrix("proxy", count)
         spread = proxy - proxy.mean(axis=1, keepdims=True)
         joint = ((gold - gold.mean(axis=1, keepdims=True)) * spread).sum(axis=1)
@@ -107,7 +107,10 @@ class Answers:
 
 
 def same_count(begin: Ints, rows: int, what: str) -> int:
-    """How many answers each prompt has, whose answers `begin` (S,) there among `rows`; ValueError if not the same."""
+    """Return how many answers each prompt has, given where they `begin` (S,) among `rows`.
+
+    Raises ValueError, which names `what`, where prompts have different numbers of answers.
+    """
     counts = np.diff(begin, append=rows)
     if (counts != counts[0]).any():
         raise ValueError(
@@ -117,13 +120,14 @@ def same_count(begin: Ints, rows: int, what: str) -> int:
 
 
 def within_sd(scores: Floats) -> float:
-    """The SD within prompts of scores (Q, N); 1 where they differ by rounding alone."""
+    """Return the SD within prompts of scores (Q, N); 1 where they differ by rounding only."""
     return pooled_sd(scores.var(axis=1), scores.shape[1], float(np.abs(scores).max()))
 
 
 def pooled_sd(variance: Floats, answers: int, largest: float) -> float:
-    """The SD of scores within prompts from the `variance` (Q,) of each prompt's `answers`; 1 where they differ by
-    rounding alone.
+    """Return the SD of scores within prompts from the `variance` (Q,) of each prompt's `answers`.
+
+    It is 1 where scores, the `largest` in absolute value, differ by rounding only.
     """
     free = answers / max(answers - 1, 1)
     sd = float(np.sqrt(variance.mean() * free))
@@ -131,8 +135,11 @@ def pooled_sd(variance: Floats, answers: int, largest: float) -> float:
 
 
 def scores(rows: pa.Table) -> dict[str, Floats]:
-    """Of gold, proxy, KL and the parts of gold what the rows have; with `finished`, content of well-formed answers
-    too (gold where it has no parts).
+    """Return those of gold, proxy, KL and the parts of gold that the rows have, each (A,).
+
+    Where the rows have `finished`, also whether an answer is well-formed (it ended and lost nothing in form),
+    and the content of well-formed answers (0 for others; gold where it has no parts). Raises ValueError where a
+    score is missing.
     """
     columns = {"gold": "gold", "proxy": "proxy", "kl": "kl", "content": "gold.content", "form": "gold.form"}
     found = {

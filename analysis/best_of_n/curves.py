@@ -1,7 +1,7 @@
-"""From the rows of one run to numbers per question and point of its curve; everything else is a mean of them.
+"""The curve of one run: gold, proxy and KL of each question at each point.
 
-A point is an n of best-of-n or a checkpoint of a trained policy. Normalisation (2210.10760, section 2.2) is
-done on means, so a bootstrap that weights questions renormalises at every draw.
+A point is an n of best-of-n or a checkpoint of a trained policy. Means over questions are normalised
+(2210.10760, section 2.2), so a bootstrap that weights questions normalises again in every draw.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ EXACT = "exact per position"  # over the whole vocabulary, at the positions of s
 
 
 class Normalised(NamedTuple):
-    """Weighted means over questions, each (..., K): gold and its parts in gold SDs, the proxy by its slope of
-    gold.
+    """Weighted means over questions, each (..., K), less their value on the initial policy.
+
+    Gold and its parts are in SDs of gold; the proxy is times the slope of gold on it.
     """
 
     kl: Floats  # nats
@@ -51,10 +52,12 @@ class Curves:
     values: Mapping[str, Floats]  # (C, K) of gold, proxy, content, form, well_formed, well_formed_content
     initial: Initial
     estimator: str  # of KL
-    needed: Needed | None  # KL for the proxy's rise; None where too few answers of the initial policy say
+    needed: (
+        Needed | None
+    )  # the KL that a rise of the proxy needs; None where there are too few answers to tell
 
     def on(self, questions: Ints) -> Curves:
-        """The same on some of its questions."""
+        """Return the curves of some of the questions; raises ValueError where one of them is not among them."""
         place = np.searchsorted(self.questions, questions)
         if (self.questions[place.clip(max=len(self.questions) - 1)] != questions).any():
             raise ValueError("a curve is asked for on questions that it was not evaluated on")
@@ -89,8 +92,9 @@ class Curves:
         )
 
     def scale(self, weights: Floats) -> tuple[Floats, Floats]:
-        """SD of gold on the initial policy and the within-prompt slope of gold on proxy, under weights (...,
-        C).
+        """Return the SD of gold on the initial policy and the slope of gold on the proxy within prompts.
+
+        Questions are weighted by `weights` (..., C); each result is (...).
         """
         start = self.initial
         mean, square = _mean(start.gold, weights), _mean(start.gold_squared, weights)
@@ -98,7 +102,7 @@ class Curves:
         return np.sqrt(square - mean**2), slope
 
     def normalised(self, weights: Floats | None = None) -> Normalised:
-        """The run's curves with questions weighted by `weights` (..., C), by default each once."""
+        """Return the run's curves with questions weighted by `weights` (..., C), by default equally."""
         weights = np.ones(len(self.questions)) if weights is None else weights
         sd, slope = (scale[..., None] for scale in self.scale(weights))
         total = weights.sum(axis=-1, keepdims=True)
@@ -114,10 +118,10 @@ class Curves:
         return Normalised(weights @ self.kl / total, curves)
 
     def by_question(self, name: str) -> Floats:
-        """(C, K): `name` of each question up to a constant of the run, for paired tests.
+        """Return `name` of each question, (C, K), up to a constant of the run, for paired tests.
 
-        Gold and its parts are in SDs of gold. The proxy is in its own SDs within a prompt, not on gold's
-        scale: that turns it round where a bad reward model's slope is negative.
+        Gold and its parts are in SDs of gold. The proxy is in its own SDs within a prompt and not on gold's
+        scale, which would change its sign where a bad reward model's slope is negative.
         """
         ones = np.ones(len(self.questions))
         if name == "proxy":
@@ -129,8 +133,10 @@ class Curves:
 
 
 def checkpoint_curves(rows: pa.Table, initial: Initial | None = None) -> Curves:
-    """The curves of a trained policy over its checkpoints; `initial` comes from a rule of selection with the same
-    reward model.
+    """Return the curves of a trained policy over its checkpoints.
+
+    `initial` holds the scales of best-of-n with the same reward model; by default the answers of checkpoint 0
+    give them. Raises ValueError where there is no checkpoint 0, or where checkpoints have different prompts.
     """
     table = Answers.of(rows)
     points = np.unique(table.checkpoint)
@@ -141,7 +147,7 @@ def checkpoint_curves(rows: pa.Table, initial: Initial | None = None) -> Curves:
         raise ValueError("the checkpoints were not all evaluated on the prompts of checkpoint 0")
 
     def curve(values: Floats) -> Floats:
-        """(C, K): the mean over prompts of the mean over answers."""
+        """Return the mean over a question's prompts of the mean over answers, (C, K)."""
         return cluster_means(table.prompt_means(values).reshape(len(points), -1).T, cluster[0])
 
     curves = {name: curve(values) for name, values in table.values.items()}
@@ -156,7 +162,7 @@ def checkpoint_curves(rows: pa.Table, initial: Initial | None = None) -> Curves:
 
 
 def _mean(values: Floats, weights: Floats) -> Floats:
-    """Mean of values (C,) over the questions that have one, under weights (..., C); NaN when none has."""
+    """Return the mean of values (C,) over the questions that have one, under weights (..., C); NaN where none has."""
     known = np.isfinite(values)
     if not known.any():
         return np.full(weights.shape[:-1], np.nan)
@@ -164,7 +170,7 @@ def _mean(values: Floats, weights: Floats) -> Floats:
 
 
 def _ratio_from_start(means: Mapping[str, Floats]) -> Floats:
-    """Content among well-formed answers, less what it is on the initial policy; NaN where no answer is
+    """Return content among well-formed answers less its value on the initial policy; NaN where no answer is
     well-formed.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -173,8 +179,8 @@ def _ratio_from_start(means: Mapping[str, Floats]) -> Floats:
 
 
 def _linearised_ratio(top: Floats, bottom: Floats) -> Floats:
-    """(C, K) whose mean over questions is mean(top)/mean(bottom), with the spread that the ratio has (delta
-    method).
+    """Return numbers (C, K) whose mean over questions is mean(top) / mean(bottom) and whose spread is its
+    (delta method).
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = top.mean(axis=0) / bottom.mean(axis=0)

@@ -1,9 +1,8 @@
-"""Best-of-n and best-of-Poisson from one table of N scored answers per prompt: expected value and KL for every n,
-without resampling.
+"""Expected value and KL of best-of-n and best-of-Poisson at every n, from N scored answers to each prompt.
 
-The estimator is the average of `value` over all subsets of n of the N answers, each won by its highest
-`select` (2112.09332, appendix I; Eq. 8 of 2310.02743). Everything works on the per-question curves of
-`question_curves`, which the bootstrap and the claims resample. Both rules read nothing of a score but its ranks.
+The estimator is the mean over all subsets of n of the N answers of the value of the answer with the highest
+score (2112.09332, appendix I; 2310.02743, Eq. 8). It is exact: nothing is resampled. Both rules depend on the
+ranks of the scores only.
 """
 
 from __future__ import annotations
@@ -22,9 +21,9 @@ from rlhf_lab.functional.intervals import cluster_means, mean_and_se
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-PORTION = 1 << 17  # answers in double precision at a time: their scores stay near the processor
-DROPPED_LOG_MASS = 40.0  # weights that together come to less than exp(-40) of a curve's value are left out
-DROPPED_CHANCE = 1e-18  # of a number of answers under Poisson
+PORTION = 1 << 17  # answers in double precision at a time, so that their scores stay in the cache
+DROPPED_LOG_MASS = 40.0  # the lowest ranks are left out where their weights sum to less than exp(-40)
+DROPPED_CHANCE = 1e-18  # numbers of answers with a smaller chance under Poisson are left out
 
 
 class BestOfN(NamedTuple):
@@ -37,11 +36,11 @@ class BestOfN(NamedTuple):
 def expected_best_of_n(
     select: ArrayLike, value: ArrayLike, n: ArrayLike, cluster: ArrayLike | None = None
 ) -> BestOfN:
-    """Mean `value` of the answer with the highest `select` among n, over questions, and its SE.
+    """Return the mean over questions of the value of the answer with the highest `select` among n, and its SE.
 
-    `select`, `value` (Q, N): scores of N answers to each of Q prompts; `n` (K,) whole numbers in 1..N;
-    `cluster` (Q,) names the question of each prompt, by default every prompt is its own. Each question counts
-    once.
+    `select` and `value` (Q, N) are scores of N answers to each of Q prompts, `n` (K,) whole numbers in 1..N,
+    and `cluster` (Q,) the question of each prompt; by default each prompt is its own question. Each question
+    counts once.
     """
     return BestOfN(*mean_and_se(question_curves(select, value, n, cluster)))
 
@@ -49,9 +48,7 @@ def expected_best_of_n(
 def question_curves(
     select: ArrayLike, value: ArrayLike, n: ArrayLike, cluster: ArrayLike | None = None
 ) -> Floats:
-    """(C, K): expected best-of-n `value` of each question, its prompts averaged, questions in ascending
-    order.
-    """
+    """Return the expected best-of-n `value` of each question, (C, K): a mean over its prompts, questions ascending."""
     chosen, scored = np.atleast_2d(select), np.atleast_2d(value)
     if chosen.shape != scored.shape:
         raise ValueError(
@@ -67,23 +64,24 @@ def question_curves(
 
 
 def portions(prompts: int, answers: int) -> list[slice]:
-    """Prompts with `answers` each, by about `PORTION` answers."""
+    """Return slices of the prompts, which have `answers` each, of about `PORTION` answers."""
     size = max(PORTION // answers, 1)
     return [slice(start, start + size) for start in range(0, prompts, size)]
 
 
 class Ranking(NamedTuple):
-    """The order of N answers to each of Q prompts by one score, and which of them tie."""
+    """The order of N answers to each of Q prompts by one score, and its levels: groups of answers that tie."""
 
     order: Ints  # (Q, N) places among the Q * N answers, each prompt's lowest score first
     start: Ints  # (levels,) where each level begins among the Q * N ranked answers, prompt after prompt
-    size: Ints  # (levels,) answers in each
+    size: Ints  # (levels,) number of answers in each
 
 
 def rank(select: ArrayLike, tolerance: float = 0.0) -> Ranking:
-    """The ranking of `select` (Q, N); scores no further than `tolerance` from the next one below tie with it.
+    """Return the ranking of scores `select` (Q, N); a score within `tolerance` of the next one below ties with
+    it.
 
-    The same answer scored in two batches differs in the last digits, which must not break a tie.
+    Scores of one answer in two batches differ in the last digits, which must not break a tie.
     """
     scores = _scores(select)
     order = np.argsort(scores, axis=1)  # in whatever order within a level, whose answers are averaged
@@ -96,7 +94,7 @@ def rank(select: ArrayLike, tolerance: float = 0.0) -> Ranking:
 
 
 def tie_averaged(ranking: Ranking, value: Floats) -> Floats:
-    """(Q, N): `value` in ascending order of the ranking, answers that tie replaced by their mean.
+    """Return `value` (Q, N) in ascending order of the ranking, where answers that tie have their mean.
 
     A tie is broken at random, so each of the tied ranks expects the mean of the tied values.
     """
@@ -107,8 +105,10 @@ def tie_averaged(ranking: Ranking, value: Floats) -> Floats:
 
 
 def ranked_curves(ranked: Floats, n: ArrayLike) -> Floats:
-    """(Q, K): sum over ranks i of C(i-1, n-1) / C(N, n) * ranked[:, i-1]; `ranked` (Q, N) is in ascending
-    order.
+    """Return the expected value of best-of-n, (Q, K), of values `ranked` (Q, N) in ascending order of the
+    score.
+
+    It is the sum over ranks i of C(i-1, n-1) / C(N, n) * ranked[:, i-1].
     """
     answers = ranked.shape[1]
     ns = _whole(n, answers)
@@ -122,10 +122,11 @@ def ranked_curves(ranked: Floats, n: ArrayLike) -> Floats:
 
 
 def poisson_curves(ranked: Floats, n: ArrayLike) -> Floats:
-    """(Q, K): expected value of the best of M ~ 1 + Poisson(n - 1) answers, `n` (K,) any numbers >= 1 (2506.19248).
+    """Return the expected value of the best of M ~ 1 + Poisson(n - 1) answers, (Q, K), for any `n` >= 1
+    (2506.19248).
 
-    A mixture over M of the weights of `ranked_curves`, unbiased but for the chance that M exceeds the N answers
-    there are (under 1e-12 from N = 128 up to n = N/2), which counts as M = N.
+    It is the mean over M of `ranked_curves`. M above N counts as N; for N >= 128 and n <= N/2 that has a chance
+    below 1e-12.
     """
     means = np.atleast_1d(np.asarray(n, dtype=float))
     return ranked @ _poisson_weights(ranked.shape[1], tuple(means.tolist()))
@@ -133,7 +134,7 @@ def poisson_curves(ranked: Floats, n: ArrayLike) -> Floats:
 
 @lru_cache(maxsize=8)  # every portion of a table asks for the same
 def _poisson_weights(answers: int, means: tuple[float, ...]) -> Floats:
-    """(N, K): the weight of each rank under 1 + Poisson(mean - 1) answers."""
+    """Return the weight of each rank under 1 + Poisson(mean - 1) answers, (N, K)."""
     weights = np.zeros((answers, len(means)))
     for column, mean in enumerate(means):
         drawn, chance = _poisson(mean, answers)
@@ -143,7 +144,7 @@ def _poisson_weights(answers: int, means: tuple[float, ...]) -> Floats:
 
 
 def _poisson(mean: float, answers: int) -> tuple[Ints, Floats]:
-    """Numbers of answers M in 1..N that matter, and the chance of each under 1 + Poisson(mean - 1)."""
+    """Return the numbers of answers M in 1..N that matter, and the chance of each under 1 + Poisson(mean - 1)."""
     drawn = np.arange(1, answers + 1)
     others = drawn - 1.0
     chance = np.exp(special.xlogy(others, mean - 1) - special.gammaln(drawn) - (mean - 1))
@@ -153,34 +154,36 @@ def _poisson(mean: float, answers: int) -> tuple[Ints, Floats]:
 
 
 def ranking_kl(ranking: Ranking, n: ArrayLike) -> Floats:
-    """(Q, K) KL in nats of best-of-n from the distribution of each prompt's levels.
+    """Return the KL of best-of-n from the distribution of each prompt's levels in nats, (Q, K).
 
-    A level with mass q_j and cumulative mass F_j wins with p_j = F_j^n - F_(j-1)^n, and KL = sum p_j log(p_j
-    / q_j). It takes the N answers for the whole distribution: good for n <= N/4.
+    A level with mass q_j and cumulative mass F_j wins with p_j = F_j^n - F_(j-1)^n, and KL = sum p_j log(p_j /
+    q_j). The N answers are taken for the whole distribution, which holds for n <= N/4.
     """
     answers = ranking.order.shape[1]
     return level_kl(ranking, best_of_n_reach(np.arange(answers + 1) / answers, _whole(n, answers)))
 
 
 def poisson_kl(ranking: Ranking, n: ArrayLike) -> Floats:
-    """(Q, K) KL in nats of the best of 1 + Poisson(n - 1) answers, in the same way."""
+    """Return the KL of the best of 1 + Poisson(n - 1) answers in nats, (Q, K), in the same way."""
     answers = ranking.order.shape[1]
     return level_kl(ranking, poisson_reach(np.arange(answers + 1) / answers, np.atleast_1d(n)))
 
 
 def best_of_n_reach(share: Floats, n: ArrayLike) -> Floats:
-    """(S, K) chance that the chosen answer is among the lowest `share` (S,): F^n."""
+    """Return the chance under best-of-n that the chosen answer is among the lowest `share` F (S,): F^n, (S, K)."""
     return share[:, None] ** np.asarray(n)
 
 
 def poisson_reach(share: Floats, n: ArrayLike) -> Floats:
-    """(S, K) the same of best-of-Poisson: E F^M = F exp((n - 1)(F - 1))."""
+    """Return the same chance under best-of-Poisson: E F^M = F exp((n - 1)(F - 1)), (S, K)."""
     return share[:, None] * np.exp((np.asarray(n, dtype=float) - 1) * (share[:, None] - 1))
 
 
 def level_kl(ranking: Ranking, reach: Floats) -> Floats:
-    """(Q, K) KL in nats of a rule that chooses among the lowest k of a prompt's N answers with chance reach[k]
-    (N + 1, K).
+    """Return the KL in nats, (Q, K), of a rule whose choice is among the lowest k of N answers with chance
+    reach[k].
+
+    `reach` is (N + 1, K).
     """
     answers = ranking.order.shape[1]
     below = ranking.start % answers  # answers under the level, of its own prompt
@@ -195,7 +198,10 @@ def level_kl(ranking: Ranking, reach: Floats) -> Floats:
 
 
 def _kinds(below: Ints, size: Ints, answers: int) -> tuple[Ints, Ints, Ints]:
-    """The few kinds of level, that of each and what lies below and in each kind: most are one answer at some rank."""
+    """Return the kind of each level, and how many answers lie below and in each kind.
+
+    Most levels are one answer at some rank, so there are few kinds.
+    """
     tied = size > 1
     pairs, which = np.unique(below[tied] * (answers + 1) + size[tied], return_inverse=True)
     kind = below.copy()
@@ -205,7 +211,10 @@ def _kinds(below: Ints, size: Ints, answers: int) -> tuple[Ints, Ints, Ints]:
 
 
 def grid(answers: int, points: int = 25) -> Ints:
-    """About `points` whole numbers from 1 to N/2, even in log n, that hold N/4 and N/2 themselves."""
+    """Return about `points` whole numbers from 1 to N/2, even in log n, N/4 and N/2 among them.
+
+    Raises ValueError where N is below 4.
+    """
     largest = answers // 2
     if largest < 2:
         raise ValueError(
@@ -232,9 +241,7 @@ def _whole(n: ArrayLike, answers: int) -> Ints:
 
 
 def _blocks(ns: Ints) -> Iterator[slice]:
-    """Runs of ascending n that need about the same number of ranks: none spans more than a fifth of its first
-    n.
-    """
+    """Yield slices of ascending n that need about as many ranks: none spans more than a fifth of its first n."""
     start = 0
     while start < len(ns):
         stop = int(np.searchsorted(ns, ns[start] * 1.2, side="right"))
@@ -248,11 +255,11 @@ def _weights(answers: int, ns: tuple[int, ...]) -> Floats:
 
 
 def _rank_weights(answers: int, ns: Ints) -> Floats:
-    """(ranks, K): C(i-1, n-1) / C(N, n) for the highest ranks i that hold all but exp(-40) of the mass of any
-    n.
+    """Return C(i-1, n-1) / C(N, n) for the highest ranks i, which hold all but exp(-40) of the mass of any n,
+    (ranks, K).
 
-    The best of n has rank i or less with probability C(i, n) / C(N, n) <= (i/N)^n. Dividing by the sum
-    removes the rounding of the log-gamma function (1e-11 at N = 12,600).
+    The best of n has rank i or less with probability C(i, n) / C(N, n) <= (i/N)^n. Division by the sum removes
+    the rounding of the log-gamma function (1e-11 at N = 12,600).
     """
     lowest = int(answers * np.exp(-DROPPED_LOG_MASS / ns.min())) + 1
     ranks = np.arange(lowest, answers + 1)[:, None]  # i, from 1
@@ -266,5 +273,5 @@ def _rank_weights(answers: int, ns: Ints) -> Floats:
 
 @lru_cache(maxsize=8)
 def _log_factorials(largest: int) -> Floats:
-    """(largest + 1,): log k! for k from 0."""
+    """Return log k! for k from 0 to `largest`."""
     return np.array([math.lgamma(k + 1) for k in range(largest + 1)])

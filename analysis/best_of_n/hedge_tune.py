@@ -1,7 +1,7 @@
-"""HedgeTune: the strength of a rule at which expected gold stops to rise, from gold on a few questions (2506.19248).
+"""HedgeTune: the strength of a rule at which expected gold stops rising, from gold on a few questions (2506.19248).
 
-The root of E[gold psi], where psi is the derivative of the log-chance of an answer in the strength: 1/n + log u of
-best-of-n, with u the proxy's quantile. Both are sums over the levels of the table, so the root is that of the plug-in.
+The strength is a root of E[gold psi], where psi is the derivative in the strength of the log-chance of an answer; for
+best-of-n it is 1/n + log u, with u the proxy's quantile. Both are sums over the answers of a table.
 """
 
 from __future__ import annotations
@@ -26,31 +26,31 @@ Response = Callable[[float], tuple[float, float]]  # strength -> expected gold, 
 STRENGTHS = 16  # at which a change of sign is looked for
 SOFTEST, HARDEST = 0.05, 16.0  # inverse temperatures, per SD
 SMALLEST_MEAN = 0.01  # of the Poisson
-FEWEST = 2  # questions on either side
+FEWEST = 2  # questions whose gold is looked at, and questions whose gold is not
 
 
 class Found(NamedTuple):
     """The strength that was chosen."""
 
     strength: float
-    root: bool  # whether gold stops to rise there; otherwise it is an end of the range
+    root: bool  # whether gold stops rising there; otherwise it is an end of the range
 
 
 @dataclass(frozen=True)
 class Tuned(Curves):
-    """A run of HedgeTune: the initial policy, and the rule at the chosen strength, on questions whose gold was not
-    looked at.
-    """
+    """The initial policy and the rule at the chosen strength, on questions whose gold HedgeTune did not look at."""
 
     found: Found
     n: float  # mean number of answers at that strength
 
 
 def tuned(table: Table, policy: Mapping[str, Any]) -> Tuned:
-    """Return the rule at the strength that HedgeTune finds from gold on a few questions, evaluated on the others.
+    """Return the rule at the strength that HedgeTune finds from gold on a few questions, evaluated on the
+    others.
 
-    `gold_questions` of the policy says on how many questions gold is looked at, `seed` on which, and `rule` what rule
-    is tuned: n of best-of-n, the mean of best-of-Poisson, or the inverse temperature of soft best-of-n at n = N/4.
+    `gold_questions` of the policy says on how many questions gold is looked at, `seed` on which, and `rule`
+    what rule is tuned: n of best-of-n, the mean of best-of-Poisson, or the inverse temperature of soft
+    best-of-n at n = N/4.
     """
     seen = np.isin(table.cluster, looked_at(table.cluster, policy["gold_questions"], policy["seed"]))
     others, quarter = np.unique(table.cluster[~seen]), max(table.answers // 4, 1)
@@ -78,36 +78,36 @@ def _tuned(table: Table, expected: Expected, found: Found, n: float, questions: 
 
 
 def looked_at(cluster: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:
-    """(count,): questions drawn at random; those of a smaller count are among them."""
+    """Return questions drawn at random, (count,); those of a smaller count are among them."""
     questions = np.unique(cluster)
     if not FEWEST <= count <= len(questions) - FEWEST:
         raise ValueError(
-            f"gold of {count} of {len(questions)} questions: {FEWEST} at least are needed on either side"
+            f"gold_questions is {count} of {len(questions)} questions; expected {FEWEST} to {len(questions) - FEWEST}"
         )
     return np.random.default_rng(seed).permutation(questions)[:count]
 
 
 def best(response: Response, least: float, most: float) -> Found:
-    """Of the strengths where gold stops to rise and the two ends, the one with the highest expected gold.
+    """Return the strength with the highest expected gold, of those where gold stops rising and the two ends.
 
-    A curve that only rises has no root: its strongest end is taken. Where gold stops to fall is no candidate.
+    A curve that only rises has no root, and its strongest end is taken.
     """
     response, grid = cache(response), np.geomspace(least, most, STRENGTHS)
     slopes = np.array([response(strength)[1] for strength in grid])
     turns = np.flatnonzero((slopes[:-1] > 0) & (slopes[1:] <= 0))
     roots = [float(brentq(lambda x: response(x)[1], grid[i], grid[i + 1], rtol=1e-6)) for i in turns]
     candidates = [*(Found(root, True) for root in roots), Found(least, False), Found(most, False)]
-    return max(candidates, key=lambda one: response(one.strength)[0])
+    return max(candidates, key=lambda candidate: response(candidate.strength)[0])
 
 
 def whole(found: Found, response: Response) -> Found:
-    """The better of the whole numbers around a strength."""
+    """Return the better of the two whole numbers around a strength."""
     around = sorted({int(np.floor(found.strength)), int(np.ceil(found.strength))})
     return Found(float(max(around, key=lambda n: response(n)[0])), found.root)
 
 
 def best_of_n_response(profile: Floats) -> Response:
-    """Of n, for the mean gold (N,) of each rank of the proxy; d F^n / dn = F^n log F."""
+    """Return the response to n, for the mean gold (N,) of each rank of the proxy; d F^n / dn = F^n log F."""
     share = np.arange(len(profile) + 1) / len(profile)
 
     def response(n: float) -> tuple[float, float]:
@@ -119,7 +119,10 @@ def best_of_n_response(profile: Floats) -> Response:
 
 
 def poisson_response(profile: Floats) -> Response:
-    """Of the Poisson's mean m, one less than the mean number of answers; d/dm F exp(m (F - 1)) = (F - 1) F exp(...)."""
+    """Return the response to the Poisson's mean m, which is the mean number of answers less one.
+
+    d/dm F exp(m (F - 1)) = (F - 1) F exp(m (F - 1)).
+    """
     share = np.arange(len(profile) + 1) / len(profile)
 
     def response(mean: float) -> tuple[float, float]:
@@ -130,7 +133,7 @@ def poisson_response(profile: Floats) -> Response:
 
 
 def soft_response(table: Table, n: int) -> Response:
-    """Of the inverse temperature."""
+    """Return the response to the inverse temperature of soft best-of-n at `n`."""
     gold = table.values[table.names.index("gold")]
 
     def response(strength: float) -> tuple[float, float]:
@@ -142,6 +145,6 @@ def soft_response(table: Table, n: int) -> Response:
 
 
 def gold_by_rank(table: Table, seen: NDArray[np.bool_]) -> Floats:
-    """(N,): the mean gold of each rank of the proxy over questions, of the prompts `seen` (Q,), lowest rank first."""
+    """Return the mean gold of each rank of the proxy over the prompts `seen` (Q,), lowest rank first, (N,)."""
     ranked = table.ranked[table.names.index("gold"), seen]
     return cluster_means(ranked, table.cluster[seen]).mean(axis=0)

@@ -1,4 +1,8 @@
-"""What the initial policy's answers say of a run's scales, and of how much KL a rise of the proxy needs."""
+"""What the answers of the initial policy say of a run's scales, and of how much KL a rise of the proxy needs.
+
+A policy whose proxy is x above the initial policy's has a KL of at least max over s of s x - log E exp(s (proxy - E
+proxy)) (Donsker and Varadhan). The log is the proxy's cumulant function, which is estimated here at a few tilts s.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +25,7 @@ STRENGTHS = 0.05 * 1.15 ** np.arange(40)  # per SD of the proxy: .05 to 11.6
 
 @dataclass(frozen=True)
 class Initial:
-    """What the initial policy's answers say of the scales, per question; a question without answers is
-    NaN.
-    """
+    """The scales of a run by question, from answers of the initial policy; NaN where a question has no answers."""
 
     questions: Ints  # (C,)
     gold: Floats  # (C,) mean
@@ -41,7 +43,7 @@ class Initial:
         )
 
     def at(self, questions: Ints) -> Initial:
-        """The same for `questions` in that order."""
+        """Return the scales of `questions`, in that order."""
         place = np.searchsorted(self.questions, questions)
         place = np.minimum(place, len(self.questions) - 1)
         known = self.questions[place] == questions
@@ -63,11 +65,12 @@ class Tilts:
 
     @classmethod
     def of(cls, prompts: Ints, proxy: Floats) -> Tilts | None:
-        """From answers' proxies (Q, N) in any precision; None where they are too few for any tilt.
+        """Return the tilts of proxies (Q, N) in any precision; None where the answers are too few for any tilt.
 
-        A strength is kept while the answers have an effective number, its harmonic mean over prompts, of 30: the log of
-        a mean of N weights is too low by half of 1/effective - 1/N, which is added, and whose mean over prompts this
-        harmonic mean is. So what is corrected is under 1/60 nat, and no single prompt decides.
+        A strength is kept while the answers have an effective number, its harmonic mean over prompts, of 30:
+        the log of a mean of N weights is too low by half of 1/effective - 1/N, which is added, and whose mean
+        over prompts this harmonic mean is. So what is corrected is under 1/60 nat, and no single prompt
+        decides.
         """
         mean, variance, top = _by_portions(
             proxy, lambda part: (part.mean(axis=1), part.var(axis=1), part.max(axis=1))
@@ -88,7 +91,7 @@ class Tilts:
         return cls(prompts[order], np.array(strengths), mean[order], np.stack(columns, axis=1)[order])
 
     def of_questions(self, prompts: Ints, cluster: Ints) -> Needed | None:
-        """Averaged over `prompts` (S,) of each question in `cluster` (S,); None if one of them is not known."""
+        """Return the mean over `prompts` (S,) of each question in `cluster` (S,); None if a prompt is not known."""
         place = np.searchsorted(self.prompts, prompts).clip(max=len(self.prompts) - 1)
         if (self.prompts[place] != prompts).any():
             return None
@@ -97,13 +100,13 @@ class Tilts:
 
 
 def _by_portions(proxy: Floats, columns: Callable[[Floats], tuple[Floats, ...]]) -> list[Floats]:
-    """Columns (Q,) of proxies (Q, N), a few prompts in double precision at a time."""
-    parts = [columns(proxy[own].astype(float)) for own in portions(*proxy.shape)]
+    """Return `columns` (Q,) of proxies (Q, N), computed a few prompts in double precision at a time."""
+    parts = [columns(proxy[part].astype(float)) for part in portions(*proxy.shape)]
     return [np.concatenate(column) for column in zip(*parts, strict=True)]
 
 
 def _tilt(proxy: Floats, strength: float) -> tuple[Floats, Floats]:
-    """(Q,) twice: the sum of the weights exp(strength proxy), the highest 1, and of their squares."""
+    """Return the sum of the weights exp(strength proxy), the highest 1, and that of their squares, each (Q,)."""
     weight = proxy - proxy.max(axis=1, keepdims=True)
     weight *= strength
     np.exp(weight, out=weight)
@@ -112,7 +115,7 @@ def _tilt(proxy: Floats, strength: float) -> tuple[Floats, Floats]:
 
 
 class Needed(NamedTuple):
-    """The same of each question of a curve: what its proxy says of KL from below."""
+    """The proxy's cumulant function of each question of a curve, which bounds KL from below."""
 
     strengths: Floats  # (L,)
     mean: Floats  # (C,)

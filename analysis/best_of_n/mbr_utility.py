@@ -1,4 +1,6 @@
-"""How like the other answers to its prompt an answer is, by the tokens in it (the utility of MBR-BoN, 2404.01054)."""
+"""The likeness of an answer to the other answers to its prompt: the utility of minimum-Bayes-risk best-of-n
+(2404.01054).
+"""
 
 from __future__ import annotations
 
@@ -11,23 +13,22 @@ from analysis.best_of_n.answer_table import within_sd
 
 Floats = NDArray[np.float64]
 
-
-PORTION = 1 << 16  # answers whose counts are held at once
+PORTION = 1 << 16  # answers whose token counts are in memory at once
 
 
 def like_others(token_ids: pa.ChunkedArray, answers: int) -> Floats:
-    """(Q, N): `likeness` in SDs within prompts, the counts of a few prompts in memory at a time."""
+    """Return the `likeness` in SDs within prompts, (Q, N), with the counts of a few prompts in memory at a time."""
     rows = max(PORTION // answers, 1) * answers
     parts = [likeness(token_ids.slice(start, rows), answers) for start in range(0, len(token_ids), rows)]
-    found = np.concatenate(parts)
-    return found / within_sd(found)
+    like = np.concatenate(parts)
+    return like / within_sd(like)
 
 
 def likeness(token_ids: pa.ChunkedArray, answers: int) -> Floats:
-    """(Q, N): cosine of each answer's token counts with the mean of the normalised counts of its prompt's N answers.
+    """Return the cosine of each answer's token counts with the mean of its prompt's N normalised counts, (Q, N).
 
-    The mean of the pairwise cosines up to one factor a prompt, and linear: the time goes with N and not with its
-    square. An answer without tokens is like none: 0.
+    Up to one factor for each prompt it is the mean of the pairwise cosines, in a time that grows with N and not with
+    its square. An answer without tokens has 0.
     """
     tokens = token_ids.combine_chunks()
     flat, ends = tokens.flatten().to_numpy(), tokens.value_lengths().to_numpy().cumsum()

@@ -1,5 +1,7 @@
-"""Inference-time pessimism from one table of answers: one of n, with chances proportional to relu(score - level) / beta
-where the level makes their mean 1 (2503.21878, Algorithm 1). Scores are in SDs.
+"""Inference-time pessimism (2503.21878, Algorithm 1): expected value and KL at every n.
+
+One of n answers is chosen, with chances proportional to relu(score - level) / beta, where the level makes the mean of
+these weights 1. Scores are in SDs.
 """
 
 from __future__ import annotations
@@ -12,26 +14,26 @@ from analysis.best_of_n.soft_best_of_n import divergence
 
 Floats = NDArray[np.float64]
 
-PARTITIONS = 4  # of the table into blocks of n, for values
-DRAWN = 512  # other answers drawn to a prompt and an n, for chances: sets of n - 1
+PARTITIONS = 4  # random partitions of the table into blocks of n, for values
+DRAWN = 512  # other answers drawn for a prompt and an n in sets of n - 1, for chances
 FEWEST_SETS = 4
-SEED = 2503  # of blocks and sets: the same table gives the same numbers
+SEED = 2503  # of blocks and sets, so that the same table gives the same numbers
 PORTION = 16  # prompts in memory at once
 
 
 def levels(ascending: Floats, beta: float) -> Floats:
-    """(..., 1): the level under which relu(score - level) / beta has mean 1, for scores (..., n) in ascending order."""
+    """Return the level at which relu(score - level) / beta has mean 1, (..., 1), of ascending scores (..., n)."""
     n = ascending.shape[-1]
     sums = np.cumsum(ascending[..., ::-1], axis=-1)
     sums -= n * beta
-    sums /= np.arange(1, n + 1)  # the level if the highest 1, 2, ... have weight
+    sums /= np.arange(1, n + 1)  # the level if only the highest 1, 2, ... have weight
     return sums.max(axis=-1, keepdims=True)
 
 
 def curves(score: Floats, values: Floats, n: Ints, beta: float, partitions: int = PARTITIONS) -> Floats:
-    """(V, Q, K): expected values (V, Q, N) under pessimism by `score` (Q, N), unbiased.
+    """Return the expected value of values (V, Q, N) under pessimism by `score` (Q, N), unbiased, (V, Q, K).
 
-    The mean over disjoint random blocks of n of the N answers; one order of the answers serves every n.
+    It is a mean over disjoint random blocks of n of the N answers; one order of the answers serves every n.
     """
     rng = np.random.default_rng(SEED)
     total = np.zeros((len(score), len(values), len(n)))
@@ -47,7 +49,7 @@ def curves(score: Floats, values: Floats, n: Ints, beta: float, partitions: int 
 
 
 def _in_blocks(score: Floats, n: Ints, beta: float) -> Floats:
-    """(Q, N, K): the chance of each of the scores (Q, N) in its block of n of them; none in the rest."""
+    """Return the chance of each of the scores (Q, N) in its block of n, 0 in the rest without a block, (Q, N, K)."""
     prompts, answers = score.shape
     chance = np.zeros((prompts, len(n), answers))
     for place, size in enumerate(map(int, n)):
@@ -59,10 +61,10 @@ def _in_blocks(score: Floats, n: Ints, beta: float) -> Floats:
 
 
 def kl(score: Floats, n: Ints, beta: float, drawn: int = DRAWN) -> Floats:
-    """(Q, K) nats of pessimism with the N answers to each prompt for the whole distribution.
+    """Return the KL of pessimism in nats, (Q, K), with the N answers to each prompt for the whole distribution.
 
-    From random sets of n - 1 others, `drawn` answers in all, an answer's chance is its mean weight beside them over N;
-    what a finite number of sets adds to KL, which goes as one over it, is taken off by the two halves of them.
+    An answer's chance is its mean weight beside random sets of n - 1 others, `drawn` answers in all, divided by N. A
+    finite number of sets adds to the KL a term of the order of its inverse, which the two halves of the sets take off.
     """
     rng = np.random.default_rng(SEED)
     ranked = np.sort(score, axis=1)
@@ -74,7 +76,7 @@ def kl(score: Floats, n: Ints, beta: float, drawn: int = DRAWN) -> Floats:
 
 
 def _kl(ranked: Floats, n: int, beta: float, drawn: int, rng: np.random.Generator) -> Floats:
-    """(Q,) of one n."""
+    """Return the KL at one n, (Q,)."""
     prompts, answers = ranked.shape
     if n == 1:
         return np.zeros(prompts)
@@ -89,11 +91,12 @@ def _kl(ranked: Floats, n: int, beta: float, drawn: int, rng: np.random.Generato
 
 
 def mean_weights(ranked: Floats, others: Floats, beta: float) -> Floats:
-    """(Q, H, N): the mean weight of each of the scores (Q, N) beside sets of m `others` (Q, H, sets, m), all ascending.
+    """Return the mean weight of each of the scores (Q, N) beside sets of m `others` (Q, H, sets, m), (Q, H, N).
 
-    With the highest c of a set above the level, the weight of a score s is (c s - their sum + n beta) / (c + 1) / beta
-    for n = m + 1: a line in s up to where the level is the c-th highest, and the line of c - 1 beyond. It begins where
-    it is 0, at the level of the set alone. So each set adds to slopes and intercepts at few of the scores.
+    Scores, and the others of a set, are in ascending order. With the highest c of a set above the level, the weight of
+    a score s is (c s - their sum + n beta) / (c + 1) / beta for n = m + 1: a line in s up to where the level is the
+    c-th highest, and the line of c - 1 beyond. It begins where it is 0, at the level of the set alone. So each set
+    changes slopes and intercepts at few of the scores.
     """
     prompts, groups, sets, m = others.shape
     size = ranked.shape[1] + 1  # places among the scores of a prompt
@@ -101,7 +104,7 @@ def mean_weights(ranked: Floats, others: Floats, beta: float) -> Floats:
     c, sums = np.arange(1, m + 1), np.cumsum(down, axis=-1)
     alone = (sums - total) / c  # the level, if the highest c have weight
     first = alone.argmax(axis=-1)[:, None]
-    start, under = (np.take_along_axis(one, first, axis=1) for one in (alone, sums))
+    start, under = (np.take_along_axis(table, first, axis=1) for table in (alone, sums))
     ends = down * (c + 1) - sums + total
     group = np.arange(len(down)) // sets
     highest = np.repeat(ranked[:, -1], groups * sets)[:, None]
@@ -115,15 +118,15 @@ def mean_weights(ranked: Floats, others: Floats, beta: float) -> Floats:
     where += group[at] * size
 
     def summed(changes: Floats) -> Floats:
-        """(Q, H, N): of the lines that hold at each score."""
-        found = np.asarray(np.bincount(where, changes[:, 0], prompts * groups * size), dtype=float)
-        return np.cumsum(found.reshape(prompts, groups, -1), axis=2)[:, :, :-1]
+        """Return the sum over the lines that hold at each score, (Q, H, N)."""
+        at_scores = np.asarray(np.bincount(where, changes[:, 0], prompts * groups * size), dtype=float)
+        return np.cumsum(at_scores.reshape(prompts, groups, -1), axis=2)[:, :, :-1]
 
     return np.maximum(summed(slopes) * ranked[:, None] + summed(intercepts), 0) / (sets * beta)
 
 
 def _places(ranked: Floats, asked: Floats, prompt: Ints) -> Ints:
-    """(J,): how many of `ranked` (Q, N), ascending, lie below each of `asked` (J,) at the same `prompt` (J,)."""
+    """Return how many of the ascending `ranked` (Q, N) of its `prompt` (J,) lie below each of `asked` (J,)."""
     low, high = ranked.min(), ranked.max()
     offset = np.arange(len(ranked)) * (high - low + 2)
     known, keys = (ranked + offset[:, None]).ravel(), asked.clip(low - 1, high + 1) + offset[prompt]

@@ -1,8 +1,9 @@
 """Tables of scored answers, and what each rule of selection expects of the answer that it chooses.
 
-A rule draws n of the N answers to a prompt and chooses one of them. Scores are in standard deviations (SDs) of the
-proxy within prompts. The KL of a rule takes the N answers to a prompt for the whole distribution of the initial policy:
-it compares an answer's chance with 1/N, and answers with equal scores share their chance. It holds for n <= N/4.
+A rule draws n of the N answers to a prompt and chooses one of them. Scores are in standard deviations (SDs) of
+the proxy within prompts. The KL of a rule takes the N answers to a prompt for the whole distribution of the
+initial policy: it compares an answer's chance with 1/N, and answers with equal scores share their chance. It
+holds for n <= N/4.
 """
 
 from __future__ import annotations
@@ -89,7 +90,8 @@ class Table:
     def expected(self, method: str, policy: Mapping[str, Any], n: ArrayLike) -> Expected:
         """Return the expectation of the rule `method` with the settings `policy` at each of `n` (K,).
 
-        `n` are whole numbers; of best-of-Poisson, which draws 1 + Poisson(n - 1) answers, any numbers from 1 on.
+        `n` are whole numbers; of best-of-Poisson, which draws 1 + Poisson(n - 1) answers, any numbers from 1
+        on.
         """
         if method == "Pessimism":  # chances proportional to relu(score - level) / beta
             beta = policy["beta"]
@@ -148,10 +150,10 @@ def tables(
 ) -> Iterator[Table]:
     """Yield a run's rows as tables of about `portion` answers each, in the units of all rows.
 
-    A table holds whole questions, so its curves are those that its questions have among all rows. Only one table is in
-    double precision at a time. `like` (Q, N) is the likeness to the other answers in SDs (`like_others`); by default it
-    is computed where the rows have `token_ids`. Without `tilted` the tables do not say how much KL a rise of the proxy
-    needs, which takes time to compute.
+    A table holds whole questions, so its curves are those that its questions have among all rows. Only one
+    table is in double precision at a time. `like` (Q, N) is the likeness to the other answers in SDs
+    (`like_others`); by default it is computed where the rows have `token_ids`. Without `tilted` the tables do
+    not say how much KL a rise of the proxy needs, which takes time to compute.
 
     Raises ValueError if prompts have different numbers of answers.
     """

@@ -44,8 +44,9 @@ def rules_curves(
 ) -> list[Curves]:
     """Return the curve over n of each rule on one table of answers.
 
-    HedgeTune has one point beside the initial policy. `like` (Q, N) is the likeness to the other answers, if it is
-    known. Without `tilted` the curves do not say how much KL a rise of the proxy needs, which takes time to compute.
+    HedgeTune has one point beside the initial policy. `like` (Q, N) is the likeness to the other answers, if it
+    is known. Without `tilted` the curves do not say how much KL a rise of the proxy needs, which takes time to
+    compute.
     """
     curves: dict[int, Curves] = {}
     for by_prompt, portion in ((True, PORTION), (False, rows.num_rows)):

@@ -1,5 +1,6 @@
-"""Soft best-of-n from one table of answers: one of n, with chances proportional to exp(inverse temperature x score)
-(2506.19248, SBoN). Scores are in SDs.
+"""Soft best-of-n (2506.19248, SBoN): expected value and KL at every n.
+
+One of n answers is chosen, with chances proportional to exp(inverse temperature x score). Scores are in SDs.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from analysis.best_of_n import estimator
 Floats = NDArray[np.float64]
 
 DRAWS = 8  # of Gumbel noise
-SEED = 2025  # of the noise: the same table gives the same numbers
+SEED = 2025  # of the noise, so that the same table gives the same numbers
 ROOTS = 2  # steps of log t after which t is 3 times as large
 STEP = float(np.log(3)) / ROOTS  # the trapezoid rule errs by some exp(-pi^2 / STEP) = 2e-8 of a chance
 CUBES = 5  # one after the other, from each exponential: they raise its rounding error to 243 times, 5e-14
@@ -24,10 +25,10 @@ PORTION = 8  # prompts in memory at once
 
 
 def curves(score: Floats, values: Floats, n: ArrayLike, inverse_temperature: float) -> Floats:
-    """(V, Q, K): expected values (V, Q, N) under soft best-of-n by `score` (Q, N), unbiased.
+    """Return the expected value of values (V, Q, N) under soft best-of-n by `score` (Q, N), unbiased, (V, Q, K).
 
-    The highest of inverse_temperature x score + Gumbel noise among n answers is a soft choice among them, so each
-    draw of the noise goes through the estimator of best-of-n.
+    The highest of inverse_temperature x score + Gumbel noise among n answers is a soft choice among them, so
+    each draw of the noise goes through the estimator of best-of-n.
     """
     rng = np.random.default_rng(SEED)
     ranked = np.zeros(values.shape)
@@ -35,44 +36,48 @@ def curves(score: Floats, values: Floats, n: ArrayLike, inverse_temperature: flo
         ranking = estimator.rank(inverse_temperature * score + rng.gumbel(size=score.shape))
         for total, value in zip(ranked, values, strict=True):
             total += estimator.tie_averaged(ranking, value)
-    found = estimator.ranked_curves(ranked.reshape(-1, score.shape[1]), n)  # linear, so once for all draws
-    return (found / DRAWS).reshape(len(values), len(score), -1)
+    expected = estimator.ranked_curves(ranked.reshape(-1, score.shape[1]), n)  # linear, so once for all draws
+    return (expected / DRAWS).reshape(len(values), len(score), -1)
 
 
 def kl(score: Floats, n: ArrayLike, inverse_temperature: float) -> Floats:
-    """(Q, K) nats of soft best-of-n with the N answers to each prompt for the whole distribution."""
+    """Return the KL of soft best-of-n in nats, (Q, K), with the N answers to each prompt for the whole
+    distribution.
+    """
     return np.concatenate(
         [divergence(chances(part, n, inverse_temperature)) for part in _portions(score)], axis=0
     )
 
 
 def divergence(chance: Floats) -> Floats:
-    """(Q, K): KL in nats from equal chances of the N answers to chances (Q, N, K)."""
+    """Return the KL in nats, (Q, K), of chances (Q, N, K) from equal chances of the N answers."""
     return (chance * np.log(np.maximum(chance * chance.shape[1], FADED))).sum(axis=1)
 
 
 def chances(score: Floats, n: ArrayLike, inverse_temperature: float) -> Floats:
-    """(Q, N, K): the chance of each answer when n are drawn with replacement and one is chosen softly.
+    """Return the chance of each answer, (Q, N, K), when n are drawn with replacement and one is chosen softly.
 
-    With a = exp(inverse_temperature x score) and 1/N the share of each answer, an answer's chance is n a/N times the
-    integral of exp(-t a) phi(t)^(n-1) dt, where phi(t) = mean exp(-t a): 1/sum(a) is the integral of exp(-t sum(a)).
+    With a = exp(inverse_temperature x score) and 1/N the share of each answer, an answer's chance is n a/N
+    times the integral of exp(-t a) phi(t)^(n-1) dt, where phi(t) = mean exp(-t a): 1/sum(a) is the integral of
+    exp(-t sum(a)).
     """
     ns = np.atleast_1d(np.asarray(n, dtype=float))
     nodes = Nodes.of(score, inverse_temperature, ns.max())
-    found = nodes.fade.transpose(0, 2, 1) @ nodes.masses(ns) * nodes.a[:, :, None]
-    return found / found.sum(axis=1, keepdims=True)  # the sum is 1 up to the error of the quadrature
+    chance = nodes.fade.transpose(0, 2, 1) @ nodes.masses(ns) * nodes.a[:, :, None]
+    return chance / chance.sum(axis=1, keepdims=True)  # the sum is 1 up to the error of the quadrature
 
 
 def response(score: Floats, value: Floats, n: int, inverse_temperature: float) -> tuple[Floats, Floats]:
-    """(Q,) twice: expected `value` (Q, N) under soft best-of-n, and its derivative in the inverse temperature.
+    """Return the expected `value` (Q, N) under soft best-of-n and its derivative in the inverse temperature, each
+    (Q,).
 
     The derivative is E[value psi] with psi the score function of the rule's strength (2506.19248).
     """
-    found = [
-        _response(part, its, n, inverse_temperature)
-        for part, its in zip(_portions(score), _portions(value), strict=True)
+    parts = [
+        _response(scores, values, n, inverse_temperature)
+        for scores, values in zip(_portions(score), _portions(value), strict=True)
     ]
-    expected, slope = (np.concatenate(column) for column in zip(*found, strict=True))
+    expected, slope = (np.concatenate(column) for column in zip(*parts, strict=True))
     return expected, slope
 
 
@@ -105,7 +110,10 @@ class Nodes:
 
     @classmethod
     def of(cls, score: Floats, strength: float, largest: float) -> Nodes:
-        """From where nothing has faded under `largest` answers to where the lowest score has."""
+        """Return nodes from where nothing has faded under `largest` answers to where the lowest score has.
+
+        Raises ValueError at a strength so high that the rule is best-of-n.
+        """
         if strength > HARDEST:
             raise ValueError(
                 f"soft best-of-n at an inverse temperature of {strength:g} per SD is best-of-n: use that"
@@ -117,13 +125,13 @@ class Nodes:
         return cls(np.exp(log_a), np.exp(first + STEP * steps))
 
     def masses(self, n: Floats) -> Floats:
-        """(Q, S, K): n/N t phi(t)^(n-1) dlog t."""
+        """Return n/N t phi(t)^(n-1) dlog t, (Q, S, K)."""
         powers = np.exp(np.log(self.phi)[:, :, None] * (n - 1))
         return powers * (self.t * STEP / self.a.shape[1])[:, None] * n
 
 
 def _fade(a: Floats, t: Floats) -> Floats:
-    """(Q, S, N): exp(-t a); t is 3 times as large every `ROOTS` nodes, and exp(-3 t a) is a cube."""
+    """Return exp(-t a), (Q, S, N); t is 3 times as large every `ROOTS` nodes, and exp(-3 t a) is a cube."""
     fade = np.empty((len(a), len(t) // (ROOTS * (CUBES + 1)), CUBES + 1, ROOTS, a.shape[1]))
     starts = t.reshape(fade.shape[1:4])[:, 0]  # (blocks, ROOTS)
     np.exp(-starts[:, :, None] * a[:, None, None, :], out=fade[:, :, 0])

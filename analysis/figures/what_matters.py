@@ -19,19 +19,16 @@ from analysis.runs.designs import (
     PEAK,
     PEAK_D,
     Design,
-    Effect,
     Factor,
     Measured,
-    agreement,
     designs,
-    effects,
-    error,
     interactions,
     measured,
     read,
 )
 from analysis.runs.naming import GOLD_SDS
 from analysis.statistics.claims import Claim, Thresholds, thresholds
+from analysis.statistics.factorial import Effect, agreement, effects, error
 from rlhf_lab.store.records import Run
 
 NAME = "what_matters"

@@ -1,4 +1,7 @@
-"""Guesses that never look at what is said: the longer answer, the first one shown, the better first word."""
+"""Guesses of a labeler's choice by one surface feature: the longer answer, the first one shown, the better first word.
+
+They say how much of a reward model's accuracy needs nothing of what an answer says.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ Ints = NDArray[np.int64]
 
 
 class Guess(NamedTuple):
-    """One feature of held-out pairs beside what is said."""
+    """One surface feature of held-out pairs."""
 
     accuracy: Estimate  # of the guess by this feature alone against the labeler, untied pairs
     reward: Estimate  # correlation of the feature's difference with the reward's
@@ -24,9 +27,10 @@ class Guess(NamedTuple):
 
 
 def guesses(pairs: pa.Table, heldout: NDArray[np.bool_], untied: NDArray[np.bool_]) -> dict[str, Guess]:
-    """length, position, first token -> how the guess does on held-out pairs; its direction comes from the others.
+    """Return how the guess by each feature (length, position, first token) does on held-out pairs.
 
-    `pairs` has P rows with rewards; `heldout` and `untied` (P,).
+    The direction of a guess, and the values of first tokens, come from the other pairs. `pairs` has P rows with
+    rewards; `heldout` and `untied` are (P,).
     """
     label = column(pairs, "label")
     reward = column(pairs, "chosen_reward") - column(pairs, "rejected_reward")
@@ -43,7 +47,7 @@ def guesses(pairs: pa.Table, heldout: NDArray[np.bool_], untied: NDArray[np.bool
 
 
 def features(pairs: pa.Table, learned: NDArray[np.bool_]) -> dict[str, Floats]:
-    """Name -> (P,): the chosen side's feature less the rejected side's; more of it is better on `learned` pairs."""
+    """Return each feature of the chosen side less the rejected side's, (P,); more is better on the `learned` pairs."""
     longer = lengths(pairs["chosen_ids"]) - lengths(pairs["rejected_ids"])
     direction = 1.0 if np.sign(longer[learned]).sum() >= 0 else -1.0
     first = np.where(pairs["first"].to_numpy(), 1.0, -1.0)
@@ -56,18 +60,20 @@ def features(pairs: pa.Table, learned: NDArray[np.bool_]) -> dict[str, Floats]:
 
 
 def lengths(answers: pa.ChunkedArray) -> Floats:
-    """(P,): tokens of each answer."""
+    """Return the number of tokens of each answer, (P,)."""
     return np.array([len(ids) for ids in answers.to_pylist()], dtype=float)
 
 
 def first_tokens(answers: pa.ChunkedArray) -> Ints:
-    """(P,): the first token of each answer, -1 of an empty one."""
+    """Return the first token of each answer, (P,); -1 for an empty one."""
     return np.array([ids[0] if ids else -1 for ids in answers.to_pylist()], dtype=np.int64)
 
 
 def first_token_values(tokens: tuple[Ints, Ints], label: Floats, learned: NDArray[np.bool_]) -> Floats:
-    """(P,): value of the chosen side's first token less the rejected side's; a token's value is how often more than
-    not it won the `learned` pairs in which it met another, 0 where it never did.
+    """Return the value of the chosen side's first token less that of the rejected side's, (P,).
+
+    A token's value is how much more often it won than lost among the `learned` pairs in which it met another token; 0
+    where there are none.
     """
     chosen, rejected = tokens
     names, place = np.unique(np.concatenate(tokens), return_inverse=True)
@@ -81,8 +87,9 @@ def first_token_values(tokens: tuple[Ints, Ints], label: Floats, learned: NDArra
 
 
 def correlation(x: Floats, y: Floats, cluster: Ints) -> Estimate:
-    """Correlation of two differences over pairs, each pair counted both ways round (so about 0), and its
-    question-clustered SE (delta method); NaN where one of them never differs.
+    """Return the correlation of two differences over pairs, with its question-clustered SE (delta method).
+
+    Each pair counts both ways round, so that means are 0. NaN where one of the two is always 0.
     """
     xx, yy = (x**2).mean(), (y**2).mean()
     if xx == 0 or yy == 0:
@@ -93,5 +100,5 @@ def correlation(x: Floats, y: Floats, cluster: Ints) -> Estimate:
 
 
 def column(pairs: pa.Table, name: str) -> Floats:
-    """(P,): a column in double precision."""
+    """Return a column in double precision, (P,)."""
     return pairs[name].to_numpy().astype(float)

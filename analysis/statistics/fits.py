@@ -1,5 +1,6 @@
-"""The two forms of gold against d = sqrt(KL) (2210.10760, section 3.1), their peaks, and a bootstrap of
-both.
+"""The two forms of gold against d = sqrt(KL) (2210.10760, section 3.1): least-squares fits, peaks and their bootstrap.
+
+Best-of-n: gold = d (alpha - beta d). RL: gold = d (alpha - beta log d).
 """
 
 from __future__ import annotations
@@ -27,9 +28,7 @@ PARAMETERS = ("alpha", "beta", "peak_d", "peak_height")
 
 
 class Fit(NamedTuple):
-    """A least-squares fit of one form; `peak_d` and `peak_height` are NaN where the form has no interior
-    maximum.
-    """
+    """A least-squares fit of one form; the peak is NaN where the form has no interior maximum."""
 
     alpha: float  # gold SDs per nats^0.5
     beta: float  # gold SDs per nat (bon), per nats^0.5 (rl)
@@ -40,7 +39,7 @@ class Fit(NamedTuple):
 
 
 class Shared(NamedTuple):
-    """A least-squares fit of one form to several curves that have one alpha and a beta each."""
+    """A least-squares fit of one form to S curves that share one alpha and have a beta each."""
 
     alpha: float
     betas: Floats  # (S,)
@@ -48,7 +47,7 @@ class Shared(NamedTuple):
 
 
 class Fits(NamedTuple):
-    """Least-squares fits of one form to B sets of points, each (B,)."""
+    """Least-squares fits of one form to B sets of points; each column is (B,)."""
 
     alpha: Floats
     beta: Floats
@@ -56,7 +55,7 @@ class Fits(NamedTuple):
 
 
 class SharedFits(NamedTuple):
-    """B fits of one form to S curves that have one alpha and a beta each."""
+    """B fits of one form to S curves that share one alpha and have a beta each."""
 
     alpha: Floats  # (B,)
     betas: Floats  # (S, B)
@@ -83,7 +82,10 @@ class _Solved(NamedTuple):
 
 
 def fit(form: Form, d: ArrayLike, gold: ArrayLike, se: ArrayLike | None = None) -> Fit:
-    """Least squares of gold on d over all points given, weighted by 1/se^2 if `se` is; each (K,)."""
+    """Return the least-squares fit of gold (K,) on d (K,), weighted by 1 / se^2 where `se` (K,) is given.
+
+    Raises ValueError for an unknown form, fewer than two points, points that are not finite, or d <= 0 in the RL form.
+    """
     x, y = np.asarray(d, dtype=float), np.asarray(gold, dtype=float)
     _check(form, x, y)
     weight = np.ones_like(y) if se is None else 1 / np.asarray(se, dtype=float) ** 2
@@ -96,7 +98,7 @@ def fit(form: Form, d: ArrayLike, gold: ArrayLike, se: ArrayLike | None = None) 
 
 
 def fit_each(form: Form, d: Floats, gold: Floats) -> Fits:
-    """`fit` of each row of gold (B, K) on the same row of d (B, K)."""
+    """Return the `fit` of each row of gold (B, K) on the same row of d (B, K)."""
     _check(form, d.ravel(), gold.ravel())
     draws, points = d.shape
     solved = _solve(form, d.ravel(), gold.ravel(), np.ones(d.size), np.arange(draws) * points)
@@ -105,9 +107,9 @@ def fit_each(form: Form, d: Floats, gold: Floats) -> Fits:
 
 
 def fit_shared_each(form: Form, curves: Sequence[tuple[Floats, Floats]]) -> SharedFits:
-    """`fit_shared` of the same row of all `curves` (d, gold), each (B, K) with a K of its own, for every row.
+    """Return, for every row, the `fit_shared` of that row of all `curves` (d, gold), each (B, K) with a K of its own.
 
-    The normal equations are solved for alpha once every beta is put in its terms.
+    The normal equations are solved for alpha once every beta is expressed by it.
     """
     columns = [(d, _beta_column(form, d), gold) for d, gold in curves]
     dd, dz, zz, dy, zy = (
@@ -128,7 +130,9 @@ def fit_shared_each(form: Form, curves: Sequence[tuple[Floats, Floats]]) -> Shar
 
 
 def fit_shared(form: Form, curves: Sequence[tuple[ArrayLike, ArrayLike]]) -> Shared:
-    """One alpha for all of `curves` (d, gold), a beta for each: what 2210.10760 finds of RL (section 3.2)."""
+    """Return the fit of one alpha for all `curves` (d, gold) and a beta for each, as 2210.10760 finds of RL (section
+    3.2).
+    """
     points = [(np.asarray(d, dtype=float), np.asarray(gold, dtype=float)) for d, gold in curves]
     for d, gold in points:
         _check(form, d, gold)
@@ -142,12 +146,12 @@ def fit_shared(form: Form, curves: Sequence[tuple[ArrayLike, ArrayLike]]) -> Sha
 
 
 def _beta_column(form: Form, d: Floats) -> Floats:
-    """What beta multiplies: z in gold = alpha d + beta z."""
+    """Return what beta multiplies: z in gold = alpha d + beta z."""
     return -d * (d if form == "bon" else np.log(d))
 
 
 def _solve(form: Form, d: Floats, gold: Floats, weight: Floats, starts: NDArray[np.int64]) -> _Solved:
-    """Coefficients of each set of points; the sets lie one after the other and begin at `starts` (B,)."""
+    """Return the coefficients of each set of points; the sets lie one after the other and begin at `starts` (B,)."""
     z = _beta_column(form, d)
     sums = np.stack([d * d, d * z, z * z, d * gold, z * gold]) * weight
     dd, dz, zz, dy, zy = np.add.reduceat(sums, starts, axis=1)
@@ -156,14 +160,15 @@ def _solve(form: Form, d: Floats, gold: Floats, weight: Floats, starts: NDArray[
 
 
 def predict(form: Form, alpha: float, beta: float, d: ArrayLike) -> Floats:
-    """Gold of the fitted form at d > 0."""
+    """Return gold of the fitted form at d > 0."""
     x = np.asarray(d, dtype=float)
     return x * (alpha - beta * (x if form == "bon" else np.log(x)))
 
 
 def peak(form: Form, alpha: float, beta: float) -> tuple[float, float]:
-    """Place and height of the interior maximum: alpha/2beta, alpha^2/4beta (bon); exp(alpha/beta - 1), beta d
-    (rl).
+    """Return the place and height of the interior maximum; NaN where there is none.
+
+    alpha / 2 beta and alpha^2 / 4 beta (best-of-n); exp(alpha / beta - 1) and beta d (RL).
     """
     if beta <= 0 or (form == "bon" and alpha <= 0):
         return float("nan"), float("nan")
@@ -175,10 +180,9 @@ def peak(form: Form, alpha: float, beta: float) -> tuple[float, float]:
 
 
 def bootstrap(form: Form, curve: Curve, replicates: int, rng: np.random.Generator, n: int) -> Bootstrap:
-    """Refit on `n` resamples of `replicates` RM replicates and then of questions, all framings of one
-    together.
+    """Return the fit and its intervals from `n` draws of `replicates` replicates and then of questions.
 
-    `curve` computes a resample's points from the ground up: normalisation, rescaling, KL and d.
+    `curve` computes the points of a draw from the ground up: normalisation, rescaling, KL and d.
     """
     best = fit(form, *curve(original(replicates)))
     drawn = [curve(resample) for resample in resamples(replicates, rng, n)]
@@ -193,7 +197,7 @@ def bootstrap(form: Form, curve: Curve, replicates: int, rng: np.random.Generato
 
 
 def rankable_peak(form: Form, alpha: float, beta: float) -> tuple[float, float]:
-    """The peak; where there is none, 0 for a form that only falls and inf for one that rises beyond any d."""
+    """Return the peak; where there is none, 0 for a form that only falls and inf for one that rises at any d."""
     found = peak(form, alpha, beta)
     if not np.isnan(found[0]):
         return found
@@ -201,7 +205,7 @@ def rankable_peak(form: Form, alpha: float, beta: float) -> tuple[float, float]:
 
 
 def rankable_places(form: Form, alpha: Floats, beta: Floats) -> Floats:
-    """(B,): the places of `rankable_peak`."""
+    """Return the place of each `rankable_peak`, (B,)."""
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         place = alpha / (2 * beta) if form == "bon" else np.exp(alpha / beta - 1)
     inside = (beta > 0) & ((alpha > 0) | (form == "rl"))

@@ -1,7 +1,7 @@
-"""Uncertainty over questions and replicates: clustered standard errors and the cluster bootstrap.
+"""The cluster bootstrap over replicates and questions.
 
-The question is the cluster: all its framings and answers are drawn together. Replicates are runs that differ
-in their seeds only. Fewer than five of them say nothing of their spread, so the bootstrap keeps them and its
+The question is the cluster: all its framings and answers are drawn together. Replicates are runs that differ only in
+their seeds. Fewer than five of them say too little of their spread, so the bootstrap keeps them as they are and its
 intervals are conditional on them.
 """
 
@@ -28,7 +28,7 @@ class Resample:
     seed: int | None  # of the draw of questions; None takes each once
 
     def questions(self, count: int) -> Floats:
-        """(count,): how often each of `count` questions was drawn."""
+        """Return how often each of `count` questions was drawn, (count,)."""
         return np.ones(count) if self.seed is None else _times_drawn(self.seed, count)
 
 
@@ -41,12 +41,12 @@ def _times_drawn(seed: int, count: int) -> Floats:
 
 
 def original(replicates: int) -> Resample:
-    """Every replicate and every question once."""
+    """Return the draw that has every replicate and every question once."""
     return Resample(np.arange(replicates), None)
 
 
 def resamples(replicates: int, rng: np.random.Generator, n: int) -> list[Resample]:
-    """`n` draws: of replicates (kept as they are if fewer than five), then of questions."""
+    """Return `n` draws of replicates (kept as they are if fewer than five) and of questions."""
     seeds = rng.integers(2**63, size=n)
     if conditional(replicates):
         return [Resample(np.arange(replicates), int(seed)) for seed in seeds]
@@ -55,7 +55,11 @@ def resamples(replicates: int, rng: np.random.Generator, n: int) -> list[Resampl
 
 
 def percentile_interval(draws: ArrayLike, level: float = 0.95) -> Interval:
-    """The central `level` of bootstrap draws; infinite draws count, a NaN makes the interval NaN."""
+    """Return the central `level` of bootstrap draws; infinite draws count, and a NaN makes the interval NaN.
+
+    Bounds are draws themselves (`inverted_cdf`), since numbers between a finite and an infinite draw mean nothing;
+    `scipy.stats.bootstrap` interpolates.
+    """
     tail = (1 - level) / 2
     lo, hi = np.quantile(np.asarray(draws, dtype=float), [tail, 1 - tail], method="inverted_cdf")
     return Interval(float(lo), float(hi))
@@ -79,5 +83,5 @@ class Bootstrapped(NamedTuple):
 
 
 def weights_of(draws: Sequence[Resample], count: int) -> Floats:
-    """(B, count): how often each question was drawn, one row a resample."""
+    """Return how often each question was drawn, (B, count): one row a draw."""
     return np.stack([draw.questions(count) for draw in draws])

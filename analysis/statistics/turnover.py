@@ -1,9 +1,7 @@
-"""Has a curve turned? Gold at its peak minus gold at the end, from the curve and not from a fitted
-coefficient.
+"""Whether a curve turns over: gold at its peak minus gold at the end, from the curve and not from a fit.
 
-The peak is looked for on one half of the questions and the drop measured on the other, both ways: a peak
-chosen and measured on the same noise is too high. Every null of claim 1 goes through this code (`python -m
-analysis.worlds.nulls`).
+The peak is chosen on one half of the questions and the drop measured on the other, both ways, because a peak that is
+chosen and measured on the same noise is too high. `python -m analysis.worlds.nulls` shows how often this errs.
 """
 
 from __future__ import annotations
@@ -20,7 +18,7 @@ Ints = NDArray[np.int64]
 
 
 class Turnover(NamedTuple):
-    """How far gold is below its peak at the end of a curve."""
+    """How far gold is below its peak at the end of a curve, of R replicates and C questions."""
 
     drop: float  # gold at the peak minus gold at the last point
     se: float  # over questions; with five replicates or more over these too
@@ -34,21 +32,22 @@ class Turnover(NamedTuple):
         return Estimate(self.drop, self.se, float("inf"), len(self.drops))
 
     def place(self, half: NDArray[np.bool_]) -> Ints:
-        """(R, C): the peak that each question is measured at, chosen by the half it is not in."""
+        """Return the point at which each question is measured, (R, C): the peak by the half that it is not in."""
         return np.where(half, self.at[:, 1:], self.at[:, :1])
 
 
 def halves(questions: int, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """(questions,): a random half of the questions is True."""
+    """Return a random half of the questions as True, (questions,)."""
     return rng.permutation(questions) % 2 == 0
 
 
 def turnover(curves: ArrayLike, half: NDArray[np.bool_], end_too: bool = False) -> Turnover:
-    """The cross-fitted drop of `curves` (R, C, K) or (C, K): R replicates, C questions, K points, the end
+    """Return the cross-fitted drop of `curves` (R, C, K) or (C, K): R replicates, C questions, K points with the end
     last.
 
-    The peak is sought among the points before the last, so a curve that still rises has a negative drop; with
-    `end_too` among all, and such a curve has none.
+    The peak is sought among the points before the last, so a curve that still rises has a negative drop. With
+    `end_too` it is sought among all points, and such a curve has none. Raises ValueError where there are fewer than
+    two points, or fewer than two questions in a half.
     """
     table = np.asarray(curves, dtype=float)
     table = table[None] if table.ndim == 2 else table
@@ -63,12 +62,15 @@ def turnover(curves: ArrayLike, half: NDArray[np.bool_], end_too: bool = False) 
 
 
 def _balanced(values: Floats, half: NDArray[np.bool_]) -> float:
-    """The mean over replicates of the mean of the two halves' means."""
+    """Return the mean of the two halves' means of values (R, C), over replicates."""
     return float((values[:, half].mean() + values[:, ~half].mean()) / 2)
 
 
 def standard_error(values: Floats, half: NDArray[np.bool_]) -> float:
-    """SE of the mean of `values` (R, C), questions within each half; five replicates or more add theirs."""
+    """Return the SE of the mean of `values` (R, C), over questions within each half.
+
+    Five replicates or more add the variance over replicates.
+    """
     by_question = values.mean(axis=0)
     parts = [by_question[side].var(ddof=1) / side.sum() for side in (half, ~half)]
     variance = sum(parts) / 4

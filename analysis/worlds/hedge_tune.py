@@ -1,6 +1,6 @@
-"""World W2, the exact example of HedgeTune (2506.19248): gold is a function of the proxy's quantile.
+"""World W2, the exact example of HedgeTune (2506.19248), in which gold is a function of the proxy's quantile.
 
-`toy` draws the curves of three rules and HedgeTune's choice for each by the estimators of this package.
+`toy` computes the curves of three rules and HedgeTune's choice for each with the estimators of `analysis.best_of_n`.
 """
 
 from __future__ import annotations
@@ -33,25 +33,25 @@ POWER = 12  # p of W2
 
 
 def w2_gold(quantile: Floats, power: int = POWER) -> Floats:
-    """W2: gold u^p (1 - u) / C at the proxy's quantile u, 1 at its highest (2506.19248, the exact toy)."""
+    """Return gold u^p (1 - u) / C at the proxy's quantile u, whose highest value is 1."""
     highest = (power / (power + 1)) ** power / (power + 1)
     return quantile**power * (1 - quantile) / highest
 
 
 def w2_best_of_n(n: Floats, power: int = POWER) -> Floats:
-    """Expected gold of best-of-n in W2, n / (C (n + p) (n + p + 1)): highest at n = sqrt(p (p + 1))."""
+    """Return the expected gold of best-of-n, n / (C (n + p) (n + p + 1)), which is highest at n = sqrt(p (p + 1))."""
     highest = (power / (power + 1)) ** power / (power + 1)
     return n / (highest * (n + power) * (n + power + 1))
 
 
 def w2(answers: int) -> World:
-    """One prompt of W2 with its proxies at evenly spaced quantiles."""
+    """Return one prompt with `answers` proxies at evenly spaced quantiles."""
     quantile = (np.arange(answers) + 0.5) / answers
     return World(quantile[None], w2_gold(quantile)[None], np.zeros(1, dtype=np.int64))
 
 
 def toy() -> pd.DataFrame:
-    """Rows of method, curve, strength (n; the inverse temperature of soft best-of-n, per SD), KL and gold."""
+    """Return rows of method, curve, strength (n; for soft best-of-n the inverse temperature per SD), KL and gold."""
     world = w2(ANSWERS)
     profile, ranking = world.gold[0], estimator.rank(world.proxy)
     share = np.arange(ANSWERS + 1) / ANSWERS

@@ -1,6 +1,6 @@
 """World W3: the proxy is utility plus an independent error, whose tail decides what best-of-n comes to (2407.14503).
 
-Utility has SD 1, so that errors of the paper, which doubles utility instead, have half their scale here.
+Utility has an SD of 1. The paper doubles utility instead, so its errors have half their scale here.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Distribution(Protocol):
 
 
 def student(freedom: float, sd: float = 1.0) -> Distribution:
-    """Student's t with `freedom` > 2 degrees of freedom, scaled to the SD."""
+    """Return Student's t with `freedom` > 2 degrees of freedom, scaled to the SD."""
     return stats.t(freedom, scale=sd * np.sqrt((freedom - 2) / freedom))
 
 
@@ -55,23 +55,24 @@ ERRORS: dict[str, Distribution] = {  # of 2407.14503, figure B.3, at half their 
 
 
 def w3(rng: np.random.Generator, size: Size, utility: Distribution, error: Distribution) -> World:
-    """Gold is `utility`, the proxy utility plus `error`, both drawn for every answer."""
+    """Return a world whose gold is `utility` and whose proxy is utility plus `error`, both drawn for every answer."""
     shape = (size.prompts, size.answers)
     gold = utility.rvs(size=shape, random_state=rng)
     return World(gold + error.rvs(size=shape, random_state=rng), gold, questions(size))
 
 
 def w3_best_of_n(n: NDArray, utility: Distribution, error: Distribution) -> tuple[Floats, Floats]:
-    """Expected utility of best-of-n in W3 for real n >= 1 (K,), and how far twice the steps are from it (K,).
+    """Return the expected utility of best-of-n for real n >= 1, (K,), and its distance from the integral at twice the
+    steps, (K,).
 
-    n times the integral of E[V; V + X = s] F(s)^(n-1) over s, F the distribution of V + X.
+    It is n times the integral of E[V; V + X = s] F(s)^(n-1) over s, where F is the distribution of V + X.
     """
     fine, coarse = (_by_quadrature(np.asarray(n, dtype=float), utility, error, times) for times in (1, 2))
     return fine, np.abs(fine - coarse)
 
 
 def _by_quadrature(n: Floats, utility: Distribution, error: Distribution, times: int) -> Floats:
-    """The trapezoid rule at `times` the steps: it converges exponentially, as all is smooth."""
+    """Return the integral by the trapezoid rule at `times` the steps; it converges exponentially, as all is smooth."""
     proxy, width = _nodes(LOWEST, HIGHEST, times * STEPS[1])
     value, weight = _nodes(-UTILITY_REACH, UTILITY_REACH, times * STEPS[0])
     weight = weight * utility.pdf(value)
@@ -86,7 +87,7 @@ def _by_quadrature(n: Floats, utility: Distribution, error: Distribution, times:
 
 
 def _nodes(lo: float, hi: float, step: float) -> tuple[Floats, Floats]:
-    """Where an integral from `lo` to `hi` is evaluated, and the weight of each place."""
+    """Return the places at which an integral from `lo` to `hi` is evaluated, and the weight of each."""
     first, last = (EVEN * np.arcsinh(end / EVEN) / step for end in (lo, hi))
     even = np.arange(np.floor(first), np.ceil(last) + 1) * step / EVEN
     return EVEN * np.sinh(even), step * np.cosh(even)

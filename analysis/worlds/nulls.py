@@ -1,7 +1,9 @@
-"""How often the turnover claim errs: worlds in which it is known whether gold turns over under selection by the proxy.
+"""How often the turnover claim errs: worlds in which it is known whether gold turns over under selection by the
+proxy.
 
-In the nulls gold does not turn, and the rule of `gao2022_fig1.gold_turns` must not say that it does; in W1 it turns by
-construction. `python -m analysis.worlds.nulls` sends 200 of each through the code that decides on real runs.
+In the nulls gold does not turn, and the rule of `gao2022_fig1.gold_turns` must not say that it does; in W1 it
+turns by construction. `python -m analysis.worlds.nulls` sends 200 of each through the code that decides on real
+runs.
 """
 
 from __future__ import annotations
@@ -25,32 +27,36 @@ TIMES = 200
 
 
 def gold_itself(rng: np.random.Generator, size: Size) -> World:
-    """Selection by gold: it rises and flattens at its bound."""
+    """Return a world of selection by gold, which rises and flattens at its bound."""
     gold, question = rubric_gold(rng, size)
     return World(gold, gold, question)
 
 
 def plateau(rng: np.random.Generator, size: Size) -> World:
-    """A proxy that follows gold up to its median and is small noise above it."""
+    """Return a world whose proxy follows gold up to its median and is small noise above it."""
     gold, question = rubric_gold(rng, size)
     return World(np.minimum(gold, np.median(gold)) + rng.normal(0, 0.1, gold.shape), gold, question)
 
 
 def gaussian_noise(rng: np.random.Generator, size: Size) -> World:
-    """Gold plus noise twice as wide: regressional Goodhart alone is monotone (2210.10760, section 4.2.1)."""
+    """Return a world whose proxy is gold plus noise twice as wide.
+
+    Regressional Goodhart alone is monotone (2210.10760, section 4.2.1).
+    """
     gold, question = rubric_gold(rng, size)
     return World(gold + rng.normal(0, 2 * gold.std(), gold.shape), gold, question)
 
 
 def independent(rng: np.random.Generator, size: Size) -> World:
-    """A proxy that knows nothing of gold."""
+    """Return a world whose proxy is independent of gold."""
     gold, question = rubric_gold(rng, size)
     return World(rng.normal(size=gold.shape), gold, question)
 
 
 def w1(rng: np.random.Generator, size: Size, rho: float = 0.3, c: float = 0.12) -> World:
-    """Proxy p ~ N(0, 1), gold rho p - c (p^2 - 1) and noise and a question's own level: best-of-n turns for c
-    > 0.
+    """Return world W1, in which best-of-n turns over for c > 0.
+
+    The proxy is p ~ N(0, 1); gold is rho p - c (p^2 - 1) plus noise and a level of each question.
     """
     question = questions(size)
     proxy = rng.normal(size=(size.prompts, size.answers))
@@ -60,11 +66,10 @@ def w1(rng: np.random.Generator, size: Size, rho: float = 0.3, c: float = 0.12) 
 
 
 def rubric_gold(rng: np.random.Generator, size: Size) -> tuple[Floats, NDArray[np.int64]]:
-    """Gold (Q, N) like the embedded task's, and the question of each prompt (Q,): bounded, a mixture, full of
-    ties.
+    """Return gold (Q, N) like the embedded task's, and the question of each prompt (Q,).
 
-    The policy knows some questions and not others: its chance of a right claim is Beta(0.7, 0.7) over
-    questions.
+    Gold is bounded, a mixture, and full of ties. The policy knows some questions and not others: its chance of a right
+    claim is Beta(0.7, 0.7) over questions.
     """
     question = questions(size)
     shape = (size.prompts, size.answers)
@@ -91,7 +96,7 @@ TURNING: dict[str, Callable[[np.random.Generator, Size], World]] = {"world W1, c
 
 
 def decide(world: World, rng: np.random.Generator) -> bool | None:
-    """Whether gold turns over in `world`, by the rule of figure 1."""
+    """Return whether gold turns over in `world` by the rule of `gao2022_fig1.gold_turns`."""
     limits = thresholds("gao2022_fig1")["gold_turns"]
     curves = question_curves(world.proxy, world.gold, grid(world.gold.shape[1]), world.question)
     curves /= world.gold.std()
@@ -102,12 +107,12 @@ def decide(world: World, rng: np.random.Generator) -> bool | None:
 def states(
     make: Callable[[np.random.Generator, Size], World], times: int, rng: np.random.Generator, size: Size
 ) -> list[bool | None]:
-    """The decision on `times` independent worlds."""
+    """Return the decision on each of `times` independent worlds."""
     return [decide(make(rng, size), rng) for _ in range(times)]
 
 
 def report(times: int = TIMES, seed: int = 0) -> Table:
-    """One row a world: how often the turnover claim comes out met, with Wilson's 95 % interval."""
+    """Return a table of how often the turnover claim comes out met in each world, with Wilson's 95 % interval."""
     size = Size()
     table = Table(
         title=f"Claim 1 on {times} worlds of {size.prompts} prompts, {size.questions} questions, "

@@ -1,4 +1,4 @@
-"""What a world is: the scores of answers whose truth is known, at the size of a real run."""
+"""A world: scores of answers, drawn so that the truth about them is known, at the size of a real run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class World(NamedTuple):
 
 @dataclass(frozen=True)
 class Size:
-    """How much is sampled; the default is the quickstart's."""
+    """How much is sampled; the default is the size of the quickstart."""
 
     prompts: int = 256
     questions: int = 130
@@ -30,5 +30,5 @@ class Size:
 
 
 def questions(size: Size) -> Ints:
-    """(Q,): the question of each prompt."""
+    """Return the question of each prompt, (Q,)."""
     return np.arange(size.prompts) % size.questions

@@ -133,7 +133,10 @@ def paired_difference(first: ArrayLike, second: ArrayLike) -> tuple[float, float
 
 
 def wilson(successes: float, trials: int, z: float = 1.959964) -> Interval:
-    """Return Wilson's interval of a rate, 95 % by default; `successes` need not be whole. It is NaN without trials."""
+    """Return Wilson's interval of a rate, 95 % by default; it is NaN without trials.
+
+    `successes` need not be whole, as a trial may itself be a mean; `scipy.stats.binomtest` takes whole numbers only.
+    """
     if trials == 0:
         return Interval(float("nan"), float("nan"))
     rate = successes / trials

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from what_matters_design import METHODS, fraction
 
 from analysis.figures.what_matters import Found, claims, decided, estimated
 from analysis.runs.designs import (
@@ -14,16 +15,12 @@ from analysis.runs.designs import (
     PEAK,
     PEAK_D,
     Design,
-    Effect,
     Factor,
-    agreement,
-    effects,
-    error,
     interactions,
     measures,
 )
 from analysis.statistics.claims import thresholds
-from analysis.statistics.factorial import METHODS, fraction
+from analysis.statistics.factorial import Effect, agreement, effects, error
 from rlhf_lab.functional.intervals import Interval
 
 TINY = np.array([[-1, -1], [-1, 1], [1, -1], [1, 1]])

@@ -9,10 +9,10 @@ import pytest
 from fake_store import Cell, only, write_store
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf, open_dict
+from what_matters_design import METHODS, cells, fraction
 
 from analysis.runs.designs import designs
-from analysis.statistics import factorial
-from analysis.statistics.factorial import METHODS, alias_sets, cells, check, confounded, fraction
+from analysis.statistics.factorial import alias_sets, check, confounded
 from rlhf_lab.commands import compose as sources
 from rlhf_lab.commands import sweeper
 from rlhf_lab.commands.folders import folder
@@ -158,4 +158,4 @@ def test_other_sweeps_are_refused_in_one_line(tmp_path: Path, given: list[Cell],
 
 
 def test_the_generators_need_no_more_than_sixteen_cells() -> None:
-    assert factorial.fraction(4).shape == (16, 4) and len(METHODS["ppo"][1]) == 8
+    assert fraction(4).shape == (16, 4) and len(METHODS["ppo"][1]) == 8

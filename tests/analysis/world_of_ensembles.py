@@ -1,4 +1,4 @@
-"""World W4: reward models that err alike or each for itself, by a dial (2310.02743 against 2312.09244)."""
+"""World W4: reward models whose errors are shared or their own, by a dial (2310.02743 against 2312.09244)."""
 
 from __future__ import annotations
 
