@@ -1,10 +1,7 @@
 """What was run and the rows it left: the only door between the store and analysis.
 
->>> from rlhf_lab import records
->>> frame = records.load(sweep="quickstart")  # doctest: +SKIP
->>> runs = records.runs("quickstart")  # doctest: +SKIP
-
-The first is a DataFrame with one row per completion; the second gives runs whose rows are pyarrow tables.
+`load(sweep="quickstart")` returns a DataFrame with one row an answer; `runs("quickstart")` returns the runs, whose
+rows are pyarrow tables.
 """
 
 from __future__ import annotations
