@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from analysis.behaviour.answer_shares import PromptShares, Shares
 from analysis.behaviour.framings import PLAIN
 from analysis.best_of_n.answer_table import in_order, same_count, starts
-from analysis.best_of_n.estimator import rank, ranked_curves, tie_averaged
+from analysis.best_of_n.estimator import question_curves
 from analysis.runs.arms import Arm, Unsuited
 from analysis.statistics.resampling import weights_of
 from rlhf_lab.functional.intervals import Estimate, cluster_means
@@ -102,7 +102,7 @@ def judges(arm: Arm, titles: Mapping[str, str]) -> list[Judge]:
 def judged(of: Beliefs, score: str, questions: Ints, points: Ints) -> dict[str, Shares]:
     """How often a score prefers a sycophantic answer to a truthful one, and how often best-of-n by it chooses one."""
     select, kinds = of.scores[score], of.kinds
-    chosen = ranked_curves(tie_averaged(rank(select), kinds["sycophantic"].astype(float)), points)
+    chosen = question_curves(select, kinds["sycophantic"], points)
     found = {CHOSEN: Shares.of(questions, PromptShares(of.question, chosen))}
     for kind in TRUTHFUL:
         preferred = preference(select, kinds["sycophantic"], kinds[kind])

@@ -16,20 +16,20 @@ Ints = NDArray[np.int64]
 
 WELL_FORMED_FORM = -1e-6  # gold.form of an answer that lost nothing, up to rounding
 ROUNDING = 1e-9  # of the largest score; a smaller spread is rounding
-PLACE = ("checkpoint", "question_id", "prompt_id")
+ORDER = ("checkpoint", "question_id", "prompt_id")
 PORTION = 1 << 18  # rows compared at a time
 
 
 def in_order(rows: pa.Table) -> pa.Table:
     """Return the rows in order of checkpoint, question and prompt, in which stages write them."""
     begin = starts(rows)
-    places = [rows[name].to_numpy()[begin].astype(np.int64) for name in _places(rows)]
+    columns = [rows[name].to_numpy()[begin].astype(np.int64) for name in _order(rows)]
     later = np.zeros(len(begin) - 1, dtype=np.int64)
-    for place in places:
-        later = np.where(later, later, np.diff(place))
+    for column in columns:
+        later = np.where(later, later, np.diff(column))
     if (later > 0).all():
         return rows
-    return rows.take(np.lexsort([rows[name].to_numpy() for name in reversed(_places(rows))]))
+    return rows.take(np.lexsort([rows[name].to_numpy() for name in reversed(_order(rows))]))
 
 
 def starts(rows: pa.Table) -> Ints:
@@ -37,15 +37,15 @@ def starts(rows: pa.Table) -> Ints:
     begin = [np.zeros(1, dtype=np.int64)]
     for first in range(1, rows.num_rows, PORTION):
         part = rows.slice(first - 1, PORTION + 1)
-        places = [part[name].to_numpy() for name in _places(rows)]
-        moved = np.any([place[1:] != place[:-1] for place in places], axis=0)
+        columns = [part[name].to_numpy() for name in _order(rows)]
+        moved = np.any([column[1:] != column[:-1] for column in columns], axis=0)
         begin.append(first + np.flatnonzero(moved))
     return np.concatenate(begin)
 
 
-def _places(rows: pa.Table) -> list[str]:
+def _order(rows: pa.Table) -> list[str]:
     """Return the columns that order the rows; a table without checkpoints belongs to one."""
-    return [name for name in PLACE if name in rows.column_names]
+    return [name for name in ORDER if name in rows.column_names]
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,9 @@ class Answers:
     @staticmethod
     def starting(rows: pa.Table, begin: Ints) -> Answers:
         """Return the scores of rows that are in order; the answers to each prompt at each checkpoint `begin` (S,)."""
-        place = {name: rows[name].to_numpy()[begin].astype(np.int64) for name in _places(rows)}
-        checkpoint = place.get("checkpoint", np.zeros(len(begin), dtype=np.int64))
-        return Answers(begin, checkpoint, place["prompt_id"], place["question_id"], scores(rows))
+        ids = {name: rows[name].to_numpy()[begin].astype(np.int64) for name in _order(rows)}
+        checkpoint = ids.get("checkpoint", np.zeros(len(begin), dtype=np.int64))
+        return Answers(begin, checkpoint, ids["prompt_id"], ids["question_id"], scores(rows))
 
     def first_checkpoint(self) -> Answers:
         """Return the answers of the first checkpoint alone."""
@@ -142,19 +142,19 @@ def scores(rows: pa.Table) -> dict[str, Floats]:
     score is missing.
     """
     columns = {"gold": "gold", "proxy": "proxy", "kl": "kl", "content": "gold.content", "form": "gold.form"}
-    found = {
+    by_name = {
         name: rows[column].to_numpy().astype(float)
         for name, column in columns.items()
         if column in rows.column_names
     }
-    for name, values in found.items():
+    for name, values in by_name.items():
         if np.isnan(values).any():
             raise ValueError(f"{int(np.isnan(values).sum())} answers have no {name}: score them first")
     if "finished" not in rows.column_names:
-        return found
+        return by_name
     well_formed = rows["finished"].to_numpy(zero_copy_only=False).astype(bool)
-    if "form" in found:
-        well_formed = well_formed & (found["form"] >= WELL_FORMED_FORM)
-    found["well_formed"] = well_formed.astype(float)
-    found["well_formed_content"] = well_formed * found.get("content", found["gold"])
-    return found
+    if "form" in by_name:
+        well_formed = well_formed & (by_name["form"] >= WELL_FORMED_FORM)
+    by_name["well_formed"] = well_formed.astype(float)
+    by_name["well_formed_content"] = well_formed * by_name.get("content", by_name["gold"])
+    return by_name

@@ -56,8 +56,8 @@ def question_curves(
         )
     curves = np.concatenate(
         [
-            ranked_curves(tie_averaged(rank(chosen[own]), _scores(scored[own])), n)
-            for own in portions(*chosen.shape)
+            ranked_curves(tie_averaged(rank(chosen[part]), _scores(scored[part])), n)
+            for part in portions(*chosen.shape)
         ]
     )
     return curves if cluster is None else cluster_means(curves, np.asarray(cluster))

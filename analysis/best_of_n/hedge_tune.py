@@ -29,7 +29,7 @@ SMALLEST_MEAN = 0.01  # of the Poisson
 FEWEST = 2  # questions whose gold is looked at, and questions whose gold is not
 
 
-class Found(NamedTuple):
+class Choice(NamedTuple):
     """The strength that was chosen."""
 
     strength: float
@@ -40,7 +40,7 @@ class Found(NamedTuple):
 class Tuned(Curves):
     """The initial policy and the rule at the chosen strength, on questions whose gold HedgeTune did not look at."""
 
-    found: Found
+    choice: Choice
     n: float  # mean number of answers at that strength
 
 
@@ -55,26 +55,26 @@ def tuned(table: Table, policy: Mapping[str, Any]) -> Tuned:
     seen = np.isin(table.cluster, looked_at(table.cluster, policy["gold_questions"], policy["seed"]))
     others, quarter = np.unique(table.cluster[~seen]), max(table.answers // 4, 1)
     if policy["rule"] == "soft_bon":
-        found = best(soft_response(table.only(seen), quarter), SOFTEST, HARDEST)
+        choice = best(soft_response(table.only(seen), quarter), SOFTEST, HARDEST)
         rest = table.only(~seen)
-        expected = rest.expected("SoftBestOfN", {"inverse_temperature": found.strength}, [1, quarter])
-        return _tuned(rest, expected, found, quarter, others)
+        expected = rest.expected("SoftBestOfN", {"inverse_temperature": choice.strength}, [1, quarter])
+        return _tuned(rest, expected, choice, quarter, others)
     if policy["rule"] == "best_of_poisson":
-        found = best(poisson_response(gold_by_rank(table, seen)), SMALLEST_MEAN, table.answers // 2 - 1)
-        n = 1 + found.strength
-        return _tuned(table, table.expected("BestOfPoisson", {}, [1, n]), found, n, others)
+        choice = best(poisson_response(gold_by_rank(table, seen)), SMALLEST_MEAN, table.answers // 2 - 1)
+        n = 1 + choice.strength
+        return _tuned(table, table.expected("BestOfPoisson", {}, [1, n]), choice, n, others)
     response = best_of_n_response(gold_by_rank(table, seen))
-    found = whole(best(response, 1, table.answers // 2), response)
-    expected = table.expected("BestOfN", {}, [1, int(found.strength)])
-    return _tuned(table, expected, found, found.strength, others)
+    choice = whole(best(response, 1, table.answers // 2), response)
+    expected = table.expected("BestOfN", {}, [1, int(choice.strength)])
+    return _tuned(table, expected, choice, choice.strength, others)
 
 
-def _tuned(table: Table, expected: Expected, found: Found, n: float, questions: NDArray[np.int64]) -> Tuned:
+def _tuned(table: Table, expected: Expected, choice: Choice, n: float, questions: NDArray[np.int64]) -> Tuned:
     """Return the point of a rule beside the initial policy, on some of the table's questions."""
     good = np.array([True, n <= table.answers // 4])
     plain = table.curves(np.arange(2), good, expected).on(questions)
     same = {field.name: getattr(plain, field.name) for field in fields(Curves)}
-    return Tuned(**same, found=found, n=n)
+    return Tuned(**same, choice=choice, n=n)
 
 
 def looked_at(cluster: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:
@@ -87,7 +87,7 @@ def looked_at(cluster: NDArray[np.int64], count: int, seed: int) -> NDArray[np.i
     return np.random.default_rng(seed).permutation(questions)[:count]
 
 
-def best(response: Response, least: float, most: float) -> Found:
+def best(response: Response, least: float, most: float) -> Choice:
     """Return the strength with the highest expected gold, of those where gold stops rising and the two ends.
 
     A curve that only rises has no root, and its strongest end is taken.
@@ -96,14 +96,14 @@ def best(response: Response, least: float, most: float) -> Found:
     slopes = np.array([response(strength)[1] for strength in grid])
     turns = np.flatnonzero((slopes[:-1] > 0) & (slopes[1:] <= 0))
     roots = [float(brentq(lambda x: response(x)[1], grid[i], grid[i + 1], rtol=1e-6)) for i in turns]
-    candidates = [*(Found(root, True) for root in roots), Found(least, False), Found(most, False)]
+    candidates = [*(Choice(root, True) for root in roots), Choice(least, False), Choice(most, False)]
     return max(candidates, key=lambda candidate: response(candidate.strength)[0])
 
 
-def whole(found: Found, response: Response) -> Found:
+def whole(choice: Choice, response: Response) -> Choice:
     """Return the better of the two whole numbers around a strength."""
-    around = sorted({int(np.floor(found.strength)), int(np.ceil(found.strength))})
-    return Found(float(max(around, key=lambda n: response(n)[0])), found.root)
+    around = sorted({int(np.floor(choice.strength)), int(np.ceil(choice.strength))})
+    return Choice(float(max(around, key=lambda n: response(n)[0])), choice.root)
 
 
 def best_of_n_response(profile: Floats) -> Response:

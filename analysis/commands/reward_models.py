@@ -12,10 +12,10 @@ from analysis.runs.naming import labeler_words
 from rlhf_lab.commands.terminal import aligned, console
 
 if TYPE_CHECKING:
+    from analysis.reward_models.calibration import Reliability
     from analysis.reward_models.diagnostics import Judged, OfAnswers, OfPairs, Overrated, Spread
     from analysis.reward_models.listing import RewardModel
     from analysis.reward_models.proxy_gold_gap import Gap
-    from analysis.statistics.calibration import Reliability
     from rlhf_lab.functional.intervals import Estimate, Interval
 
 WORDS = ("reward model", "rm", "labels")

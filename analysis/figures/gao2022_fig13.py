@@ -13,13 +13,13 @@ from matplotlib.figure import Figure
 from analysis.drawing import theme
 from analysis.drawing.result import FigureResult
 from analysis.reward_models.accuracy import difference
+from analysis.reward_models.calibration import log_loss
 from analysis.reward_models.data_sizes import comparisons, gold_at_end, judged, number_rows
 from analysis.runs import checks, naming
 from analysis.runs.ablation import end_of, versus
 from analysis.runs.arms import Arm, study
 from analysis.runs.equal_kl import pairs
 from analysis.runs.naming import GOLD_SDS
-from analysis.statistics.calibration import log_loss
 from analysis.statistics.claims import Claim, Thresholds, by_equivalence, by_estimate, thresholds
 from rlhf_lab.functional.intervals import Estimate
 from rlhf_lab.store.records import MissingRuns, Run

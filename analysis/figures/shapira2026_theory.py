@@ -16,7 +16,7 @@ from analysis.behaviour import answer_shares
 from analysis.behaviour.answer_shares import PromptShares, Shares
 from analysis.behaviour.doses import dose
 from analysis.best_of_n.answer_table import in_order, same_count, starts
-from analysis.best_of_n.estimator import grid, rank, ranked_curves, tie_averaged
+from analysis.best_of_n.estimator import grid, question_curves, rank, ranked_curves, tie_averaged
 from analysis.drawing import theme
 from analysis.drawing.result import FigureResult
 from analysis.runs import checks
@@ -128,7 +128,7 @@ def _halves(run: Run, questions: Ints) -> tuple[Ints, Shares, Shares]:
     half, question = count // 2, rows["question_id"].to_numpy()[begin][own].astype(np.int64)
     n = grid(half)
     theory = covariance_shift(proxy[:, :half], pleases[:, :half], n)
-    chosen = ranked_curves(tie_averaged(rank(proxy[:, half:]), pleases[:, half:]), n)
+    chosen = question_curves(proxy[:, half:], pleases[:, half:], n)
     measured = chosen - pleases[:, half:].mean(axis=1)[:, None]
     return (
         n,

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.best_of_n.answer_table import in_order
+from analysis.reward_models.calibration import agreement
 from analysis.runs.arms import Arm
 from analysis.runs.equal_kl import pairs
-from analysis.statistics.calibration import agreement
 from analysis.statistics.resampling import weights_of
 from rlhf_lab.functional.intervals import Estimate
 from rlhf_lab.store.records import Run
@@ -19,7 +19,7 @@ from rlhf_lab.store.records import Run
 Floats = NDArray[np.float64]
 Number = Callable[
     [Floats, Floats], Floats
-]  # of a pair's rewards and preference: analysis/statistics/calibration.py
+]  # of a pair's rewards and preference: analysis/reward_models/calibration.py
 
 
 class Neighbours(NamedTuple):

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.reward_models.accuracy import drawn, means, neighbours
+from analysis.reward_models.calibration import agreement, log_loss
 from analysis.runs import naming
 from analysis.runs.arms import Arm, Study, study
 from analysis.runs.fitting import fitted_points
 from analysis.statistics import fits
-from analysis.statistics.calibration import agreement, log_loss
 from rlhf_lab.functional.intervals import Estimate
 from rlhf_lab.store.records import MissingRuns, Run
 

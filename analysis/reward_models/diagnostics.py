@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from analysis.best_of_n.answer_table import Answers
 from analysis.best_of_n.selection import selection_curves
+from analysis.reward_models.calibration import Reliability, agreement, log_loss, reliability
+from analysis.reward_models.error_tail import Tail, linear_error, tail
 from analysis.reward_models.proxy_gold_gap import Gap, gap
-from analysis.statistics.baselines import Guess, column, guesses
-from analysis.statistics.calibration import Reliability, agreement, log_loss, reliability
+from analysis.reward_models.surface_guesses import Guess, column, guesses
 from analysis.statistics.resampling import Resample, resamples
-from analysis.statistics.tails import Tail, linear_error, tail
 from rlhf_lab.functional.intervals import Estimate, cluster_means, clustered_mean
 
 Floats = NDArray[np.float64]

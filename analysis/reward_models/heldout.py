@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.reward_models.calibration import agreement, log_loss
+from analysis.reward_models.surface_guesses import column
 from analysis.runs.arms import DRAWS, SEED
-from analysis.statistics.baselines import column
-from analysis.statistics.calibration import agreement, log_loss
 from analysis.statistics.resampling import original, resamples, weights_of
 from rlhf_lab.functional.intervals import Estimate
 from rlhf_lab.store.records import Run

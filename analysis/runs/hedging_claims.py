@@ -121,7 +121,7 @@ def choices(study: Study) -> pd.DataFrame:
             at = [float(n) for n in arm.curves[0].points[places]]
             rows.append(_choice(arm, BEST, hindsight(arm) - start, at))
         elif arm.method.startswith(HEDGED):
-            found = [one.found for one in arm.curves if isinstance(one, Tuned)]
+            found = [one.choice for one in arm.curves if isinstance(one, Tuned)]
             at, ends = [one.strength for one in found], sum(not one.root for one in found)
             rows.append(_choice(arm, "HedgeTune", gold(arm)[:, :, -1] - start, at))
             if ends:

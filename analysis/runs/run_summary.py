@@ -93,7 +93,7 @@ def answers(run: Run, prompts: int) -> dict[str, list[Answer]]:
 def _point(curves: Curves, place: int) -> str:
     """A point of the curve in words."""
     if _is_tuned(curves):
-        return "n 1" if place == 0 else f"strength {curves.found.strength:.3g}"
+        return "n 1" if place == 0 else f"strength {curves.choice.strength:.3g}"
     return f"{'step' if curves.estimator == EXACT else 'n'} {curves.points[place]}"
 
 

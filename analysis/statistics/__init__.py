@@ -1,1 +1,1 @@
-"""Statistics that know nothing of runs: intervals, fits, claims, calibration."""
+"""Statistics that know nothing of runs: claims, fits of gold over KL, turnover, factorial effects, the bootstrap."""

@@ -17,9 +17,8 @@ from rlhf_lab.functional.intervals import Interval, conditional
 
 Floats = NDArray[np.float64]
 Form = Literal["bon", "rl"]
-Curve = Callable[
-    [Resample], tuple[Floats, Floats]
-]  # a resample's (d, gold), its replicates one after the other
+# A draw's (d, gold), its replicates one after the other.
+Curve = Callable[[Resample], tuple[Floats, Floats]]
 
 FORMS: tuple[Form, ...] = ("bon", "rl")
 FORMULA: dict[Form, str] = {"bon": "d (alpha - beta d)", "rl": "d (alpha - beta log d)"}
@@ -113,7 +112,7 @@ def fit_shared_each(form: Form, curves: Sequence[tuple[Floats, Floats]]) -> Shar
     """
     columns = [(d, _beta_column(form, d), gold) for d, gold in curves]
     dd, dz, zz, dy, zy = (
-        np.stack([(one * other).sum(axis=1) for one, other in pairs])
+        np.stack([(left * right).sum(axis=1) for left, right in pairs])
         for pairs in zip(
             *([(d, d), (d, z), (z, z), (d, y), (z, y)] for d, z, y in columns),
             strict=True,
@@ -137,8 +136,8 @@ def fit_shared(form: Form, curves: Sequence[tuple[ArrayLike, ArrayLike]]) -> Sha
     for d, gold in points:
         _check(form, d, gold)
     d, gold = (np.concatenate(parts) for parts in zip(*points, strict=True))
-    own = np.repeat(np.eye(len(points)), [len(x) for x, _ in points], axis=0)  # (points, S)
-    columns = np.column_stack([d, own * _beta_column(form, d)[:, None]])
+    member = np.repeat(np.eye(len(points)), [len(x) for x, _ in points], axis=0)  # (points, S)
+    columns = np.column_stack([d, member * _beta_column(form, d)[:, None]])
     solution = np.linalg.lstsq(columns, gold)[0].astype(float)
     residual = gold - columns @ solution
     rmse = float(np.sqrt(residual @ residual / len(gold)))
@@ -198,9 +197,9 @@ def bootstrap(form: Form, curve: Curve, replicates: int, rng: np.random.Generato
 
 def rankable_peak(form: Form, alpha: float, beta: float) -> tuple[float, float]:
     """Return the peak; where there is none, 0 for a form that only falls and inf for one that rises at any d."""
-    found = peak(form, alpha, beta)
-    if not np.isnan(found[0]):
-        return found
+    interior = peak(form, alpha, beta)
+    if not np.isnan(interior[0]):
+        return interior
     return (0.0, 0.0) if alpha <= 0 else (float("inf"), float("inf"))
 
 

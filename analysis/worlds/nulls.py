@@ -100,8 +100,8 @@ def decide(world: World, rng: np.random.Generator) -> bool | None:
     limits = thresholds("gao2022_fig1")["gold_turns"]
     curves = question_curves(world.proxy, world.gold, grid(world.gold.shape[1]), world.question)
     curves /= world.gold.std()
-    found = turnover(curves, halves(len(curves), rng))
-    return exceeds_by_ses(found.drop, found.se, limits["ses"], limits["margin"])
+    turn = turnover(curves, halves(len(curves), rng))
+    return exceeds_by_ses(turn.drop, turn.se, limits["ses"], limits["margin"])
 
 
 def states(
@@ -123,16 +123,16 @@ def report(times: int = TIMES, seed: int = 0) -> Table:
     for children, (name, make) in zip(
         np.random.SeedSequence(seed).spawn(len(NULLS) + len(TURNING)), (NULLS | TURNING).items(), strict=True
     ):
-        found = states(make, times, np.random.default_rng(children), size)
-        met = sum(state is True for state in found)
+        decisions = states(make, times, np.random.default_rng(children), size)
+        met = sum(state is True for state in decisions)
         bounds = wilson(met, times)
         table.add_row(
             name,
             "not met" if name in NULLS else "met",
             f"{met / times:.3f}",
             f"{bounds.lo:.3f} .. {bounds.hi:.3f}",
-            f"{sum(state is None for state in found) / times:.3f}",
-            f"{sum(state is False for state in found) / times:.3f}",
+            f"{sum(state is None for state in decisions) / times:.3f}",
+            f"{sum(state is False for state in decisions) / times:.3f}",
         )
     return table
 

@@ -6,13 +6,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from analysis.reward_models.calibration import agreement, log_loss, reliability
 from analysis.reward_models.diagnostics import difficulty, of_pairs, overrated, spread
+from analysis.reward_models.error_tail import hill, linear_error, tail
 from analysis.reward_models.proxy_gold_gap import gamma
+from analysis.reward_models.surface_guesses import correlation, first_token_values
 from analysis.statistics import fits
-from analysis.statistics.baselines import correlation, first_token_values
-from analysis.statistics.calibration import agreement, log_loss, reliability
 from analysis.statistics.resampling import resamples
-from analysis.statistics.tails import hill, linear_error, tail
 from rlhf_lab.functional.intervals import clustered_mean
 
 

@@ -72,14 +72,14 @@ def test_a_run_is_evaluated_on_the_other_questions_alone(rule: str) -> None:
     spoilt[~np.isin(rows["question_id"].to_numpy(), seen)] *= -1
     at = rows.column_names.index("gold")
     other = selection_curves(rows.set_column(at, "gold", [spoilt]), "HedgeTune", policy)
-    assert isinstance(other, Tuned) and other.found == found.found
+    assert isinstance(other, Tuned) and other.choice == found.choice
     assert other.values["gold"] == pytest.approx(-found.values["gold"])
 
 
 def test_the_tuned_point_lies_on_the_rules_own_curve() -> None:
     rows = answers(questions=20, count=64)  # gold = 2 proxy: the largest n
     found = selection_curves(rows, "HedgeTune", {"rule": "bon", "gold_questions": 6, "seed": 0})
-    assert isinstance(found, Tuned) and found.found == (32.0, False) and list(found.kl_good) == [True, False]
+    assert isinstance(found, Tuned) and found.choice == (32.0, False) and list(found.kl_good) == [True, False]
     plain = selection_curves(rows, "BestOfN", {}).on(found.questions)
     for one, two in ((found.kl, plain.kl), (found.values["gold"], plain.values["gold"])):
         assert one == pytest.approx(two[:, [0, -1]])

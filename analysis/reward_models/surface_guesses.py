@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from analysis.statistics.calibration import agreement
+from analysis.reward_models.calibration import agreement
 from rlhf_lab.functional.intervals import Estimate, clustered_mean
 
 Floats = NDArray[np.float64]
@@ -35,15 +35,15 @@ def guesses(pairs: pa.Table, heldout: NDArray[np.bool_], untied: NDArray[np.bool
     label = column(pairs, "label")
     reward = column(pairs, "chosen_reward") - column(pairs, "rejected_reward")
     gold, question = column(pairs, "margin"), pairs["question_id"].to_numpy()
-    found = {}
+    results = {}
     for name, feature in features(pairs, ~heldout).items():
-        x, own = feature[heldout], heldout & untied
-        found[name] = Guess(
-            clustered_mean(agreement(feature[own], label[own]), question[own]),
+        x, decided = feature[heldout], heldout & untied
+        results[name] = Guess(
+            clustered_mean(agreement(feature[decided], label[decided]), question[decided]),
             correlation(x, reward[heldout], question[heldout]),
             correlation(x, gold[heldout], question[heldout]),
         )
-    return found
+    return results
 
 
 def features(pairs: pa.Table, learned: NDArray[np.bool_]) -> dict[str, Floats]:
@@ -76,9 +76,9 @@ def first_token_values(tokens: tuple[Ints, Ints], label: Floats, learned: NDArra
     where there are none.
     """
     chosen, rejected = tokens
-    names, place = np.unique(np.concatenate(tokens), return_inverse=True)
+    names, token = np.unique(np.concatenate(tokens), return_inverse=True)
     met = learned & (chosen != rejected)
-    sides = np.split(place, 2)
+    sides = np.split(token, 2)
     won = np.concatenate([2 * label[met] - 1, 1 - 2 * label[met]])
     where = np.concatenate([side[met] for side in sides])
     times = np.bincount(where, minlength=len(names))
