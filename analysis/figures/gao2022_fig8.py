@@ -22,7 +22,7 @@ from analysis.runs.tables import points_table
 from analysis.statistics.claims import (
     Claim,
     Thresholds,
-    both,
+    all_met,
     exceeds,
     exceeds_by_ses,
     normal_interval,
@@ -196,7 +196,7 @@ def _hump(arm: Arm, limits: Thresholds) -> Claim:
         threshold=rule["ses"] * gold.se,
         n=arm.questions,
         replicates=len(arm.curves),
-        met=falls if arm.method == BEST_OF_N else both(falls, rises),
+        met=falls if arm.method == BEST_OF_N else all_met([falls, rises]),
         rule=f"met: gold's drop and the proxy's rise since the peak >= {rule['ses']:g} SE above 0; "
         f"not met: the upper 95 % bound of either below {rule['margin']:g}",
         unit=GOLD_SDS,

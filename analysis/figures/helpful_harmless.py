@@ -21,7 +21,7 @@ from analysis.runs.arms import Unsuited, study, title
 from analysis.statistics.claims import (
     Claim,
     Thresholds,
-    both,
+    all_met,
     by_equivalence,
     by_estimate,
     exceeds,
@@ -140,7 +140,7 @@ def _corner(one: Doses, rule: Rule) -> Claim:
     """All doses at once: intervals are of Bonferroni."""
     level = 1 - 0.05 / len(one.arms)
     ends = [inside(of, rule) for of in one.arms]
-    reached = [both(*(exceeds(side.interval(level), 0.0) for side in sides)) for sides in ends]
+    reached = [all_met(exceeds(side.interval(level), 0.0) for side in sides) for sides in ends]
     nearest = max((min(sides, key=lambda side: side.value) for sides in ends), key=lambda side: side.value)
     lo, hi = nearest.interval(level)
     return Claim(

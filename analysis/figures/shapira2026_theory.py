@@ -21,7 +21,7 @@ from analysis.drawing import theme
 from analysis.drawing.result import FigureResult
 from analysis.runs import checks
 from analysis.runs.arms import Arm, Study, Unsuited, study
-from analysis.statistics.claims import Claim, Thresholds, both, exceeds_by_ses, normal_interval, thresholds
+from analysis.statistics.claims import Claim, Thresholds, all_met, exceeds_by_ses, normal_interval, thresholds
 from analysis.statistics.resampling import weights_of
 from rlhf_lab.functional.intervals import Estimate, wilson
 from rlhf_lab.store.records import MissingRuns, Run
@@ -185,7 +185,7 @@ def _flips(negative: Shift, positive: Shift, rule: Mapping[str, float]) -> Claim
         threshold=rule["ses"] * lower.se,
         n=positive.questions,
         replicates=lower.replicates,
-        met=both(*states),
+        met=all_met(states),
         rule=f"met: rise and fall >= {rule['ses']:g} SE; not met: the upper 95 % bound of either below "
         f"{rule['margin']:g}",
         unit=UNIT,

@@ -14,7 +14,7 @@ from analysis.runs.arms import PENALISED, Arm, Study, common_seeds
 from analysis.runs.equal_kl import distance
 from analysis.runs.naming import PENALTIES
 from analysis.runs.rank_order import spearman
-from analysis.statistics.claims import Claim, both, exceeds_by_ses, normal_interval
+from analysis.statistics.claims import Claim, all_met, exceeds_by_ses, normal_interval
 from analysis.statistics.resampling import weights_of
 from analysis.statistics.turnover import turnover
 from rlhf_lab.functional.intervals import Estimate, conditional
@@ -135,7 +135,7 @@ def interior_maximum(
         threshold=rule["ses"] * lower.se,
         n=ends.shape[1],
         replicates=len(ends),
-        met=both(over_last, over_first),
+        met=all_met([over_last, over_first]),
         rule=f"met: the peak >= {rule['ses']:g} SE above either end; not met: the upper 95 % bound of "
         f"either below {rule['margin']:g}",
         conditional=conditional(len(ends)),

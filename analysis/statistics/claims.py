@@ -101,13 +101,6 @@ def normal_interval(mean: float, se: float, z: float = Z95) -> Interval:
     return Interval(mean - z * se, mean + z * se)
 
 
-def both(first: bool | None, second: bool | None) -> bool | None:
-    """Whether two things hold: False if either does not, None if either is undecided."""
-    if first is False or second is False:
-        return False
-    return None if first is None or second is None else True
-
-
 def all_met(states: Iterable[bool | None]) -> bool | None:
     """Return whether every claim is met: False if one is not, None if one is undecided and none is not met."""
     seen = set(states)
