@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from analysis.best_of_n.initial_policy import Initial, Tilts
+from analysis.best_of_n.initial_policy import InitialScales, Tilts
 from rlhf_lab.functional.intervals import cluster_means
 
 Floats = NDArray[np.float64]
@@ -91,11 +91,11 @@ class Answers:
         """Return the mean of `values` (A,) over the answers to each prompt at each checkpoint, (S,)."""
         return np.add.reduceat(values, self.starts) / np.diff(self.starts, append=len(values))
 
-    def initial(self, count: int) -> Initial:
+    def initial(self, count: int) -> InitialScales:
         """Return the scales and tilts of these answers, `count` to each prompt, which are the initial policy's."""
         return replace(self.moments(count), tilts=Tilts.of(self.prompt, self.matrix("proxy", count)))
 
-    def moments(self, count: int) -> Initial:
+    def moments(self, count: int) -> InitialScales:
         """Return the scales without tilts."""
         gold, proxy = self.matrix("gold", count), self.matrix("proxy", count)
         spread = proxy - proxy.mean(axis=1, keepdims=True)
@@ -103,7 +103,7 @@ class Answers:
         free = count - 1 if count > 1 else np.nan  # one answer has no spread
         columns = (gold.mean(axis=1), (gold**2).mean(axis=1), joint / free, (spread**2).sum(axis=1) / free)
         level, square, covariance, variance = (cluster_means(column, self.cluster) for column in columns)
-        return Initial(np.unique(self.cluster), level, square, covariance, variance, tilts=None)
+        return InitialScales(np.unique(self.cluster), level, square, covariance, variance, tilts=None)
 
 
 def same_count(begin: Ints, rows: int, what: str) -> int:

@@ -15,7 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from analysis.best_of_n.answer_table import Answers
-from analysis.best_of_n.initial_policy import Initial, Needed
+from analysis.best_of_n.initial_policy import InitialScales, Needed
 from rlhf_lab.functional.intervals import cluster_means
 
 Floats = NDArray[np.float64]
@@ -50,7 +50,7 @@ class Curves:
     kl: Floats  # (C, K) nats
     kl_good: NDArray[np.bool_]  # (K,) whether this estimate of KL holds at the point
     values: Mapping[str, Floats]  # (C, K) of gold, proxy, content, form, well_formed, well_formed_content
-    initial: Initial
+    initial: InitialScales
     estimator: str  # of KL
     needed: (
         Needed | None
@@ -132,7 +132,7 @@ class Curves:
         return self.values[name] / sd
 
 
-def checkpoint_curves(rows: pa.Table, initial: Initial | None = None) -> Curves:
+def checkpoint_curves(rows: pa.Table, initial: InitialScales | None = None) -> Curves:
     """Return the curves of a trained policy over its checkpoints.
 
     `initial` holds the scales of best-of-n with the same reward model; by default the answers of checkpoint 0

@@ -24,7 +24,7 @@ STRENGTHS = 0.05 * 1.15 ** np.arange(40)  # per SD of the proxy: .05 to 11.6
 
 
 @dataclass(frozen=True)
-class Initial:
+class InitialScales:
     """The scales of a run by question, from answers of the initial policy; NaN where a question has no answers."""
 
     questions: Ints  # (C,)
@@ -35,14 +35,14 @@ class Initial:
     tilts: Tilts | None  # None from few answers
 
     @classmethod
-    def joined(cls, parts: Sequence[Initial]) -> Initial:
+    def joined(cls, parts: Sequence[InitialScales]) -> InitialScales:
         """Return the scales of the questions of all `parts`, without tilts."""
         columns = ("questions", "gold", "gold_squared", "covariance", "proxy_variance")
         return cls(
             *(np.concatenate([getattr(part, column) for part in parts]) for column in columns), tilts=None
         )
 
-    def at(self, questions: Ints) -> Initial:
+    def at(self, questions: Ints) -> InitialScales:
         """Return the scales of `questions`, in that order."""
         place = np.searchsorted(self.questions, questions)
         place = np.minimum(place, len(self.questions) - 1)

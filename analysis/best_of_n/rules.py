@@ -22,7 +22,7 @@ from analysis.best_of_n import estimator, pessimism, soft_best_of_n
 from analysis.best_of_n.answer_table import Answers, in_order, pooled_sd, same_count, starts
 from analysis.best_of_n.curves import TIE_AWARE, Curves
 from analysis.best_of_n.estimator import PORTION, Ranking
-from analysis.best_of_n.initial_policy import Initial, Tilts
+from analysis.best_of_n.initial_policy import InitialScales, Tilts
 from analysis.best_of_n.mbr_utility import like_others
 from rlhf_lab.functional.intervals import cluster_means
 
@@ -50,7 +50,7 @@ class Table:
     same: float  # two scores that differ by no more than this tie
     names: tuple[str, ...]  # (V,)
     values: Floats  # (V, Q, N)
-    initial: Initial
+    initial: InitialScales
     like: Floats | None = None  # (Q, N) likeness to the other answers, in SDs within prompts
 
     @property
@@ -187,7 +187,9 @@ def _answers(rows: pa.Table, part: slice, count: int) -> Answers:
     return Answers.starting(rows.slice(part.start, size), np.arange(0, size, count))
 
 
-def _scales(rows: pa.Table, parts: list[slice], count: int, tilted: bool) -> tuple[float, float, Initial]:
+def _scales(
+    rows: pa.Table, parts: list[slice], count: int, tilted: bool
+) -> tuple[float, float, InitialScales]:
     """Return the proxy's SD within prompts, the tolerance of ties in such SDs, and the initial policy's scales."""
     needed = rows.select(["question_id", "prompt_id", "gold", "proxy"])
     means, variances, largest, moments, prompts = [], [], 0.0, [], []
@@ -202,7 +204,7 @@ def _scales(rows: pa.Table, parts: list[slice], count: int, tilted: bool) -> tup
     variance = np.concatenate(variances)
     sd = pooled_sd(variance, count, largest)
     total = float(np.sqrt(variance.mean() + np.concatenate(means).var()))
-    initial = Initial.joined(moments)
+    initial = InitialScales.joined(moments)
     if tilted:
         stored = rows["proxy"].to_numpy().reshape(-1, count)
         initial = replace(initial, tilts=Tilts.of(np.concatenate(prompts), stored))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from analysis.best_of_n.answer_table import Answers
 from analysis.best_of_n.curves import checkpoint_curves
-from analysis.best_of_n.initial_policy import Initial
+from analysis.best_of_n.initial_policy import InitialScales
 from analysis.runs.arms import Arm, Study
 from analysis.runs.equal_kl import Difference, Path, apart, pairs, path
 from analysis.runs.run_curves import rows_of
@@ -124,11 +124,11 @@ def _put(rows: pa.Table, name: str) -> pa.Table:
     return rows.set_column(rows.column_names.index(name), name, rows[OTHER])
 
 
-def _initial(rows: pa.Table) -> Initial:
+def _initial(rows: pa.Table) -> InitialScales:
     start = Answers.of(rows).first_checkpoint()
     return start.moments(start.answers("the initial policy"))
 
 
-def _correlation(together: Floats, train: Initial, test: Initial, weights: Floats) -> Floats:
+def _correlation(together: Floats, train: InitialScales, test: InitialScales, weights: Floats) -> Floats:
     """(B,) of two rewards within a prompt, from their covariance (C,) and variances; NaN of one answer a prompt."""
     return (weights @ together) / np.sqrt((weights @ train.proxy_variance) * (weights @ test.proxy_variance))

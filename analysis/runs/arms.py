@@ -17,7 +17,7 @@ import numpy as np
 
 from analysis.best_of_n import selection
 from analysis.best_of_n.curves import Curves, Normalised
-from analysis.best_of_n.initial_policy import Initial
+from analysis.best_of_n.initial_policy import InitialScales
 from analysis.runs import naming
 from analysis.runs.naming import COIN
 from analysis.runs.run_curves import chooses, chosen_curves, curves_of
@@ -163,7 +163,7 @@ def study(runs: Sequence[Run]) -> Study:
     return Study(_arms(read, most_pairs))
 
 
-def _trained(runs: Sequence[Run], initial: Mapping[str, Initial]) -> list[tuple[Run, Curves]]:
+def _trained(runs: Sequence[Run], initial: Mapping[str, InitialScales]) -> list[tuple[Run, Curves]]:
     """Each run with its curves; threads, as most of the work is numpy's."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         curves = pool.map(lambda run: curves_of(run, initial.get(_proxy(run))), runs)

@@ -21,7 +21,7 @@ from analysis.best_of_n import selection
 from analysis.best_of_n.answer_table import in_order, same_count, starts
 from analysis.best_of_n.curves import Curves, checkpoint_curves
 from analysis.best_of_n.estimator import Ranking, rank, ranked_curves, tie_averaged
-from analysis.best_of_n.initial_policy import Initial
+from analysis.best_of_n.initial_policy import InitialScales
 from analysis.best_of_n.mbr_utility import like_others
 from analysis.best_of_n.selection import Rule
 from rlhf_lab.functional.intervals import cluster_means
@@ -85,7 +85,7 @@ def rows_of(run: Run, more: Sequence[str] = ()) -> pa.Table:
         raise ValueError(missing.args[0]) from None
 
 
-def curves_of(run: Run, initial: Initial | None = None) -> Curves:
+def curves_of(run: Run, initial: InitialScales | None = None) -> Curves:
     """The curves of one run; `initial` scales a trained policy."""
     if chooses(run):
         return chosen_curves([run])[0]

@@ -6,7 +6,7 @@ import pytest
 from fake_store import Sweep, write_store
 
 from analysis.best_of_n.curves import EXACT, Curves
-from analysis.best_of_n.initial_policy import Initial
+from analysis.best_of_n.initial_policy import InitialScales
 from analysis.runs.arms import CONTROL, FEW_PAIRS, MAIN, Study, study
 from analysis.runs.gold_lost import loss_at
 from analysis.runs.rank_order import size_order, spearman
@@ -99,7 +99,7 @@ def test_spearman_with_ties_by_hand() -> None:
 def test_loss_at_equal_kl_is_interpolated_in_d() -> None:
     questions = np.arange(4)
     gold = np.tile([0.0, 2.0, 1.0, -3.0], (4, 1))
-    start = Initial(questions, np.zeros(4), np.ones(4), np.ones(4), np.ones(4), None)
+    start = InitialScales(questions, np.zeros(4), np.ones(4), np.ones(4), np.ones(4), None)
     kl = np.tile([0.0, 1.0, 4.0, 9.0], (4, 1))
     curves = Curves(
         questions, np.arange(4), kl, np.ones(4, bool), {"gold": gold, "proxy": gold}, start, EXACT, None
