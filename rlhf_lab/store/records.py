@@ -1,7 +1,12 @@
-"""What was run and the rows it left: the only door between the store and analysis.
+"""The Python interface to what was run: every run of a sweep, and every answer with its scores as a row of a table.
 
-`load(sweep="quickstart")` returns a DataFrame with one row an answer; `runs("quickstart")` returns the runs, whose
-rows are pyarrow tables.
+    >>> from rlhf_lab.store import records
+    >>> frame = records.load("quickstart", columns=["checkpoint", "kl", "gold", "proxy"])  # doctest: +SKIP
+    >>> frame.groupby(["method", "rm", "checkpoint"])[["kl", "gold", "proxy"]].mean()  # doctest: +SKIP
+
+`load` returns a pandas DataFrame with one row per answer. `runs`, `made` and `history` return `Run` objects, whose
+tables are pyarrow tables. Every file that is read is first compared with the digest that was recorded when it was made.
+Functions that take `store` read the store in that folder, by default the one that RLHF_LAB_STORE names, or `./store`.
 """
 
 from __future__ import annotations
@@ -14,7 +19,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from rlhf_lab.config.models import Half
 from rlhf_lab.store import comparisons, integrity
@@ -35,103 +39,152 @@ from rlhf_lab.store.sweep_records import sweep_record as sweep_record
 if TYPE_CHECKING:
     import pandas as pd
 
-SAMPLES, SCORES = "samples.parquet", "scores.parquet"
-REFERENCE = "reference.parquet"  # what a trained policy makes of SFT's answers
+# Files of artifacts.
+SAMPLES = "samples.parquet"  # sampled answers
+SCORES = "scores.parquet"  # their scores by one scorer
+REFERENCE = "reference.parquet"  # log-probabilities of SFT answers by a trained policy and by SFT
 ACTIVATIONS = "activations.parquet"  # hidden states at the end of each prompt
 PAIRS = "pairs.parquet"  # labelled comparisons
-HELDOUT = "heldout.parquet"  # rewards by a reward model of both sides of every held-out pair
-JUDGED = (
-    "reward_model",
-    "weight_average",
-)  # stages that leave a reward model and its rewards of held-out pairs
-BEHIND = ("proxy", "ensemble", "member")  # inputs by which a score of the proxy comes of reward models
-SAMPLED = "samples"  # the leaf's input that holds completions; its other inputs hold their scores
-TURNS, TURNS_READ = "second_turns", "second_turns.read"  # but for these: second turns, and what they say
-STATES = "activations"  # and this one, which holds what the policy's layers make of the prompts
+HELDOUT = "heldout.parquet"  # rewards by a reward model of both answers of every held-out pair
 
+# Inputs of the last stage, `run`. All other inputs of it hold scores of the samples.
+SAMPLED = "samples"
+TURNS = "second_turns"
+TURNS_READ = "second_turns.read"  # what gold reads in the second turns
+STATES = "activations"
 
-# --- one run ------------------------------------------------------------------------------------------
+REWARD_MODELS = ("reward_model", "weight_average")  # stages that make a reward model
+PROXY_INPUTS = (
+    "proxy",
+    "ensemble",
+    "member",
+)  # inputs that lead from a score of the proxy to its reward models
 
 
 @dataclass(frozen=True)
 class Run:
-    """One job of a sweep: what was asked for, how far it got, and its rows once it is made."""
+    """One run of a sweep: what was asked for, how far it got, and its tables once it is made.
 
-    key: str  # of its leaf; also the name of its folder under store/runs
+    `runs`, `made` and `history` return runs; do not construct one.
+
+    Attributes:
+        key: The key of the run's last stage, 20 hexadecimal digits. It names the run's folders in the store.
+        sweep: The name of the sweep that asked for the run.
+        choices: The option chosen of each config group, such as `{"policy": "ppo", "rm": "3k", ...}`.
+        overrides: The overrides of the command line that lead to this run.
+        config: The whole configuration as nested dicts and plain values.
+        status: `made`, `failed`, `stopped`, `running` or `missing`.
+        root: The folder of the store.
+        method: The class of the policy's configuration, such as `PPO` or `BestOfN`.
+        uses_gold: Whether the policy used gold rewards to choose answers.
+    """
+
+    key: str
     sweep: str
-    choices: Mapping[str, str]  # option of each config group: task, model, labeler, rm, policy, replicate
+    choices: Mapping[str, str]
     overrides: Sequence[str]
-    config: Mapping[str, Any]  # all of it, as plain values
-    status: str  # made, failed, stopped, running or missing
-    root: Path  # of the store
-    method: (
-        str  # class of the policy's configuration: PPO, BestOfN, ...; choices["policy"] is the option's name
-    )
-    uses_gold: bool  # whether gold had a say in what was chosen
+    config: Mapping[str, Any]
+    status: str
+    root: Path
+    method: str
+    uses_gold: bool
 
     @property
     def folder(self) -> Path:
-        """The job's own folder: config.yaml, status.json, metrics.jsonl, log.txt, traceback.txt."""
+        """The folder of the run's job, with config.yaml, status.json, metrics.jsonl, log.txt and traceback.txt."""
         return inside(self.root, "runs", self.key)
 
     def job(self) -> dict[str, Any]:
-        """What the job recorded of itself (status.json); empty when it has not started."""
+        """Return what the job recorded of itself (status.json), or an empty dict if it has not started."""
         return read_json(self.folder / "status.json") or {}
 
     def manifest(self) -> dict[str, Any]:
-        """The leaf's manifest."""
+        """Return the manifest of the run's last stage: its inputs, files, seconds and provenance."""
         return self._manifest("run", self.key)
 
     def rows(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """One row per completion in the order of samples.parquet: the completion and every score of it.
+        """Return the answers of the run with all of their scores, one row per answer.
 
-        Only the files and columns that are asked for are read; KeyError names a column that is nowhere,
-        DamagedRuns a file that is not what was made.
+        Args:
+            columns: The columns to read; all by default. Only the files that hold them are read.
+
+        Returns:
+            The columns of samples.parquet (`prompt_id`, `sample`, `text`, `kl`, ...) followed by those of every
+            scores.parquet (`gold`, `proxy`, ...), with the rows in the order of samples.parquet.
+
+        Raises:
+            KeyError: If a column is in no file; the message lists the columns there are.
+            DamagedRuns: If a file differs from what was made.
+            MissingRuns: If the run is not made.
         """
         self._check()
+        inputs = self.manifest()["inputs"]
+        others = (SAMPLED, TURNS, TURNS_READ, STATES)
+        paths = [self._path(*inputs[SAMPLED]) / SAMPLES]
+        paths += [self._path(*scores) / SCORES for name, scores in inputs.items() if name not in others]
         with ExitStack() as stack:
-            files = [stack.enter_context(open_table(path)) for path in self._sources()]
-            tables = [read_columns(file, names) for file, names in self._wanted(files, columns)]
-        found: dict[str, pa.ChunkedArray] = {}
+            files = [stack.enter_context(open_table(path)) for path in paths]
+            names = [file.schema_arrow.names for file in files]
+            if columns is not None:
+                if missing := sorted(set(columns).difference(*names)):
+                    known = ", ".join(name for of_file in names for name in of_file)
+                    raise KeyError(f"run {self.key} has no column {missing[0]!r}; it has {known}")
+                names = [[name for name in of_file if name in columns] for of_file in names]
+            tables = [
+                read_columns(file, of_file) for file, of_file in zip(files, names, strict=True) if of_file
+            ]
+        joined: dict[str, pa.ChunkedArray] = {}
         for table in tables:
             if table.num_rows != tables[0].num_rows:
                 raise ValueError(f"run {self.key}: {table.num_rows} scores for {tables[0].num_rows} samples")
-            found |= zip(table.column_names, table.columns, strict=True)
-        names = list(found if columns is None else columns)
-        return pa.Table.from_arrays([found[name] for name in names], names)
+            joined |= zip(table.column_names, table.columns, strict=True)
+        order = list(joined if columns is None else columns)
+        return pa.Table.from_arrays([joined[name] for name in order], order)
 
     def second_turns(self) -> pa.Table:
-        """What SFT and the policy say when their own answers are doubted or asked for again, and what gold reads there:
-        a row each (docs/records.md); KeyError for a run that was not asked for any.
+        """Return the second answers of SFT and of the policy, to doubt and to its control, as gold reads them.
+
+        docs/records.md lists the columns. Raises KeyError for a run without `score.second_turns`.
         """
         inputs = self.manifest()["inputs"]
         if TURNS not in inputs:
             raise KeyError(f"run {self.key} has no second turns: run it with score.second_turns above 0")
         self._check()
-        said = read_table(self._path(*inputs[TURNS]) / SAMPLES)
+        turns = read_table(self._path(*inputs[TURNS]) / SAMPLES)
         read = read_table(self._path(*inputs[TURNS_READ]) / SCORES)
-        return pa.Table.from_arrays([*said.columns, *read.columns], [*said.column_names, *read.column_names])
+        return pa.Table.from_arrays(
+            [*turns.columns, *read.columns], [*turns.column_names, *read.column_names]
+        )
 
     def reference(self) -> pa.Table:
-        """What a trained policy makes of SFT's answers at each checkpoint; KeyError for one that is not trained."""
+        """Return the log-probabilities that a trained policy and SFT give to answers of SFT, at each checkpoint.
+
+        `forward_kl` is KL(SFT || policy) per answer, in nats. Raises KeyError for a policy that is not trained, such as best-of-n.
+        """
         return read_table(self._file(REFERENCE, *self.manifest()["inputs"][SAMPLED]))
 
     def prompts(self) -> pa.Table:
-        """The task's prompts, to be joined to rows by `prompt_id`."""
+        """Return the prompts of the task, one row per prompt, to be joined to `rows` by `prompt_id`."""
         samples = self._manifest(*self.manifest()["inputs"][SAMPLED])
         return read_table(self._file("prompts.parquet", *samples["inputs"]["task"]))
 
     def activations(self) -> pa.Table:
-        """Hidden states at the end of each prompt; KeyError for a run without score.activations=true."""
+        """Return the hidden states at the end of each prompt; KeyError for a run without `score.activations=true`."""
         return read_table(self._file(ACTIVATIONS, *self.manifest()["inputs"][STATES]))
 
     def provenance(self) -> dict[str, Any]:
-        """Under what the run's samples were made: package versions, git commit, device, threads, command."""
+        """Return under what the samples were made: package versions, git commit, device, threads and command."""
         return self._manifest(*self.manifest()["inputs"][SAMPLED])["provenance"]
 
     def evaluation(self, scorer: str) -> dict[str, Any]:
-        """Of the reward model behind a scorer, its evaluation on held-out pairs: `proxy` against the labeler's
-        choices, `gold` against people's; KeyError where no reward model is behind it.
+        """Return the evaluation of the reward model behind a scorer, on held-out pairs.
+
+        Args:
+            scorer: `proxy` for the learned reward model, judged by the labels that it was trained on, or `gold` for a
+                gold reward that is a model, judged by people's choices.
+
+        Raises:
+            KeyError: If the scorer is no reward model.
         """
         inputs = self._manifest(*self.manifest()["inputs"][scorer])["inputs"]
         if scorer not in inputs:
@@ -139,47 +192,65 @@ class Run:
         return json.loads(self._file("evaluation.json", *inputs[scorer]).read_text())
 
     def reward_models(self) -> dict[str, dict[str, Any]]:
-        """Key -> settings of every reward model behind the proxy: one, or all members and the average of weights."""
-        found, queue = {}, [tuple(self.manifest()["inputs"]["proxy"])]
+        """Return key -> configuration of every reward model behind the proxy.
+
+        It is one reward model, the members of an ensemble, or an average of weights and its members.
+        """
+        configs, queue = {}, [tuple(self.manifest()["inputs"]["proxy"])]
         while queue:
             stage, key = queue.pop(0)
             manifest = self._manifest(stage, key)
-            if stage in JUDGED:
-                found[key] = manifest["config"]
-            if stage == JUDGED[0]:
-                continue  # a reward model further up is gold
-            of = manifest["inputs"]
-            queue += [tuple(of[name]) for name in of if name.partition(".")[0] in BEHIND]
-        return found
+            if stage in REWARD_MODELS:
+                configs[key] = manifest["config"]
+            if stage != "reward_model":  # a reward model among the inputs of a reward model is gold
+                inputs = manifest["inputs"].items()
+                queue += [
+                    tuple(upstream) for name, upstream in inputs if name.partition(".")[0] in PROXY_INPUTS
+                ]
+        return configs
 
     def comparisons(self, reward_model: str) -> pa.Table:
-        """The pairs that a reward model behind the proxy learned from and is judged on (`split` says which), with
-        `chosen_reward` and `rejected_reward`, NaN for those it learned from.
+        """Return the pairs of a reward model behind the proxy, with its rewards of the held-out ones.
+
+        Args:
+            reward_model: A key of `reward_models`.
+
+        Returns:
+            The labelled pairs; `split` says whether the model was trained on a pair or is judged on it. The columns
+            `chosen_reward` and `rejected_reward` are NaN for pairs of the training split.
         """
-        stage = next((one for one in JUDGED if self._path(one, reward_model).is_dir()), JUDGED[0])
-        made = self._manifest(stage, reward_model)
-        half = Half[made["config"].get("half", "both")]  # earlier versions had no halves
-        pairs = comparisons.in_half(read_table(self._file(PAIRS, *made["inputs"]["pairs"])), half)
+        stage = next(
+            (name for name in REWARD_MODELS if self._path(name, reward_model).is_dir()), "reward_model"
+        )
+        manifest = self._manifest(stage, reward_model)
+        half = Half[manifest["config"].get("half", "both")]  # earlier versions had no halves
+        pairs = comparisons.in_half(read_table(self._file(PAIRS, *manifest["inputs"]["pairs"])), half)
         rewards = read_table(self._file(HELDOUT, stage, reward_model))
         try:
             return comparisons.with_rewards(pairs, rewards)
-        except ValueError as unlike:
-            raise ValueError(f"{stage}/{reward_model}: {unlike}") from None
+        except ValueError as error:
+            raise ValueError(f"{stage}/{reward_model}: {error}") from None
 
     def rewards(self, reward_model: str) -> pa.ChunkedArray:
-        """Rewards of the run's answers, in their order, by one of those that scored them (`scored_by`)."""
+        """Return the rewards of the run's answers, in the order of `rows`, by a reward model of `scored_by`."""
         return read_table(self._file(SCORES, *self.scored_by()[reward_model]), ["proxy"])["proxy"]
 
     def scored_by(self) -> dict[str, tuple[str, str]]:
-        """Key -> stage and key of its scores, of every reward model that scored the run's answers by itself."""
+        """Return key -> (stage, key) of the scores of every reward model that scored the run's answers by itself."""
         proxy = tuple(self.manifest()["inputs"]["proxy"])
-        of = self._manifest(*proxy)["inputs"]
-        scores = [proxy, *(tuple(of[name]) for name in of if name.startswith("scores."))]
-        behind = [(self._manifest(*one)["inputs"].get("proxy", ("", "")), one) for one in scores]
-        return {key: one for (stage, key), one in behind if stage in JUDGED}
+        inputs = self._manifest(*proxy)["inputs"]
+        scorers = {}
+        for scores in (proxy, *(tuple(inputs[name]) for name in inputs if name.startswith("scores."))):
+            stage, key = self._manifest(*scores)["inputs"].get("proxy", ("", ""))
+            if stage in REWARD_MODELS:
+                scorers[key] = scores
+        return scorers
 
     def stage_metrics(self, stage: str) -> list[dict[str, Any]]:
-        """The lines that the stage of this name recorded as it ran; of several, the one nearest the leaf."""
+        """Return the lines of metrics that a stage recorded, each a dict with `step` and the numbers of that step.
+
+        If several stages below the run have this name, the one nearest to its end counts. Raises KeyError if none has.
+        """
         for name, key in self._stages():
             if name == stage:
                 lines = self._file("metrics.jsonl", name, key).read_text().splitlines()
@@ -187,20 +258,24 @@ class Run:
         raise KeyError(f"run {self.key} has no stage {stage!r}")
 
     def made_by(self) -> dict[str, dict[str, Any]]:
-        """Role -> manifest of every stage that is still there: samples/sft is the model that was sampled."""
-        found, queue = {}, [("", "run", self.key)]
+        """Return role -> manifest of every stage below the run that is still in the store.
+
+        The role is the path of inputs that leads to the stage: `samples/sft` is the model that was sampled, and the
+        run itself is `""`.
+        """
+        manifests, queue = {}, [("", "run", self.key)]
         while queue:
             role, stage, key = queue.pop()
             try:
-                found[role] = self._manifest(stage, key)
-            except (MissingRuns, DamagedRuns):  # no row is read from it
+                manifests[role] = self._manifest(stage, key)
+            except (MissingRuns, DamagedRuns):  # rows do not need it
                 continue
-            upstream = found[role]["inputs"].items()
-            queue += [(f"{role}/{name}".lstrip("/"), *of) for name, of in upstream]
-        return found
+            inputs = manifests[role]["inputs"]
+            queue += [(f"{role}/{name}".lstrip("/"), *upstream) for name, upstream in inputs.items()]
+        return manifests
 
     def _stages(self) -> Iterator[tuple[str, str]]:
-        """Name and key of every stage below the leaf, nearest first, gold's after the proxy's."""
+        """Yield name and key of the run's stages, nearest to its end first and gold's after the proxy's."""
         queue, seen = [("run", self.key)], set()
         while queue:
             name, key = queue.pop(0)
@@ -211,44 +286,26 @@ class Run:
             inputs = self._manifest(name, key)["inputs"]
             queue += [tuple(inputs[i]) for i in sorted(inputs, key=lambda i: i == "gold")]
 
-    def _sources(self) -> list[Path]:
-        """The files of the run's rows; the first is the samples."""
-        inputs = self.manifest()["inputs"]
-        scores = [of for name, of in inputs.items() if name not in (SAMPLED, TURNS, TURNS_READ, STATES)]
-        return [self._path(*inputs[SAMPLED]) / SAMPLES, *(self._path(*of) / SCORES for of in scores)]
-
-    def _wanted(
-        self, files: Sequence[pq.ParquetFile], columns: Sequence[str] | None
-    ) -> list[tuple[pq.ParquetFile, list[str]]]:
-        """The files to read with the columns to take from each."""
-        found = [file.schema_arrow.names for file in files]
-        if columns is None:
-            return list(zip(files, found, strict=True))
-        missing = set(columns).difference(*found)
-        if missing:
-            have = ", ".join(name for names in found for name in names)
-            raise KeyError(f"run {self.key} has no column {sorted(missing)[0]!r}; it has {have}")
-        wanted = [[name for name in names if name in columns] for names in found]
-        return [(file, names) for file, names in zip(files, wanted, strict=True) if names]
-
     def _check(self) -> None:
-        """Raise DamagedRuns unless samples and scores are those that were made, and of each other."""
-        together = [("run", self.key), *self.manifest()["inputs"].values()]
-        for one in together:
-            self._manifest(*one)
+        """Raise DamagedRuns unless samples and scores are as they were made and belong together."""
+        artifacts = [("run", self.key), *self.manifest()["inputs"].values()]
+        for artifact in artifacts:
+            self._manifest(*artifact)
         try:
-            integrity.check_together([self._path(*one) for one in together], names=(SAMPLES, SCORES))
+            integrity.check_together(
+                [self._path(*artifact) for artifact in artifacts], names=(SAMPLES, SCORES)
+            )
         except integrity.Damaged as damaged:
             raise self._damaged(damaged) from None
 
     def _file(self, name: str, stage: str, key: str) -> Path:
-        """A file of an artifact, once it is found to be what was made."""
+        """Return the path of a file of an artifact, once it is found to be as it was made."""
         self._manifest(stage, key)
         try:
-            listed = integrity.check(self._path(stage, key), names=(name,))["files"]
+            files = integrity.check(self._path(stage, key), names=(name,))["files"]
         except integrity.Damaged as damaged:
             raise self._damaged(damaged) from None
-        if name not in listed:
+        if name not in files:
             raise KeyError(f"{stage}/{key} has no {name}")
         return self._path(stage, key) / name
 
@@ -259,97 +316,129 @@ class Run:
         except integrity.Damaged as damaged:
             if (folder / MANIFEST).is_file():
                 raise self._damaged(damaged) from None
-            raise MissingRuns(f"{folder} is not there; make it: {self._again(stage, key)}") from None
+            raise MissingRuns(f"{folder} is not there; make it: {self._command(stage, key)}") from None
 
     def _path(self, stage: str, key: str) -> Path:
         return inside(self.root, stage, key)
 
     def _damaged(self, damaged: integrity.Damaged) -> DamagedRuns:
-        folder = damaged.folder
-        again = self._again(folder.parent.name, folder.name)
-        return DamagedRuns(f"run {self.key[:8]}: {damaged}; make it again: {again}")
+        command = self._command(damaged.folder.parent.name, damaged.folder.name)
+        return DamagedRuns(f"run {self.key[:8]}: {damaged}; make it again: {command}")
 
-    def _again(self, stage: str, key: str) -> str:
-        """The command that makes an artifact again; below samples and scores only what is told is."""
+    def _command(self, stage: str, key: str) -> str:
+        """Return the command that makes an artifact again."""
         command = sweep_record(self.sweep, self.root)["command"] or command_of(self.sweep)
-        read = stage == "run" or [stage, key] in self.manifest()["inputs"].values()
-        return command if read else f"{command} 'runtime.force=[{stage}]'"
-
-
-# --- the runs of a sweep ------------------------------------------------------------------------------
+        mended = stage == "run" or [stage, key] in self.manifest()["inputs"].values()  # by every new run
+        return command if mended else f"{command} 'runtime.force=[{stage}]'"
 
 
 def runs(sweep: str, store: str | Path | None = None) -> list[Run]:
-    """Every run of the newest record of a sweep, made or not, each once, in the order of the record."""
+    """Return every run of the newest record of a sweep, made or not, in the order of the record.
+
+    Args:
+        sweep: The name of the sweep, such as `quickstart`; `adhoc` for runs without a sweep.
+        store: The folder of the store.
+
+    Raises:
+        MissingRuns: If the sweep was never started; the message ends with the command that runs it.
+
+    Examples:
+        >>> [run.key for run in runs("quickstart") if run.method == "PPO"]  # doctest: +SKIP
+    """
     return _runs(sweep_record(sweep, store), store_root(store))
 
 
 def history(store: str | Path | None = None) -> list[Run]:
-    """Every run of every sweep record, each once under the newest sweep that asked for it, newest first."""
+    """Return every run of every sweep record, each once under the newest sweep that asked for it, newest first."""
     root = store_root(store)
     paths = sorted((root / "sweeps").glob("*/*.json"), key=lambda path: path.name, reverse=True)
-    found: dict[str, Run] = {}
+    by_key: dict[str, Run] = {}
     for path in paths:
         for run in _runs(read_record(path), root):
-            found.setdefault(run.key, run)
-    return list(found.values())
+            by_key.setdefault(run.key, run)
+    return list(by_key.values())
 
 
 def _runs(record: Mapping[str, Any], root: Path) -> list[Run]:
-    rows = {row["key"]: row for row in record["jobs"]}
+    jobs = {job["key"]: job for job in record["jobs"]}
     return [
         Run(
-            key,
-            record["sweep"],
-            row["choices"],
-            tuple(row["overrides"]),
-            row["config"],
-            _status(root, key),
-            root,
-            row["method"],
-            row["uses_gold"],
+            key=key,
+            sweep=record["sweep"],
+            choices=job["choices"],
+            overrides=tuple(job["overrides"]),
+            config=job["config"],
+            status=_status(root, key),
+            root=root,
+            method=job["method"],
+            uses_gold=job["uses_gold"],
         )
-        for key, row in rows.items()
+        for key, job in jobs.items()
     ]
 
 
+def _status(root: Path, key: str) -> str:
+    if (inside(root, "run", key) / MANIFEST).is_file():
+        return "made"
+    state = (read_json(root / "runs" / key / "status.json") or {}).get("state")
+    return state if state in ("failed", "stopped", "running") else "missing"
+
+
 def made(sweep: str, store: str | Path | None = None) -> list[Run]:
-    """Every run of a sweep; MissingRuns names those that are not made and the command that makes them."""
-    found = runs(sweep, store)
-    missing = [run for run in found if run.status != "made"]
+    """Return every run of a sweep, all of which must be made.
+
+    Raises:
+        MissingRuns: If runs are not made; the message names them and the command that makes them.
+    """
+    everything = runs(sweep, store)
+    missing = [run for run in everything if run.status != "made"]
     if missing:
-        shown = "\n  ".join(f"{run.key[:8]} ({' '.join(run.overrides)}): {run.status}" for run in missing)
+        lines = "\n  ".join(f"{run.key[:8]} ({' '.join(run.overrides)}): {run.status}" for run in missing)
         raise MissingRuns(
-            f"{len(missing)} of {len(found)} runs of sweep {sweep!r} are not made:\n  {shown}\n"
+            f"{len(missing)} of {len(everything)} runs of sweep {sweep!r} are not made:\n  {lines}\n"
             f"make them: {sweep_record(sweep, store)['command']}"
         )
-    return found
+    return everything
 
 
 def load(sweep: str, store: str | Path | None = None, columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """One row per completion of every run of a sweep; MissingRuns when some are not made.
+    """Return every answer of every run of a sweep, with its scores, as one DataFrame.
 
-    Beside the columns of `Run.rows` (all of them, or those in `columns`) each row says where it comes from:
-    `run`, `method`, `rm`, `rm_seed`, `policy_seed`, `kl_coef` (NaN for a method without one), `pairs`,
-    `labeler`.
+    Args:
+        sweep: The name of the sweep, such as `quickstart`; `adhoc` for runs without a sweep.
+        store: The folder of the store.
+        columns: The columns of `Run.rows` to read; all by default. To name a few saves memory and time.
 
+    Returns:
+        One row per answer: first the columns of `origin`, which say what run the answer is from, then those of
+        `Run.rows`. A column that a run lacks is NaN in its rows.
+
+    Raises:
+        MissingRuns: If runs are not made; the message names them and the command that makes them.
+        DamagedRuns: If a file differs from what was made.
+        KeyError: If a column is in no file of a run.
+
+    Examples:
         >>> frame = load("quickstart", columns=["gold", "proxy", "kl"])  # doctest: +SKIP
         >>> frame.groupby(["method", "rm"])[["gold", "proxy"]].mean()  # doctest: +SKIP
     """
-    tables = [_with_origin(run, run.rows(columns)) for run in made(sweep, store)]
+    tables = []
+    for run in made(sweep, store):
+        rows = run.rows(columns)
+        constants = {name: pa.repeat(pa.scalar(value), rows.num_rows) for name, value in origin(run).items()}
+        names = [*constants, *rows.column_names]
+        tables.append(pa.Table.from_arrays([*constants.values(), *rows.columns], names))
     joined = pa.concat_tables(tables, promote_options="permissive")
     del tables
     return joined.to_pandas(split_blocks=True, self_destruct=True)  # no column is held twice
 
 
-def _with_origin(run: Run, rows: pa.Table) -> pa.Table:
-    """The rows after columns that say where they come from."""
-    of = {name: pa.repeat(pa.scalar(value), rows.num_rows) for name, value in origin(run).items()}
-    return pa.Table.from_arrays([*of.values(), *rows.columns], [*of, *rows.column_names])
-
-
 def origin(run: Run) -> dict[str, Any]:
-    """The values that tell a run from the others of its sweep."""
+    """Return the values that tell a run from the others of its sweep.
+
+    They are `run` (its key), `method` (the option of the policy), `uses_gold`, `rm`, `rm_seed`, `policy_seed`,
+    `kl_coef` (NaN for a method without one), `pairs` (the number of comparisons) and `labeler`.
+    """
     config = run.config
     return {
         "run": run.key,
@@ -362,10 +451,3 @@ def origin(run: Run) -> dict[str, Any]:
         "pairs": config["preferences"]["pairs"],
         "labeler": run.choices["labeler"],
     }
-
-
-def _status(root: Path, key: str) -> str:
-    if (inside(root, "run", key) / MANIFEST).is_file():
-        return "made"
-    state = (read_json(root / "runs" / key / "status.json") or {}).get("state")
-    return state if state in ("failed", "stopped", "running") else "missing"
