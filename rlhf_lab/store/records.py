@@ -159,7 +159,8 @@ class Run:
     def reference(self) -> pa.Table:
         """Return the log-probabilities that a trained policy and SFT give to answers of SFT, at each checkpoint.
 
-        `forward_kl` is KL(SFT || policy) per answer, in nats. Raises KeyError for a policy that is not trained, such as best-of-n.
+        `forward_kl` is KL(SFT || policy) per answer, in nats. Raises KeyError for a policy that is
+        not trained, such as best-of-n.
         """
         return read_table(self._file(REFERENCE, *self.manifest()["inputs"][SAMPLED]))
 
