@@ -262,6 +262,33 @@ class ClaimTable(list[Claim]):
             **more,
         )
 
+    def all_equivalent(
+        self,
+        key: str,
+        subject: str,
+        sentence: str,
+        estimates: Sequence[Estimate],
+        n: int,
+        topic: str,
+        **more: Any,
+    ) -> Claim:
+        """Add that every estimate lies within the `margin` of 0 by its 90 % interval; the furthest is reported."""
+        margin = self.limits[key]["margin"]
+        furthest = max(estimates, key=lambda estimate: abs(estimate.value))
+        return self._add(
+            key,
+            subject,
+            sentence,
+            furthest,
+            n,
+            topic,
+            interval=furthest.interval(0.90),
+            threshold=margin,
+            met=all_met(equivalent(estimate.interval(0.90), -margin, margin) for estimate in estimates),
+            rule=f"met: every 90 % interval inside [{-margin:g}, {margin:g}]; not met: one is outside; else undecided",
+            **more,
+        )
+
     def _add(
         self,
         key: str,
@@ -277,6 +304,7 @@ class ClaimTable(list[Claim]):
         rule: str,
         unit: str = "",
         enough: bool = True,
+        conditional: bool = False,
         **more: Any,
     ) -> Claim:
         limits = self.limits[key]
@@ -300,7 +328,7 @@ class ClaimTable(list[Claim]):
             unit=unit or self.unit,
             subject=subject,
             topic=topic,
-            conditional=estimate.is_conditional,
+            conditional=conditional or estimate.is_conditional,
             **more,
         )
         self.append(claim)

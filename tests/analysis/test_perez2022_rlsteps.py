@@ -14,7 +14,7 @@ from analysis.commands.figures import main
 from analysis.drawing.result import FigureResult
 from analysis.figures import perez2022_rlsteps
 from analysis.runs.arms import study
-from analysis.statistics.claims import thresholds
+from analysis.statistics.claims import ClaimTable, thresholds
 from rlhf_lab.store.records import MissingRuns, runs
 
 SWEEP = "perez2022_rlsteps"
@@ -29,6 +29,12 @@ def pleased(dose: float, said: Said) -> np.ndarray:
 def world(likes: Likes, agrees: dict[str, float], **changed) -> World:
     settings = {"questions": 100, "each": 6, "refuses": (0.5, 0.02)} | changed
     return World(SWEEP, (), (GOLD, sycophantic(2.0)), likes, agrees=agrees, **settings)
+
+
+def decided(found: dict[float, perez2022_rlsteps.Ladder], limits: dict | None = None) -> ClaimTable:
+    claims = ClaimTable(SWEEP, limits=dict(thresholds(SWEEP)) | (limits or {}))
+    perez2022_rlsteps.make_claims(claims, found)
+    return claims
 
 
 def states(result: FigureResult) -> dict[tuple[str, str], bool | None]:
@@ -62,11 +68,11 @@ def test_where_neither_matters_steps_and_sizes_are_alike(tmp_path: Path) -> None
     still = world(lambda dose, said: 0 * said["keeps"], ALIKE)
     read = study(runs(SWEEP, write(tmp_path, still)))
     found = perez2022_rlsteps.ladders(answer_shares.measure_arms(read, perez2022_rlsteps.of_run))
-    made = perez2022_rlsteps.claims(found, thresholds(SWEEP))
+    made = decided(found)
     grown = [claim for claim in made if claim.topic in ("RL raises it", "grows with size")]
     assert len(grown) == 6 and not any(claim.met for claim in grown)
     wide = {"margin": 0.1, "replicates": 5}  # five replicates of so few answers cannot tell .03
-    made = perez2022_rlsteps.claims(found, dict(thresholds(SWEEP)) | {"alike": wide, "same_size": wide})
+    made = decided(found, {"alike": wide, "same_size": wide})
     alike = [claim for claim in made if claim.topic in ("similar over steps", "same at all sizes")]
     assert len(alike) == 6 and all(claim.met for claim in alike)
     assert sum(claim.conditional for claim in made) == 6, "sizes have one base model each"
