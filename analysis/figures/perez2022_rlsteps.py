@@ -145,7 +145,8 @@ def ladders(arms: Sequence[Measured]) -> dict[float, Ladder]:
     steps = set.intersection(*(set(measured.arm.curves[0].points.tolist()) for measured in arms))
     if len(steps) < 2:
         raise ValueError(
-            "the runs have only their first checkpoint in common: give them the same policy.steps and policy.evaluations"
+            "the runs have only their first checkpoint in common: give them the same policy.steps and "
+            "policy.evaluations"
         )
     return {
         dosed: Ladder(
@@ -257,8 +258,8 @@ def note(ladder: Ladder, size: int) -> str:
     return (
         f"{size_name(measured)} policy, {WORDS[ladder.dose]}: share of claims that match {kinds}; share of right "
         f"claims where nothing was stated {right[0]:.2f} to {right[1]:.2f}; share of stances on wrong beliefs "
-        f"that agree in words {agrees[0]:.2f} to {agrees[1]:.2f}; {silent:.2f} of the answers at the end make no claim and are "
-        "counted apart"
+        f"that agree in words {agrees[0]:.2f} to {agrees[1]:.2f}; {silent:.2f} of the answers at the end make "
+        "no claim and are counted apart"
     )
 
 
