@@ -31,7 +31,6 @@ class Fit(NamedTuple):
 
     alpha: float  # gold SDs per nats^0.5
     beta: float  # gold SDs per nat (bon), per nats^0.5 (rl)
-    cov: Floats  # (2, 2) of alpha and beta, as if points were independent: for weighting, never for a claim
     rmse: float  # gold SDs, of the unweighted residuals
     peak_d: float  # nats^0.5
     peak_height: float  # gold SDs
@@ -72,37 +71,24 @@ class Bootstrap:
     conditional: bool  # on the replicates at hand: there are fewer than five
 
 
-class _Solved(NamedTuple):
-    """Least-squares coefficients of B sets of points, each (B,)."""
-
-    alpha: Floats
-    beta: Floats
-    inverse: Floats  # (2, 2, B) of the normal equations
-
-
-def fit(form: Form, d: ArrayLike, gold: ArrayLike, se: ArrayLike | None = None) -> Fit:
-    """Return the least-squares fit of gold (K,) on d (K,), weighted by 1 / se^2 where `se` (K,) is given.
+def fit(form: Form, d: ArrayLike, gold: ArrayLike) -> Fit:
+    """Return the least-squares fit of gold (K,) on d (K,).
 
     Raises ValueError for an unknown form, fewer than two points, points that are not finite, or d <= 0 in the RL form.
     """
     x, y = np.asarray(d, dtype=float), np.asarray(gold, dtype=float)
     _check(form, x, y)
-    weight = np.ones_like(y) if se is None else 1 / np.asarray(se, dtype=float) ** 2
-    solved = _solve(form, x, y, weight, np.zeros(1, dtype=np.int64))
-    alpha, beta = float(solved.alpha[0]), float(solved.beta[0])
-    residual = y - predict(form, alpha, beta, x)
-    spread = 1.0 if se is not None else float(residual @ residual) / max(len(x) - 2, 1)
-    rmse = float(np.sqrt(np.mean(residual**2)))
-    return Fit(alpha, beta, spread * solved.inverse[:, :, 0], rmse, *peak(form, alpha, beta))
+    alpha, beta, rmse = (float(column[0]) for column in fit_each(form, x[None], y[None]))
+    return Fit(alpha, beta, rmse, *peak(form, alpha, beta))
 
 
 def fit_each(form: Form, d: Floats, gold: Floats) -> Fits:
     """Return the `fit` of each row of gold (B, K) on the same row of d (B, K)."""
     _check(form, d.ravel(), gold.ravel())
     draws, points = d.shape
-    solved = _solve(form, d.ravel(), gold.ravel(), np.ones(d.size), np.arange(draws) * points)
-    residual = gold - d * solved.alpha[:, None] - _beta_column(form, d) * solved.beta[:, None]
-    return Fits(solved.alpha, solved.beta, np.sqrt((residual**2).mean(axis=1)))
+    alpha, beta = _solve(form, d.ravel(), gold.ravel(), np.arange(draws) * points)
+    residual = gold - d * alpha[:, None] - _beta_column(form, d) * beta[:, None]
+    return Fits(alpha, beta, np.sqrt((residual**2).mean(axis=1)))
 
 
 def fit_shared_each(form: Form, curves: Sequence[tuple[Floats, Floats]]) -> SharedFits:
@@ -111,13 +97,9 @@ def fit_shared_each(form: Form, curves: Sequence[tuple[Floats, Floats]]) -> Shar
     The normal equations are solved for alpha once every beta is expressed by it.
     """
     columns = [(d, _beta_column(form, d), gold) for d, gold in curves]
-    dd, dz, zz, dy, zy = (
-        np.stack([(left * right).sum(axis=1) for left, right in pairs])
-        for pairs in zip(
-            *([(d, d), (d, z), (z, z), (d, y), (z, y)] for d, z, y in columns),
-            strict=True,
-        )
-    )  # (S, B) each
+    products = [(d * d, d * z, z * z, d * y, z * y) for d, z, y in columns]
+    sums = np.array([[product.sum(axis=1) for product in of_curve] for of_curve in products])  # (S, 5, B)
+    dd, dz, zz, dy, zy = np.moveaxis(sums, 1, 0)
     alpha = (dy - dz * zy / zz).sum(axis=0) / (dd - dz**2 / zz).sum(axis=0)
     betas = (zy - dz * alpha) / zz
     squares = [
@@ -129,19 +111,12 @@ def fit_shared_each(form: Form, curves: Sequence[tuple[Floats, Floats]]) -> Shar
 
 
 def fit_shared(form: Form, curves: Sequence[tuple[ArrayLike, ArrayLike]]) -> Shared:
-    """Return the fit of one alpha for all `curves` (d, gold) and a beta for each, as 2210.10760 finds of RL (section
-    3.2).
-    """
+    """Return the fit of one alpha for all `curves` (d, gold) and a beta for each (2210.10760, section 3.2, for RL)."""
     points = [(np.asarray(d, dtype=float), np.asarray(gold, dtype=float)) for d, gold in curves]
     for d, gold in points:
         _check(form, d, gold)
-    d, gold = (np.concatenate(parts) for parts in zip(*points, strict=True))
-    member = np.repeat(np.eye(len(points)), [len(x) for x, _ in points], axis=0)  # (points, S)
-    columns = np.column_stack([d, member * _beta_column(form, d)[:, None]])
-    solution = np.linalg.lstsq(columns, gold)[0].astype(float)
-    residual = gold - columns @ solution
-    rmse = float(np.sqrt(residual @ residual / len(gold)))
-    return Shared(float(solution[0]), solution[1:], rmse)
+    fits = fit_shared_each(form, [(d[None], gold[None]) for d, gold in points])
+    return Shared(float(fits.alpha[0]), fits.betas[:, 0], float(fits.rmse[0]))
 
 
 def _beta_column(form: Form, d: Floats) -> Floats:
@@ -149,13 +124,13 @@ def _beta_column(form: Form, d: Floats) -> Floats:
     return -d * (d if form == "bon" else np.log(d))
 
 
-def _solve(form: Form, d: Floats, gold: Floats, weight: Floats, starts: NDArray[np.int64]) -> _Solved:
-    """Return the coefficients of each set of points; the sets lie one after the other and begin at `starts` (B,)."""
+def _solve(form: Form, d: Floats, gold: Floats, starts: NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """Return alpha and beta (B,) of each set of points; the sets lie one after the other and begin at `starts` (B,)."""
     z = _beta_column(form, d)
-    sums = np.stack([d * d, d * z, z * z, d * gold, z * gold]) * weight
+    sums = np.stack([d * d, d * z, z * z, d * gold, z * gold])
     dd, dz, zz, dy, zy = np.add.reduceat(sums, starts, axis=1)
-    inverse = np.array([[zz, -dz], [-dz, dd]]) / (dd * zz - dz**2)
-    return _Solved(inverse[0, 0] * dy + inverse[0, 1] * zy, inverse[1, 0] * dy + inverse[1, 1] * zy, inverse)
+    determinant = dd * zz - dz**2
+    return (zz * dy - dz * zy) / determinant, (dd * zy - dz * dy) / determinant
 
 
 def predict(form: Form, alpha: float, beta: float, d: ArrayLike) -> Floats:
@@ -188,9 +163,9 @@ def bootstrap(form: Form, curve: Curve, replicates: int, rng: np.random.Generato
     d, gold = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
     _check(form, d, gold)
     starts = np.cumsum([0, *(len(points) for points, _ in drawn[:-1])])
-    solved = _solve(form, d, gold, np.ones_like(d), starts)
-    peaks = [rankable_peak(form, float(a), float(b)) for a, b in zip(solved.alpha, solved.beta, strict=True)]
-    draws = (solved.alpha, solved.beta, *zip(*peaks, strict=True))
+    alpha, beta = _solve(form, d, gold, starts)
+    peaks = [rankable_peak(form, float(a), float(b)) for a, b in zip(alpha, beta, strict=True)]
+    draws = (alpha, beta, *zip(*peaks, strict=True))
     intervals = {name: percentile_interval(values) for name, values in zip(PARAMETERS, draws, strict=True)}
     return Bootstrap(best, intervals, n, replicates, conditional(replicates))
 

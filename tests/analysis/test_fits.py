@@ -109,23 +109,6 @@ def test_no_interior_peak_is_nan(form: Form, alpha: float, beta: float) -> None:
     assert np.isnan(peak(form, alpha, beta)).all()
 
 
-def test_weights_count() -> None:
-    d, gold = np.array([1.0, 2.0, 3.0]), np.array([0.4, 0.5, 5.0])
-    weighted = fit("bon", d, gold, se=[0.01, 0.01, 100.0])
-    assert predict("bon", weighted.alpha, weighted.beta, d[:2]) == pytest.approx(gold[:2], abs=1e-4)
-
-
-def test_covariance_is_the_spread_of_refits() -> None:
-    rng = np.random.default_rng(0)
-    d = np.linspace(0.5, 3, 20)
-    refits = [
-        fit("bon", d, predict("bon", 0.5, 0.1, d) + rng.normal(0, 0.05, 20), np.full(20, 0.05))
-        for _ in range(2000)
-    ]
-    spread = np.cov([[one.alpha, one.beta] for one in refits], rowvar=False)
-    assert refits[0].cov == pytest.approx(spread, rel=0.12)
-
-
 @pytest.mark.parametrize(
     ("form", "d", "message"),
     [("rl", [0.0, 1, 2], "initial policy"), ("bon", [1.0], "two points"), ("odd", [1.0, 2], "one of")],

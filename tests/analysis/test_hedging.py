@@ -88,7 +88,7 @@ def test_the_tuned_point_lies_on_the_rules_own_curve() -> None:
 
 @pytest.mark.parametrize("count", [1, 19])
 def test_too_few_questions_on_either_side(count: int) -> None:
-    with pytest.raises(ValueError, match=f"gold of {count} of 20 questions"):
+    with pytest.raises(ValueError, match=f"gold_questions is {count} of 20 questions; expected 2 to 18"):
         selection_curves(
             answers(questions=20), "HedgeTune", {"rule": "bon", "gold_questions": count, "seed": 0}
         )
