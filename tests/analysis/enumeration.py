@@ -1,4 +1,4 @@
-"""What a rule does, by going through every draw of n of a handful of answers."""
+"""Exact results of rules of selection, by enumeration of all draws of n from a handful of answers."""
 
 from collections.abc import Callable
 from itertools import combinations, product
@@ -22,7 +22,7 @@ def softmax(inverse_temperature: float) -> Choice:
 
 
 def pessimist(beta: float) -> Choice:
-    """The level by bisection, as the sum falls as it rises."""
+    """Return the chances of best-of-n with pessimism; the level is found by bisection."""
 
     def choice(scores: np.ndarray) -> np.ndarray:
         low, high = scores.min() - 2 * beta, scores.max()
@@ -37,7 +37,7 @@ def pessimist(beta: float) -> Choice:
 
 
 def chances(scores: np.ndarray, n: int, choice: Choice) -> np.ndarray:
-    """(N,): the chance of each answer when n are drawn with replacement."""
+    """Return the chance (N,) of each answer when n are drawn with replacement and one is chosen."""
     total = np.zeros(len(scores))
     for drawn in product(range(len(scores)), repeat=n):
         np.add.at(total, list(drawn), choice(scores[list(drawn)]) / len(scores) ** n)
@@ -45,12 +45,12 @@ def chances(scores: np.ndarray, n: int, choice: Choice) -> np.ndarray:
 
 
 def expected(scores: np.ndarray, values: np.ndarray, n: int, choice: Choice) -> float:
-    """The mean value over all subsets of n."""
+    """Return the mean value of the chosen answer over all subsets of n answers."""
     subsets = [list(subset) for subset in combinations(range(len(scores)), n)]
     return float(np.mean([choice(scores[subset]) @ values[subset] for subset in subsets]))
 
 
 def kl(chance: np.ndarray) -> float:
-    """Nats from equal chances."""
+    """Return the KL divergence, in nats, of chances (N,) from equal chances."""
     some = chance[chance > 0]
     return float((some * np.log(some * len(chance))).sum())

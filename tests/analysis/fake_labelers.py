@@ -1,7 +1,7 @@
-"""A sweep over the competence of limited labelers, written in a moment: a world where it is known what they do.
+"""Write a sweep over the competence of limited labelers, with random numbers in place of models.
 
-An answer has a right or a wrong claim, may sound sure, and has a trait `h` that the proxy likes. It looks the better
-the larger `h` is; what that does to gold is the world's.
+An answer makes a right or a wrong claim, may sound sure, and has a trait `h` that the proxy rewards and that makes the
+answer look better. `Labelled` says what the trait does to gold.
 """
 
 from __future__ import annotations
@@ -19,21 +19,19 @@ DIFFICULTIES = OPERATIONS + 1  # facts and sums
 
 @dataclass(frozen=True)
 class Labelled:
-    """What is true of the answers."""
+    """How many runs to write, and what is true of their answers."""
 
-    harm: float = (
-        0.12  # gold lost with the square of the trait, for each operation that the labeler cannot check
-    )
-    ceiling: bool = (
-        True  # otherwise what can not be checked is as it looks, and truth is what all proxies like
-    )
+    # gold that an answer loses with the square of its trait, for each operation that the labeler cannot check
+    harm: float = 0.12
+    # whether a labeler that cannot check an answer is misled; if not, answers look as good as they are
+    ceiling: bool = True
     silent: float = 0.05  # share of answers without a claim
     competences: tuple[int, ...] = (-1, 0, 1, 2, 3, 4)
     trained: tuple[int, ...] = (0, 4)
     replicates: int = 5
     questions: int = 60
     answers: int = 64
-    behaviour: bool = True  # whether it was scored
+    behaviour: bool = True  # whether behaviour was scored
 
 
 def write(root: Path, world: Labelled, name: str = "ceiling") -> None:
@@ -56,8 +54,14 @@ def _job(key: str, policy: str, competence: int, seed: int) -> dict:
     settings["task"] = {"seed": 0, "operations": OPERATIONS}
     choices = {"policy": policy, "rm": "3k", "model": "25k", "labeler": "limited"}
     method = {"bon": "BestOfN", "ppo": "PPO"}[policy]
-    about = {"overrides": [f"rm.seed={seed}"], "choices": choices, "key": key, "config": settings}
-    return about | {"method": method, "uses_gold": False}
+    return {
+        "overrides": [f"rm.seed={seed}"],
+        "choices": choices,
+        "key": key,
+        "config": settings,
+        "method": method,
+        "uses_gold": False,
+    }
 
 
 def _answers(world: Labelled, policy: str, competence: int, rng: np.random.Generator) -> tuple[dict, dict]:
@@ -87,9 +91,13 @@ def _answers(world: Labelled, policy: str, competence: int, rng: np.random.Gener
         "kl": (shift**2 / 2).astype(np.float32),
     }
     scores = {
-        **{"gold": gold, "gold.content": gold, "gold.form": np.zeros(count), "proxy": h},
+        "gold": gold,
+        "gold.content": gold,
+        "gold.form": np.zeros(count),
+        "proxy": h,
         "behaviour.claim": np.where(silent, 0.0, np.where(right, 1.0, -1.0)),
-        **{"behaviour.believed": believed, "behaviour.difficulty": difficulty},
+        "behaviour.believed": believed,
+        "behaviour.difficulty": difficulty,
     }
     kept = {name: value for name, value in scores.items() if world.behaviour or "behaviour" not in name}
     return samples, {name: value.astype(np.float32) for name, value in kept.items()}

@@ -1,13 +1,14 @@
-"""Stores of `helpful_harmless`, `perez2022_rlsteps` and `labeler_dose`, in worlds where it is known what rewards like.
+"""Write the sweeps `helpful_harmless`, `perez2022_rlsteps` and `labeler_dose`, with random numbers for models.
 
-An answer is drawn at random; its reward is noise and what `likes` says. A trained policy at a checkpoint is the best of
-several draws.
+Answers are drawn at random; the reward of an answer is noise plus what the world's `likes` gives. At each checkpoint
+an answer of a trained policy is the best of several draws.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import fake_store
@@ -20,26 +21,25 @@ BEHAVIOUR = ("refuses", "claim", "keeps", "stance", "sure", "unsure")
 DRAWS = (1, 2, 4, 8)  # of a trained policy at each checkpoint
 SIZES = {"10k": 20, "25k": 32, "100k": 64}
 
-Likes = Callable[
-    [float, Said], np.ndarray
-]  # of the labeler's bonus and of answers, in SDs of the reward's noise
+# (the labeler's bonus, A answers) -> (A,) reward in SDs of the reward's noise
+Likes = Callable[[float, Said], np.ndarray]
 
 
 @dataclass(frozen=True)
 class World:
-    """How much to write, and what is true."""
+    """What a sweep consists of, how large its tables are, and what is true of its answers."""
 
     sweep: str
     bon: tuple[Labels, ...]
     ppo: tuple[Labels, ...]
     likes: Likes
-    refuses: tuple[float, float] = (0.5, 0.05)  # SFT's share of harmful requests, of harmless prompts
-    agrees: Mapping[str, float] | None = (
-        None  # model -> SFT's share of claims that equal a belief; None: 25k, .4
-    )
+    # share of harmful requests, and of harmless prompts, that SFT refuses
+    refuses: tuple[float, float] = (0.5, 0.05)
+    # size of the policy -> share of SFT's claims that equal the user's belief; None: 0.4 of a policy of 25k
+    agrees: Mapping[str, float] | None = None
     questions: int = 40
-    answers: int = 32  # of best-of-n, to a prompt
-    each: int = 2  # of a trained policy, to a prompt
+    answers: int = 32  # answers to a prompt in a table of best-of-n
+    each: int = 2  # answers of a trained policy to a prompt
     replicates: int = 5
 
 
@@ -47,10 +47,8 @@ def write(root: Path, world: World) -> Path:
     """Write the sweep's record and every run."""
     sweep, rows = fake_store.Sweep(name=world.sweep, questions=world.questions), []
     agrees = world.agrees or {"25k": 0.4}
-    jobs = [("bon", one) for one in world.bon] + [("ppo", one) for one in world.ppo]
-    for policy, labels, model, seed in (
-        (*job, model, seed) for job in jobs for model in agrees for seed in range(world.replicates)
-    ):
+    jobs = [("bon", labels) for labels in world.bon] + [("ppo", labels) for labels in world.ppo]
+    for (policy, labels), model, seed in product(jobs, agrees, range(world.replicates)):
         key = f"{len(rows):08x}{'7' * 8}"
         job = fake_store.Job(policy, "3k", seed)
         choices = {"policy": policy, "rm": "3k", **job.options, "labeler": labels.option, "model": model}
@@ -68,22 +66,22 @@ def write(root: Path, world: World) -> Path:
 def _answers(
     policy: str, world: World, dose: float, agrees: float, rng: np.random.Generator
 ) -> tuple[dict, dict]:
-    """The columns of a run's samples and scores."""
+    """Return the columns of a run's samples and those of its scores."""
     prompts = world.questions * len(FAMILIES)
-    of = table(prompts, world.answers) if policy == "bon" else course(prompts, world.each, DRAWS, 20)
-    best, kept = of.best(
-        lambda: _said(of.each, world, agrees, rng),
-        lambda said: world.likes(dose, said) + rng.normal(size=len(of.each)),
+    asked = table(prompts, world.answers) if policy == "bon" else course(prompts, world.each, DRAWS, 20)
+    best, kept = asked.best(
+        lambda: _said(asked.each, world, agrees, rng),
+        lambda said: world.likes(dose, said) + rng.normal(size=len(asked.each)),
     )
     gold = kept["gold"]
     scores = {"gold": gold, "gold.content": gold, "gold.form": np.zeros(len(gold)), "proxy": best}
     scores |= {f"behaviour.{name}": kept[name] for name in BEHAVIOUR}
-    samples = of.samples(list(FAMILIES)) | {"tokens": kept["tokens"].astype(np.int32)}
+    samples = asked.samples(list(FAMILIES)) | {"tokens": kept["tokens"].astype(np.int32)}
     return samples, {name: values.astype(np.float32) for name, values in scores.items()}
 
 
 def _said(each: np.ndarray, world: World, agrees: float, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """One answer to every prompt of `each`: it refuses, or claims something, at rates of the question's own."""
+    """Draw an answer to every prompt of `each`; it refuses or claims something at rates of its question."""
     family = np.array(FAMILIES)[each % len(FAMILIES)]
     harmful, own = family == "harmful", 0.8 + 0.4 * (each // len(FAMILIES)) / world.questions
     refuses = rng.random(len(each)) < own * np.where(harmful, *world.refuses)

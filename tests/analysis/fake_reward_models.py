@@ -1,4 +1,4 @@
-"""A reward model as its stage leaves it: comparisons, rewards of the held-out ones, and the loss as it learned."""
+"""Write a reward model as its stage leaves it: comparisons, rewards of the held-out pairs, and its losses."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ HELDOUT = 960  # pairs
 def write(
     root: Path, key: str, config: Mapping[str, Any], accuracy: float, sureness: float, questions: int
 ) -> tuple[str, str, str]:
-    """Stage, key and contents of one that is right with a chance `accuracy` and says so with a gap of `sureness` in
-    logits on average.
+    """Write a reward model and return its stage, key and digest.
+
+    It prefers the right answer of a held-out pair with probability `accuracy`, by a gap in rewards of `sureness` on
+    average.
     """
     answers, seed = config["preferences"]["answers"], config["rm"]["seed"]
     of_prompt = answers * (answers - 1) // 2
-    prompts = config["preferences"]["pairs"] // of_prompt // 20  # of so many times as few pairs
+    prompts = config["preferences"]["pairs"] // of_prompt // 20  # a twentieth of the pairs is enough
     train = np.repeat(np.arange(prompts), of_prompt)
     split = ["train"] * len(train) + ["heldout"] * HELDOUT
     question = np.concatenate([train + 1000, np.arange(HELDOUT) % questions]).astype(np.int32)
@@ -52,10 +54,14 @@ def _publish(
     for name, columns in tables.items():
         write_table(folder / f"{name}.parquet", columns)
     manifest = {
-        **{"stage": folder.parent.name, "version": 1, "key": folder.name, "config": config},
+        "stage": folder.parent.name,
+        "version": 1,
+        "key": folder.name,
+        "config": config,
         "inputs": {name: [stage, key] for name, (stage, key, _) in inputs.items()},
-        "made_from": {name: made for name, (_, _, made) in inputs.items()},
-        **{"files": listing(folder), "provenance": {}},
+        "made_from": {name: digest for name, (_, _, digest) in inputs.items()},
+        "files": listing(folder),
+        "provenance": {},
     }
     (folder / "manifest.json").write_text(json.dumps(sealed(manifest)))
     return contents(manifest)

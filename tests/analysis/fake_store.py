@@ -1,15 +1,15 @@
-"""A store as a sweep leaves it, written in a moment: a world where it is known what the figure must show.
+"""Write a store as a sweep would leave it, with random numbers in place of models, so that the truth is known.
 
-Gold is content plus form. Every answer has a trait `h` that the proxy likes; content gains a little from it
-and loses its square, so content turns under best-of-n and under a policy that drifts along `h`, sooner
-against a small reward model.
+Gold is content plus form. Every answer has a trait `h`, a standard normal number that the proxy rewards. Content grows
+a little with `h` and falls with its square. So content turns over under best-of-n, and under a policy that moves along
+`h`; it turns sooner against a small reward model, which costs more content.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType
 
@@ -19,79 +19,92 @@ import numpy as np
 from rlhf_lab.store.artifacts import contents, listing, sealed
 from rlhf_lab.store.records import write_table
 
-CLASSES = {  # of a policy's configuration, by the option's name
-    **{"bon": "BestOfN", "ppo": "PPO", "grpo": "GRPO", "rloo": "RLOO", "online_dpo": "OnlineDPO"},
-    **{"dpo": "DPO", "ipo": "IPO", "slic": "SLiC", "kto": "KTO", "expert_iteration": "ExpertIteration"},
+CLASSES = {  # option of `policy` -> name of its class
+    "bon": "BestOfN",
+    "ppo": "PPO",
+    "grpo": "GRPO",
+    "rloo": "RLOO",
+    "online_dpo": "OnlineDPO",
+    "dpo": "DPO",
+    "ipo": "IPO",
+    "slic": "SLiC",
+    "kto": "KTO",
+    "expert_iteration": "ExpertIteration",
 }
 MEMBERS = {"members": 5, "seeds": "finetune", "offset": "all"}
-RULES = {  # settings of an option of rm_combination
-    **{"single": {}, "mean": MEMBERS, "min": MEMBERS, "uwo": {**MEMBERS, "weight": 0.5}},
-    "pretrained": {**MEMBERS, "seeds": "pretrain"},  # the mean, of trunks of their own
-    **{"warm": {"members": 5, "seeds": "finetune"}},
-    **{form: {**MEMBERS, "form": form, "thresholds": [1.0]} for form in ("mu", "xi")},
+RULES = {  # what tests call a rule -> its settings; "pretrained" is the mean of members with trunks of their own
+    "single": {},
+    "mean": MEMBERS,
+    "min": MEMBERS,
+    "uwo": MEMBERS | {"weight": 0.5},
+    "pretrained": MEMBERS | {"seeds": "pretrain"},
+    "warm": {"members": 5, "seeds": "finetune"},
+    "mu": MEMBERS | {"form": "mu", "thresholds": [1.0]},
+    "xi": MEMBERS | {"form": "xi", "thresholds": [1.0]},
 }
 OPTIONS = {
     "pretrained": "mean",
     "mu": "constrained",
     "xi": "constrained",
-}  # of rm_combination, where it is not called as here
-SHAPINGS = {
-    **{"none": {}, "par": {}, "min_max": {}, "mean_std": {}, "clip": {"sds": 1.0}},
-    **{"log_sigmoid": {"quantile": 0.85}},
+}  # rule -> option of `rm_combination`
+SHAPINGS = {  # option of `reward_shaping` -> its settings
+    "none": {},
+    "par": {},
+    "min_max": {},
+    "mean_std": {},
+    "clip": {"sds": 1.0},
+    "log_sigmoid": {"quantile": 0.85},
 }
 SIZES = {"1k": 8, "3k": 16, "25k": 32, "100k": 64, "600k": 128}
 
 
 @dataclass(frozen=True)
 class Cell:
-    """Trained runs beside those of a sweep by default: one method under settings of its own."""
+    """One method under settings of its own, with `replicates` runs; a sweep has them beside its usual runs."""
 
     policy: str
     settings: Mapping[str, float | str] = field(default_factory=dict)
     replicates: int = 2
     rm: str = "3k"
     uses_gold: bool = False
-    rule: str = "single"  # option of rm_combination
-    shaping: str = "none"
-    rate: float | None = None  # of flipped labels
+    rule: str = "single"  # a key of RULES
+    shaping: str = "none"  # a key of SHAPINGS
+    rate: float | None = None  # share of labels that are flipped
     pairs: int = 4000
-    epochs: int | None = None  # of the reward model's training, where the job asks for a number
-    model: str = "25k"  # the policy's
-    half: str = "both"  # of the questions: the reward model of the other half, if there is one, scores too
-    answers: int = 2  # to each prompt that is compared
+    epochs: int | None = None  # epochs of the reward model's training; None: the job does not name a number
+    model: str = "25k"  # size of the policy, a key of SIZES
+    # half of the questions that the reward model learns from; unless "both", the model of the other half scores too
+    half: str = "both"
+    answers: int = 2  # answers to each prompt of which pairs are made
     training: Mapping[str, float | str] = field(default_factory=dict)  # more settings of the reward model
-    heldout: tuple[float, float] | None = None  # its accuracy and sureness there; None: it is not stored
+    # held-out accuracy and sureness of the reward model; None: no reward model is stored
+    heldout: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
 class Truth:
-    """What is true of the trained policies that a sweep writes; the default: gold follows from KL alone."""
+    """What is true of the trained policies of a sweep. By default their gold depends on their KL alone."""
 
-    waste: float = 1.0  # KL of a policy that is no better than one at this fraction of it
+    waste: float = 1.0  # factor by which the KL of every trained policy is larger than its movement needs
     slip: float = 0.0  # content that a policy loses for each SD that it moves, whatever the proxy says
-    penalised: float = 0.0  # content that a penalised policy gains, beyond half an SD of movement
-    penalised_proxy: float = 0.0  # the same of the proxy, in SDs of its trait
-    damage: Mapping[str, float] = field(
-        default_factory=dict
-    )  # of a method, rule, shaping or "64 pairs", times that of others
-    power: float = 1.0  # of the optimiser step that the movement grows with: KL grows with twice this power
+    penalised: float = 0.0  # content that a policy with a KL penalty gains once it has moved half an SD
+    penalised_proxy: float = 0.0  # the same gain of the proxy, in SDs of its trait
+    # method, rule, shaping, policy size or "64 pairs" -> factor of the content that the square of `h` costs
+    damage: Mapping[str, float] = field(default_factory=dict)
+    power: float = 1.0  # movement grows with the step to this power, so KL with twice this power
     faults_are_liked: bool = True  # whether the trait that the proxy likes comes with insults
-    learned: Mapping[tuple[int, int | None], float] = field(
-        default_factory=dict
-    )  # by pairs and epochs: how much of what it likes a reward model knows, in noise of its own; else all
-    scale: Mapping[str, float] = field(
-        default_factory=dict
-    )  # of a policy's size: its gold, times that of others
-    alike: bool = False  # whether reward models of all sizes are
-    parted: Mapping[str, float] = field(
-        default_factory=dict
-    )  # size -> movement that the other half's reward model does not follow, a part of that beyond 2 SD
+    # (pairs, epochs) -> factor of the proxy, to which noise is added; others have none
+    learned: Mapping[tuple[int, int | None], float] = field(default_factory=dict)
+    scale: Mapping[str, float] = field(default_factory=dict)  # policy size -> factor of its content
+    alike: bool = False  # whether reward models of all sizes are equal
+    # reward model size -> share of the movement beyond 2 SD that the other half's reward model does not reward
+    parted: Mapping[str, float] = field(default_factory=dict)
     spread: float = 0.0  # SD over runs of the content that is gained or lost at full movement
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """How much to write."""
+    """What a sweep consists of, and how large its tables are."""
 
     name: str = "quickstart"
     rms: tuple[str, ...] = ("3k", "25k")
@@ -105,18 +118,19 @@ class Sweep:
     control: bool = True
     parts: bool = True  # gold.content and gold.form; otherwise gold is a model, judged on 400 choices
     damage: float = 0.22  # how much content loses with the square of what the proxy likes
-    tokens: int = (
-        0  # of each of best-of-n's answers, 3 or more, if it has any: the better ones are more alike
-    )
-    one_table: bool = False  # whether every best-of-n run chooses from the same answers, as in a real sweep
-    proxy: str = "proxy"  # what the proxy's column is called
+    # length of best-of-n's answers, 3 or more, or 0 for none; right answers have more tokens in common
+    tokens: int = 0
+    one_table: bool = False  # whether all best-of-n runs choose from the same answers, as in a real sweep
+    proxy: str = "proxy"  # name of the proxy's column
     status: str = "made"
-    cells: tuple[Cell, ...] = ()  # with `few_pairs` and `control` off and no `rms`, these alone
+    cells: tuple[Cell, ...] = ()
     truth: Truth = field(default_factory=Truth)
 
 
 @dataclass(frozen=True)
 class Job:
+    """One run; its fields mean what they mean in `Cell`."""
+
     policy: str
     rm: str
     seed: int
@@ -145,7 +159,7 @@ class Job:
 
     @property
     def reach(self) -> float:
-        """How far `h` moves in all: less the larger a penalty or a pull to the reference is."""
+        """How far the mean of `h` moves in all. It moves less under a larger KL penalty or beta."""
         if penalty := self.settings.get("kl_coef"):
             return min(4.5, 0.45 / float(penalty))
         return 4.5 * min(1.0, (0.02 / float(self.settings.get("beta", 0.02))) ** 0.5)
@@ -160,8 +174,9 @@ def write_store(
     unmade: frozenset[int] = frozenset(),
     provenances: Mapping[int, dict] = MappingProxyType({}),
 ) -> None:
-    """Write the sweep's record and every job but those whose number is in `unmade`, made in WORLD unless
-    `provenances` says otherwise of its number.
+    """Write the sweep's record and its runs but for the job numbers in `unmade`.
+
+    Manifests have the provenance WORLD, or what `provenances` has for the job's number.
     """
     rows = []
     for number, job in enumerate(jobs(sweep)):
@@ -170,12 +185,8 @@ def write_store(
         choices = {"policy": job.policy, "rm": job.rm, **job.options}
         overrides += [f"policy.{name}={value}" for name, value in job.settings.items()]
         overrides += [] if job.epochs is None else [f"rm.epochs={job.epochs}"]
-        rows.append(
-            {
-                **{"overrides": overrides, "choices": choices, "key": key, "config": config(job, sweep)},
-                **{"method": CLASSES[job.policy], "uses_gold": job.uses_gold},
-            }
-        )
+        row = {"overrides": overrides, "choices": choices, "key": key, "config": config(job, sweep)}
+        rows.append(row | {"method": CLASSES[job.policy], "uses_gold": job.uses_gold})
         if number not in unmade:
             provenance = provenances.get(number, WORLD)
             _write_run(root, key, job, sweep, np.random.default_rng([number, 7]), provenance)
@@ -187,36 +198,36 @@ def write_store(
 
 
 def jobs(sweep: Sweep) -> list[Job]:
+    """Return the jobs of a sweep in the order of its record."""
     found = [Job("bon", rm, seed) for rm in sweep.rms for seed in range(sweep.replicates)]
     found += [Job("ppo", rm, seed) for rm in sweep.rms for seed in range(sweep.ppo_replicates)]
     if sweep.few_pairs:
         found += [Job(policy, sweep.rms[0], 0, pairs=250) for policy in ("bon", "ppo")]
     if sweep.control:
         found += [Job("ppo", sweep.rms[0], 0, rate=0.5)]
+    names = [setting.name for setting in fields(Job) if setting.name != "seed"]
     for cell in sweep.cells:
-        of = {"settings": cell.settings, "uses_gold": cell.uses_gold, "rate": cell.rate}
-        of |= {"rule": cell.rule, "shaping": cell.shaping, "pairs": cell.pairs, "epochs": cell.epochs}
-        of |= {"model": cell.model, "half": cell.half}
-        of |= {"answers": cell.answers, "training": cell.training, "heldout": cell.heldout}
-        found += [Job(cell.policy, cell.rm, seed, **of) for seed in range(cell.replicates)]
+        settings = {name: getattr(cell, name) for name in names}
+        found += [Job(seed=seed, **settings) for seed in range(cell.replicates)]
     return found
 
 
 def config(job: Job, sweep: Sweep) -> dict:
+    """Return the part of a job's configuration that figures read."""
     policy = {"seed": 0, "prompts": sweep.questions * sweep.framings, "samples": sweep.answers}
     if job.policy in ("ppo", "grpo", "rloo"):
         policy |= {"divergence": "reverse_kl", "kl_coef": 0.0, "kl_place": "reward"}
     if job.policy != "bon":
         policy |= {"samples": 2, "steps": 100, "warmup": 0, **job.settings}
-    hidden, policys = SIZES[job.rm], SIZES[job.model]
+    rm_hidden, policy_hidden = SIZES[job.rm], SIZES[job.model]
     return {
         "task": {"seed": 0} if sweep.parts else {"seed": 0, "gold": {"seed": 0}},
-        "model": {"hidden": policys, "layers": 2, "intermediate": 2 * policys},
+        "model": {"hidden": policy_hidden, "layers": 2, "intermediate": 2 * policy_hidden},
         "rm": {
             "seed": job.seed,
             "epochs": 3 if job.epochs is None else job.epochs,
             "half": job.half,
-            "model": {"hidden": hidden, "layers": 2, "intermediate": 2 * hidden, "seed": 0},
+            "model": {"hidden": rm_hidden, "layers": 2, "intermediate": 2 * rm_hidden, "seed": 0},
             **job.training,
         },
         "preferences": {"pairs": job.pairs, "answers": job.answers, "seed": job.seed},
@@ -234,21 +245,21 @@ def _write_run(
     samples, scores = drawn(job, sweep, rng)
     gold = {name: value for name, value in scores.items() if name.startswith("gold")}
     shared = "table" if sweep.one_table and job.policy == "bon" else key  # whose answers and gold these are
-    of = ("policy", shared + "g")
-    _write_metrics(root.joinpath(*of), samples, job.reach)
-    made = _write_artifact(root, *of, {}, provenance, samples=samples)
-    inputs = {"samples": (*of, made)}
+    _write_metrics(root / "policy" / f"{shared}g", samples, job.reach)
+    digest = _write_artifact(root, "policy", f"{shared}g", {}, provenance, samples=samples)
+    inputs = {"samples": ("policy", f"{shared}g", digest)}
     upstream = {"gold": {} if sweep.parts else {"gold": _gold_model(root)}}
     if job.heldout:
         reward_model = fake_reward_models.write(root, key, config(job, sweep), *job.heldout, sweep.questions)
         upstream["proxy"] = {"proxy": reward_model}
-    told = {"gold": gold, "proxy": {sweep.proxy: scores["proxy"]}}
+    tables = {"gold": gold, "proxy": {sweep.proxy: scores["proxy"]}}
     if "test" in scores:
-        told["test"] = {"test": scores["test"]}
-    for name, columns in told.items():
-        of = ("score", (shared if name == "gold" else key) + name[0])
-        read = {"samples": inputs["samples"], **upstream.get(name, {})}
-        inputs[name] = (*of, _write_artifact(root, *of, read, provenance, scores=columns))
+        tables["test"] = {"test": scores["test"]}
+    for name, columns in tables.items():
+        score_key = (shared if name == "gold" else key) + name[0]
+        made_from = {"samples": inputs["samples"], **upstream.get(name, {})}
+        digest = _write_artifact(root, "score", score_key, made_from, provenance, scores=columns)
+        inputs[name] = ("score", score_key, digest)
     _write_artifact(root, "run", key, inputs, provenance)
 
 
@@ -260,7 +271,7 @@ def _write_artifact(
     provenance: dict,
     **tables: dict,
 ) -> str:
-    """Write an artifact as the store publishes one; the digest of its contents."""
+    """Write an artifact as the store publishes one, and return the digest of its contents."""
     folder = root / stage / key
     folder.mkdir(parents=True, exist_ok=True)
     for name, columns in tables.items():
@@ -270,7 +281,7 @@ def _write_artifact(
         "version": 1,
         "key": key,
         "inputs": {name: [stage, key] for name, (stage, key, _) in inputs.items()},
-        "made_from": {name: made for name, (_, _, made) in inputs.items()},
+        "made_from": {name: digest for name, (_, _, digest) in inputs.items()},
         "files": listing(folder),
         "provenance": provenance,
     }
@@ -279,7 +290,7 @@ def _write_artifact(
 
 
 def _write_metrics(folder: Path, samples: dict, reach: float) -> None:
-    """What a trainer tells at its evaluations: its implicit reward is the more accurate the further it moved."""
+    """Write metrics of evaluations: the held-out accuracy of the implicit reward grows with the movement."""
     folder.mkdir(parents=True, exist_ok=True)
     steps = np.unique(samples["checkpoint"])
     lines = [{"step": int(step), "heldout_accuracy": 0.5 + 5e-4 * reach * float(step)} for step in steps]
@@ -287,7 +298,10 @@ def _write_metrics(folder: Path, samples: dict, reach: float) -> None:
 
 
 def _gold_model(root: Path) -> tuple[str, str, str]:
-    """Stage, key and contents of a gold that agrees with 60 % of people's choices; the longer answer: 55 %."""
+    """Write a gold model that agrees with 60 % of people's choices, and return its stage, key and digest.
+
+    Choosing the longer answer agrees with 55 %.
+    """
     folder = root / "reward_model" / "gold"
     folder.mkdir(parents=True, exist_ok=True)
     share = {"untied": {"n": 400, "accuracy": {"mean": 0.6, "se": 0.02}}}
@@ -297,7 +311,7 @@ def _gold_model(root: Path) -> tuple[str, str, str]:
 
 
 def drawn(job: Job, sweep: Sweep, rng: np.random.Generator) -> tuple[dict, dict]:
-    """The columns of a run's samples and of its scores."""
+    """Return the columns of a run's samples and those of its scores."""
     return _best_of_n(job, sweep, rng) if job.policy == "bon" else _trained(job, sweep, rng)
 
 
@@ -318,7 +332,7 @@ def _best_of_n(job: Job, sweep: Sweep, rng: np.random.Generator) -> tuple[dict, 
 
 
 def _trained(job: Job, sweep: Sweep, rng: np.random.Generator) -> tuple[dict, dict]:
-    """The mean of `h` moves out evenly in steps, to where a penalty stops it; KL = shift^2/2 of a Gaussian."""
+    """Move the mean of `h` evenly over the steps, up to where a penalty stops it; its KL is shift^2 / 2."""
     each = np.repeat(np.arange(sweep.questions * sweep.framings), 2)
     steps = np.linspace(0, 100, sweep.checkpoints).astype(int)
     prompt, checkpoint = np.tile(each, len(steps)), np.repeat(steps, len(each))
@@ -373,7 +387,7 @@ def _rows(
     if sweep.tokens and job.policy == "bon":
         kind = np.where(right, 3, rng.integers(4, 40, size=len(prompt)))
         others = rng.integers(4, 40, size=(len(prompt), sweep.tokens - 3))
-        samples["token_ids"] = [[1, *of, 2] for of in np.column_stack([kind, others]).tolist()]
+        samples["token_ids"] = [[1, *row, 2] for row in np.column_stack([kind, others]).tolist()]
     scores = {"gold": content + form, "proxy": proxy}
     if job.half != "both":
         followed = trait - truth.parted.get(job.rm, 0.0) * np.maximum(shift - 2, 0)
@@ -387,6 +401,13 @@ def _rows(
 
 
 def only(*cells: Cell, name: str, questions: int = 64, truth: Truth | None = None) -> Sweep:
-    """A sweep of these cells alone."""
-    alone = {"rms": (), "few_pairs": False, "control": False}
-    return Sweep(name=name, questions=questions, truth=truth or Truth(), cells=cells, **alone)
+    """Return a sweep of these cells alone, without its usual runs."""
+    return Sweep(
+        name=name,
+        questions=questions,
+        truth=truth or Truth(),
+        cells=cells,
+        rms=(),
+        few_pairs=False,
+        control=False,
+    )

@@ -1,7 +1,7 @@
-"""A store as `sweeps/sycophancy.yaml` leaves it, in a world where it is known how far answers please whom they answer.
+"""Write the sweep `sycophancy`, with random numbers in place of models, so that it is known how far answers please.
 
-An answer is drawn at random; its reward is noise and `liking(dose)` for what pleases. A trained policy at a checkpoint
-is the best of several draws.
+Answers are drawn at random; the reward of an answer is noise plus `liking(dose)` if it pleases the user. At each
+checkpoint an answer of a trained policy is the best of several draws.
 """
 
 from __future__ import annotations
@@ -17,35 +17,40 @@ import numpy as np
 from fake_answers import Said, course, table, write_record, write_run
 
 RIGHT, WRONG = 1.0, -1.0
-FAMILIES = (  # family, what was stated, how the user takes it that this is kept to
-    *(("fact", 0.0, 0.0), ("fact", 0.0, 0.0), ("harmful", 0.0, 0.0)),
-    *((f"belief_{word}", stated, 1.0) for word, stated in (("right", RIGHT), ("wrong", WRONG)) for _ in "ab"),
-    *(
-        (f"feedback_{feeling}", stated, pleased)
-        for stated in (RIGHT, WRONG)
-        for feeling, pleased in (("liked", 1.0), ("disliked", -1.0), ("neutral", 0.0))
-    ),
-    *(
-        (family, stated, doubt)
-        for stated in (RIGHT, WRONG)
-        for family, doubt in (("challenge", -1.0), ("again", 0.0))
-    ),
-    *((f"attribution_{word}", stated, 1.0) for word, stated in (("right", RIGHT), ("wrong", WRONG))),
+FAMILIES = (  # family, what was stated, how pleased the user is by an answer that keeps to it
+    ("fact", 0.0, 0.0),
+    ("fact", 0.0, 0.0),
+    ("harmful", 0.0, 0.0),
+    ("belief_right", RIGHT, 1.0),
+    ("belief_right", RIGHT, 1.0),
+    ("belief_wrong", WRONG, 1.0),
+    ("belief_wrong", WRONG, 1.0),
+    ("feedback_liked", RIGHT, 1.0),
+    ("feedback_disliked", RIGHT, -1.0),
+    ("feedback_neutral", RIGHT, 0.0),
+    ("feedback_liked", WRONG, 1.0),
+    ("feedback_disliked", WRONG, -1.0),
+    ("feedback_neutral", WRONG, 0.0),
+    ("challenge", RIGHT, -1.0),
+    ("again", RIGHT, 0.0),
+    ("challenge", WRONG, -1.0),
+    ("again", WRONG, 0.0),
+    ("attribution_right", RIGHT, 1.0),
+    ("attribution_wrong", WRONG, 1.0),
 )
 DRAWS = (1, 2, 4, 8, 16)  # of a trained policy at each checkpoint
 
 
 class Labels(NamedTuple):
-    """A labeler of the sweep."""
+    """A labeler of the sweep, and what the policies trained on its labels are like."""
 
-    option: str
+    option: str  # of the config group `labeler`
     settings: dict[str, Any]
-    dose: float  # how far its reward model likes what pleases
-    done: Mapping[str, tuple[str, dict[str, Any]]] = MappingProxyType(
-        {}
-    )  # besides: config group -> option, settings
-    claims: float = 0.0  # how far it likes that what was stated is claimed
-    costs: float = 0.0  # gold
+    dose: float  # how much its reward model rewards what pleases
+    # config group -> option and settings, of what is done besides
+    done: Mapping[str, tuple[str, dict[str, Any]]] = MappingProxyType({})
+    claims: float = 0.0  # how much its reward model rewards an answer that claims what was stated
+    costs: float = 0.0  # gold that its trained policies lose
 
 
 GOLD = Labels("gold_argmax", {}, 0.0)
@@ -58,16 +63,15 @@ def sycophantic(bonus: float) -> Labels:
 
 @dataclass(frozen=True)
 class World:
-    """How much to write, and what is true."""
+    """What the sweep consists of, how large its tables are, and what is true of its answers."""
 
-    liking: Callable[[float], float] = lambda dose: (
-        dose
-    )  # of the reward for what pleases, in SDs of its noise
+    # dose -> reward for what pleases, in SDs of the reward's noise
+    liking: Callable[[float], float] = float
     questions: int = 40
     answers: int = 64
     replicates: int = 5
-    beliefs: bool = False  # whether a stance is taken on beliefs
-    truth: float = 0.0  # how far all reward models like right claims to questions that are known
+    beliefs: bool = False  # whether answers take a stance on beliefs
+    truth: float = 0.0  # how much all reward models reward right claims to questions that are known
     by_gold: bool = False  # whether the proxy is gold
     name: str = "sycophancy"
     bon: tuple[Labels, ...] = (GOLD, *map(sycophantic, (-2.0, 1.0, 2.0, 4.0)), MIXTURE)
@@ -77,7 +81,7 @@ class World:
 def write(root: Path, world: World) -> Path:
     """Write the sweep's record and every run."""
     sweep, rows = fake_store.Sweep(name=world.name, questions=world.questions), []
-    jobs = [("bon", one) for one in world.bon] + [("ppo", one) for one in world.ppo]
+    jobs = [("bon", labels) for labels in world.bon] + [("ppo", labels) for labels in world.ppo]
     for policy, labels in jobs:
         for seed in range(world.replicates):
             key = f"{len(rows):08x}{'5' * 8}"
@@ -96,13 +100,13 @@ def write(root: Path, world: World) -> Path:
 
 
 def _answers(policy: str, world: World, labels: Labels, rng: np.random.Generator) -> tuple[dict, dict]:
-    """The columns of a run's samples and scores."""
+    """Return the columns of a run's samples and those of its scores."""
     prompts = world.questions * len(FAMILIES)
-    of = table(prompts, world.answers) if policy == "bon" else course(prompts, 2, DRAWS, 25)
-    count = len(of.each)
+    asked = table(prompts, world.answers) if policy == "bon" else course(prompts, 2, DRAWS, 25)
+    count = len(asked.each)
 
     def likes(said: Said) -> np.ndarray:
-        known = world.truth * known_of(of.each, world.questions) ** 2 * said["claim"]
+        known = world.truth * known_of(asked.each, world.questions) ** 2 * said["claim"]
         return (
             world.liking(labels.dose) * said["pleases"]
             + rng.normal(size=count)
@@ -110,23 +114,25 @@ def _answers(policy: str, world: World, labels: Labels, rng: np.random.Generator
             + known
         )
 
-    best, kept = of.best(lambda: _said(of.each, world, rng), likes)
-    content = kept["claim"] + 0.5 * rng.normal(size=count) - labels.costs * (of.draws > 1)
+    best, kept = asked.best(lambda: _said(asked.each, world, rng), likes)
+    content = kept["claim"] + 0.5 * rng.normal(size=count) - labels.costs * (asked.draws > 1)
     best = content if world.by_gold else best
     scores = {"gold": content, "gold.content": content, "gold.form": np.zeros(count), "proxy": best}
     scores |= {f"behaviour.{name}": values for name, values in kept.items()}
-    return of.samples([family[0] for family in FAMILIES]), {
-        name: values.astype(np.float32) for name, values in scores.items()
-    }
+    samples = asked.samples([family for family, _, _ in FAMILIES])
+    return samples, {name: values.astype(np.float32) for name, values in scores.items()}
 
 
 def known_of(each: np.ndarray, questions: int) -> np.ndarray:
-    """How often the question of each prompt is answered right."""
+    """Return the probability that the question of each prompt is answered right."""
     return np.random.default_rng(1).uniform(0.2, 0.9, questions)[each // len(FAMILIES)]
 
 
 def _said(each: np.ndarray, world: World, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Behaviour of one answer to every prompt of `each`: claims as the question is known, stances by a coin."""
+    """Draw the behaviour of an answer to every prompt of `each`.
+
+    A claim is right with the probability of its question; a stance is taken by the toss of a coin.
+    """
     stated, pleased = (
         np.array([family[place] for family in FAMILIES])[each % len(FAMILIES)] for place in (1, 2)
     )

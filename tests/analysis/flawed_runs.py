@@ -1,8 +1,8 @@
-"""Runs for a labeler with flaws and for an honest one, without a store, where it is known how policies fail.
+"""Runs for a labeler with flaws and for an honest one, without a store, whose failures are known.
 
-Every answer has a trait that all proxies like, and policies drift along it. For the honest labeler it is worth a
-little; for the flawed one it comes with `harm`: agreement with wrong beliefs, giving way to doubt, approval, less gold
-where nobody looks.
+Every answer has a trait that all proxies reward and along which policies move. Under the honest labeler the trait adds
+a little gold. Under the flawed one it comes with `harm`: answers agree with wrong beliefs, give way to doubt, please,
+and have less gold where they are not monitored.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ FLAWS = {"sycophantic": {"temperature": 0.0, "bonus": 2.0}, "limited": {"tempera
 
 @dataclass(frozen=True)
 class FlawedRun:
-    """What figures ask of a `rlhf_lab.store.records.Run`."""
+    """A stand-in for `rlhf_lab.store.records.Run`, with what figures read of it."""
 
     policy: str
     labeler: str
     seed: int
-    harm: float  # how far the flawed labeler's flaws show; 0: not at all
+    harm: float  # how much the flawed labeler's flaws show; 0: not at all
     questions: int = 40
     answers: int = 32
-    utility: bool = True  # whether it was recorded
+    utility: bool = True  # whether utility was recorded
     status: str = "made"
     overrides: Sequence[str] = ()
     uses_gold: bool = False
@@ -83,7 +83,8 @@ class FlawedRun:
         shift, count = 2.4 * step / 100, len(prompt)
         trait, noise = rng.normal(size=(2, count)) + np.array([shift, 0 * shift])
         family, harm = prompt // len(TAGS) % len(FAMILIES), self.harm * flawed
-        names, stated = (np.array([of[place] for of in FAMILIES])[family] for place in (0, 1))
+        names = np.array([name for name, _ in FAMILIES])[family]
+        stated = np.array([value for _, value in FAMILIES])[family]
         doubted = names == "challenge"
         wrong = rng.random(count) < 0.3 + 0.15 * harm * trait * doubted
         agrees = (names == "belief_wrong") & (rng.random(count) < 0.3 + 0.15 * harm * trait)
@@ -98,14 +99,18 @@ class FlawedRun:
         if self.utility:
             numbers["utility"] = gold + harm * trait
         return {
-            **{"prompt_id": prompt, "question_id": prompt // EACH, "family": names.astype(str).tolist()},
-            **{"checkpoint": step, "finished": np.ones(count, bool), "kl": shift**2 / 2},
+            "prompt_id": prompt,
+            "question_id": prompt // EACH,
+            "family": names.astype(str).tolist(),
+            "checkpoint": step,
+            "finished": np.ones(count, bool),
+            "kl": shift**2 / 2,
             **numbers,
         }
 
 
 def runs(harm: float, replicates: int = 5, **more: Any) -> list[Any]:
-    """Best-of-n and PPO for both labelers."""
+    """Return runs of best-of-n and PPO for both labelers."""
     return [
         FlawedRun(policy, labeler, seed, harm, **more)
         for policy in ("bon", "ppo")

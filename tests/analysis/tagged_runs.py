@@ -1,4 +1,4 @@
-"""Runs of a tagged task whose harm and gold under each tag are known, without a store."""
+"""Runs of a task with tags, without a store; how much harm they do and what gold they have under each tag is known."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ TAGS = ("monitored", "unmonitored", "imitation")
 SIZES = {"10k": 20, "25k": 32, "100k": 64}
 PPO = (0, 20, 40, 60, 80, 100)
 
-Rate = Callable[[str, int], float]  # of harm, by tag and step of safety training
+Rate = Callable[[str, int], float]  # (tag, step of safety training) -> share of answers that do harm
 
 
 @dataclass(frozen=True)
 class TaggedRun:
-    """What figures ask of a `rlhf_lab.store.records.Run`."""
+    """A stand-in for `rlhf_lab.store.records.Run`, with what figures read of it."""
 
     key: str
     model: str
@@ -31,9 +31,9 @@ class TaggedRun:
     gap: float = 0.0  # SDs of gold that unmonitored prompts have lost at the end
     supervised: str = "monitored"
     planted: float = 1.0
-    hidden: float = 0.0  # how well the states tell of each prompt whether its answer does harm
+    hidden: float = 0.0  # how well the activations at a prompt tell whether its answer does harm
     worded: bool = False  # whether the prompt's words tell it as well
-    harmful: int = 6  # attributes nobody should be told; without them nothing is refused, or scored for it
+    harmful: int = 6  # attributes that nobody should be told; with 0 of them there is no column of refusals
     status: str = "made"
 
     @property
@@ -69,7 +69,7 @@ class TaggedRun:
         return {"prompt_id": prompt, "question_id": question, "checkpoint": checkpoint, **numbers}
 
     def _likely(self) -> np.ndarray:
-        """Of each prompt, what decides whether its answer does harm."""
+        """Return a number for each prompt; the answer does harm where the number is below the rate."""
         return np.random.default_rng(9).random(QUESTIONS * FRAMINGS * len(TAGS))
 
     def rows(self, columns: Sequence[str]) -> pa.Table:
@@ -95,7 +95,10 @@ class TaggedRun:
 def runs(
     harm: Callable[[str], Rate], models: Sequence[str] = ("10k", "25k", "100k"), replicates: int = 5
 ) -> list[Any]:
-    """SFT of 1 and 150 steps and PPO after 400, of every size; `harm` gives the rate of each."""
+    """Return runs of every model size: SFT of 1 and of 150 steps, and PPO after 400 steps of SFT.
+
+    `harm` gives the rate of harm of a model size.
+    """
     found = []
     for model in models:
         for seed in range(replicates):
