@@ -1,7 +1,7 @@
-"""The tail of a proxy's error: against a heavy tail optimisation gains nothing in the end, against a light one it
-does.
+"""The tail of a proxy's error given gold.
 
-2407.14503 proves it for errors that are independent of gold.
+Under a heavy tail best-of-n ends with answers of no more gold than the initial policy's, under a light tail it does
+not (2407.14503, for errors independent of gold).
 """
 
 from __future__ import annotations
@@ -54,9 +54,7 @@ def hill(falling: Floats, counts: Floats, k: int) -> float:
 
 
 def tail(error: Floats, cluster: Ints, draws: Sequence[Resample]) -> Tail:
-    """Return the tail of errors (A,) of answers to the questions `cluster` (A,), with an interval from draws of
-    questions.
-    """
+    """Return the tail of errors (A,) of answers to the questions `cluster` (A,), with an interval over `draws`."""
     k = max(round(SHARE * len(error)), FEWEST)
     names, member = np.unique(cluster, return_inverse=True)
     order = np.argsort(-error, kind="stable")[: REACH * (k + 1)]

@@ -1,4 +1,4 @@
-"""The gap between what a proxy promises under best-of-n and what gold gives, and where gold would peak."""
+"""The gap between what a proxy promises under best-of-n and what gold gives, and the KL where gold would peak."""
 
 from __future__ import annotations
 
@@ -16,11 +16,9 @@ from rlhf_lab.functional.intervals import Interval
 
 Floats = NDArray[np.float64]
 
-SCORES = ("gold", "proxy")
-
 
 class Gap(NamedTuple):
-    """From the bon form, fitted to gold and to the proxy."""
+    """The gap of proxy and gold, from the best-of-n form fitted to each."""
 
     gamma: float  # 2505.12763, section 3.3; inf where gold gains nothing
     gamma_interval: Interval  # 95 %, of draws of questions
@@ -30,8 +28,9 @@ class Gap(NamedTuple):
 
 
 def gamma(gold: Fit, proxy: Fit, end: float) -> float:
-    """Integral of |f - g| over that of f, d in [0, end]; f is gold's and g the proxy's fit of the bon form (2505.12763,
-    section 3.3).
+    """Return the integral of |f - g| over that of f, for d in [0, end] (2505.12763, section 3.3).
+
+    f is the best-of-n form fitted to gold and g the one fitted to the proxy; inf where gold gains nothing.
     """
     below = _area(gold.alpha, gold.beta, end)
     if below <= 0:
@@ -44,27 +43,34 @@ def gamma(gold: Fit, proxy: Fit, end: float) -> float:
 
 
 def _area(alpha: float, beta: float, end: float) -> float:
-    """Integral of d (alpha - beta d) over d in [0, end]."""
+    """Return the integral of d (alpha - beta d) over d in [0, end]."""
     return alpha * end**2 / 2 - beta * end**3 / 3
 
 
 def gap(curves: Curves, draws: Sequence[Resample]) -> Gap | str:
-    """Of a best-of-n curve; why not, where it has too few points."""
+    """Return the gap of a best-of-n curve with intervals over `draws`, or a sentence on why it has none: too few
+    points.
+    """
     mean = curves.normalised()
     keep = curves.kl_good & (mean.kl > 0) & (curves.points > 1)
     if keep.sum() < fits.FEWEST_POINTS:
-        return f"{keep.sum()} points with KL > 0 at n <= N/4 to fit, needed {fits.FEWEST_POINTS}: more answers a prompt"
+        return (
+            f"{keep.sum()} points with KL > 0 at n <= N/4, fewer than the {fits.FEWEST_POINTS} of a fit: "
+            "sample more answers a prompt"
+        )
     drawn = curves.normalised(weights_of(draws, len(curves.questions)))
-    place = np.concatenate([mean.d[None], drawn.d])[:, keep]
-    heights = {
-        name: np.concatenate([mean.values[name][None], drawn.values[name]])[:, keep] for name in SCORES
-    }
-    found = np.array([_numbers(d, *of) for d, *of in zip(place, *heights.values(), strict=True)])
-    (ratio, peak), intervals = found[0].tolist(), [percentile_interval(column) for column in found[1:].T]
+    d = np.concatenate([mean.d[None], drawn.d])[:, keep]
+    gold, proxy = (
+        np.concatenate([mean.values[name][None], drawn.values[name]])[:, keep] for name in ("gold", "proxy")
+    )
+    rows = np.array(
+        [_numbers(*row) for row in zip(d, gold, proxy, strict=True)]
+    )  # the curve's, then the draws'
+    (ratio, peak), intervals = rows[0].tolist(), [percentile_interval(column) for column in rows[1:].T]
     return Gap(ratio, intervals[0], peak, intervals[1], float(mean.kl[keep].max()))
 
 
 def _numbers(d: Floats, gold: Floats, proxy: Floats) -> tuple[float, float]:
-    """gamma, and the KL of gold's peak."""
+    """Return gamma and the KL of gold's peak."""
     of_gold, of_proxy = (fits.fit("bon", d, values) for values in (gold, proxy))
     return gamma(of_gold, of_proxy, float(d.max())), fits.rankable_peak("bon", *of_gold[:2])[0] ** 2
