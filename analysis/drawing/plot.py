@@ -36,21 +36,24 @@ def curve(
     """Draw column `y` of a table against column `x`: the mean, its 95 % band, and single replicates faint.
 
     The band is between columns `{y}_lo` and `{y}_hi`, or `lo` and `hi`, at opacity `band`; without such columns there
-    is none. In a table with a column `curve`, its rows are of the mean or of a replicate.
+    is none. In a table with a column `curve`, its rows are of the mean or of a replicate. Where a column `kl_good` is
+    False the line is faint, as its KL cannot be estimated well.
     """
     mean = rows[rows["curve"] == "mean"] if "curve" in rows else rows
+    good = mean[mean["kl_good"]] if "kl_good" in mean and x == "kl" else mean
     bounds = next((pair for pair in ((f"{y}_lo", f"{y}_hi"), ("lo", "hi")) if pair[0] in mean), None)
     if bounds is not None and band:
         panel.fill_between(mean[x], mean[bounds[0]], mean[bounds[1]], color=colour, alpha=band, linewidth=0)
+    if len(good) < len(mean):
+        panel.plot(mean[x], mean[y], color=colour, linestyle=style, linewidth=0.6 * width, alpha=0.5)
     panel.plot(
-        mean[x], mean[y], color=colour, linestyle=style, linewidth=width, marker=marker, markersize=3.5
+        good[x], good[y], color=colour, linestyle=style, linewidth=width, marker=marker, markersize=3.5
     )
-    if "curve" in rows:
-        replicates = rows[rows["curve"] == "replicate"]
-        for _, replicate in replicates.groupby("replicate", sort=False):
-            line: dict[str, Any] = {"linewidth": 0.5}
-            if marker:
-                line = {"linestyle": "none", "marker": ".", "markersize": 2}
+    if "curve" in rows and mean["replicates"].iloc[0] > 1:
+        line: dict[str, Any] = {"linewidth": 0.5}
+        if marker:
+            line = {"linestyle": "none", "marker": ".", "markersize": 2}
+        for _, replicate in rows[rows["curve"] == "replicate"].groupby("replicate", sort=False):
             panel.plot(replicate[x], replicate[y], color=colour, alpha=0.45, **line)
 
 

@@ -1,6 +1,25 @@
-"""One module per figure: NAME, SWEEPS (the sweeps it reads; () if it is computed) and make(runs) -> FigureResult.
+"""One module for each figure. A new figure touches three places: the module, its thresholds and its sweep.
 
-A package outside this one adds figures by an entry point of group `rlhf_lab.figures`: a name and a module.
+A module `analysis/figures/NAME.py` begins with a docstring, whose first line is the figure's title, and has
+
+* `NAME`, and `SWEEPS`, the names of the sweeps in sweeps/ whose runs it reads (`()` for a figure that is computed);
+* `make(runs) -> FigureResult(table, fits, claims, figure, notes)`. It sorts the runs into arms, `data = study(runs)`
+  (an arm is the replicates of one setting), and raises `MissingRuns` with what is needed where runs are missing.
+
+**Tables.** `points_table(data)` has the plotted curves. Each row of `fits` is `estimate_row(arm, form, parameter,
+estimate, unit=...)`, both from `analysis.runs.tables`; an estimate is `Estimate.of(draws)`, with draws (B, R) of B
+bootstrap draws and R replicates, or a `Bootstrapped`.
+
+**Claims.** Thresholds stand in `analysis/claims/NAME.toml`, a table for each claim, and are fixed before the runs.
+`claims = ClaimTable(NAME, unit)` reads them; each function `claim_...(claims, ...)` calls the method of its rule,
+`claims.exceeds_by_ses`, `all_exceed_by_ses`, `above`, `below` or `equivalent`, with key, subject, sentence, estimate,
+n and topic; `claim_order` is for rank correlations. A sentence is whole: "gold falls from its peak to the end".
+
+**Drawing.** `theme` has sizes, colours and scales; `plot` has `curve` (a mean with its band, replicates faint),
+`peak`, `intervals` (points with whiskers), `forest` (a panel of intervals) and `legend`, which is never cut off.
+
+`par2025` is the shortest example; `coste2023_fig7` has claims and panels of its own. Other packages add figures by an
+entry point of the group `rlhf_lab.figures`: a name and a module.
 """
 
 from __future__ import annotations
@@ -22,9 +41,7 @@ PREFACE = (ENCODING, COMMENT, NL)  # what may stand before a docstring
 class Entry:
     """A figure that there is, not imported yet."""
 
-    summary: (
-        str  # the first line of its docstring; where it comes from if that is not known without importing it
-    )
+    summary: str  # the first line of its docstring, or for another package's figure where it comes from
     load: Callable[[], ModuleType]
 
 

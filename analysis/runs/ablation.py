@@ -16,7 +16,7 @@ from analysis.runs import naming
 from analysis.runs.arms import BEST_OF_N, Arm, Study
 from analysis.runs.equal_kl import Difference, difference, pairs, path
 from analysis.runs.gold_lost import split
-from analysis.runs.tables import estimate_row
+from analysis.runs.tables import estimate_row, with_interval
 from analysis.statistics.claims import ClaimTable
 from analysis.statistics.resampling import weights_of
 from analysis.statistics.turnover import turnover
@@ -193,14 +193,9 @@ def differences_table(arms: Sequence[Arm], compared: Sequence[Versus], group: st
 
 def contested(arms: Sequence[Arm]) -> list[str]:
     """What was measured where papers disagree, beside both their answers."""
-    measured = "; ".join(f"{arm.title} {_interval(Estimate.of(losses(arm)))}" for arm in arms)
+    measured = "; ".join(f"{arm.title} {with_interval(Estimate.of(losses(arm)))}" for arm in arms)
     return [
         "do ensembles eliminate overoptimization? Under best-of-n the minimum and UWO do (Coste et al. 2023); "
         "they mitigate it, as errors that members share survive (Eisenstein et al. 2023). "
         f"Lost here from the peak to the end, SDs of gold: {measured}"
     ]
-
-
-def _interval(found: Estimate) -> str:
-    lo, hi = found.interval()
-    return f"{found.value:+.2f} [{lo:+.2f}, {hi:+.2f}]"

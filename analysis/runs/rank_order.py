@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from analysis.runs.arms import DRAWS, SEED, Arm
-from analysis.statistics.claims import Claim, exceeds
-from analysis.statistics.resampling import original, percentile_interval, resamples
-from rlhf_lab.functional.intervals import Interval, conditional
+from analysis.runs.arms import BEST_OF_N, DRAWS, SEED, Arm
+from analysis.runs.tables import estimate_row
+from analysis.statistics.claims import Claim, ClaimTable, exceeds
+from analysis.statistics.resampling import Bootstrapped, original, percentile_interval, resamples
+from rlhf_lab.functional.intervals import conditional
 
 Floats = NDArray[np.float64]
 
@@ -29,9 +30,9 @@ class Order(NamedTuple):
     runs: int
     replicates: int  # of the arm with the fewest
 
-    def interval(self) -> Interval:
-        """Return the 95 % interval."""
-        return percentile_interval(self.draws)
+    def signed(self, sign: float = 1) -> Bootstrapped:
+        """Return `sign` times the correlation, as claims and tables report it."""
+        return Bootstrapped(sign * self.rho, sign * self.draws, self.replicates)
 
 
 def parameters(arm: Arm) -> float:
@@ -87,6 +88,49 @@ def spearman(first: Floats, second: Floats) -> Floats:
 # --- claims and rows --------------------------------------------------------------------------------------------
 
 
+def claim_order(
+    claims: ClaimTable, key: str, subject: str, sentence: str, order: Order, topic: str, sign: float = 1
+) -> None:
+    """Claim that a rank correlation is above 0, or below 0 for `sign` -1, by its 95 % interval.
+
+    The thresholds of `key` name the fewest replicates and the fewest `sizes` or `arms` that decide the claim.
+    """
+    limits = claims.limits[key]
+    claims.above(
+        key,
+        subject,
+        f"{sentence} ({'' if sign > 0 else 'minus '}Spearman over runs)",
+        order.signed(sign),
+        0.0,
+        order.runs,
+        topic,
+        unit="rank correlation",
+        enough=order.arms >= limits.get("sizes", limits.get("arms", 0)),
+    )
+
+
+def claim_size_order(
+    claims: ClaimTable,
+    key: str,
+    subject: str,
+    sentence: str,
+    arms: Sequence[Arm],
+    number: Callable[[Arm], Floats],
+    topic: str,
+    sign: float = 1,
+    size: Callable[[Arm], float] = parameters,
+) -> None:
+    """Claim that a number per replicate grows with size, or falls for `sign` -1; no claim about a single size."""
+    if len({size(arm) for arm in arms}) > 1:
+        claim_order(claims, key, subject, sentence, size_order(arms, number, size), topic, sign)
+
+
+def order_row(rm: str, parameter: str, order: Order) -> dict[str, Any]:
+    """Return a row of a table of estimates for best-of-n against reward models `rm`; its `n` counts runs."""
+    named = {"method": BEST_OF_N, "rm": rm, "label": rm}
+    return estimate_row(named, "rank correlation", parameter, order.signed(), order.runs, "n counts runs")
+
+
 def order_claim(
     arms: Sequence[Arm],
     number: Callable[[Arm], Floats],
@@ -100,12 +144,6 @@ def order_claim(
     if len({size(arm) for arm in arms}) < 2:
         return []
     return [_claim(sentence, size_order(arms, number, size), rule, sign, "sizes", about)]
-
-
-def grows(sentence: str, order: Order, rule: Mapping[str, float], sign: float = 1, **about: Any) -> Claim:
-    """Return the claim that a rank correlation is above 0, or below it for `sign` -1."""
-    suffix = f"({'' if sign > 0 else 'minus '}Spearman over runs)"
-    return _claim(f"{sentence} {suffix}", order, rule, sign, "arms", about)
 
 
 def _claim(
@@ -128,21 +166,3 @@ def _claim(
         conditional=conditional(order.replicates),
         **about,
     )
-
-
-def order_row(name: str, rm: str, order: Order) -> dict[str, Any]:
-    """Return a row of a table of fits."""
-    lo, hi = order.interval()
-    return {
-        "method": "bon",
-        "rm": rm,
-        "label": rm,
-        "form": "rank correlation",
-        "parameter": name,
-        "estimate": order.rho,
-        "lo": lo,
-        "hi": hi,
-        "n": order.runs,
-        "replicates": order.replicates,
-        "note": "95 % interval; n counts runs",
-    }

@@ -232,8 +232,14 @@ def estimate_row(
         "estimate": estimate.value,
         "lo": lo,
         "hi": hi,
-        "se": getattr(estimate, "se", np.nan),
+        "se": estimate.se,
         "n": of.questions if n is None and isinstance(of, Arm) else n,
         "replicates": estimate.replicates,
         "note": f"{note}; {unit}" if unit else note,
     }
+
+
+def with_interval(estimate: Reported, digits: int = 2) -> str:
+    """Return an estimate and its 95 % interval as text, such as "+0.12 [-0.03, +0.27]"."""
+    lo, hi = estimate.interval()
+    return f"{estimate.value:+.{digits}f} [{lo:+.{digits}f}, {hi:+.{digits}f}]"

@@ -146,7 +146,7 @@ class ClaimTable(list[Claim]):
         ses, margin = self.limits[key]["ses"], self.limits[key]["margin"]
         lowest = shown or min(estimates, key=lambda estimate: estimate.value)
         each, its = ("each ", "an") if len(estimates) > 1 else ("", "its")
-        return self._add(
+        return self.add(
             key,
             subject,
             sentence,
@@ -191,7 +191,7 @@ class ClaimTable(list[Claim]):
         intervals = [Interval(lo, min(hi, most)) for lo, hi in (one.interval(level) for one in estimates)]
         lowest = min(range(len(estimates)), key=lambda place: estimates[place].value)
         each, one = ("every", "one") if len(estimates) > 1 else ("the", "it")
-        return self._add(
+        return self.add(
             key,
             subject,
             sentence,
@@ -218,7 +218,7 @@ class ClaimTable(list[Claim]):
     ) -> Claim:
         """Add that an estimate is below a threshold by its 95 % interval."""
         interval = estimate.interval()
-        return self._add(
+        return self.add(
             key,
             subject,
             sentence,
@@ -248,7 +248,7 @@ class ClaimTable(list[Claim]):
         hi = self.limits[key]["margin"] if hi is None else hi
         lo = -hi if lo is None else lo
         interval = estimate.interval(0.90)
-        return self._add(
+        return self.add(
             key,
             subject,
             sentence,
@@ -275,7 +275,7 @@ class ClaimTable(list[Claim]):
         """Add that every estimate lies within the `margin` of 0 by its 90 % interval; the furthest is reported."""
         margin = self.limits[key]["margin"]
         furthest = max(estimates, key=lambda estimate: abs(estimate.value))
-        return self._add(
+        return self.add(
             key,
             subject,
             sentence,
@@ -289,7 +289,7 @@ class ClaimTable(list[Claim]):
             **more,
         )
 
-    def _add(
+    def add(
         self,
         key: str,
         subject: str,
@@ -304,9 +304,10 @@ class ClaimTable(list[Claim]):
         rule: str,
         unit: str = "",
         enough: bool = True,
-        conditional: bool = False,
+        conditional: bool | None = None,
         **more: Any,
     ) -> Claim:
+        """Add a claim that was decided elsewhere, by a rule that no method here has."""
         limits = self.limits[key]
         enough = (
             enough and estimate.replicates >= limits.get("replicates", 0) and n >= limits.get("questions", 0)
@@ -328,7 +329,7 @@ class ClaimTable(list[Claim]):
             unit=unit or self.unit,
             subject=subject,
             topic=topic,
-            conditional=conditional or estimate.is_conditional,
+            conditional=estimate.is_conditional if conditional is None else conditional,
             **more,
         )
         self.append(claim)

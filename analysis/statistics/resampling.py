@@ -77,6 +77,11 @@ class Bootstrapped(NamedTuple):
         """Whether the interval is conditional on the replicates at hand."""
         return conditional(self.replicates)
 
+    @property
+    def se(self) -> float:
+        """The standard deviation of the draws."""
+        return float(np.std(self.draws, ddof=1))
+
     def interval(self, level: float = 0.95) -> Interval:
         """Return the central `level` of the draws."""
         return percentile_interval(self.draws, level)

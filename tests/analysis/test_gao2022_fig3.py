@@ -10,9 +10,9 @@ from analysis.figures import gao2022_fig3
 from analysis.figures.gao2022_fig3 import claims, make, of_sizes
 from analysis.runs.arms import BEST_OF_N, MAIN, Study, study
 from analysis.runs.fitting import one_alpha, refits
-from analysis.runs.rank_order import order_claim, size_order
+from analysis.runs.rank_order import claim_size_order, size_order
 from analysis.statistics import fits
-from analysis.statistics.claims import Claim, thresholds
+from analysis.statistics.claims import Claim, ClaimTable, thresholds
 from rlhf_lab.store.records import MissingRuns, runs
 
 SIZES = ("1k", "3k", "25k", "100k", "600k")
@@ -88,9 +88,18 @@ def test_any_number_is_ranked_against_size(ordered: Study) -> None:
     draws = len(arms[0].drawn.resamples)
     ranked = size_order(arms, lambda arm: np.full((draws, 5), arm.parameters))
     assert ranked.rho == pytest.approx(1.0) and ranked.draws == pytest.approx(1.0)
-    (claim,) = order_claim(
-        arms, lambda arm: np.full((draws, 5), -arm.parameters), "falls", LIMITS["beta_order"], -1.0
+    claims = ClaimTable("gao2022_fig3")
+    claim_size_order(
+        claims,
+        "beta_order",
+        "RL",
+        "falls",
+        arms,
+        lambda arm: np.full((draws, 5), -arm.parameters),
+        "",
+        sign=-1,
     )
+    (claim,) = claims
     assert claim.met is True and claim.measured == pytest.approx(1.0)
 
 

@@ -11,11 +11,9 @@ from analysis.runs.arms import CONTROL, FEW_PAIRS, MAIN, Study, study
 from analysis.runs.gold_lost import loss_at
 from analysis.runs.rank_order import size_order, spearman
 from analysis.runs.tables import fits_table, points_table
-from analysis.runs.turnover_claims import claims
-from analysis.statistics.claims import Claim, thresholds
+from analysis.runs.turnover_claims import claim_overoptimization
+from analysis.statistics.claims import Claim, ClaimTable
 from rlhf_lab.store.records import MissingRuns, runs
-
-LIMITS = thresholds("gao2022_fig1")
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +23,14 @@ def read(tmp_path_factory: pytest.TempPathFactory) -> Study:
     return study(runs("quickstart", root))
 
 
+def claims(read: Study) -> ClaimTable:
+    table = ClaimTable("gao2022_fig1")
+    claim_overoptimization(table, read)
+    return table
+
+
 def found(read: Study, subject: str, topic: str) -> Claim:
-    return next(claim for claim in claims(read, LIMITS) if (claim.subject, claim.topic) == (subject, topic))
+    return next(claim for claim in claims(read) if (claim.subject, claim.topic) == (subject, topic))
 
 
 def test_runs_that_differ_in_seeds_only_are_replicates(read: Study) -> None:
@@ -60,12 +64,12 @@ def test_few_pairs_turn_where_the_plain_reward_model_does_not(read: Study) -> No
 def test_policies_turn_and_lose_more_than_the_drift_control(read: Study) -> None:
     for topic in ("gold turns", "proxy rises", "proxy rises past peak", "loss beyond drift"):
         assert found(read, "PPO, 3k", topic).met is True, topic
-    subjects = {claim.subject for claim in claims(read, LIMITS)}
+    subjects = {claim.subject for claim in claims(read)}
     assert not any("coin-flip" in subject for subject in subjects)
 
 
 def test_what_holds_by_construction_is_marked(read: Study) -> None:
-    marked = [claim for claim in claims(read, LIMITS) if claim.by_construction]
+    marked = [claim for claim in claims(read) if claim.by_construction]
     assert {claim.topic for claim in marked} == {"proxy rises"} and len(marked) == 3
     assert all(claim.subject.startswith("best-of-n") for claim in marked)
 
