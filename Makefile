@@ -8,7 +8,7 @@ export OMP_NUM_THREADS ?= 1
 .PHONY: quickstart install install-dev install-docs test test-slow test-all docs soak lint nulls bench clean
 
 quickstart: install
-	$(BIN)/rlhf-lab +sweeps=quickstart
+	$(BIN)/rlhf-lab experiment=quickstart
 	$(BIN)/rlhf-figures quickstart
 	@echo
 	@echo "the figure, its numbers, fits and claims: figures/    everything made: store/"

@@ -90,7 +90,13 @@ WORDS = {
     "misspelt key": Case("rlhf-lab preferences.pair=10", r"no key 'preferences.pair': did you mean pairs\?"),
     "misspelt part": Case("rlhf-lab polcy.seed=1", r"did you mean policy.seed\?"),
     "misspelt experiment": Case("rlhf-lab experiment=tinny", r"no experiment .*did you mean tiny\?"),
-    "misspelt sweep": Case("rlhf-lab +sweeps=quickstrt", r"no sweeps .*did you mean quickstart\?"),
+    "misspelt experiment in the other spelling": Case(
+        "rlhf-lab +sweeps=quickstrt", r"no experiment .*did you mean quickstart\?"
+    ),
+    "sweeps for experiment": Case(
+        "rlhf-lab sweeps=quickstart", r"sweeps=quickstart: write experiment=quickstart"
+    ),
+    "misspelt sweep": Case("rlhf-lab experiment=quickstrt", r"no experiment .*did you mean quickstart\?"),
     "misspelt launcher": Case("rlhf-lab hydra/launcher=jobib", r"did you mean joblib\?"),
     "misspelt flag": Case("rlhf-lab --multirn rm=3k", r"no flag --multirn: did you mean --multirun\?"),
     "misspelt value of a flag": Case("rlhf-lab --cfg jobs", r"--cfg/-c: invalid choice: 'jobs'"),
@@ -105,11 +111,11 @@ WORDS = {
     "unclosed bracket": Case(
         "rlhf-lab policy.seed=range(3", r"policy.seed=range\(3: cannot be read: expected"
     ),
-    "added key": Case("rlhf-lab +typo=1", r"\+typo=1: \+ is for \+sweeps=NAME only"),
-    "forced key": Case("rlhf-lab ++sft.step=1", r"only: did you mean sft.steps\?"),
+    "added key": Case("rlhf-lab +typo=1", r"\+typo=1: no key can be added"),
+    "forced key": Case("rlhf-lab ++sft.step=1", r"no key can be added: did you mean sft.steps\?"),
     "removed key": Case("rlhf-lab ~sft.steps", "no key can be removed; give it a value with sft.steps="),
     "needless plus": Case("rlhf-lab +rm.seed=1", "write rm.seed="),
-    "two sweeps": Case("rlhf-lab +sweeps=quickstart,gao2022_fig1", "one sweep at a time"),
+    "two sweeps": Case("rlhf-lab experiment=quickstart,gao2022_fig1", "one experiment at a time"),
     "a sweep over an interval": Case("rlhf-lab sft.lr=interval(0,1)", "a sweep needs values to go through"),
     "no folder of options": Case(f"{MINE} rm=3k", "config directory .*mine' not found"),
     "misspelt figure": Case("rlhf-figures quikstart", r"no figure .*did you mean quickstart\?"),
@@ -301,14 +307,14 @@ FOREIGN = {
     "option that is a path": Case("rlhf-lab rm=../rm/3k", "rm=../rm/3k: an option is a name"),
     "absolute path for an option": Case("rlhf-lab rm=/etc/passwd", "rm=/etc/passwd: an option is a name"),
     "sweep that is a path": Case(
-        f"{MINE} +sweeps=../rm/3k", "sweeps=../rm/3k: an option is a name",
-        lambda f: (file("mine/sweeps/x.yaml", "")(f), file("mine/rm/3k.yaml", "# @package _global_\nsft: {}\n")(f)),
+        f"{MINE} experiment=../rm/3k", "experiment=../rm/3k: an option is a name",
+        lambda f: (file("mine/experiment/x.yaml", "")(f), file("mine/rm/3k.yaml", "# @package _global_\nsft: {}\n")(f)),
     ),
     "sweep in a folder": Case(
-        f"{MINE} +sweeps=a/b", "sweeps=a/b: an option is a name",
-        file("mine/sweeps/a/b.yaml", "# @package _global_\nsft: {}\n"),
+        f"{MINE} experiment=a/b", "experiment=a/b: an option is a name",
+        file("mine/experiment/a/b.yaml", "# @package _global_\nsft: {}\n"),
     ),
-    "sweep of odd bytes": Case("rlhf-lab +sweeps=a\x1bb", r"\+sweeps=a\\x1bb: cannot be read"),
+    "sweep of odd bytes": Case("rlhf-lab experiment=a\x1bb", r"experiment=a\\x1bb: cannot be read"),
     "experiment that is a path": Case("rlhf-lab experiment=../model/3k", "experiment=../model/3k: an option is a name"),
     "path for a sweep of figures": Case("rlhf-figures quickstart --sweep ../runs", "no runs of sweep '../runs'"),
     "path for a sweep of runs": Case("rlhf-runs --sweep /etc", "no runs of sweep '/etc'"),
@@ -340,13 +346,13 @@ FOREIGN = {
              "hydra: {job_logging: {handlers: {x: {(): own.handler}}}}\n"),
     ),
     "callback in the jobs of a sweep": Case(
-        f"{MINE} +sweeps=own", "names Python to run",
-        file("mine/sweeps/own.yaml", "# @package _global_\nhydra: {sweeper: {params: "
+        f"{MINE} experiment=own", "names Python to run",
+        file("mine/experiment/own.yaml", "# @package _global_\nhydra: {sweeper: {params: "
              "{+hydra.job_logging.handlers.x.class: own.Handler}}}\n"),
     ),
     "class of a logger in the jobs of a sweep": Case(
-        f"{MINE} +sweeps=own", r"hydra: job_logging.handlers.x.class names Python to run \(own.Handler\)",
-        file("mine/sweeps/own.yaml", "# @package _global_\nhydra: {sweeper: {params: "
+        f"{MINE} experiment=own", r"hydra: job_logging.handlers.x.class names Python to run \(own.Handler\)",
+        file("mine/experiment/own.yaml", "# @package _global_\nhydra: {sweeper: {params: "
              "{+hydra.job_logging.handlers: '{x: {class: own.Handler}}'}}}\n"),
     ),
     "search path that imports": Case(

@@ -39,10 +39,10 @@ def remember(monkeypatch):
     monkeypatch.setattr(ConfigLoaderImpl, "load_configuration", load_configuration)
     register, registered = sources.register, []
 
-    def register_once(sweeps=None):
-        asked = (sweeps, {group: dict(schemas) for group, schemas in registry.GROUPS.items()})
+    def register_once(studies=None):
+        asked = (studies, {group: dict(schemas) for group, schemas in registry.GROUPS.items()})
         if registered != [asked]:
-            register(sweeps)
+            register(studies)
             registered[:] = [asked]
 
     monkeypatch.setattr(sources, "register", register_once)
@@ -50,7 +50,7 @@ def remember(monkeypatch):
 
 def experiment(*overrides):
     """Return the typed experiment that these overrides ask for."""
-    sources.register([word.partition("=")[2] for word in overrides if word.startswith("+sweeps=")])
+    sources.register([word.partition("=")[2] for word in overrides if word.startswith("experiment=")])
     sweeper.register()
     with initialize_config_dir(str(folder("conf")), version_base="1.3"):
         return typed(compose("config", overrides=list(overrides)))

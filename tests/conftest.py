@@ -25,6 +25,9 @@ import pytest
 sys.path.append(str(Path(__file__).parent / "fakes"))
 
 
+os.environ.setdefault(
+    "RLHF_LAB_JOBS", "1"
+)  # sweeps run in the test's own process, unless a test asks for workers
 gc.disable()  # until all is imported
 
 

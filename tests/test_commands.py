@@ -36,6 +36,7 @@ def test_one_run_leaves_its_record(lab, fakes):
     )
     assert {"started", "ended", "seconds", "git", "sweep", "device", "threads", "processor"} <= status.keys()
     assert yaml.safe_load((run.folder / "config.yaml").read_text())["policy"]["kl_coef"] == 0.05
+    assert yaml.safe_load((run.folder / "config.yaml").read_text())["choices"]["policy"] == "ppo"
     lines = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
     assert {"task", "sft", "ppo", "score"} <= {line["stage"] for line in lines}
     assert "ppo" in (run.folder / "log.txt").read_text() and not (run.folder / "traceback.txt").exists()
@@ -169,6 +170,15 @@ def test_cfg_shows_the_job(lab):
     answer = lab("--cfg", "job", "policy=ppo", "replicate=r3")
     shown = yaml.safe_load(answer.out)
     assert [shown[part]["seed"] for part in ("preferences", "rm", "policy")] == [3, 3, 3]
+    assert shown["choices"]["policy"] == "ppo" and shown["choices"]["labeler"] == "gold_argmax"
+    assert "choices" not in yaml.safe_load(lab("--cfg", "job", "--package", "policy", "policy=ppo").out)
+
+
+def test_a_study_has_two_spellings(lab):
+    shown, same = (
+        yaml.safe_load(lab("--cfg", "job", f"{word}=quickstart").out) for word in ("experiment", "+sweeps")
+    )
+    assert shown == same and shown["choices"]["experiment"] == "quickstart" and shown["sft"]["steps"] == 250
 
 
 def test_options_of_ones_own(lab, fakes, tmp_path):

@@ -39,7 +39,7 @@ def test_a_new_run_of_the_quickstart_makes_the_claims_that_are_no_accident_of_a_
     """
     environment = {**os.environ, "RLHF_LAB_STORE": str(tmp_path / "store"), "OMP_NUM_THREADS": "1"}
     for command in (
-        ["rlhf-lab", "+sweeps=quickstart"],
+        ["rlhf-lab", "experiment=quickstart"],
         ["rlhf-figures", "quickstart", "--out", str(tmp_path)],
     ):
         command[0] = str(Path(sys.executable).parent / command[0])

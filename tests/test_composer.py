@@ -30,7 +30,7 @@ JOBS = {
     "options inside an option": [
         ["labeler=mixture", "labeler@labeler.second=length", "labeler.second.bonus=1"]
     ],
-    "an option that is added": [["+sweeps=quickstart", "policy=ppo", "policy.kl_coef=0.5"]],
+    "an option that is added": [["experiment=quickstart", "policy=ppo", "policy.kl_coef=0.5"]],
     "a list": [["rm_combination=mean", "score.extra=[x:y]"], ["rm_combination=mean", "score.extra=[]"]],
     "an interpolation": [["task=supervised", "model.seed=${preferences.seed}", "preferences.seed=4"]],
     "a value twice": [["policy.samples=8", "policy.samples=9"]],

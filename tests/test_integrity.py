@@ -154,6 +154,6 @@ def test_a_sweep_that_leads_out_of_the_store_is_refused(lab, fakes, tmp_path):
     (tmp_path / "mine" / "sweeps").mkdir(parents=True)
     (tmp_path / "mine" / "out.yaml").write_text("# @package _global_\nhydra:\n  sweeper:\n    params: {}\n")
     for name in ("../out", "/etc/passwd", "../../x", "'a b'"):
-        answer = lab("--config-dir", str(tmp_path / "mine"), f"+sweeps={name}")
+        answer = lab("--config-dir", str(tmp_path / "mine"), f"experiment={name}")
         assert answer.code == 2 and answer.err.count("\n") == 1, answer.err
     assert {path.name for path in tmp_path.iterdir()} == {"mine"}

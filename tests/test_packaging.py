@@ -32,7 +32,7 @@ def test_a_wheel_composes_from_anywhere(tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(installed)}
     for arguments in (
         ["--cfg", "job", "policy=ppo"],
-        ["+sweeps=quickstart", "runtime.plan=true"],
+        ["experiment=quickstart", "runtime.plan=true"],
         ["--help"],
     ):
         command = [sys.executable, "-m", "rlhf_lab", *arguments]

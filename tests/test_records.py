@@ -69,7 +69,7 @@ def test_load_gives_one_frame_that_says_where_rows_come_from(lab, fakes):
 
 
 def test_missing_runs_are_named_with_the_command_that_makes_them(lab, fakes, monkeypatch):
-    with pytest.raises(records.MissingRuns, match=r"no runs of sweep 'gao'.*rlhf-lab \+sweeps=gao"):
+    with pytest.raises(records.MissingRuns, match=r"no runs of sweep 'gao'.*rlhf-lab experiment=gao"):
         records.runs("gao")
     monkeypatch.setenv("FAKE_FAIL", "ppo:1")
     assert lab("-m", "policy=ppo", "policy.seed=0,1").code == 1

@@ -26,7 +26,7 @@ def test_the_list_names_every_run_and_why_some_failed(lab, fakes, monkeypatch, c
     assert len(lines) == 3 and "0.05" in out and "25k" in out and out.count("flip 0.5") == 1
     assert "failed: RuntimeError: ppo was told to fail (the rest: " in out and "traceback.txt)" in out
     assert main(["--sweep", "quickstart"]) == 2
-    assert "rlhf-lab +sweeps=quickstart" in capsys.readouterr().err
+    assert "rlhf-lab experiment=quickstart" in capsys.readouterr().err
 
 
 def test_one_run_shows_how_it_was_made_and_the_same_prompts_answers(lab, fakes, capsys):
@@ -68,7 +68,7 @@ def test_nothing_run_yet_says_how_to_start(tmp_path, capsys):
     assert main(["--store", str(tmp_path)]) == 2
     assert (
         capsys.readouterr().err
-        == "rlhf-runs: nothing has been run here yet; start with: rlhf-lab +sweeps=quickstart\n"
+        == "rlhf-runs: nothing has been run here yet; start with: rlhf-lab experiment=quickstart\n"
     )
 
 

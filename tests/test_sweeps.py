@@ -51,7 +51,7 @@ def test_cells_are_products_of_their_own():
         (["rm=3k,25k", "policy=ppo"], ["rm=25k policy=ppo policy.kl_coef=0.1"]),
         (["rm=100k", "policy=bon"], ["rm=100k policy=bon"]),
         (["rm=3k,100k", "policy=bon"], ["rm=3k policy=bon", "rm=100k policy=bon"]),
-        (["+sweeps=x", "rm=3k"], ["rm=3k policy=bon +sweeps=x"]),
+        (["experiment=x", "rm=3k"], ["rm=3k policy=bon experiment=x"]),
     ],
 )
 def test_the_command_line_narrows(given, left):
@@ -108,7 +108,7 @@ def written(sweep):
 @pytest.mark.parametrize("sweep", SWEEPS)
 def test_every_sweep_says_its_command_and_has_jobs(sweep):
     first, all_jobs = written(sweep)
-    assert first.startswith(f"# rlhf-lab +sweeps={sweep}"), "the first line is the command"
+    assert first.startswith(f"# rlhf-lab experiment={sweep}"), "the first line is the command"
     assert len(all_jobs) == len(set(all_jobs)) >= 4
 
 
@@ -121,7 +121,7 @@ def test_the_jobs_of_one_replicate_plan(sweep, lab, tmp_path):
     replicate = next(word for word in all_jobs[0].split() if word.startswith("replicate="))
     (tmp_path / "file").write_text("contents")
     needed = [f"task.path={tmp_path / 'file'}"] if "task.path=" in first else []
-    answer = lab(f"+sweeps={sweep}", "runtime.plan=true", replicate, *needed)
+    answer = lab(f"experiment={sweep}", "runtime.plan=true", replicate, *needed)
     assert answer.code == 0, answer.err
     planned = int(answer.out.splitlines()[-1].split()[0])
     assert planned == sum(replicate in job.split() for job in all_jobs)
@@ -150,7 +150,7 @@ QUICK = {
 @pytest.mark.parametrize("sweep", QUICK)
 def test_the_quick_variant_that_a_sweep_names_is_a_part_of_it_and_composes(sweep):
     named, *given = QUICK[sweep]
-    assert named in (f"+sweeps={sweep}", "+sweeps=quickstart")
+    assert named in (f"experiment={sweep}", "experiment=quickstart")
     sweeper = OmegaConf.load(folder("sweeps") / f"{named.partition('=')[2]}.yaml").hydra.sweeper
     params, cells_ = sweeper.get("params", {}), sweeper.get("cells", [])
     quick, whole = (len(jobs(words, cells_, **params)) for words in (given, ["replicate=r0"]))

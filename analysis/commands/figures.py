@@ -83,7 +83,7 @@ def _draw(name: str, figure: ModuleType, options: argparse.Namespace) -> bool | 
     runs = list(found.values())  # what two sweeps share is one run
     missing = [run for run in runs if run.status != "made"]
     commands = "; ".join(
-        records.sweep_record(sweep, options.store)["command"] or f"rlhf-lab +sweeps={sweep}"
+        records.sweep_record(sweep, options.store)["command"] or f"rlhf-lab experiment={sweep}"
         for sweep in sweeps
     )
     try:

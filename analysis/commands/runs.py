@@ -57,7 +57,7 @@ def _answer(options: argparse.Namespace) -> int:
         return upkeep.prune(root, options.newest, options.yes)
     found = runs(options.sweep, root) if options.sweep else history(root)
     if not found:
-        return _fail("nothing has been run here yet; start with: rlhf-lab +sweeps=quickstart")
+        return _fail("nothing has been run here yet; start with: rlhf-lab experiment=quickstart")
     if options.command == "show":
         return _show(options.key, found)
     shown = found if options.sweep or options.all else found[:NEWEST]

@@ -15,7 +15,7 @@ from rlhf_lab.pipeline.execution import missing
 from rlhf_lab.stages import registry
 from rlhf_lab.store.artifacts import Node, Store
 
-LOCAL = ("basic", "joblib", "submitit_local")  # launchers whose workers are on this machine
+LOCAL = ("workers", "basic", "joblib", "submitit_local")  # launchers whose workers are on this machine
 
 
 def check(jobs: Sequence[Job], launcher: str, store: Store) -> None:

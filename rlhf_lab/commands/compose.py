@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,8 +49,23 @@ class StructuredConfigSource(structured_config_source.StructuredConfigSource):
         return self  # nothing is changed: what is loaded is a copy
 
 
-def register(sweeps: Collection[str] | None = None) -> None:
-    """Tell Hydra all that `rlhf-lab` composes from; of the sweeps, only those in `sweeps` are read if given."""
+def chosen(choices: Mapping[str, Any]) -> dict[str, str]:
+    """Return the option that was chosen in each group that a user chooses in.
+
+    Groups with a slash in their name are left out: Hydra's own, and the files that options are made of.
+    """
+    return {
+        str(group): str(option)
+        for group, option in reversed(choices.items())
+        if option is not None and "/" not in str(group)
+    }
+
+
+def register(studies: Collection[str] | None = None) -> None:
+    """Tell Hydra all that `rlhf-lab` composes from; of the named studies, only those in `studies` are read if given.
+
+    The files of `sweeps/` are options of the group `experiment`, beside those of `conf/experiment/`.
+    """
     plugins.load()
     Plugins.instance().register(PluginFolders)
     foreign.register()
@@ -62,8 +77,8 @@ def register(sweeps: Collection[str] | None = None) -> None:
         for name, schema in schemas.items():
             store.store(group=f"schema/{group}", name=name, node=schema)
     for path in sorted(folder("sweeps").glob("*.yaml")):
-        node = OmegaConf.load(path) if sweeps is None or path.stem in sweeps else {}
-        store.store(group="sweeps", name=path.stem, node=node, package="_global_")
+        node = OmegaConf.load(path) if studies is None or path.stem in studies else {}
+        store.store(group="experiment", name=path.stem, node=node, package="_global_")
     for number in REPLICATES:
         seeds = {part: {"seed": number} for part in ("preferences", "rm", "policy")}
         store.store(group="replicate", name=f"r{number}", node=seeds, package="_global_")

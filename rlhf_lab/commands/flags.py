@@ -12,8 +12,11 @@ from rlhf_lab.commands.mistakes import Mistake, nearest
 PICKLED = "--experimental-rerun"  # reads its configuration from a pickle
 
 
-def check(arguments: Sequence[str]) -> None:
-    """Refuse in one line what Hydra would answer with its usage, and the flag that would load a pickle."""
+def check(arguments: Sequence[str]) -> bool:
+    """Refuse in one line what Hydra would answer with its usage, and the flag that would load a pickle.
+
+    Return whether the configuration of a job, the whole of it, is what is asked for (`--cfg job`).
+    """
     parser = get_args_parser()
     parser.error = _refuse
     found, unknown = parser.parse_known_args(arguments)
@@ -26,6 +29,7 @@ def check(arguments: Sequence[str]) -> None:
     for word in found.overrides:
         if "=" not in word and not word.startswith("~"):
             raise Mistake(f"{word}: expected key=value or group=option; rlhf-lab --help lists them")
+    return found.cfg == "job" and found.package is None
 
 
 def _refuse(message: str) -> NoReturn:

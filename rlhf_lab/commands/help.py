@@ -20,7 +20,7 @@ rlhf-lab: what happens when a policy is optimised too hard against a learned rew
 
   rlhf-lab rm=25k policy=ppo policy.kl_coef=0.05           one experiment
   rlhf-lab -m rm=3k,25k policy=ppo replicate=r0,r1,r2      a sweep; only what is missing is made
-  rlhf-lab +sweeps=quickstart runtime.plan=true            what a named sweep would make
+  rlhf-lab experiment=quickstart runtime.plan=true         what a named study would make
 
 Options (group=option)
 """
@@ -43,12 +43,12 @@ def help_text(added: Sequence[Path] = ()) -> str:
     """The help, with the options found in `conf`, `sweeps` and the folders `added` to them."""
     folders, sweeps = [folder("conf"), *added], folder("sweeps")
     found = {path.name: options(path.name, folders) for root in folders for path in root.iterdir()}
+    found["experiment"] += sorted(path.stem for path in sweeps.glob("*.yaml"))
     order = [*READING_ORDER, *sorted(set(found) - set(READING_ORDER))]
     lines = [_line(group, _ordered(group, found[group])) for group in order if found.get(group)]
     lines.append(
         f"  {'replicate':<16}r0 .. r9 | r100 .. r119   (preferences.seed, rm.seed, policy.seed at once)"
     )
-    lines.append(_line("+sweeps", sorted(path.stem for path in sweeps.glob("*.yaml"))))
     return HEADER + "\n".join(lines) + "\n" + FOOTER
 
 

@@ -18,6 +18,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from rlhf_lab.commands.compose import chosen
 from rlhf_lab.commands.mistakes import missing_values, out_of_range
 from rlhf_lab.commands.obstacles import obstacle
 from rlhf_lab.config.checks import OutOfRange
@@ -98,7 +99,9 @@ class Status:
         """Start afresh: configuration, versions, device, command, time."""
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "traceback.txt").unlink(missing_ok=True)
-        (self.folder / "config.yaml").write_text(redaction.hide(OmegaConf.to_yaml(cfg, resolve=True)))
+        choices = OmegaConf.to_yaml({"choices": chosen(HydraConfig.get().runtime.choices)})
+        written = OmegaConf.to_yaml(cfg, resolve=True) + choices
+        (self.folder / "config.yaml").write_text(redaction.hide(written))
         self._now |= {
             "state": "running",
             "sweep": sweep_name(HydraConfig.get().runtime.choices),
@@ -146,8 +149,11 @@ class Status:
 
 
 def sweep_name(choices: Mapping[str, Any]) -> str:
-    """The name of the sweep that these choices belong to; ValueError if no folder can have it."""
-    return plain(str(choices.get("sweeps") or "adhoc"))
+    """The name that runs with these choices are recorded under: their experiment, or `adhoc` without one.
+
+    ValueError if no folder can have the name.
+    """
+    return plain(str(choices.get("experiment") or "adhoc"))
 
 
 @contextmanager

@@ -48,12 +48,15 @@ def main() -> None:
 
 def _run(arguments: Sequence[str]) -> int:
     import hydra
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
 
     from rlhf_lab.commands import compose, flags, mistakes
     from rlhf_lab.commands.obstacles import obstacle
 
+    arguments = [_as_experiment(argument) for argument in arguments]
     compose.register(
-        [argument.partition("=")[2] for argument in arguments if argument.startswith("+sweeps=")]
+        [argument.partition("=")[2] for argument in arguments if argument.startswith("experiment=")]
     )
     try:
         if any(argument.split("=")[0] in QUESTIONS for argument in arguments):
@@ -66,11 +69,14 @@ def _run(arguments: Sequence[str]) -> int:
             if (line := versions.outside()) is not None:
                 print(f"rlhf-lab: {line}", file=sys.stderr)
             sweeper.register()
-            sys.argv[1:], task = _as_sweep(arguments), job.run
+            arguments, task = _as_sweep(arguments), job.run
             Hydra.get_mode = _undecided
-        flags.check(sys.argv[1:])
+        sys.argv[1:] = arguments
+        shows_a_job = flags.check(arguments)
         conf = str(compose.folder("conf"))
         hydra.main(config_path=conf, config_name="config", version_base="1.3")(task)()
+        if shows_a_job:
+            print(OmegaConf.to_yaml({"choices": compose.chosen(HydraConfig.get().runtime.choices)}), end="")
     except mistakes.Incomplete:
         return 1
     except interrupts.Interrupted as stop:
@@ -83,6 +89,12 @@ def _run(arguments: Sequence[str]) -> int:
         print(f"rlhf-lab: {line}", file=sys.stderr)
         return 2
     return 0
+
+
+def _as_experiment(argument: str) -> str:
+    """`+sweeps=NAME`, the other spelling of `experiment=NAME`, as the latter."""
+    key, equals, name = argument.partition("=")
+    return f"experiment={name}" if equals and key == "+sweeps" else argument
 
 
 def _undecided(*args: object, **kwargs: object) -> None:

@@ -57,24 +57,26 @@ def refuse_surgery(override: Override) -> None:
         raise Mistake(f"{override.input_line}: expected key=value or group=option")
     if PYTHON.search(override.input_line or ""):
         raise Mistake(f"{override.input_line}: names Python to run, which no key can")
-    if key == "sweeps" and override.is_sweep_override():
-        raise Mistake(f"{override.input_line}: one sweep at a time: give each a command of its own")
+    if key == "experiment" and override.is_sweep_override():
+        raise Mistake(f"{override.input_line}: one experiment at a time: give each a command of its own")
     if "." not in key and isinstance(option := override.value(), str):
         refuse_paths({key: option})
-    if key.startswith("hydra") or (override.is_add() and key == "sweeps"):
+    if key == "sweeps":
+        raise Mistake(f"{override.input_line}: write experiment={override.value()}")
+    if key.startswith("hydra"):
         return
     if override.is_delete():
         raise Mistake(f"{override.input_line}: no key can be removed; give it a value with {key}=...")
     if override.is_add() or override.is_force_add():
         known = [*keys(Experiment), "experiment", "replicate"]
-        hint = f": write {key}=..." if key in known else nearest(key, [*known, "+sweeps"])
-        raise Mistake(f"{override.input_line}: + is for +sweeps=NAME only{hint}")
+        hint = f": write {key}=..." if key in known else nearest(key, known)
+        raise Mistake(f"{override.input_line}: no key can be added{hint}")
 
 
 def refuse_paths(choices: Mapping[str, str]) -> None:
-    """Refuse options that are paths rather than names; a sweep's is the name of its folder in the store."""
+    """Refuse options that are paths rather than names; an experiment's is the name of its folder in the store."""
     for group, option in choices.items():
-        parts = [option] if group == "sweeps" else option.split("/")
+        parts = [option] if group == "experiment" else option.split("/")
         if not all(OPTION.fullmatch(part) for part in parts):
             raise Mistake(f"{group}={option}: an option is a name (letters, digits, _ . + -), not a path")
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
-from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from rlhf_lab.commands import cells, checks, foreign
-from rlhf_lab.commands.compose import PlannedSweeperConf
+from rlhf_lab.commands.compose import PlannedSweeperConf, chosen
 from rlhf_lab.commands.composer import Composer
 from rlhf_lab.commands.job import sweep_name, typed
 from rlhf_lab.commands.mistakes import Incomplete, Mistake, explain, is_mistake, refuse_paths
@@ -35,9 +36,7 @@ class PlannedSweeper(Sweeper):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep what composing and launching need."""
         self._loader, self._config = hydra_context.config_loader, config
-        self._launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, task_function=task_function, config=config
-        )
+        self._context, self._task = hydra_context, task_function
 
     def sweep(self, arguments: list[str]) -> None:
         """Plan every job, then print the plan or make what is missing; Incomplete when a job is not made."""
@@ -46,6 +45,7 @@ class PlannedSweeper(Sweeper):
         from rlhf_lab.commands.progress import Progress, settle
 
         jobs = self._jobs(arguments)
+        self._launcher = self._launcher_of(len(jobs))
         runtime = jobs[0].experiment.runtime
         store = Store(runtime.store)
         if runtime.plan:
@@ -87,6 +87,16 @@ class PlannedSweeper(Sweeper):
             found.setdefault(job.leaf.key, job)
         return list(found.values())
 
+    def _launcher_of(self, jobs: int) -> Launcher:
+        """The launcher that the configuration names; of joblib's workers, a lone job needs none: it runs in this process."""
+        config = self._config
+        if jobs == 1 and "n_jobs" in config.hydra.launcher:
+            config = copy.deepcopy(config)
+            OmegaConf.update(config, "hydra.launcher.n_jobs", 1)
+        return Plugins.instance().instantiate_launcher(
+            hydra_context=self._context, task_function=self._task, config=config
+        )
+
     def _launch(self, jobs: Sequence[Job]) -> None:
         for result in self._launcher.launch([list(job.overrides) for job in jobs], initial_job_idx=0):
             _ = result.return_value  # raises what a job could not record itself
@@ -94,14 +104,14 @@ class PlannedSweeper(Sweeper):
 
 def _job(composer: Composer, index: int, overrides: list[str]) -> Job:
     composed = composer.compose(overrides)
-    choices = {key: str(value) for key, value in composed.hydra.runtime.choices.items() if _ours(key, value)}
-    refuse_paths(choices)
+    choices = composed.hydra.runtime.choices
+    refuse_paths({str(group): str(option) for group, option in choices.items() if option is not None})
     foreign.refuse(OmegaConf.to_container(composed.hydra, resolve=False), "hydra")
     experiment = typed(composed.config)
     plain = OmegaConf.to_container(composed.config, resolve=True, enum_to_str=True)
     assert isinstance(plain, dict)
     config = {str(key): value for key, value in plain.items()}
-    return Job(index, tuple(overrides), choices, config, experiment, plan.plan(experiment))
+    return Job(index, tuple(overrides), chosen(choices), config, experiment, plan.plan(experiment))
 
 
 def record(jobs: Sequence[Job], store: Store) -> None:
@@ -128,10 +138,6 @@ def record(jobs: Sequence[Job], store: Store) -> None:
         "jobs": rows,
     }
     write_json(store.root / "sweeps" / name / f"{now:%Y-%m-%dT%H-%M-%S-%f}Z.json", made)
-
-
-def _ours(key: Any, value: Any) -> bool:
-    return value is not None and not str(key).startswith("hydra/")
 
 
 def _offline(jobs: Sequence[Job]) -> None:

@@ -57,4 +57,4 @@ def read_record(path: Path) -> dict[str, Any]:
 
 def command_of(sweep: str) -> str:
     """The command that runs a sweep, where there is no record of how it was run."""
-    return "rlhf-lab" if sweep == "adhoc" else f"rlhf-lab +sweeps={sweep}"
+    return "rlhf-lab" if sweep == "adhoc" else f"rlhf-lab experiment={sweep}"

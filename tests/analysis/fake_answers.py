@@ -88,7 +88,7 @@ def write_record(root: Path, name: str, rows: Sequence[dict]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     record = {
         "sweep": name,
-        "command": f"rlhf-lab +sweeps={name}",
+        "command": f"rlhf-lab experiment={name}",
         "time": "2026-01-01T00:00:00+00:00",
         "jobs": rows,
     }

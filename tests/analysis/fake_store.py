@@ -190,7 +190,7 @@ def write_store(
         if number not in unmade:
             provenance = provenances.get(number, WORLD)
             _write_run(root, key, job, sweep, np.random.default_rng([number, 7]), provenance)
-    command = f"rlhf-lab +sweeps={sweep.name}"
+    command = f"rlhf-lab experiment={sweep.name}"
     record = {"sweep": sweep.name, "command": command, "time": "2026-01-01T00:00:00+00:00", "jobs": rows}
     path = root / "sweeps" / sweep.name / "20260101T000000.json"
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -103,7 +103,7 @@ def test_missing_runs_are_named_with_the_command(tmp_path: Path, capsys: pytest.
     assert main(["quickstart", "--store", str(tmp_path), "--out", str(tmp_path / "out")]) == 0
     error = capsys.readouterr().err
     assert "without 1 of 11 runs" in error and "policy=bon rm=3k rm.seed=1" in error
-    assert "rlhf-lab +sweeps=quickstart" in error
+    assert "rlhf-lab experiment=quickstart" in error
 
 
 def test_nothing_made_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -112,7 +112,7 @@ def test_nothing_made_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[
     error = capsys.readouterr().err
     assert (
         "best-of-n and PPO" in error
-        and "rlhf-lab +sweeps=quickstart" in error
+        and "rlhf-lab experiment=quickstart" in error
         and not (tmp_path / "out").exists()
     )
 
@@ -120,7 +120,7 @@ def test_nothing_made_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_never_started(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments in (["quickstart"], []):
         assert main([*arguments, "--store", str(tmp_path)]) == 2
-        assert "rlhf-lab +sweeps=quickstart" in capsys.readouterr().err
+        assert "rlhf-lab experiment=quickstart" in capsys.readouterr().err
 
 
 def test_a_sweep_that_no_figure_reads(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -169,7 +169,7 @@ def test_a_damaged_table_is_named_with_the_command_and_never_drawn(
     assert main(["quickstart", "--store", str(tmp_path), "--out", str(tmp_path / "out")]) == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and f"score/{table.parent.name} has " in error
-    assert "in scores.parquet; make it again: rlhf-lab +sweeps=quickstart" in error
+    assert "in scores.parquet; make it again: rlhf-lab experiment=quickstart" in error
     assert not (tmp_path / "out").exists()
 
 
