@@ -45,7 +45,7 @@ def help_text(added: Sequence[Path] = ()) -> str:
     found = {path.name: options(path.name, folders) for root in folders for path in root.iterdir()}
     found["experiment"] += sorted(path.stem for path in sweeps.glob("*.yaml"))
     order = [*READING_ORDER, *sorted(set(found) - set(READING_ORDER))]
-    lines = [_line(group, _ordered(group, found[group])) for group in order if found.get(group)]
+    lines = [_line(group, ordered(group, found[group])) for group in order if found.get(group)]
     lines.append(
         f"  {'replicate':<16}r0 .. r9 | r100 .. r119   (preferences.seed, rm.seed, policy.seed at once)"
     )
@@ -59,7 +59,7 @@ def _line(group: str, names: Sequence[str]) -> str:
     )
 
 
-def _ordered(group: str, names: Sequence[str]) -> list[str]:
+def ordered(group: str, names: Sequence[str]) -> list[str]:
     """Options in the order of the schema, which puts like by like; those not named there last, as they come."""
     known = list(registry.GROUPS.get(group, ()))
     return sorted(names, key=lambda name: known.index(name) if name in known else len(known))
