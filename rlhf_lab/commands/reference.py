@@ -104,11 +104,10 @@ def _keys(schemas: list[type]) -> Iterator[Key]:
     having: dict[tuple[type, str], list[type]] = {}
     for schema in schemas:
         for field in fields(schema):
-            home = next(
-                base for base in schema.__mro__ if field.name in base.__dict__.get("__annotations__", ())
-            )
+            home = next(base for base in schema.__mro__ if field.name in inspect.get_annotations(base))
             having.setdefault((home, field.name), []).append(schema)
-    for (home, name), owners in having.items():
+    names = list(dict.fromkeys(name for _, name in having))
+    for (home, name), owners in sorted(having.items(), key=lambda item: names.index(item[0][1])):
         yield Key(name, owners, _type(get_type_hints(home)[name]), field_comments(home)[name])
 
 
@@ -180,7 +179,8 @@ def _values(group: str, path: Path) -> dict[str, Any]:
     own = yaml.safe_load(path.read_text())
     training = path.parent / "training" / "default.yaml"
     common = yaml.safe_load(training.read_text()) if training.is_file() else {}
-    return values | common | {key: _written(value) for key, value in own.items() if key != "defaults"}
+    given = common | {key: value for key, value in own.items() if key != "defaults"}
+    return values | {key: _written(value) for key, value in given.items()}
 
 
 def _values_of_part(part: str) -> dict[str, Any]:

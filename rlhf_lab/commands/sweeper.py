@@ -88,7 +88,7 @@ class PlannedSweeper(Sweeper):
         return list(found.values())
 
     def _launcher_of(self, jobs: int) -> Launcher:
-        """The launcher that the configuration names; of joblib's workers, a lone job needs none: it runs in this process."""
+        """Return the launcher that the configuration names; a lone job runs in this process, without workers."""
         config = self._config
         if jobs == 1 and "n_jobs" in config.hydra.launcher:
             config = copy.deepcopy(config)
