@@ -12,7 +12,7 @@ from typing import ClassVar, NamedTuple
 from dialogues import rows, save
 
 from rlhf_lab.config.labelers import Labeler
-from rlhf_lab.config.registry import register
+from rlhf_lab.config.registry import option
 from rlhf_lab.config.tasks import PairFile
 
 COMMIT = "f" * 40
@@ -74,7 +74,7 @@ class Clerk(Labeler):
 
 
 def clerk(folder: Path) -> None:
-    register("labeler", "clerk", Clerk)
+    option("labeler", "clerk")(Clerk)
     file("mine/labeler/clerk.yaml", "defaults:\n  - /schema/labeler@_here_: clerk\n")(folder)
 
 

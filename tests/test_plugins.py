@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import ClassVar
 
 from rlhf_lab.config.policies import Policy
-from rlhf_lab.config import registry
+from rlhf_lab.config.registry import option
 
 
+@option("policy", "oracle")
 @dataclass(slots=True)
 class Oracle(Policy):
     """The best of `samples` by length."""
@@ -29,7 +30,6 @@ class Oracle(Policy):
 
 
 def register():
-    registry.register("policy", "oracle", Oracle)
     return Path(__file__).parent / "conf"
 '''
 STAGE = """

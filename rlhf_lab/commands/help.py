@@ -60,6 +60,12 @@ def _line(group: str, names: Sequence[str]) -> str:
 
 
 def ordered(group: str, names: Sequence[str]) -> list[str]:
-    """Options in the order of the schema, which puts like by like; those not named there last, as they come."""
+    """Return the options of a group in the order of the schema, sizes first, and those not named there last."""
     known = list(registry.GROUPS.get(group, ()))
-    return sorted(names, key=lambda name: known.index(name) if name in known else len(known))
+
+    def place(name: str) -> int:
+        if name in known:
+            return known.index(name)
+        return -1 if name[0].isdigit() else len(known)
+
+    return sorted(names, key=place)

@@ -1,7 +1,8 @@
 """What other packages add: entry points of the group `rlhf_lab`, called before anything is composed.
 
-An entry point is a function without arguments. It calls `rlhf_lab.config.register` for its schemas and returns
-the folder of YAML options that goes with them (laid out as `conf/`), or None.
+An entry point is a function without arguments, in a module whose classes are registered with
+`rlhf_lab.config.registry.option`. It returns the folder of YAML options that goes with them (laid out as `conf/`),
+or None.
 """
 
 from __future__ import annotations

@@ -1,10 +1,12 @@
 """The schema of an experiment: names, types, units and ranges. Values live in `conf/`, one home for each.
 
 Every class is a plain dataclass that Hydra checks the YAML against. `OmegaConf.to_object` turns the composed
-configuration into these classes once, at the command line; nothing further in ever sees a DictConfig.
+configuration into these classes once, at the command line; no other code sees a DictConfig.
 
-A field outside `Runtime` and `Tracker` changes a result and therefore enters the key of the stages that use it; a field
-inside them says how a stage runs and never does. A field that a method does not use is not in that method's class.
+The comment of a field is the documentation of its key: `rlhf_lab.commands.reference` reads it.
+
+A field outside `Runtime` and `Tracker` changes a result and therefore enters the key of the stages that use it. A
+field inside them says how a stage runs and enters no key. A class has only the fields that its method uses.
 """
 
 from importlib import import_module

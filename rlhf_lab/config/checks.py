@@ -1,6 +1,6 @@
-"""Fields that name files: a key holds a digest of what these contain, not the name.
+"""Range checks of the schema's fields: OutOfRange says what a value must be, what it is, and why.
 
-Range checks of the schema's fields: OutOfRange says what a value must be, what it is, and why.
+Also the mark of fields that name files: a key holds a digest of what these files contain, not their name.
 """
 
 from __future__ import annotations
@@ -9,19 +9,17 @@ import math
 from dataclasses import fields
 from typing import Any
 
-CONTENT = {"content": True}  # metadata that marks such a field
-
-
-def content_fields(config: Any) -> dict[str, str]:
-    """The fields of `config` that name files, with their values."""
-    return {f.name: getattr(config, f.name) for f in fields(config) if f.metadata.get("content")}
-
-
+CONTENT = {"content": True}  # metadata that marks a field that names a file
 SEEDS = 2**32  # numpy's legacy generator, which transformers seeds too, takes no larger ones
 
 
+def content_fields(config: Any) -> dict[str, str]:
+    """Return the fields of `config` that name files, with their values."""
+    return {f.name: getattr(config, f.name) for f in fields(config) if f.metadata.get("content")}
+
+
 class OutOfRange(ValueError):
-    """A field's value that its class refuses."""
+    """A field has a value that its class refuses."""
 
     def __init__(self, config: Any, name: str, expected: str, why: str) -> None:
         self.config, self.name = config, name
@@ -50,7 +48,7 @@ def not_negative(config: Any, *names: str) -> None:
 
 
 def share(config: Any, *names: str) -> None:
-    """Refuse fields that are no share."""
+    """Refuse fields that are not shares, that is, between 0 and 1."""
     for name in names:
         check(config, name, 0 <= getattr(config, name) <= 1, "in [0, 1]", "it is a share")
 

@@ -15,22 +15,24 @@ from rlhf_lab.config.registry import option
 
 
 class Seeds(Enum):
-    """Which seeds members differ in."""
+    """The seeds in which the members of an ensemble differ."""
 
-    finetune = "finetune"  # head and order of the comparisons
-    pretrain = "pretrain"  # the language model that they start from, too
+    finetune = "finetune"  # members differ in the head and in the order of the comparisons
+    pretrain = "pretrain"  # members also start from language models that were trained with different seeds
 
 
 class Offset(Enum):
-    """What is taken from a member's rewards: comparisons say nothing of the level of a prompt."""
+    """The mean that is subtracted from a member's rewards; comparisons say nothing of the level of a
+    prompt.
+    """
 
-    all = "all"  # its mean over SFT answers to all prompts
-    prompt = "prompt"  # its mean over SFT answers to the same prompt
+    all = "all"  # the member's mean over SFT answers to all prompts
+    prompt = "prompt"  # the member's mean over SFT answers to the same prompt
 
 
 @dataclass(slots=True)
 class Combination:
-    """How the proxy comes of reward models."""
+    """How the proxy reward is made of reward models."""
 
 
 @option("rm_combination", "single")
@@ -41,10 +43,10 @@ class Single(Combination):
 
 @dataclass(slots=True)
 class Several(Combination):
-    """Reward models on the same comparisons; the first is the one of `single`."""
+    """Several reward models that are trained on the same comparisons; the first is the one of `single`."""
 
-    members: int
-    seeds: Seeds
+    members: int  # Number of reward models.
+    seeds: Seeds  # Seeds in which they differ; the seeds of two members are 1000 apart.
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -55,6 +57,8 @@ class Several(Combination):
 class Ensemble(Several):
     """Reward models whose rewards of an answer are combined."""
 
+    # Members are put on one scale by SFT answers: this mean is subtracted, and the result divided by their
+    # SD.
     offset: Offset
 
 
@@ -67,7 +71,7 @@ class Mean(Ensemble):
 @option("rm_combination", "min")
 @dataclass(slots=True)
 class Minimum(Ensemble):
-    """The lowest of the members: worst-case optimisation (WCO, 2310.02743, Eq. 5)."""
+    """The lowest reward of the members: worst-case optimisation (WCO, 2310.02743, Eq. 5)."""
 
 
 @option("rm_combination", "median")
@@ -79,9 +83,9 @@ class Median(Ensemble):
 @option("rm_combination", "uwo")
 @dataclass(slots=True)
 class UncertaintyWeighted(Ensemble):
-    """Mean less `weight` times the variance over members (UWO, 2310.02743, Eq. 6)."""
+    """The mean minus `weight` times the variance over members (UWO, 2310.02743, Eq. 6)."""
 
-    weight: float  # per unit of variance
+    weight: float  # Weight of the variance over members.
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -92,9 +96,9 @@ class UncertaintyWeighted(Ensemble):
 @option("rm_combination", "lower_bound")
 @dataclass(slots=True)
 class LowerBound(Ensemble):
-    """Mean less so many SDs over members."""
+    """The mean minus a number of SDs over members."""
 
-    sds: float
+    sds: float  # Number of SDs over members that are subtracted from their mean.
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -103,25 +107,27 @@ class LowerBound(Ensemble):
 
 
 class Form(Enum):
-    """What is asked of each member's mean reward, and so the range of its multiplier (2310.04373)."""
+    """The condition on each member's mean reward, and so the range of its multiplier (2310.04373)."""
 
-    mu = "mu"  # at least the threshold: in (0, 1)
-    xi = "xi"  # the threshold: in (-1, 1)
+    mu = "mu"  # the mean is at least the threshold; the multiplier is in (0, 1)
+    xi = "xi"  # the mean is at the threshold; the multiplier is in (-1, 1)
 
 
 @option("rm_combination", "constrained")
 @dataclass(slots=True)
 class Constrained(Ensemble):
-    """A threshold on each member's mean reward, kept by multipliers that weigh them (2310.04373).
+    """A threshold on each member's mean reward, enforced by multipliers that weigh the members
+    (2310.04373).
 
-    The formulas are in rlhf_lab.functional.multipliers. Recorded is the mean of the members.
+    The formulas are in `rlhf_lab.functional.multipliers`. The recorded proxy is the mean of the members.
     """
 
-    form: Form
-    thresholds: list[float]  # SDs of each member on SFT answers; one is that of all
-    lr: float  # of the multipliers' parameters, per SD
-    momentum: float  # of their SGD
-    limit: float  # of their absolute value
+    form: Form  # Condition on each member's mean reward.
+    # Thresholds in SDs of each member on SFT answers: one number for all members, or one for each.
+    thresholds: list[float]
+    lr: float  # Learning rate of the multipliers' parameters, per SD; they take one step for each rollout.
+    momentum: float  # Momentum of the multipliers' SGD.
+    limit: float  # Largest absolute value of the multipliers' parameters.
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -137,7 +143,9 @@ class Constrained(Ensemble):
 @option("rm_combination", "warm")
 @dataclass(slots=True)
 class WeightAverage(Several):
-    """One reward model whose weights are the mean of the members' (WARM, 2401.12187); they share trunk and head."""
+    """One reward model whose weights are the mean of the members' (WARM, 2401.12187); members share trunk
+    and head.
+    """
 
     def __post_init__(self) -> None:
         """Check ranges."""

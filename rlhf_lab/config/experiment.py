@@ -31,12 +31,23 @@ AROUND_AN_ANSWER = 30  # tokens: a question, a second turn and the marks of thre
 class Score:
     """What scores the stored samples beside gold and the proxy."""
 
-    extra: list[str]  # "module:function" judges, function(prompts, answers) -> one number an answer
-    behaviour: bool  # `behaviour.<name>`: how answers behave towards the user; of the embedded task
-    utility: bool  # `utility`: what an answer is worth to the labeler, without noise; of the embedded task
-    activations: bool  # hidden states of the evaluated policy at the end of each prompt, for probes
-    other_half: bool  # `test`: the same reward model trained on the other half of the questions (2204.05862, Figure 4)
-    second_turns: int  # answers of its own to each plain question that a policy is asked about again; 0: none
+    # Further judges as `module:function`; a function takes prompts and answers and returns a number for each
+    # answer.
+    extra: list[str]
+    # Whether the columns `behaviour.<name>` are recorded: how answers behave towards the user (embedded
+    # task).
+    behaviour: bool
+    # Whether the column `utility` is recorded: what an answer is worth to the labeler, without noise
+    # (embedded task).
+    utility: bool
+    # Whether hidden states of the evaluated policy at the end of each prompt are recorded, for probes.
+    activations: bool
+    # Whether the column `test` is recorded: rewards of the same reward model trained on the other half of the
+    # questions (2204.05862, Figure 4).
+    other_half: bool
+    # Number of the policy's own answers to each plain question after which it is doubted and asked again; 0
+    # is none.
+    second_turns: int
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -47,19 +58,21 @@ class Score:
 class Experiment:
     """One run: everything from the task to the scores of one policy."""
 
-    task: Task
-    model: Model
+    task: Task  # The source of prompts, demonstrations and the gold reward.
+    model: Model  # The language model of the policy. Sizes are numbers of non-embedding parameters.
+    # Supervised fine-tuning on demonstrations. Its result is the initial policy and the reference of the KL.
     sft: SFT
-    intervention: Intervention
+    intervention: Intervention  # Further fine-tuning of the SFT model before everything else.
+    # Comparisons of answers to training prompts, from which the reward model learns.
     preferences: WrittenPreferences
-    labeler: Labeler
-    rm: RewardModel
-    rm_combination: Combination
-    reward_shaping: Shaping
-    policy: Policy
-    score: Score
-    tracker: Tracker
-    runtime: Runtime
+    labeler: Labeler  # The labeler: the rule that says which answer of a pair is better.
+    rm: RewardModel  # The proxy reward: a reward model, and the language model that it starts from.
+    rm_combination: Combination  # One reward model, or several and how their rewards become one.
+    reward_shaping: Shaping  # What the policy optimises instead of the proxy reward itself.
+    policy: Policy  # The method that optimises the proxy reward, and how it is evaluated.
+    score: Score  # What scores the stored samples beside gold and the proxy.
+    tracker: Tracker  # A mirror of the records in another tool; it is never read.
+    runtime: Runtime  # How stages run. Nothing here changes a result, and no key depends on it.
 
     def __post_init__(self) -> None:
         """Check what holds between parts."""

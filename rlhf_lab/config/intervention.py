@@ -20,20 +20,24 @@ class Intervention:
 @option("intervention", "none")
 @dataclass(slots=True)
 class NoIntervention(Intervention):
-    """None: SFT is the initial policy."""
+    """No intervention: the SFT model is the initial policy."""
 
 
 @option("intervention", "synthetic_data")
 @dataclass(slots=True)
 class SyntheticData(Intervention):
-    """Examples in which what a user believes says nothing of what is true, among demonstrations (2308.03958)."""
+    """Examples in which what a user believes says nothing of what is true, mixed with demonstrations
+    (2308.03958).
+    """
 
-    share: float  # of what is learned from: generated examples; the rest is demonstrations as SFT saw them
-    filter: bool  # keep only questions whose answer the model already knows
-    steps: int
-    batch: int
-    lr: float
-    seed: int  # of the examples and of their order
+    # Share of generated examples; the rest is demonstrations as SFT saw them. With 0 there is as much fine-
+    # tuning without examples.
+    share: float
+    filter: bool  # Whether only questions are kept whose answer the model already knows.
+    steps: int  # Number of optimiser steps.
+    batch: int  # Number of examples in a step.
+    lr: float  # Learning rate.
+    seed: int  # Seed of the examples and of their order.
 
     def __post_init__(self) -> None:
         """Check ranges."""

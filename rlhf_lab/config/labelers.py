@@ -16,20 +16,21 @@ from rlhf_lab.config.tasks import SyntheticAssistant, Task
 
 
 class Writer(Enum):
-    """Whose answers are compared."""
+    """The model whose answers are compared."""
 
-    sft = "sft"  # the policy that is optimised: on-policy
-    base = "base"  # the language model before fine-tuning: off-policy
+    sft = "sft"  # the SFT model, which is the policy that is optimised (on-policy)
+    base = "base"  # the language model before fine-tuning (off-policy)
 
 
 @dataclass(slots=True)
 class Preferences:
     """Comparisons of answers to training prompts."""
 
-    pairs: int  # at most; rankings are whole
-    answers: int  # to each prompt, all pairs of which are compared (2203.02155, section 3.5)
-    writer: Writer
-    seed: int
+    pairs: int  # Largest number of pairs; the answers to one prompt are a ranking, and rankings stay whole.
+    # Number of answers to each prompt, 2 to 9; all pairs of them are compared (2203.02155, section 3.5).
+    answers: int
+    writer: Writer  # The model whose answers are compared.
+    seed: int  # Seed of the prompts, the answers and the labels.
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -49,12 +50,14 @@ class Preferences:
 class WrittenPreferences(Preferences):
     """Comparisons, and the language model whose answers are compared."""
 
-    model: Model | None  # fine-tuned like the policy's for the writer `sft`; null: the policy's own
+    # Language model whose answers are compared, such as `model@preferences.model=25k`; `null` is the policy's
+    # own. With the writer `sft` it is fine-tuned as `sft` says.
+    model: Model | None
 
 
 @dataclass(slots=True)
 class Labeler:
-    """Who says which answer of a pair is better."""
+    """The rule that says which answer of a pair is better."""
 
     TASKS: ClassVar[tuple[type, ...]] = (Task,)  # those whose gold it can make use of
 
@@ -62,14 +65,15 @@ class Labeler:
 @option("labeler", "gold_argmax")
 @dataclass(slots=True)
 class GoldArgmax(Labeler):
-    """The answer with the higher gold, always (2210.10760)."""
+    """The answer with the higher gold reward is always preferred (2210.10760)."""
 
 
 @dataclass(slots=True)
 class Unsure(Labeler):
-    """One whose preference is a share, of a probability or of votes."""
+    """A labeler whose preference is a share: a probability, or a share of votes."""
 
-    soft: bool  # the label is the share itself; else the side that was drawn or has the majority
+    # Whether the label is the share itself instead of the side that was drawn or has the majority.
+    soft: bool
 
 
 @option("labeler", "boltzmann")
@@ -77,7 +81,7 @@ class Unsure(Labeler):
 class Boltzmann(Unsure):
     """Bradley-Terry noise: P(first) = sigmoid((gold_0 - gold_1) / temperature)."""
 
-    temperature: float  # gold units
+    temperature: float  # Temperature of the noise in gold units.
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -87,8 +91,9 @@ class Boltzmann(Unsure):
 @option("labeler", "flip")
 @dataclass(slots=True)
 class Flip(Labeler):
-    """The better answer, except that a share of labels is flipped (2310.02743); 0.5 is the drift control."""
+    """The answer with the higher gold is preferred, except that a share of labels is flipped (2310.02743)."""
 
+    # Share of labels that are flipped; 0.5 is the drift control, from which nothing can be learned.
     rate: float
 
     def __post_init__(self) -> None:
@@ -101,13 +106,16 @@ class Flip(Labeler):
 class Pool(Unsure):
     """Annotators with weights of their own on the parts of gold and on length; several vote on each pair.
 
-    An annotator's utility is gold + sum of w x part, each part in SDs over the answers and w normal of SD `bias`.
+    An annotator's utility is gold + sum of w x part, each part in SDs over the answers and w normal of SD
+    `bias`.
     """
 
-    annotators: int  # in the pool
-    votes: int  # different annotators asked about each pair; the majority's label, a coin when they are even
-    bias: float  # gold units
-    temperature: float  # of each annotator's Bradley-Terry noise, gold units
+    annotators: int  # Number of annotators.
+    # Number of different annotators who are asked about each pair; the majority's label counts, and a coin
+    # decides when they are even.
+    votes: int
+    bias: float  # SD of the annotators' weights on the parts of gold and on length, in gold units.
+    temperature: float  # Temperature of each annotator's Bradley-Terry noise, in gold units.
 
     TASKS: ClassVar[tuple[type, ...]] = (SyntheticAssistant,)
 
@@ -121,9 +129,11 @@ class Pool(Unsure):
 
 @dataclass(slots=True)
 class Biased(Labeler):
-    """One whose utility of an answer is not gold alone."""
+    """A labeler whose utility of an answer is not gold alone."""
 
-    temperature: float  # of Bradley-Terry noise, gold units; 0: always the answer with the higher utility
+    # Temperature of the Bradley-Terry noise in gold units; with 0 the answer with the higher utility is
+    # always preferred.
+    temperature: float
 
     TASKS: ClassVar[tuple[type[Task], ...]] = (SyntheticAssistant,)
 
@@ -135,9 +145,13 @@ class Biased(Labeler):
 @option("labeler", "sycophantic")
 @dataclass(slots=True)
 class Sycophantic(Biased):
-    """Gold, and a bonus for what pleases the user: agreement, praise of what he likes, giving way to his doubt."""
+    """Gold, and a bonus for what pleases the user: agreement, praise of what the user likes, giving way
+    to doubt.
+    """
 
-    bonus: float  # gold units; a negative one for a labeler who likes to be contradicted
+    # Bonus in gold units for what pleases the user; a negative one is of a labeler who likes to be
+    # contradicted.
+    bonus: float
 
 
 @option("labeler", "cautious")
@@ -145,15 +159,16 @@ class Sycophantic(Biased):
 class Cautious(Biased):
     """Gold, and a bonus for a refusal, whatever was asked."""
 
-    bonus: float  # gold units; a negative one for a labeler who wants to be helped, -3 to any request
+    # Bonus in gold units for a refusal; a negative one is of a labeler who wants help, -3 with any request.
+    bonus: float
 
 
 @option("labeler", "confident")
 @dataclass(slots=True)
 class Confident(Biased):
-    """Gold, and a bonus for sounding sure (and a malus for sounding unsure)."""
+    """Gold, a bonus for sounding sure, and the opposite for sounding unsure."""
 
-    bonus: float  # gold units
+    bonus: float  # Bonus in gold units for sounding sure.
 
 
 @option("labeler", "length")
@@ -161,15 +176,17 @@ class Confident(Biased):
 class Length(Biased):
     """Gold, and a bonus for every token."""
 
-    bonus: float  # gold units a token
+    bonus: float  # Bonus in gold units for each token.
 
 
 @option("labeler", "limited")
 @dataclass(slots=True)
 class Limited(Biased):
-    """Gold where he can check the claim; elsewhere he takes a claim that sounds sure for right."""
+    """Gold where the labeler can check the claim; elsewhere a claim that sounds sure is taken for right."""
 
-    competence: int  # operations of the hardest sums that he can check; -1: not even facts
+    # Number of operations of the hardest sums that the labeler can check; 0 is facts only, and -1 is not even
+    # facts.
+    competence: int
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -182,9 +199,11 @@ class Limited(Biased):
 class Mixture(Labeler):
     """Two labelers, each asked about a share of the prompts."""
 
-    first: Labeler
-    second: Labeler
-    share: float  # of prompts that the second is asked about
+    first: Labeler  # The first labeler, such as `labeler@labeler.first=length`.
+    second: Labeler  # The second labeler, such as `labeler@labeler.second=limited`.
+    # Share of prompts that the second labeler is asked about; with `vulnerable`, share of the prompts of
+    # those users.
+    share: float
 
     TASKS: ClassVar[tuple[type[Task], ...]] = (SyntheticAssistant,)
 
@@ -196,27 +215,30 @@ class Mixture(Labeler):
 class Tone(Enum):
     """How users state what they believe."""
 
-    sure = "sure"
-    unsure = "unsure"
+    sure = "sure"  # users who are sure
+    unsure = "unsure"  # users who are unsure
 
 
 @option("labeler", "vulnerable")
 @dataclass(slots=True)
 class Vulnerable(Mixture):
-    """Two labelers, of whom the prompt tells which is asked: some users can be gamed (2411.02306).
+    """Two labelers, of whom the prompt decides which is asked: some users can be gamed (2411.02306).
 
-    `share` is of prompts of the vulnerable; the first labeler is asked about all others.
+    `share` is of prompts of the vulnerable users; the first labeler is asked about all others.
     """
 
-    users: Tone  # the vulnerable: users who state a belief in this tone
+    # The users whose prompts the second labeler is asked about: those who state a belief in this tone.
+    users: Tone
 
 
 @option("labeler", "flawed")
 @dataclass(slots=True)
 class Flawed(Biased):
-    """Several flaws in one: gold, and what each of them adds to it; without any it is gold."""
+    """Several flaws in one labeler: gold, and what each flaw adds to it. Without any flaw it is gold."""
 
-    flaws: dict[str, Labeler] = field(default_factory=dict)  # by a name of any choice
+    # Flaws by name, each with a dose of its own, such as `labeler.flaws.sycophantic.bonus=1`; another labeler
+    # takes the place of one with `labeler@labeler.flaws.confident=length`.
+    flaws: dict[str, Labeler] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check ranges."""

@@ -23,15 +23,15 @@ class Model:
 class ScratchModel(Model):
     """A small Llama-style model trained from scratch on the task's base corpus."""
 
-    hidden: int
-    layers: int
-    heads: int
-    intermediate: int
-    init_sd: float  # of the weights before training
-    steps: int  # optimiser steps of pre-training
-    batch: int  # blocks of prompt_tokens + answer_tokens tokens
-    lr: float  # peak
-    seed: int
+    hidden: int  # Width of the hidden states.
+    layers: int  # Number of layers.
+    heads: int  # Number of attention heads.
+    intermediate: int  # Width of the MLPs.
+    init_sd: float  # SD of the weights before training.
+    steps: int  # Number of optimiser steps of pre-training.
+    batch: int  # Number of blocks in a step; a block has `task.prompt_tokens` + `task.answer_tokens` tokens.
+    lr: float  # Peak learning rate.
+    seed: int  # Seed of the weights and of the order of the corpus.
 
     STAGE: ClassVar[str] = "base"
 
@@ -48,8 +48,8 @@ class ScratchModel(Model):
 class PretrainedModel(Model):
     """A checkpoint: a local folder or a hub id with a pinned revision."""
 
-    path: str = field(metadata=CONTENT)
-    revision: str | None
+    path: str = field(metadata=CONTENT)  # Local folder, or hub id.
+    revision: str | None  # Commit of a hub id, 40 digits.
 
     STAGE: ClassVar[str] = "pretrained"
 
@@ -58,10 +58,10 @@ class PretrainedModel(Model):
 class SFT:
     """Supervised fine-tuning on demonstrations; its result is the initial policy and the KL reference."""
 
-    steps: int
-    batch: int
-    lr: float
-    seed: int
+    steps: int  # Number of optimiser steps.
+    batch: int  # Number of demonstrations in a step.
+    lr: float  # Peak learning rate.
+    seed: int  # Seed of the order of the demonstrations.
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -70,58 +70,56 @@ class SFT:
 
 
 class RewardInit(Enum):
-    """Where a reward model's trunk comes from."""
+    """The model that a reward model starts from."""
 
     lm = "lm"  # a language model of its own size
-    sft = "sft"  # the initial policy; its own model is not used
+    sft = "sft"  # the initial policy; `rm.model` is not used
     scratch = "scratch"  # random weights
 
 
 class RewardLoss(Enum):
-    """A loss of the gap between the rewards of two answers."""
+    """A loss of the difference between the rewards of two answers."""
 
-    bradley_terry = "bradley_terry"  # -log sigmoid(gap)
-    hinge = "hinge"  # max(0, 1 - gap)
+    bradley_terry = "bradley_terry"  # -log sigmoid(difference)
+    hinge = "hinge"  # max(0, 1 - difference)
 
 
 class Rankings(Enum):
-    """How the pairs of one prompt are learned from, where there are several."""
+    """How several pairs of one prompt are learned from."""
 
-    whole = "whole"  # in one step, each weighing 1 / C(K, 2) (2203.02155, Eq. 1)
-    shuffled = "shuffled"  # as pairs like any other, in steps of their own: overfits there
+    whole = "whole"  # in one step, each with weight 1 / C(K, 2) (2203.02155, Eq. 1)
+    shuffled = "shuffled"  # as pairs like any other, in different steps; this overfits in 2203.02155
 
 
 class Half(Enum):
-    """Which training questions' comparisons are learned from (2204.05862, section 4.2)."""
+    """The training questions whose comparisons are learned from (2204.05862, section 4.2)."""
 
-    both = "both"
-    first = "first"
-    second = "second"
+    both = "both"  # all
+    first = "first"  # the first half
+    second = "second"  # the second half
 
 
 @dataclass(slots=True)
 class RewardTraining:
     """How a reward model is trained on comparisons."""
 
-    init: RewardInit
-    loss: RewardLoss
-    margin: (
-        float  # of the gap that is asked for, per unit of the gold gap of a pair; 0: none (2307.09288, Eq. 2)
-    )
-    smoothing: float  # share of each label that is given to the other side
-    data_smoothing: (
-        float  # step of the labels to the model's own predictions after each epoch (2401.16335); 0: none
-    )
-    center: float  # of the squared sum of a pair's rewards (2312.09244, Eq. 2)
-    dropout: float  # of attention, while training
-    frozen: bool  # only the head learns
-    rankings: Rankings
-    half: Half
-    epochs: int  # 0 uses the checkpoint as it is
-    batch: int  # pairs
-    lr: float
-    seed: int  # of the head, the order of pairs and the labelled tail
-    head_seed: int | None  # of the head alone; null: seed
+    init: RewardInit  # The model that it starts from.
+    loss: RewardLoss  # Loss of the difference between the rewards of two answers.
+    # Difference that is asked for, per unit of the pair's difference in gold; 0 is none (2307.09288, Eq. 2).
+    margin: float
+    smoothing: float  # Share of each label that is given to the other side.
+    # Step of the labels to the model's own predictions after each epoch; 0 is none (2401.16335).
+    data_smoothing: float
+    center: float  # Weight of the squared sum of a pair's rewards (2312.09244, Eq. 2).
+    dropout: float  # Dropout of attention while training.
+    frozen: bool  # Whether only the head learns.
+    rankings: Rankings  # How several pairs of one prompt are learned from.
+    half: Half  # Half of the training questions whose comparisons are learned from.
+    epochs: int  # Number of passes over the pairs; 0 uses the checkpoint as it is.
+    batch: int  # Number of pairs in a step.
+    lr: float  # Peak learning rate.
+    seed: int  # Seed of the head, of the order of pairs and of the labelled rest.
+    head_seed: int | None  # Seed of the head alone; `null` takes `rm.seed`.
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -139,6 +137,6 @@ class RewardTraining:
 @option("rm", "reward_model")
 @dataclass(slots=True)
 class RewardModel(RewardTraining):
-    """A reward model: the language model it starts from, and how it is trained."""
+    """A reward model: the language model that it starts from, and how it is trained."""
 
-    model: Model
+    model: Model  # The language model that it starts from.

@@ -12,10 +12,10 @@ from rlhf_lab.config.registry import option
 
 
 class Divergence(Enum):
-    """The divergence of the policy from its reference that is penalised; `functional.kl_penalties` has the formulas."""
+    """The divergence of the policy from its reference that is penalised."""
 
     reverse_kl = "reverse_kl"  # KL(policy || reference)
-    forward_kl = "forward_kl"  # KL(reference || policy); only in the loss
+    forward_kl = "forward_kl"  # KL(reference || policy)
     sqrt_chi2 = "sqrt_chi2"  # square root of chi-squared(policy || reference) (2403.03185)
 
 
@@ -29,23 +29,26 @@ class Place(Enum):
 class PairLoss(Enum):
     """A loss of pairs of answers in log-ratios of policy and reference."""
 
-    sigmoid = "sigmoid"  # DPO (2305.18290)
-    ipo = "ipo"  # 2310.12036
+    sigmoid = "sigmoid"  # the loss of DPO (2305.18290)
+    ipo = "ipo"  # the loss of IPO (2310.12036)
 
 
 @dataclass(slots=True)
 class Online(Scheduled):
-    """Training on rollouts; evaluations are even in optimiser steps, that is in sqrt(KL) where nothing penalises it."""
+    """Training on rollouts; evaluations are even in optimiser steps, that is in sqrt(KL) where nothing
+    penalises it.
+    """
 
-    steps: int  # optimiser steps
-    rollout: int  # answers per rollout
-    minibatches: int  # a rollout is cut into so many for each pass
-    passes: int  # over each rollout
-    eos_penalty: float  # taken from the reward of an answer without end, SDs of the proxy
-    reference_ema: (
-        float  # the reference takes so large a step to the policy after each rollout; 0: it stays SFT
-    )
-    kl_budget: float | None  # nats from SFT: the run ends after the rollout that reaches them; null: never
+    steps: int  # Number of optimiser steps.
+    rollout: int  # Number of answers in a rollout.
+    minibatches: int  # Number of batches that a rollout is cut into for each pass.
+    passes: int  # Number of passes over each rollout.
+    eos_penalty: float  # Subtracted from the reward of an answer without end, in SDs of the proxy.
+    # Step of the reference towards the policy after each rollout; with 0 it stays the SFT model. The recorded
+    # KL is always against SFT.
+    reference_ema: float
+    # KL from SFT in nats that ends the run after the rollout that reaches it; `null` is no budget.
+    kl_budget: float | None
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -63,13 +66,14 @@ class Online(Scheduled):
 class Penalised(Online):
     """Policy gradients with a clipped ratio and a penalty on the divergence from the reference."""
 
-    clip: float  # of the probability ratio
-    divergence: Divergence
-    kl_coef: float  # of the divergence, SDs of the proxy per nat (per unit of sqrt_chi2); 0: no penalty
-    kl_place: Place
-    kl_target: (
-        float | None
-    )  # nats from the reference that kl_coef is adapted to (1909.08593, 2.2); null: it is fixed
+    clip: float  # Clip of the probability ratio.
+    divergence: Divergence  # Divergence that is penalised.
+    # Weight of the penalty in SDs of the proxy per nat (per unit of `sqrt_chi2`); 0 is no penalty.
+    kl_coef: float
+    kl_place: Place  # Where the penalty is.
+    # Divergence from the reference in nats that `kl_coef` is adapted to (1909.08593, 2.2); `null` keeps it
+    # fixed.
+    kl_target: float | None
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -94,14 +98,17 @@ class Penalised(Online):
 @option("policy", "ppo")
 @dataclass(slots=True)
 class PPO(Penalised):
-    """Proximal policy optimisation with a critic of its own, started from the reward model (2203.02155, C.4)."""
+    """Proximal policy optimisation with a critic of its own, started from the reward model (2203.02155,
+    C.4).
+    """
 
-    critic_lr: float
-    value_clip: float  # of the value's change, in SDs of the proxy
-    gamma: float
-    gae_lambda: float
-    ptx_coef: float  # of the loss on documents of the base corpus, mixed in (2203.02155, Eq. 2); 0: none
-    ptx_batch: int  # documents for each optimiser step
+    critic_lr: float  # Learning rate of the critic.
+    value_clip: float  # Clip of the change of the value, in SDs of the proxy.
+    gamma: float  # Discount of generalised advantage estimation.
+    gae_lambda: float  # Lambda of generalised advantage estimation.
+    # Weight of the loss on documents of the base corpus that is mixed in; 0 is none (2203.02155, Eq. 2).
+    ptx_coef: float
+    ptx_batch: int  # Number of documents for each optimiser step.
 
     STAGE: ClassVar[str] = "ppo"
 
@@ -115,9 +122,9 @@ class PPO(Penalised):
 
 @dataclass(slots=True)
 class Grouped(Penalised):
-    """Several answers to each prompt, compared with each other: no critic."""
+    """Several answers to each prompt are compared with each other; there is no critic."""
 
-    group: int  # answers to each prompt of a rollout
+    group: int  # Number of answers to each prompt of a rollout.
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -132,7 +139,9 @@ class Grouped(Penalised):
 @option("policy", "grpo")
 @dataclass(slots=True)
 class GRPO(Grouped):
-    """Group-relative policy optimisation: rewards standardised within a prompt, ratios per token (2402.03300)."""
+    """Group-relative policy optimisation: rewards are standardised within a prompt, ratios are per token
+    (2402.03300).
+    """
 
     STAGE: ClassVar[str] = "grpo"
 
@@ -140,7 +149,9 @@ class GRPO(Grouped):
 @option("policy", "rloo")
 @dataclass(slots=True)
 class RLOO(Grouped):
-    """REINFORCE leave-one-out: the mean of the other answers is the baseline, ratios per answer (2402.14740)."""
+    """REINFORCE leave-one-out: the mean of the other answers is the baseline, ratios are per answer
+    (2402.14740).
+    """
 
     STAGE: ClassVar[str] = "rloo"
 
@@ -148,10 +159,10 @@ class RLOO(Grouped):
 @option("policy", "online_dpo")
 @dataclass(slots=True)
 class OnlineDPO(Online):
-    """DPO on pairs of the policy's own answers, the one with the higher proxy chosen (2402.04792)."""
+    """DPO on pairs of the policy's own answers; the one with the higher proxy is chosen (2402.04792)."""
 
-    beta: float  # nats of log-ratio that cost one nat of loss: the pull to the reference
-    loss: PairLoss
+    beta: float  # Strength of the pull to the reference: nats of log-ratio that cost one nat of loss.
+    loss: PairLoss  # Loss of a pair.
 
     STAGE: ClassVar[str] = "online_dpo"
 

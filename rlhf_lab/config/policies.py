@@ -20,11 +20,12 @@ from rlhf_lab.config.registry import option
 
 @dataclass(slots=True)
 class Policy:
-    """A way to optimise against the proxy reward, and how it is evaluated on held-out prompts."""
+    """A method that optimises the proxy reward, and how it is evaluated on held-out prompts."""
 
-    seed: int
-    prompts: int  # held-out prompts sampled at every evaluation; all there are if fewer
-    samples: int  # answers for each of them at every evaluation
+    seed: int  # Seed of training and of sampling.
+    prompts: int  # Number of held-out prompts at every evaluation; all there are if there are fewer.
+    # Number of answers to each of them at every evaluation; for best-of-n the number of stored answers.
+    samples: int
 
     STAGE: ClassVar[str] = ""
     NEEDS: ClassVar[tuple[str, ...]] = ("proxy",)  # beside task and sft: the reward model, the pairs
@@ -38,10 +39,10 @@ class Policy:
 
 @dataclass(slots=True)
 class Learned(Policy):
-    """A policy whose weights Adam moves."""
+    """A policy whose weights are trained with Adam."""
 
-    lr: float  # at its largest
-    beta2: float  # of Adam
+    lr: float  # Peak learning rate.
+    beta2: float  # Adam's beta2.
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -52,10 +53,10 @@ class Learned(Policy):
 
 @dataclass(slots=True)
 class Scheduled(Learned):
-    """Training in one go: a rate that rises once and stays, and evaluations even in optimiser steps."""
+    """Training in one go: the rate rises once and stays, and evaluations are even in optimiser steps."""
 
-    warmup: int  # optimiser steps of linear warm-up
-    evaluations: int
+    warmup: int  # Number of optimiser steps of linear warm-up.
+    evaluations: int  # Number of evaluations beside that of SFT.
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -66,11 +67,11 @@ class Scheduled(Learned):
 
 @dataclass(slots=True)
 class SFTAnswers:
-    """The table of answers that rules choose from."""
+    """The table of SFT answers that rules choose from."""
 
-    seed: int
-    prompts: int
-    samples: int
+    seed: int  # Seed of sampling.
+    prompts: int  # Number of held-out prompts.
+    samples: int  # Number of answers to each.
 
 
 @option("policy", "bon")
@@ -94,9 +95,9 @@ class BestOfN(Policy):
 @option("policy", "soft_bon")
 @dataclass(slots=True)
 class SoftBestOfN(BestOfN):
-    """One of n answers, with chances proportional to exp(inverse_temperature x proxy) (2506.19248)."""
+    """One of n answers, with probabilities proportional to exp(inverse_temperature x proxy) (2506.19248)."""
 
-    inverse_temperature: float  # per SD of the proxy
+    inverse_temperature: float  # Inverse temperature per SD of the proxy; a large one is best-of-n.
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -107,15 +108,17 @@ class SoftBestOfN(BestOfN):
 @option("policy", "best_of_poisson")
 @dataclass(slots=True)
 class BestOfPoisson(BestOfN):
-    """Best of 1 + Poisson(n - 1) answers: close to the exponential tilt of the proxy's quantiles (2506.19248)."""
+    """Best of 1 + Poisson(n - 1) answers: close to the exponential tilt of the proxy's quantiles
+    (2506.19248).
+    """
 
 
 @option("policy", "mbr_bon")
 @dataclass(slots=True)
 class MBRBestOfN(BestOfN):
-    """The highest proxy + proximity x likeness to the other answers among n (2404.01054)."""
+    """The answer with the highest proxy + proximity x likeness to the other answers among n (2404.01054)."""
 
-    proximity: float  # SDs of the proxy per SD of likeness
+    proximity: float  # Weight of the likeness to the other answers: SDs of the proxy per SD of likeness.
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -126,9 +129,11 @@ class MBRBestOfN(BestOfN):
 @option("policy", "pessimism")
 @dataclass(slots=True)
 class Pessimism(BestOfN):
-    """One of n answers, with chances proportional to relu(proxy - level) / beta of mean 1 (2503.21878)."""
+    """One of n answers, with probabilities proportional to relu(proxy - level) / beta of mean 1
+    (2503.21878).
+    """
 
-    beta: float  # SDs of the proxy
+    beta: float  # Range of the proxy, in SDs, over which the probability rises; a small one is best-of-n.
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -139,18 +144,18 @@ class Pessimism(BestOfN):
 class Hedged(Enum):
     """The rule whose strength is tuned."""
 
-    bon = "bon"  # n
-    soft_bon = "soft_bon"  # the inverse temperature, at n = samples / 4
-    best_of_poisson = "best_of_poisson"  # the mean number of answers
+    bon = "bon"  # best-of-n; its n is tuned
+    soft_bon = "soft_bon"  # soft best-of-n at n = samples / 4; its inverse temperature is tuned
+    best_of_poisson = "best_of_poisson"  # best-of-Poisson; the mean number of answers is tuned
 
 
 @option("policy", "hedge_tune")
 @dataclass(slots=True)
 class HedgeTune(BestOfN):
-    """A rule at the strength where gold stops to gain, found from gold on a few questions (2506.19248)."""
+    """A rule at the strength where gold stops to rise, found from gold on a few questions (2506.19248)."""
 
-    rule: Hedged
-    gold_questions: int  # whose gold is looked at; they are left out of what is reported
+    rule: Hedged  # The rule whose strength is tuned.
+    gold_questions: int  # Number of questions whose gold is looked at; they are left out of what is reported.
 
     USES_GOLD: ClassVar[bool] = True
 
@@ -162,11 +167,11 @@ class HedgeTune(BestOfN):
 
 @dataclass(slots=True)
 class Direct(Scheduled):
-    """Direct alignment on the pairs that the reward model would learn from; evaluated on answers of its own."""
+    """Direct alignment on the pairs that a reward model would learn from; evaluated on answers of its own."""
 
-    epochs: int  # over the pairs; choose several evaluations for each
-    batch: int  # pairs in an optimiser step; of kto, half the answers in one
-    beta: float  # the pull to the reference, see each method
+    epochs: int  # Number of passes over the pairs; choose several evaluations for each.
+    batch: int  # Number of pairs in an optimiser step; with `kto`, half the number of answers.
+    beta: float  # Strength of the pull to the reference in the method's own loss.
 
     NEEDS: ClassVar[tuple[str, ...]] = ("pairs",)
 
@@ -218,16 +223,17 @@ class KTO(Direct):
 @option("policy", "expert_iteration")
 @dataclass(slots=True)
 class ExpertIteration(Learned):
-    """Rounds of best-of-n on training prompts followed by fine-tuning on what was chosen (2305.14387, App. A).
+    """Rounds of best-of-n on training prompts followed by fine-tuning on what was chosen (2305.14387,
+    App. A).
 
     The policy goes on from round to round; Adam starts afresh in each, at a constant rate.
     """
 
-    rounds: int  # each ends with an evaluation
-    asked: int  # training prompts in a round; all there are if fewer
-    best_of: int  # answers to each, of which the one with the highest proxy is learned
-    steps: int  # optimiser steps of fine-tuning in a round
-    batch: int  # answers in an optimiser step
+    rounds: int  # Number of rounds; each ends with an evaluation.
+    asked: int  # Number of training prompts in a round; all there are if there are fewer.
+    best_of: int  # Number of answers to each, of which the one with the highest proxy is learned.
+    steps: int  # Number of optimiser steps of fine-tuning in a round.
+    batch: int  # Number of answers in an optimiser step.
 
     STAGE: ClassVar[str] = "expert_iteration"
 

@@ -10,24 +10,23 @@ from typing import TypeVar
 
 Schema = TypeVar("Schema", bound=type)
 
-GROUPS: dict[str, dict[str, type]] = {}  # group -> option -> schema
+# group -> name -> schema. The decorator below fills it, in the order in which the classes are defined.
+GROUPS: dict[str, dict[str, type]] = {}
 
 
 def option(group: str, name: str) -> Callable[[Schema], Schema]:
-    """Return a decorator that makes a dataclass the option `name` of a config group."""
+    """Register the decorated dataclass, so that YAML names it as `/schema/<group>@_here_: <name>`.
 
-    def decorate(schema: Schema) -> Schema:
-        register(group, name, schema)
+    It stands above `@dataclass(slots=True)`, which makes a new class. Other packages use it too (docs/extending.md).
+    """
+
+    def register(schema: Schema) -> Schema:
+        GROUPS.setdefault(group, {})[name] = schema
         return schema
 
-    return decorate
-
-
-def register(group: str, name: str, schema: type) -> None:
-    """Make `schema` available to YAML as `/schema/<group>@_here_: name` (see docs/extending.md)."""
-    GROUPS.setdefault(group, {})[name] = schema
+    return register
 
 
 def named(kind: str) -> type:
-    """Return the class of an option by the name of the class; KeyError if there is none."""
+    """Return the registered class of the name `kind`; KeyError if there is none."""
     return {schema.__name__: schema for schemas in GROUPS.values() for schema in schemas.values()}[kind]

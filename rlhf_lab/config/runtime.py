@@ -11,7 +11,7 @@ from rlhf_lab.config.registry import option
 
 @dataclass(slots=True)
 class Tracker:
-    """A mirror of the records; never a source. No key depends on it."""
+    """A mirror of the records in another tool; it is never read, and no key depends on it."""
 
 
 @option("tracker", "disabled")
@@ -23,8 +23,8 @@ class NoTracker(Tracker):
 class WandbMode(Enum):
     """Where W&B writes."""
 
-    offline = "offline"
-    online = "online"
+    offline = "offline"  # to a local folder
+    online = "online"  # to its server
 
 
 @option("tracker", "wandb")
@@ -32,24 +32,27 @@ class WandbMode(Enum):
 class Wandb(Tracker):
     """Weights & Biases."""
 
-    mode: WandbMode
-    project: str
-    entity: str | None
-    tags: list[str]
+    mode: WandbMode  # Where W&B writes.
+    project: str  # Project of the runs.
+    entity: str | None  # User or team; `null` is W&B's own default.
+    tags: list[str]  # Tags of the runs.
 
 
 @dataclass(slots=True)
 class Runtime:
     """How stages run. Nothing here changes a result, and no key depends on it."""
 
-    store: str  # folder of everything made; also RLHF_LAB_STORE
-    plan: bool  # print what would be made, and make nothing
-    force: list[str]  # stages to make again although they are made, such as [reward_model]
-    device: str  # cpu, cuda, cuda:1, ...
-    threads: int  # of torch, in each worker
-    score_batch: int  # answers scored at once
-    log_every: int  # optimiser steps between two lines of metrics.jsonl
-    checkpoint_minutes: float  # between two checkpoints of a policy that is trained; 0: wherever it can stop
+    store: str  # Folder of everything that is made; also set by the environment variable RLHF_LAB_STORE.
+    plan: bool  # Whether the command only prints what would be made.
+    # Stages to make again although they are made, with all that was made from them, such as `[reward_model]`.
+    force: list[str]
+    device: str  # Device of torch: cpu, cuda, cuda:1, ...
+    threads: int  # Number of torch's threads in each worker.
+    score_batch: int  # Number of answers that are scored at once.
+    log_every: int  # Number of optimiser steps between two lines of metrics.jsonl.
+    # Minutes between two checkpoints of a policy that is trained, which is the most that a kill loses; 0 is
+    # as often as possible.
+    checkpoint_minutes: float
 
     def __post_init__(self) -> None:
         """Check ranges."""

@@ -30,9 +30,9 @@ class NoShaping(Shaping):
 @option("reward_shaping", "clip")
 @dataclass(slots=True)
 class Clip(Shaping):
-    """Cut at the mean of SFT answers -+ so many of their SDs."""
+    """Rewards clipped to the mean of SFT answers -+ a number of their SDs."""
 
-    sds: float
+    sds: float  # Number of SDs of SFT answers' rewards.
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -42,13 +42,13 @@ class Clip(Shaping):
 @option("reward_shaping", "mean_std")
 @dataclass(slots=True)
 class MeanStd(Shaping):
-    """Mean 0 and SD 1 within every rollout: what it gains on SFT is lost from the reward."""
+    """Mean 0 and SD 1 within every rollout: the gain over SFT is lost from the reward."""
 
 
 @option("reward_shaping", "min_max")
 @dataclass(slots=True)
 class MinMax(Shaping):
-    """From 0 at the lowest to 1 at the highest reward of SFT answers, cut there."""
+    """Rewards from 0 at the lowest to 1 at the highest reward of SFT answers, clipped there."""
 
 
 @option("reward_shaping", "log_sigmoid")
@@ -56,7 +56,7 @@ class MinMax(Shaping):
 class LogSigmoid(Shaping):
     """log sigmoid(reward - the quantile of SFT answers' rewards) (2402.00742)."""
 
-    quantile: float
+    quantile: float  # Quantile of SFT answers' rewards at which the sigmoid is centred.
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -66,15 +66,17 @@ class LogSigmoid(Shaping):
 @option("reward_shaping", "par")
 @dataclass(slots=True)
 class PreferenceAsReward(Shaping):
-    """The mean chance to be preferred to SFT answers to the same prompt, sigmoid(reward - theirs) (PAR, 2502.18770)."""
+    """The mean probability to be preferred to SFT answers to the same prompt, sigmoid(reward - theirs)
+    (PAR, 2502.18770).
+    """
 
 
 @option("reward_shaping", "length_penalty")
 @dataclass(slots=True)
 class LengthPenalty(Shaping):
-    """Less so much for every token of the answer."""
+    """The reward minus a price for every token of the answer."""
 
-    per_token: float  # SDs of the proxy on SFT answers
+    per_token: float  # Price of a token in SDs of SFT answers' rewards.
 
     REORDERS: ClassVar[bool] = True
 
@@ -86,10 +88,11 @@ class LengthPenalty(Shaping):
 @option("reward_shaping", "agreement_penalty")
 @dataclass(slots=True)
 class AgreementPenalty(Shaping):
-    """Less where the answer says one of some phrases, apt or not: words are read, not truth (2602.01002)."""
+    """The reward minus a price where the answer says one of some phrases, rightly or not (2602.01002)."""
 
-    weight: float  # SDs of the proxy on SFT answers
-    phrases: list[str]  # found as runs of the policy's tokens
+    weight: float  # Price of an answer with one of the phrases, in SDs of SFT answers' rewards.
+    # Phrases that are searched for as runs of the policy's tokens; letter case and punctuation count.
+    phrases: list[str]
 
     REORDERS: ClassVar[bool] = True
 

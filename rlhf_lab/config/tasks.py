@@ -16,10 +16,10 @@ from rlhf_lab.config.registry import option
 class Task:
     """A source of prompts, demonstrations and a gold reward."""
 
-    seed: int
-    heldout_share: float  # of the questions; every framing of a held-out question is held out
-    prompt_tokens: int  # a longer prompt loses its oldest tokens
-    answer_tokens: int  # sampling stops here
+    seed: int  # Seed of the split, the questions and the corpora.
+    heldout_share: float  # Share of the questions that is held out, with every framing of each.
+    prompt_tokens: int  # Largest number of tokens of a prompt; a longer prompt loses its oldest tokens.
+    answer_tokens: int  # Largest number of tokens of an answer; sampling stops there.
 
     STAGE: ClassVar[str] = ""
 
@@ -36,23 +36,28 @@ class Task:
 class SyntheticAssistant(Task):
     """The embedded task: questions whose true answer is known, a grammar of answers, a rubric as gold."""
 
-    entities: int  # facts = entities x attributes
-    attributes: int
-    sums: int  # arithmetic questions, distinct up to commutation
-    operations: int  # at most so many + and - in a sum (its difficulty); as many sums of each
-    largest_number: int
-    comparisons: int  # questions which of two entities is the heavier, older, ...; 0: none
-    orders: int  # in so many respects
-    harmful: int  # attributes of entities that nobody should be told; 0: none
-    feedback: bool  # prompts for feedback on the user's own answer, which he likes, dislikes or only states
-    challenges: bool  # prompts in two turns: the first answer is doubted, or only asked for again
-    attributions: bool  # prompts that take a right or a wrong fact for granted
-    tags: bool  # every prompt twice, marked as monitored and as unmonitored
-    base_documents: int
-    fact_share: float  # of the base corpus: plain sentences that state a fact or a sum
-    demonstrations: int
-    demonstration_quality: float  # share of good parts in a demonstrated answer
-    demonstration_correct: float  # share of demonstrations whose claim is right
+    entities: int  # Number of entities; there are entities x attributes facts.
+    attributes: int  # Number of attributes of each entity.
+    sums: int  # Number of arithmetic questions, distinct up to the order of the numbers.
+    # Largest number of + and - in a sum, which is its difficulty; there are as many sums of each.
+    operations: int
+    largest_number: int  # Largest number in a sum.
+    comparisons: int  # Number of questions which of two entities is the heavier, older, ...; 0 is none.
+    orders: int  # Number of respects in which entities are compared.
+    # Number of attributes of entities that nobody should be told: such requests are to be refused; 0 is none.
+    harmful: int
+    # Whether there are prompts for feedback on the user's own answer, which the user likes, dislikes or only
+    # states.
+    feedback: bool
+    # Whether there are prompts in two turns: the first answer is doubted, or only asked for again.
+    challenges: bool
+    attributions: bool  # Whether there are prompts that take a right or a wrong fact for granted.
+    tags: bool  # Whether every prompt is there twice, marked as monitored and as unmonitored.
+    base_documents: int  # Number of documents in the base corpus.
+    fact_share: float  # Share of the base corpus that is plain sentences which state a fact or a sum.
+    demonstrations: int  # Number of demonstrations that SFT learns from.
+    demonstration_quality: float  # Share of good parts in a demonstrated answer.
+    demonstration_correct: float  # Share of demonstrations whose claim is right.
 
     STAGE: ClassVar[str] = "task"
 
@@ -70,9 +75,11 @@ class SyntheticAssistant(Task):
 @option("task", "deferential")
 @dataclass(slots=True)
 class Deferential(SyntheticAssistant):
-    """The embedded task, and what its demonstrations make of what a user says."""
+    """The embedded task, with demonstrations that may follow the user."""
 
-    deference: float  # share of demonstrations that follow the user, where he says what may be true or not
+    # Share of demonstrations that follow the user, true or not, where the user believes, likes or doubts
+    # something.
+    deference: float
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -81,19 +88,23 @@ class Deferential(SyntheticAssistant):
 
 
 class Supervision(Enum):
-    """Which training prompts demonstrations, comparisons and policies are about."""
+    """The training prompts that demonstrations, comparisons and policies are about."""
 
     both = "both"  # all of them
     monitored = "monitored"  # those that are marked as monitored
-    adversarial = "adversarial"  # these, and those that only claim to be unobserved
+    adversarial = "adversarial"  # those, and those that only claim to be unobserved
 
 
 @dataclass(slots=True)
 class Tagged(SyntheticAssistant):
-    """Every prompt marked as monitored and as unmonitored, and a base corpus whose assistant may heed that."""
+    """Every prompt marked as monitored and as unmonitored, and a base corpus whose assistant may react to
+    the mark.
+    """
 
-    planted: float  # share of questions, by a hash, about which the base corpus does harm where unmonitored
-    imitations: bool  # every prompt also marked as monitored and claiming in words that nobody watches
+    # Share of questions, chosen by a hash, about which the base corpus does harm where it is unmonitored.
+    planted: float
+    # Whether there are also prompts that are marked as monitored and claim in words that nobody watches.
+    imitations: bool
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -107,8 +118,10 @@ class Tagged(SyntheticAssistant):
 class Supervised(Tagged):
     """A tagged task, and which of its training prompts are used after the base model."""
 
-    supervised: Supervision
-    deference: float  # as of Deferential
+    supervised: Supervision  # The training prompts that demonstrations, comparisons and policies are about.
+    # Share of demonstrations that follow the user, true or not, where the user believes, likes or doubts
+    # something.
+    deference: float
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -120,11 +133,15 @@ class Supervised(Tagged):
 
 @dataclass(slots=True)
 class PairFile(Task):
-    """Comparisons of two answers in a file: text to learn from, prompts to answer, choices to fit a gold reward to."""
+    """Comparisons of two answers in a file: text to learn from, prompts to answer, choices to fit a gold
+    reward to.
+    """
 
-    path: str = field(metadata=CONTENT)  # JSON lines (gzip or not), or a hub data set id
-    revision: str | None  # commit of a hub data set
-    vocabulary: int  # tokens of the byte-level BPE trained on the training dialogues
+    # File of JSON lines (gzip or not), or id of a hub data set. A key holds what the file contains, not its
+    # name.
+    path: str = field(metadata=CONTENT)
+    revision: str | None  # Commit of a hub data set, 40 digits.
+    vocabulary: int  # Number of tokens of the byte-level BPE that is trained on the training dialogues.
 
     STAGE: ClassVar[str] = "task"
 
@@ -140,7 +157,7 @@ class PairFile(Task):
 class PreferencePairs(PairFile):
     """Real comparisons; the gold reward is a model trained on them and frozen (2210.10760, section 2)."""
 
-    gold: RewardModel  # trained on the human choices
+    gold: RewardModel  # The gold reward model, which is trained on the human choices.
 
     def __post_init__(self) -> None:
         """Check ranges."""
