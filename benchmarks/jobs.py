@@ -26,10 +26,10 @@ from omegaconf import OmegaConf, open_dict
 from analysis.commands import figures
 from analysis.commands import runs as listing
 from rlhf_lab.commands import compose as sources
-from rlhf_lab.commands import show, sweeper
-from rlhf_lab.commands.folders import folder
+from rlhf_lab.commands import display, sweeper
 from rlhf_lab.commands.job import typed
-from rlhf_lab.commands.planned import Job
+from rlhf_lab.commands.jobs import Job
+from rlhf_lab.commands.options import folder
 from rlhf_lab.config.experiment import Experiment
 from rlhf_lab.pipeline import plan
 from rlhf_lab.store import records
@@ -177,11 +177,11 @@ def main() -> None:
     planned = timed("plan and keys", lambda: jobs(args.jobs))
     with tempfile.TemporaryDirectory() as root:
         store = Store(root)
-        timed("what runtime.plan=true prints", lambda: show.plan(planned, store))
+        timed("what runtime.plan=true prints", lambda: display.plan(planned, store))
         timed("sweep record", lambda: sweeper.record(planned, store))
         for job in planned:
             make(job, store, *SMALL)
-        timed("what a finished sweep prints", lambda: show.outcome(planned, store, None))
+        timed("what a finished sweep prints", lambda: display.outcome(planned, store, None))
         read(store, planned)
         draw(store)
     large(args.large)

@@ -8,8 +8,8 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
 from rlhf_lab.commands import compose as sources
 from rlhf_lab.commands import sweeper
-from rlhf_lab.commands.folders import folder
 from rlhf_lab.commands.job import typed
+from rlhf_lab.commands.options import folder
 from rlhf_lab.config import registry
 from rlhf_lab.pipeline import execution, plan
 

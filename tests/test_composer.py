@@ -7,8 +7,8 @@ from hydra.errors import ConfigCompositionException
 from hydra.types import RunMode
 
 from rlhf_lab.commands import compose, sweeper
-from rlhf_lab.commands.composer import Composer
-from rlhf_lab.commands.folders import folder
+from rlhf_lab.commands.compose import Composer
+from rlhf_lab.commands.options import folder
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from rlhf_lab.commands import checks
-from rlhf_lab.commands.mistakes import Mistake
+from rlhf_lab.commands import jobs
+from rlhf_lab.commands.errors import Mistake
 from rlhf_lab.models import devices
 from rlhf_lab.store.artifacts import Store
 
@@ -30,8 +30,8 @@ def test_a_device_that_is_not_there(two, name):
 
 
 def test_devices_of_other_machines_are_theirs_to_find(monkeypatch, tmp_path):
-    monkeypatch.setattr(checks, "_wanted", lambda job, store: [])
+    monkeypatch.setattr(jobs, "_wanted", lambda job, store: [])
     job = SimpleNamespace(experiment=SimpleNamespace(runtime=SimpleNamespace(device="cuda:77")), overrides=())
-    checks.check([job], "submitit_slurm", Store(tmp_path))
+    jobs.check([job], "submitit_slurm", Store(tmp_path))
     with pytest.raises(Mistake, match="finds no such device"):
-        checks.check([job], "joblib", Store(tmp_path))
+        jobs.check([job], "joblib", Store(tmp_path))

@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from rlhf_lab.commands.folders import folder
-from rlhf_lab.commands.mistakes import keys
+from rlhf_lab.commands.errors import keys
+from rlhf_lab.commands.options import folder
 from rlhf_lab.config.experiment import Experiment
 
 TOP = Path(__file__).parents[1]

@@ -1,6 +1,6 @@
 """The words for a job in progress lines and tables."""
 
-from rlhf_lab.commands.planned import Job, Words
+from rlhf_lab.commands.jobs import Job, Words
 
 PPO = ("policy=ppo", "policy.steps=60")
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from rlhf_lab.commands.mistakes import keys
+from rlhf_lab.commands.errors import keys
 from rlhf_lab.commands.reference import field_comments, keys_markdown
 from rlhf_lab.config import registry
 from rlhf_lab.config.experiment import Experiment

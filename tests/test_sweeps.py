@@ -7,9 +7,9 @@ from composing import experiment
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from rlhf_lab.commands import cells
+from rlhf_lab.commands import jobs as sweep_jobs
 from rlhf_lab.commands.compose import REPLICATES
-from rlhf_lab.commands.folders import folder
+from rlhf_lab.commands.options import folder
 from rlhf_lab.config.registry import GROUPS
 from rlhf_lab.pipeline.plan import plan
 from rlhf_lab.store import records
@@ -18,7 +18,7 @@ PARSE = OverridesParser.create().parse_overrides
 
 
 def jobs(given=(), cells_=(), **params):
-    return [" ".join(job) for job in cells.jobs(params, list(cells_), list(given), PARSE)]
+    return [" ".join(job) for job in sweep_jobs.overrides_of_jobs(params, list(cells_), list(given), PARSE)]
 
 
 def test_a_sweep_is_the_product_of_its_params():
@@ -61,7 +61,7 @@ def test_the_command_line_narrows(given, left):
 def test_lists_and_quoted_values_stay_whole():
     written = ["score.extra=[a:b,c:d]", "runtime.store='a b'"]
     assert jobs(written) == [" ".join(written)]
-    assert jobs([f"score.extra={cells.only('[a:b,c:d]')}"]) == written[:1]
+    assert jobs([f"score.extra={sweep_jobs.only('[a:b,c:d]')}"]) == written[:1]
 
 
 def test_a_range_without_steps_is_refused():

@@ -19,8 +19,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from rlhf_lab.commands.compose import chosen
-from rlhf_lab.commands.mistakes import missing_values, out_of_range
-from rlhf_lab.commands.obstacles import obstacle
+from rlhf_lab.commands.errors import missing_values, obstacle, out_of_range
 from rlhf_lab.config.checks import OutOfRange
 from rlhf_lab.config.experiment import Experiment
 from rlhf_lab.config.runtime import Runtime

@@ -13,7 +13,8 @@ from rlhf_lab.store import interrupts
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-QUIET = {  # libraries that talk by default, told before they are imported; workers inherit it
+# settings of libraries that print by default; they are set before the libraries are imported, and workers inherit them
+QUIET = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
@@ -29,16 +30,15 @@ QUESTIONS = ("--cfg", "-c", "--hydra-help", "--info", "-i", "--shell-completion"
 
 
 def main() -> None:
-    """Run the command line; exit code 0: all is made, 1: something failed, 2: a mistake, 130 or 143: stopped."""
+    """Run the command line. Exit code 0: all is made, 1: a job failed, 2: a mistake, 130 or 143: stopped."""
     if any(argument in HELP for argument in sys.argv[1:]):
-        from rlhf_lab.commands import plugins
-        from rlhf_lab.commands.help import help_text
+        from rlhf_lab.commands import options
 
-        print(help_text(plugins.load()))
+        print(options.help_text(options.load_plugins()))
         return
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through: `explain` has better words for them
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # raise errors, which `errors.explain` words
     os.environ["RLHF_LAB_COMMAND"] = shlex.join(["rlhf-lab", *sys.argv[1:]])
     if "" not in sys.path:
         sys.path.append(os.getcwd())  # judges of the user's own: score.extra=[my_module:judge]
@@ -51,8 +51,7 @@ def _run(arguments: Sequence[str]) -> int:
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
-    from rlhf_lab.commands import compose, flags, mistakes
-    from rlhf_lab.commands.obstacles import obstacle
+    from rlhf_lab.commands import compose, errors, hydra_internals, options, refusals
 
     arguments = [_as_experiment(argument) for argument in arguments]
     compose.register(
@@ -62,28 +61,26 @@ def _run(arguments: Sequence[str]) -> int:
         if any(argument.split("=")[0] in QUESTIONS for argument in arguments):
             task = _no_job  # without what running needs, an answer takes half the time
         else:
-            from hydra._internal.hydra import Hydra
-
             from rlhf_lab.commands import job, sweeper, versions
 
             if (line := versions.outside()) is not None:
                 print(f"rlhf-lab: {line}", file=sys.stderr)
             sweeper.register()
             arguments, task = _as_sweep(arguments), job.run
-            Hydra.get_mode = _undecided
+            hydra_internals.skip_mode()
         sys.argv[1:] = arguments
-        shows_a_job = flags.check(arguments)
-        conf = str(compose.folder("conf"))
+        shows_a_job = refusals.check_flags(hydra_internals.flags_parser(), arguments)
+        conf = str(options.folder("conf"))
         hydra.main(config_path=conf, config_name="config", version_base="1.3")(task)()
         if shows_a_job:
             print(OmegaConf.to_yaml({"choices": compose.chosen(HydraConfig.get().runtime.choices)}), end="")
-    except mistakes.Incomplete:
+    except errors.Incomplete:
         return 1
     except interrupts.Interrupted as stop:
         print(f"rlhf-lab: {stop}", file=sys.stderr)
         return 128 + stop.number
     except Exception as error:
-        line = mistakes.explain(error) if mistakes.is_mistake(error) else obstacle(error)
+        line = errors.explain(error) if errors.is_mistake(error) else errors.obstacle(error)
         if line is None:
             raise
         print(f"rlhf-lab: {line}", file=sys.stderr)
@@ -97,26 +94,23 @@ def _as_experiment(argument: str) -> str:
     return f"experiment={name}" if equals and key == "+sweeps" else argument
 
 
-def _undecided(*args: object, **kwargs: object) -> None:
-    """The mode that a configuration asks for, which Hydra composes all of it to learn: `--multirun` decides here."""
-
-
 def _no_job(cfg: DictConfig) -> None:
-    """What Hydra runs when it is asked a question: it does not."""
+    """The task of a command that only asks Hydra a question, which is never run."""
 
 
 def _as_sweep(arguments: Sequence[str]) -> list[str]:
-    """The arguments for Hydra: one run is a sweep of one job, so that there is one way through.
+    """Return the arguments for Hydra: one run is a sweep of one job.
 
-    Values go to the jobs only. Hydra would also put those without a comma into the parent's configuration,
-    where `policy.kl_coef=0.1` fails when it is the sweep that chooses the policy; a sweep over one value it
-    leaves out.
+    Values go to the jobs only. Hydra would also put those without a comma into the parent's configuration, where
+    `policy.kl_coef=0.1` fails when the sweep chooses the policy. It leaves out sweeps, and so each value is written as
+    a sweep over that value alone.
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
-    from rlhf_lab.commands.cells import only
-    from rlhf_lab.commands.mistakes import Mistake, refuse_surgery, unreadable
+    from rlhf_lab.commands.errors import Mistake, unreadable
+    from rlhf_lab.commands.jobs import only
+    from rlhf_lab.commands.refusals import refuse_override
 
     parser, flags, overrides = OverridesParser.create(), [], []
     for argument in arguments:
@@ -127,7 +121,7 @@ def _as_sweep(arguments: Sequence[str]) -> list[str]:
             override = parser.parse_override(argument)
         except HydraException as error:
             raise unreadable(argument) from error
-        refuse_surgery(override)
+        refuse_override(override)
         value_of_a_job = "." in override.key_or_group and not override.key_or_group.startswith(PARENTS)
         if value_of_a_job and not override.is_sweep_override():
             key, _, value = argument.partition("=")

@@ -1,8 +1,8 @@
-"""Jobs through a launcher, also when workers die: the rest goes on, and the parent stops its workers with itself.
+"""Running jobs through a launcher, also when workers die; the parent stops its workers when it is told to stop.
 
-When one worker of joblib's pool dies, the pool kills the others and gives up its queue. Jobs that had not begun
-are launched again; those that were under way are each run once more, alone, so that one which kills its worker
-takes no other with it. Every launch ends jobs or is the last, so that this ends.
+When one worker of joblib's pool dies, the pool kills the others and gives up its queue. Jobs that had not begun are
+launched again. Jobs that were running are each run once more, alone, so that one which kills its worker takes no other
+with it. Every launch ends some jobs or is the last one, so that the loop ends.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 
-from rlhf_lab.commands.obstacles import obstacle
-from rlhf_lab.commands.planned import Job
-from rlhf_lab.commands.progress import settle
+from rlhf_lab.commands.display import settle
+from rlhf_lab.commands.errors import obstacle
+from rlhf_lab.commands.jobs import Job
 from rlhf_lab.store import interrupts
 from rlhf_lab.store.artifacts import Store, read_json
 
@@ -25,7 +25,7 @@ Launch = Callable[[Sequence[Job]], None]  # through Hydra; raises when the launc
 
 
 def launch(jobs: Sequence[Job], store: Store, through: Launch) -> str | None:
-    """Run the jobs; the reason when the launcher gave up on some of them. Interrupted when told to stop."""
+    """Run the jobs, and return why the launcher gave up on some of them, if it did; Interrupted when told to stop."""
     with interrupts.first(lambda number: _stop(jobs, store, number)):
         error, left, struck = None, list(jobs), []
         while left:
@@ -59,7 +59,7 @@ def _status(job: Job, store: Store) -> dict:
 
 
 def _stop(jobs: Sequence[Job], store: Store, number: int) -> None:
-    """Tell the workers that this process started to stop, and give them time to."""
+    """Tell the workers that this process started to stop, and wait until they have, GRACE_SECONDS at most."""
     told: set[int] = set()
     end = time.monotonic() + GRACE_SECONDS
     while time.monotonic() < end:
@@ -74,7 +74,7 @@ def _stop(jobs: Sequence[Job], store: Store, number: int) -> None:
 
 
 def _is_living_child(pid: int) -> bool:
-    """Whether `pid` is a worker of ours that lives; another command may be at the same job."""
+    """Return whether `pid` is a living worker of this process; another command may be at the same job."""
     try:
         return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
     except ChildProcessError:

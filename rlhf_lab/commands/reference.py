@@ -11,7 +11,7 @@ import inspect
 import json
 import textwrap
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
+from dataclasses import fields
 from enum import Enum
 from pathlib import Path
 from types import UnionType
@@ -19,8 +19,7 @@ from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
 import yaml
 
-from rlhf_lab.commands.folders import folder, options
-from rlhf_lab.commands.help import ordered
+from rlhf_lab.commands.options import folder, options, ordered
 from rlhf_lab.config import registry
 from rlhf_lab.config.experiment import Experiment
 
@@ -125,14 +124,8 @@ def _type(hint: Any) -> str:
         return f"names, each with {_type(get_args(hint)[1])}"
     if issubclass(hint, Enum):
         return "; ".join(f"`{name}`{text and ': '}{text}" for name, text in field_comments(hint).items())
-    assert is_dataclass(hint), hint
     group = next(
-        (
-            group
-            for group, schemas in registry.GROUPS.items()
-            if issubclass(next(iter(schemas.values())), hint)
-        ),
-        None,
+        group for group, schemas in registry.GROUPS.items() if issubclass(next(iter(schemas.values())), hint)
     )
     return f"the keys of `{group}`"
 

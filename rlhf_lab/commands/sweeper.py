@@ -1,4 +1,4 @@
-"""The sweep: all jobs composed, checked and written down before the first starts; then a launcher."""
+"""The sweep: all jobs are composed, checked and recorded before the first starts; then a launcher runs them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from rlhf_lab.commands import cells, checks, foreign
-from rlhf_lab.commands.compose import PlannedSweeperConf, chosen
-from rlhf_lab.commands.composer import Composer
+from rlhf_lab.commands import hydra_internals
+from rlhf_lab.commands.compose import Composer, chosen
+from rlhf_lab.commands.errors import Incomplete, Mistake, explain, is_mistake
 from rlhf_lab.commands.job import sweep_name, typed
-from rlhf_lab.commands.mistakes import Incomplete, Mistake, explain, is_mistake, refuse_paths
-from rlhf_lab.commands.planned import Job
+from rlhf_lab.commands.jobs import Job, check, overrides_of_jobs
+from rlhf_lab.commands.refusals import refuse_paths, refuse_python
 from rlhf_lab.config.runtime import Runtime
 from rlhf_lab.pipeline import execution, plan
 from rlhf_lab.store import upkeep
@@ -40,19 +40,18 @@ class PlannedSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         """Plan every job, then print the plan or make what is missing; Incomplete when a job is not made."""
-        from rlhf_lab.commands import show
+        from rlhf_lab.commands import display
         from rlhf_lab.commands.launch import launch
-        from rlhf_lab.commands.progress import Progress, settle
 
         jobs = self._jobs(arguments)
         self._launcher = self._launcher_of(len(jobs))
         runtime = jobs[0].experiment.runtime
         store = Store(runtime.store)
         if runtime.plan:
-            show.plan(jobs, store)
+            display.plan(jobs, store)
             return
         _offline(jobs)
-        checks.check(jobs, str(self._config.hydra.runtime.choices["hydra/launcher"]), store)
+        check(jobs, str(self._config.hydra.runtime.choices["hydra/launcher"]), store)
         _forget(jobs, store, runtime)
         _mend(jobs, store)
         if line := upkeep.earlier_format(store.root):
@@ -60,32 +59,32 @@ class PlannedSweeper(Sweeper):
         record(jobs, store)
         error = None
         try:
-            with Progress(jobs, store):
+            with display.Progress(jobs, store):
                 error = launch([job for job in jobs if not store.made(job.leaf)], store, self._launch)
         finally:  # whatever happens, the user sees what there is
-            settle(jobs, store)
-            show.outcome(jobs, store, error)
+            display.settle(jobs, store)
+            display.outcome(jobs, store, error)
         if not all(store.made(job.leaf) for job in jobs):
             raise Incomplete
 
     def _jobs(self, arguments: Sequence[str]) -> list[Job]:
-        """Every distinct job, composed, typed and planned; Mistake names the first that cannot be."""
+        """Return every distinct job, composed, typed and planned; Mistake names the first that cannot be."""
         parser = OverridesParser.create(config_loader=self._loader)
         try:
-            asked = cells.jobs(self._params, self._cells, arguments, parser.parse_overrides)
+            asked = overrides_of_jobs(self._params, self._cells, arguments, parser.parse_overrides)
         except ValueError as error:
             raise Mistake(str(error)) from error
-        composer, found = Composer(self._loader, self._config), dict[str, Job]()
+        composer, jobs = Composer(self._loader, self._config), dict[str, Job]()
         for overrides in asked:
             try:
-                job = _job(composer, len(found), overrides)
+                job = _job(composer, len(jobs), overrides)
             except Exception as error:
                 if not (is_mistake(error) or isinstance(error, ValueError)):
                     raise
                 where = f" (job: {' '.join(overrides)})" if len(asked) > 1 else ""
                 raise Mistake(explain(error) + where) from error
-            found.setdefault(job.leaf.key, job)
-        return list(found.values())
+            jobs.setdefault(job.leaf.key, job)
+        return list(jobs.values())
 
     def _launcher_of(self, jobs: int) -> Launcher:
         """Return the launcher that the configuration names; a lone job runs in this process, without workers."""
@@ -106,7 +105,7 @@ def _job(composer: Composer, index: int, overrides: list[str]) -> Job:
     composed = composer.compose(overrides)
     choices = composed.hydra.runtime.choices
     refuse_paths({str(group): str(option) for group, option in choices.items() if option is not None})
-    foreign.refuse(OmegaConf.to_container(composed.hydra, resolve=False), "hydra")
+    refuse_python(OmegaConf.to_container(composed.hydra, resolve=False), "hydra")
     experiment = typed(composed.config)
     plain = OmegaConf.to_container(composed.config, resolve=True, enum_to_str=True)
     assert isinstance(plain, dict)
@@ -115,7 +114,7 @@ def _job(composer: Composer, index: int, overrides: list[str]) -> Job:
 
 
 def record(jobs: Sequence[Job], store: Store) -> None:
-    """Write the sweep record: what was asked for, so that what is missing can be told."""
+    """Write the sweep record: what was asked for, so that missing runs can be named."""
     now = datetime.now(timezone.utc)
     name = sweep_name(jobs[0].choices)
     rows = [
@@ -166,6 +165,5 @@ def _mend(jobs: Sequence[Job], store: Store) -> None:
 
 
 def register() -> None:
-    """Make the sweeper known to Hydra, which takes plugins from a package hydra_plugins only: an alias."""
-    sys.modules.setdefault("hydra_plugins.rlhf_lab", sys.modules[__name__])
-    Plugins.instance().class_name_to_class[PlannedSweeperConf._target_] = PlannedSweeper
+    """Make the sweeper known to Hydra."""
+    hydra_internals.register_sweeper(PlannedSweeper)

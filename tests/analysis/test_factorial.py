@@ -15,7 +15,7 @@ from analysis.runs.designs import designs
 from analysis.statistics.factorial import alias_sets, check, confounded
 from rlhf_lab.commands import compose as sources
 from rlhf_lab.commands import sweeper
-from rlhf_lab.commands.folders import folder
+from rlhf_lab.commands.options import folder
 from rlhf_lab.store.records import MissingRuns, Run, runs
 
 EIGHT = fraction(8)

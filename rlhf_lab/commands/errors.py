@@ -1,14 +1,15 @@
-"""One line for what a user got wrong, with the nearest name that would have been right."""
+"""One line for an error: a user's mistake, with the nearest name that exists, or a store that cannot be written."""
 
 from __future__ import annotations
 
 import difflib
+import errno
+import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from typing import get_type_hints
 
-from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
@@ -18,7 +19,6 @@ from rlhf_lab.config.checks import OutOfRange
 from rlhf_lab.config.experiment import Experiment
 
 LISTED = 15  # more names than this are not read
-PYTHON = re.compile(r"_target_|^\W*hydra[./](callbacks|job_logging|hydra_logging)")  # what Hydra would import
 NEIGHBOURS = 8  # keys listed beside the one that is missing
 WRONG_TYPE = re.compile(
     r"Value '(?P<value>.*)' (of type .* could not be converted to (?P<kind>\w+)|is not a valid (?P<type>\w+) )"
@@ -30,7 +30,6 @@ KINDS = {
     "Boolean": "true or false",
     "bool": "true or false",
 }
-OPTION = re.compile(r"\w[\w.+-]*")
 
 
 class Incomplete(Exception):
@@ -48,37 +47,6 @@ def nearest(name: str, names: Iterable[str]) -> str:
     if close:
         return f": did you mean {close[0]}?"
     return f": there are {', '.join(names)}" if 0 < len(names) <= LISTED else ""
-
-
-def refuse_surgery(override: Override) -> None:
-    """Refuse + and ~: they would add or remove a key of the schema, which no stage would see."""
-    key = override.key_or_group
-    if not key:
-        raise Mistake(f"{override.input_line}: expected key=value or group=option")
-    if PYTHON.search(override.input_line or ""):
-        raise Mistake(f"{override.input_line}: names Python to run, which no key can")
-    if key == "experiment" and override.is_sweep_override():
-        raise Mistake(f"{override.input_line}: one experiment at a time: give each a command of its own")
-    if "." not in key and isinstance(option := override.value(), str):
-        refuse_paths({key: option})
-    if key == "sweeps":
-        raise Mistake(f"{override.input_line}: write experiment={override.value()}")
-    if key.startswith("hydra"):
-        return
-    if override.is_delete():
-        raise Mistake(f"{override.input_line}: no key can be removed; give it a value with {key}=...")
-    if override.is_add() or override.is_force_add():
-        known = [*keys(Experiment), "experiment", "replicate"]
-        hint = f": write {key}=..." if key in known else nearest(key, known)
-        raise Mistake(f"{override.input_line}: no key can be added{hint}")
-
-
-def refuse_paths(choices: Mapping[str, str]) -> None:
-    """Refuse options that are paths rather than names; an experiment's is the name of its folder in the store."""
-    for group, option in choices.items():
-        parts = [option] if group == "experiment" else option.split("/")
-        if not all(OPTION.fullmatch(part) for part in parts):
-            raise Mistake(f"{group}={option}: an option is a name (letters, digits, _ . + -), not a path")
 
 
 def keys(schema: type, prefix: str = "") -> Iterator[str]:
@@ -200,3 +168,26 @@ def _plain(error: OmegaConfBaseException) -> str:
 def _first_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
+
+
+GOES_ON = "nothing made is lost; then the same command goes on"
+FULL = f"free some (rlhf-runs prune shows what can go); {GOES_ON}"
+REMEDIES = {
+    errno.ENOSPC: FULL,
+    errno.EDQUOT: FULL,
+    errno.EROFS: f"make it writable, or give another place with runtime.store=...; {GOES_ON}",
+    errno.EACCES: f"get permission, or give another place with runtime.store=...; {GOES_ON}",
+    errno.EPERM: f"get permission, or give another place with runtime.store=...; {GOES_ON}",
+}
+TOLD_IN_WORDS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # safetensors and torch raise no OSError for these
+
+
+def obstacle(error: BaseException) -> str | None:
+    """What is in the way and what to do about it, if that is what `error` is about."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number not in REMEDIES:
+        number = next((n for n in TOLD_IN_WORDS if os.strerror(n) in str(error)), None)
+    if number is None:
+        return None
+    where = getattr(error, "filename", None) or "the store"
+    return f"{where}: {os.strerror(number)}: {REMEDIES[number]}"

@@ -1,0 +1,148 @@
+"""The jobs of a sweep: which there are, what tells them apart, and whether each can run.
+
+A stage may offer `check(config, inputs)`, `inputs` being the configurations of what it is made from. It is cheap, and
+raises ValueError in one line when the stage would refuse them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.core.override_parser.types import Override
+
+from rlhf_lab.commands.errors import Mistake
+from rlhf_lab.config.experiment import Experiment
+from rlhf_lab.models import devices
+from rlhf_lab.pipeline.execution import missing
+from rlhf_lab.stages import registry
+from rlhf_lab.store.artifacts import Node, Store
+
+
+@dataclass(frozen=True)
+class Job:
+    """One distinct job: what was asked for, and the graph of stages that makes it."""
+
+    index: int
+    overrides: tuple[str, ...]
+    choices: Mapping[str, str]
+    config: Mapping[str, Any]
+    experiment: Experiment
+    leaf: Node
+
+
+class Words:
+    """What tells the jobs of a sweep apart: the overrides that some have and others have not."""
+
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        self._count = len(jobs)
+        self._holders: dict[str, set[int]] = {}  # override -> the jobs that have it
+        for job in jobs:
+            for text in job.overrides:
+                self._holders.setdefault(text, set()).add(job.index)
+
+    def label(self, job: Job) -> str:
+        """What tells a job from the others."""
+        return self.telling([job]) or f"policy={job.choices['policy']} rm={job.choices['rm']}"
+
+    def telling(self, sharers: Sequence[Job]) -> str:
+        """The overrides that `sharers` have in common and not all jobs of the sweep have.
+
+        A value that every job with one of their options has, such as policy.steps of all PPO jobs, tells no
+        more than the option does.
+        """
+        common = set.intersection(*(set(job.overrides) for job in sharers))
+        shared = [text for text in sharers[0].overrides if text in common]
+        own = [text for text in shared if len(self._holders[text]) < self._count]
+        options = [text for text in own if "." not in text.partition("=")[0]]
+
+        def told(text: str) -> bool:
+            brings = (self._holders[option] <= self._holders[text] for option in options)
+            return text not in options and any(brings)
+
+        return " ".join(text for text in own if not told(text))
+
+
+Parse = Callable[[list[str]], list[Override]]
+Axes = dict[str, list[str]]  # key as written, with + or package -> its values as text
+
+
+def axes(overrides: Sequence[Override]) -> Axes:
+    """Each override's key with all values that it sweeps over, or its one."""
+    return {override.get_key_element(): _values(override) for override in overrides}
+
+
+def only(value: str) -> str:
+    """`value` as a sweep over nothing else."""
+    return f"choice({value})"
+
+
+def _values(override: Override) -> list[str]:
+    written = (override.input_line or "").partition("=")[2]
+    if not override.is_sweep_override():
+        return [written]
+    if not override.is_discrete_sweep():
+        key = override.get_key_element()
+        raise ValueError(f"{override.input_line}: a sweep needs values to go through, such as {key}=0,0.1")
+    values = [str(value) for value in override.sweep_string_iterator()]
+    single = len(values) == 1 and written.startswith("choice(")
+    return [written.removeprefix("choice(").removesuffix(")")] if single else values
+
+
+def narrow(cells: Sequence[Axes], given: Axes) -> list[Axes]:
+    """The cells with `given` applied.
+
+    Where some cells have a value that is given, each keeps only what is given of its own, and goes if nothing
+    is; a key or value that no cell has is put into all of them.
+    """
+    for key, values in given.items():
+        known = {value for cell in cells for value in cell.get(key, ())}
+        kept = [[v for v in values if v in cell.get(key, values) or v not in known] for cell in cells]
+        cells = [{**cell, key: some} for cell, some in zip(cells, kept, strict=True) if some]
+    return list(cells)
+
+
+def overrides_of_jobs(
+    params: Mapping[str, str], cells: Sequence[str], given: Sequence[str], parse: Parse
+) -> list[list[str]]:
+    """The overrides of every job: for each cell the product of `params`, the cell and what is `given`."""
+    common = axes(parse([f"{key}={value}" for key, value in params.items()]))
+    all_cells = [common | axes(parse(shlex.split(cell))) for cell in cells] or [common]
+    found: list[list[str]] = []
+    for cell in narrow(all_cells, axes(parse(list(given)))):
+        pairs = [[f"{key}={value}" for value in values] for key, values in cell.items()]
+        found += [list(job) for job in itertools.product(*pairs)]
+    return found
+
+
+LOCAL = ("workers", "basic", "joblib", "submitit_local")  # launchers whose workers are on this machine
+
+
+def check(jobs: Sequence[Job], launcher: str, store: Store) -> None:
+    """Look at everything that the sweep is to make; Mistake says what is wrong and which job asks for it."""
+    seen: set[str] = set()
+    for job in jobs:
+        try:
+            if launcher in LOCAL:
+                devices.check(job.experiment.runtime.device)
+            for node in _wanted(job, store):
+                if node.key not in seen:
+                    seen.add(node.key)
+                    _check(node)
+        except ValueError as error:
+            where = f" (job: {' '.join(job.overrides)})" if len(jobs) > 1 else ""
+            raise Mistake(f"{error}{where}") from error
+
+
+def _wanted(job: Job, store: Store) -> list[Node]:
+    """The stages that the job will make, inputs first."""
+    return list(job.leaf.walk()) if job.experiment.runtime.force else missing(job.leaf, store)
+
+
+def _check(node: Node) -> None:
+    check = getattr(registry.module(node.name), "check", None)
+    if check is not None:
+        check(node.config, {name: upstream.config for name, upstream in node.inputs.items()})

@@ -1,0 +1,105 @@
+"""Input that is refused before it is composed: unknown flags, added keys, paths for names, YAML that names Python.
+
+YAML is data: no file that is composed may name Python to import, to call or to build. Hydra builds its own parts
+(launchers, sweepers) from classes that are named in YAML. It takes only plugins that are installed, but it would import
+callbacks and logging handlers from anywhere.
+"""
+
+from __future__ import annotations
+
+import re
+from argparse import ArgumentParser
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NoReturn
+
+from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
+
+from rlhf_lab.commands.errors import Mistake, keys, nearest
+from rlhf_lab.config.experiment import Experiment
+
+PICKLED = "--experimental-rerun"  # reads its configuration from a pickle
+PYTHON = re.compile(r"_target_|^\W*hydra[./](callbacks|job_logging|hydra_logging)")  # what Hydra would import
+OPTION = re.compile(r"\w[\w.+-]*")
+TARGET = "_target_"
+LOGGING = {"logging.StreamHandler", "logging.FileHandler", "colorlog.ColoredFormatter"}
+STREAMS = {"ext://sys.stdout", "ext://sys.stderr"}
+MODULES = "pkg://"  # a search path of Hydra's that imports what it names
+
+
+def check_flags(parser: ArgumentParser, arguments: Sequence[str]) -> bool:
+    """Refuse unknown flags, values without a key, and the flag that would load a pickle; Mistake in one line.
+
+    `parser` is Hydra's, which would print its usage. Return whether the whole configuration of a job is asked for
+    (`--cfg job`).
+    """
+    parser.error = _refuse
+    flags, unknown = parser.parse_known_args(arguments)
+    for word in unknown:
+        if word.startswith("-"):
+            known = [name for name in parser._option_string_actions if name not in (PICKLED, "-er")]
+            raise Mistake(f"no flag {word.partition('=')[0]}{nearest(word.partition('=')[0], known)}")
+    if flags.experimental_rerun is not None:
+        raise Mistake(f"{PICKLED} would load a pickle, which is never done: give the overrides again")
+    for word in flags.overrides:
+        if "=" not in word and not word.startswith("~"):
+            raise Mistake(f"{word}: expected key=value or group=option; rlhf-lab --help lists them")
+    return flags.cfg == "job" and flags.package is None
+
+
+def _refuse(message: str) -> NoReturn:
+    raise Mistake(message)
+
+
+def refuse_python(config: Any, where: str) -> None:
+    """Refuse plain YAML values that name Python; Mistake says which key of `where` does."""
+    for key, value in _leaves(config):
+        name = key.rpartition(".")[2]
+        text = str(value)
+        if (
+            (name == TARGET and text not in Plugins.instance().class_name_to_class)
+            or (name in ("class", "()") and text not in LOGGING)
+            or (text.startswith(("ext://", MODULES)) and text not in STREAMS)
+        ):
+            raise Mistake(f"{where}: {key} names Python to run ({text}), which YAML cannot: remove it")
+
+
+def _leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the dotted key and the value of everything in nested mappings and lists."""
+    items = config.items() if isinstance(config, dict) else enumerate(config)
+    for key, value in items:
+        if isinstance(value, (dict, list)):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def refuse_override(override: Override) -> None:
+    """Refuse an override that adds or removes a key, names Python or a path, or sweeps over experiments."""
+    key = override.key_or_group
+    if not key:
+        raise Mistake(f"{override.input_line}: expected key=value or group=option")
+    if PYTHON.search(override.input_line or ""):
+        raise Mistake(f"{override.input_line}: names Python to run, which no key can")
+    if key == "experiment" and override.is_sweep_override():
+        raise Mistake(f"{override.input_line}: one experiment at a time: give each a command of its own")
+    if "." not in key and isinstance(option := override.value(), str):
+        refuse_paths({key: option})
+    if key == "sweeps":
+        raise Mistake(f"{override.input_line}: write experiment={override.value()}")
+    if key.startswith("hydra"):
+        return
+    if override.is_delete():
+        raise Mistake(f"{override.input_line}: no key can be removed; give it a value with {key}=...")
+    if override.is_add() or override.is_force_add():
+        known = [*keys(Experiment), "experiment", "replicate"]
+        hint = f": write {key}=..." if key in known else nearest(key, known)
+        raise Mistake(f"{override.input_line}: no key can be added{hint}")
+
+
+def refuse_paths(choices: Mapping[str, str]) -> None:
+    """Refuse options that are paths rather than names; an experiment's is the name of its folder in the store."""
+    for group, option in choices.items():
+        parts = [option] if group == "experiment" else option.split("/")
+        if not all(OPTION.fullmatch(part) for part in parts):
+            raise Mistake(f"{group}={option}: an option is a name (letters, digits, _ . + -), not a path")
