@@ -9,11 +9,11 @@ import subprocess
 import sys
 
 import pytest
-from rlhf_lab.commands.folders import folder
 from test_store import node
 
 from analysis.commands.runs import main as runs_main
 from rlhf_lab.commands.errors import obstacle
+from rlhf_lab.commands.options import folder
 from rlhf_lab.store import integrity, records, upkeep
 from rlhf_lab.store.artifacts import Store
 
