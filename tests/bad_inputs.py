@@ -121,13 +121,13 @@ WORDS = {
     "misspelt figure": Case("rlhf-figures quikstart", r"no figure .*did you mean quickstart\?"),
     "misspelt sweep of a figure": Case("rlhf-figures quickstart --sweep adhok", r"did you mean adhoc\?"),
     "misspelt option of figures": Case(
-        "rlhf-figures --swep adhoc", r"no option '--swep'; did you mean --sweep\?"
+        "rlhf-figures --swep adhoc", r"no option '--swep': did you mean --sweep\?"
     ),
     "figures in a process": Case("rlhf-figures gao2022", "did you mean gao2022_fig", alone=True),
     "misspelt sweep of runs": Case(
         "rlhf-runs --sweep adhok", r"^rlhf-runs: no runs of .*did you mean adhoc\?$"
     ),
-    "misspelt option of runs": Case("rlhf-runs --stre", r"no option '--stre'; did you mean --store\?"),
+    "misspelt option of runs": Case("rlhf-runs --stre", r"no option '--stre': did you mean --store\?"),
     "misspelt command of runs": Case("rlhf-runs shw abc", "invalid choice: 'shw'"),
     "no such run": Case("rlhf-runs show zzz", "'zzz' is not a run; rlhf-runs lists them"),
 }

@@ -1,4 +1,4 @@
-"""`rlhf-runs --rms` on a real store, too small to mean anything."""
+"""`rlhf-runs reward-models` on a real store, too small to mean anything."""
 
 import numpy as np
 import pytest
@@ -45,19 +45,19 @@ def test_every_reward_model_is_a_row_and_one_is_told_in_full(several, capsys):
     rows = models[1].answers()
     assert rows is not None and np.isfinite(rows["proxy"].to_numpy()).all()
 
-    assert main(["--rms"]) == 0
+    assert main(["reward-models"]) == 0
     out = capsys.readouterr().out
     assert all(out.count(key[:8]) == 1 for key in members) and "right, labeler" in out
-    assert main(["--rms", members[0][:6]]) == 0
+    assert main(["reward-models", members[0][:6]]) == 0
     out = capsys.readouterr().out
     for part in ("Against", "Calibration against gold", "first token", "by family", "no sum", "overrated"):
         assert part in out
     assert "gap gamma: none, 1 points with KL > 0" in out and "index" in out
-    assert main(["--rms", "nothing"]) == 2
-    assert "'nothing' is no reward model of these runs; rlhf-runs --rms lists them" in capsys.readouterr().err
+    assert main(["reward-models", "nothing"]) == 2
+    assert "'nothing' is not a reward model; rlhf-runs reward-models lists them" in capsys.readouterr().err
 
 
 def test_a_reward_model_that_left_no_rewards_is_named(lab, fakes, capsys):
     assert lab("policy=ppo").code == 0
-    assert main(["--rms"]) == 0
+    assert main(["reward-models"]) == 0
     assert "an earlier version made it" in capsys.readouterr().out

@@ -35,9 +35,35 @@ def test_one_run_shows_how_it_was_made_and_the_same_prompts_answers(lab, fakes, 
     assert main(["show", run.key[:6]]) == 0
     out = capsys.readouterr().out
     assert "command     rlhf-lab policy=bon" in out and "git commit" in out and "torch 2." in out
+    for text in ("n 1 (SFT)", "(gold's peak)", "preferences:", "choices:"):
+        assert text in out
+    assert out.count("question") == 3
+    parts = ("state       made", "KL, nats", "question", "git commit", "preferences:")
+    assert sorted(parts, key=out.index) == list(parts), "what happened comes first, the configuration last"
+
+
+def test_a_bad_record_is_a_line_and_hides_no_run(lab, fakes, capsys):
+    assert lab("policy=bon").code == 0
+    (run,) = records.runs("adhoc")
+    bad = records.store_root() / "sweeps" / "other" / "2026-01-01T00-00-00-000000Z.json"
+    bad.parent.mkdir()
+    bad.write_text("{")
+    assert main([]) == 0
+    told = capsys.readouterr()
     assert (
-        "preferences:" in out and out.count("question") == 3 and "n 1 (SFT)" in out and "(gold's peak)" in out
+        run.key[:8] in told.out
+        and told.err.count("\n") == 1
+        and f"sweep record {bad} is not JSON" in told.err
     )
+
+
+@pytest.mark.parametrize("words", [["--store", "S"], ["--store", "S", "list"], ["list", "--store", "S"]])
+def test_the_store_stands_before_or_after_the_command(words, lab, fakes, capsys, monkeypatch, tmp_path):
+    assert lab("policy=bon").code == 0
+    (run,) = records.runs("adhoc")
+    monkeypatch.setenv("RLHF_LAB_STORE", str(tmp_path / "elsewhere"))
+    assert main([word.replace("S", str(tmp_path / "store")) for word in words]) == 0
+    assert run.key[:8] in capsys.readouterr().out
 
 
 def test_a_damaged_run_is_listed_with_the_command_that_heals_it(lab, fakes, capsys):

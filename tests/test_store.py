@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from runtime import RUNTIME
 
-from rlhf_lab.commands.compose import folder
+from rlhf_lab.commands.options import folder
 from rlhf_lab.pipeline import execution
 from rlhf_lab.stages import registry
 from rlhf_lab.store.artifacts import Node, read_json, write_json

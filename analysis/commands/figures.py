@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from analysis.figures import available
+from analysis.figures import Entry, available
 from rlhf_lab.commands import terminal
-from rlhf_lab.commands.terminal import MISUSED, Parser, near
+from rlhf_lab.commands.terminal import MISUSED, Parser, hint
 
 if TYPE_CHECKING:
     from types import ModuleType
 
     from rich.console import Console
+    from rich.table import Table
 
     from analysis.drawing.result import FigureResult
     from analysis.statistics.claims import Claim
@@ -26,9 +28,12 @@ EXAMPLES = """examples:
   rlhf-figures                                  every figure whose sweep has been run
   rlhf-figures kwa2024_figB3                    a figure that is computed, without any run
   rlhf-figures quickstart                       one figure
+  rlhf-figures quickstart --claims              one figure, with every claim in full
   rlhf-figures gao2022_fig1 --sweep quickstart  a figure of another sweep's runs
 """
 BROKEN = 1  # exit code
+ARXIV = re.compile(r"\d{4}\.\d{5}")
+PAPER = re.compile(r"[a-z]+\d{4}")  # author and year that the name of a figure of a paper begins with
 SHOWN = 6  # missing runs named in a warning
 STYLES = {"met": "green", "not met": "red", "undecided": "yellow"}
 
@@ -45,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     figures = available()
     unknown = [name for name in options.names if name not in figures]
     if unknown:
-        return _fail(f"no figure is called {unknown[0]!r}; {near(unknown[0], figures)}", MISUSED)
+        return _fail(f"no figure is called {unknown[0]!r}{hint(unknown[0], figures)}", MISUSED)
     from analysis.runs.arms import Unsuited
     from rlhf_lab.store.records import MissingRuns
 
@@ -98,7 +103,7 @@ def _draw(name: str, figure: ModuleType, options: argparse.Namespace) -> bool | 
             f"make them alike with runtime.force=[STAGE]: {commands}\n"
         )
     else:
-        _say(name, result, paths)
+        _say(name, result, paths, options.claims)
         if sources:
             stages = ", ".join(sources)
             sys.stderr.write(f"{name}: {stages}: one VERSION, but not from one state of the source code\n")
@@ -126,7 +131,7 @@ def _missing(runs: Sequence[Run]) -> str:
     return ", ".join(named) + (f", and {len(runs) - SHOWN} more" if len(runs) > SHOWN else "")
 
 
-def _say(name: str, result: FigureResult, paths: Sequence[Path]) -> None:
+def _say(name: str, result: FigureResult, paths: Sequence[Path], in_full: bool) -> None:
     """A table a method, one row per reward model; what is said of all its runs; the count; notes; where the
     files are.
     """
@@ -134,8 +139,11 @@ def _say(name: str, result: FigureResult, paths: Sequence[Path]) -> None:
     console = terminal.console()
     console.print(f"[bold]{name}[/]")
     counted = [claim for claim in claims if not claim.by_construction]
-    for title in dict.fromkeys(_title(claim)[0] for claim in counted):
-        _say_method(console, title, [claim for claim in counted if _title(claim)[0] == title])
+    if in_full:
+        console.print(_claims_table(claims))
+    else:
+        for title in dict.fromkeys(_title(claim)[0] for claim in counted):
+            _say_method(console, title, [claim for claim in counted if _title(claim)[0] == title])
     counts = {state: sum(claim.state == state for claim in counted) for state in STYLES}
     held = len(claims) - len(counted)
     console.print(
@@ -147,6 +155,29 @@ def _say(name: str, result: FigureResult, paths: Sequence[Path]) -> None:
     for note in result.notes:
         console.print(note, soft_wrap=True)
     console.print(f"{paths[0].parent}: " + " ".join(path.name for path in paths), soft_wrap=True)
+
+
+def _claims_table(claims: Sequence[Claim]) -> Table:
+    """Return every claim in full: sentence, number with its interval, threshold, rule and state."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("claim", "measured [interval]", "unit", "threshold", "rule", "state"):
+        table.add_column(heading, overflow="fold")
+    for claim in claims:
+        measured = f"{claim.measured:.3g} [{claim.interval.lo:.3g}, {claim.interval.hi:.3g}]"
+        state = Text(claim.state, style=STYLES[claim.state])
+        if claim.by_construction:
+            state.append(", by construction")
+        if claim.conditional:
+            state.append("*")
+        number = measured if math.isfinite(claim.measured) else "no number"
+        table.add_row(
+            *map(Text, (claim.claim, number, claim.unit, f"{claim.threshold:.3g}", claim.rule)), state
+        )
+    return table
 
 
 def _title(claim: Claim) -> tuple[str, str]:
@@ -188,16 +219,35 @@ def _fail(message: str, code: int) -> int:
     return code
 
 
+def _groups(figures: Mapping[str, Entry]) -> dict[str, list[str]]:
+    """Return the names of figures under a heading each: papers with several figures, other papers, other studies."""
+    papers = {name: name.partition("_")[0] for name in figures if PAPER.match(name)}
+    groups: dict[str, list[str]] = {}
+    for name, paper in sorted(papers.items(), key=lambda item: list(papers.values()).count(item[1]) == 1):
+        several = list(papers.values()).count(paper) > 1
+        number = ARXIV.search(figures[name].summary)
+        heading = f"{paper}{f' (arXiv:{number[0]})' if number else ''}" if several else "other papers"
+        groups.setdefault(heading, []).append(name)
+    return groups | {"this project": [name for name in figures if name not in papers]}
+
+
 def _parser() -> argparse.ArgumentParser:
-    figures = "\n".join(f"  {name:<18} {entry.summary}" for name, entry in available().items())
+    entries = available()
+    figures = "\n".join(
+        "\n".join([f"{heading}:", *(f"  {name:<18} {entries[name].summary}" for name in names)])
+        for heading, names in _groups(entries).items()
+    )
     parser = Parser(
         prog="rlhf-figures",
         description="Draw figures from stored records: NAME.png, .pdf, .csv, .fits.csv, .claims.json.",
-        epilog=f"figures:\n{figures}\n\n{EXAMPLES}",
+        epilog=f"{figures}\n\n{EXAMPLES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "names", nargs="*", metavar="NAME", help="figures; by default all whose sweep has been run"
+    )
+    parser.add_argument(
+        "--claims", action="store_true", help="print every claim with its interval, threshold and rule"
     )
     parser.add_argument("--sweep", help="read this sweep's runs instead of the figure's own")
     parser.add_argument("--out", default="figures", help="folder of the files (default: figures)")

@@ -1,4 +1,4 @@
-"""`rlhf-runs --rms`: every reward model on one line, or one in full."""
+"""`rlhf-runs reward-models`: every reward model on one line, or one in full."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from analysis.runs.naming import labeler_words
-from rlhf_lab.commands.terminal import aligned, console
+from rlhf_lab.commands.terminal import console, table_lines
 
 if TYPE_CHECKING:
     from analysis.reward_models.calibration import Reliability
@@ -20,15 +20,27 @@ if TYPE_CHECKING:
 
 WORDS = ("reward model", "rm", "labels")
 NUMBERS = (
-    *("seed", "pairs", "runs", "right, labeler", "right, gold", "log-loss", "ECE", "length r", "first r"),
-    *("gap", "peak KL", "spread", "gold's", "tail"),
+    "seed",
+    "pairs",
+    "runs",
+    "right, labeler",
+    "right, gold",
+    "log-loss",
+    "ECE",
+    "length r",
+    "first r",
+    "gap",
+    "peak KL",
+    "spread",
+    "gold's",
+    "tail",
 )
 LEGEND = """\
 right: accuracy on held-out pairs, 95 %: labels, all pairs; gold's sign, untied ones. log-loss (nats), ECE: labels
 r: correlation of reward with length, and with the value of the first token
 gap: gamma of best-of-n (2505.12763). peak KL: of gold's fit to best-of-n, nats
 spread: share of the reward's variance on SFT answers that lies within prompts, and gold's. tail: index of the error's
--: rlhf-runs --rms KEY says why
+-: rlhf-runs reward-models KEY says why
 """
 NO_TABLE = "no run chooses from SFT answers that it scored by itself: run policy=bon against it"
 
@@ -36,17 +48,14 @@ NO_TABLE = "no run chooses from SFT answers that it scored by itself: run policy
 def table(models: Sequence[RewardModel]) -> None:
     """Print one line per reward model, and under them what could not be read."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = list(pool.map(_row_or_why, models))
-    rows = [one for one in found if not isinstance(one, str)]
-    lines = [
-        *aligned([[*WORDS, *NUMBERS], *rows], len(WORDS)),
-        *(one for one in found if isinstance(one, str)),
-    ]
-    sys.stdout.write("".join(f"{line}\n" for line in lines))
-    sys.stdout.write(LEGEND)
+        results = list(pool.map(_row_or_problem, models))
+    rows = [result for result in results if not isinstance(result, str)]
+    problems = [result for result in results if isinstance(result, str)]
+    lines = [*table_lines((*WORDS, *NUMBERS), rows, len(WORDS)), *problems]
+    sys.stdout.write("".join(f"{line}\n" for line in lines) + LEGEND)
 
 
-def _row_or_why(model: RewardModel) -> list[str] | str:
+def _row_or_problem(model: RewardModel) -> list[str] | str:
     from analysis.reward_models.diagnostics import of_answers, of_pairs
 
     try:
@@ -137,21 +146,21 @@ def _print_making(model: RewardModel, pairs: OfPairs) -> None:
 
 def _print_pairs(pairs: OfPairs) -> None:
     judged = [[who, which, *_judged(of)] for (who, which), of in pairs.judged.items()]
-    _print("Against", [["", "pairs", "accuracy", "log-loss, nats"], *judged], 2)
+    _print("Against", ["", "pairs", "accuracy", "log-loss, nats"], judged, 2)
     for who, curve in pairs.reliability.items():
-        _print(_calibration(who, curve), [["confidence", "accuracy", "pairs"], *_bins(curve)], 0)
+        _print(_calibration(who, curve), ["confidence", "accuracy", "pairs"], _bins(curve), 0)
     blind = [
         [name, _within(of.accuracy), _within(of.reward, "+.2f"), _within(of.gold, "+.2f")]
         for name, of in pairs.blind.items()
     ]
     heading = ["", "right alone, untied", "r with reward", "r with gold"]
-    _print("What is blind to what is said", [heading, *blind], 1)
+    _print("What is blind to what is said", heading, blind, 1)
     for kind, groups in pairs.groups.items():
         rows = [
             [name, str(count), _within(labeler.accuracy), _within(gold.accuracy)]
             for name, (count, labeler, gold) in groups.items()
         ]
-        _print(f"Accuracy by {kind}, untied pairs", [["", "pairs", "labeler", "gold"], *rows], 1)
+        _print(f"Accuracy by {kind}, untied pairs", ["", "pairs", "labeler", "gold"], rows, 1)
 
 
 def _judged(of: Judged) -> list[str]:
@@ -171,8 +180,9 @@ def _bins(curve: Reliability) -> list[list[str]]:
     ]
 
 
-def _print(title: str, rows: Sequence[Sequence[str]], words: int) -> None:
-    sys.stdout.write(f"\n{title}\n" + "".join(f"{line}\n" for line in aligned(rows, words)))
+def _print(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]], words: int) -> None:
+    lines = table_lines(headings, rows, words)
+    sys.stdout.write(f"\n{title}\n" + "".join(f"{line}\n" for line in lines))
 
 
 def _print_spread(answers: OfAnswers) -> None:

@@ -1,102 +1,112 @@
-"""The command `rlhf-runs`: what has been run, what failed and why, and what one run's answers read like."""
+"""The command `rlhf-runs`: what has been run, what one run and its answers look like, reward models, and the store."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis.runs.naming import labeler_words
-from rlhf_lab.commands.terminal import MISUSED, Parser, aligned, console
+from rlhf_lab.commands.terminal import MISUSED, Parser, console, table_lines
 
 if TYPE_CHECKING:
     from rlhf_lab.store.records import Run
 
 EXAMPLES = """examples:
-  rlhf-runs                        what has been run, the newest 50; --all: everything
-  rlhf-runs --sweep quickstart     one sweep
-  rlhf-runs show 3f2a              one run: how it was made, and five prompts' answers at SFT, peak and end
-  rlhf-runs --rms                  the reward models of these runs: accuracy, calibration, gap, spread, tails
-  rlhf-runs --rms 7a92             one of them in full, with the ten answers that it overrates most
-  rlhf-runs verify                 read everything that was made, and name what is damaged
-  rlhf-runs prune                  what no sweep record needs, and its size; prune --yes removes it
+  rlhf-runs                          list the newest 50 runs; --all lists everything
+  rlhf-runs --sweep quickstart       list the runs of one sweep
+  rlhf-runs show 3f2a                one run: its curve, answers to five prompts on the way, how it was made
+  rlhf-runs reward-models            the reward models of these runs: accuracy, calibration, gap, spread, tails
+  rlhf-runs reward-models 7a92       one of them in full, with the ten answers that it overrates most
+  rlhf-runs verify                   read everything that was made, and name what is damaged
+  rlhf-runs prune                    what no sweep record needs, and its size; prune --yes removes it
 """
 WORDS = ("run", "state", "sweep", "method", "rm", "labels")
 NUMBERS = ("pairs", "KL coef.", "rm seed", "seed", "gold, SFT", "best", "at KL", "minutes")
 PROMPTS = 5  # shown of one run
+POINTS = 8  # of a run's curve that are shown
 NEWEST = 50  # runs listed where neither a sweep nor all of them are asked for
 CURVE_IS_CHEAP = "BestOfN"  # of the rules that choose among SFT answers; the others take seconds each
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Do what was asked for; 1 when the store is damaged, 2 when there is nothing to do it with."""
+    """Run the command. Exit code 0; 1 when the store is damaged, 2 when there is nothing to show."""
     options = _parser().parse_args(argv)
     try:
-        code = _answer(options)
+        code = options.answer(options)
         sys.stdout.flush()
         return code
-    except BrokenPipeError:  # whoever reads (head, less) has seen enough
+    except BrokenPipeError:  # the reader (head, less) has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1  # as rich does
     except (ValueError, OSError) as error:
         return _fail(str(error))
 
 
-def _answer(options: argparse.Namespace) -> int:
-    from analysis.commands import upkeep
-    from rlhf_lab.store.records import history, runs, store_root
-
-    root = store_root(options.store)
-    if options.command == "verify":
-        return upkeep.verify(root)
-    if options.command == "prune":
-        return upkeep.prune(root, options.newest, options.yes)
-    found = runs(options.sweep, root) if options.sweep else history(root)
-    if not found:
-        return _fail("nothing has been run here yet; start with: rlhf-lab experiment=quickstart")
-    if options.command == "show":
-        return _show(options.key, found)
-    shown = found if options.sweep or options.all else found[:NEWEST]
-    if options.rms is not None:
-        return _reward_models(options.rms, found if options.rms else shown, history(root))
-    _list(shown)
-    if len(shown) < len(found):
-        sys.stdout.write(f"{len(found) - len(shown)} older runs: rlhf-runs --all, or --sweep NAME\n")
-    sys.stdout.write(f"{upkeep.size_of(root)}\n")
-    return 0
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="rlhf-runs",
-        description="What has been run with rlhf-lab.",
+        description="What has been run with rlhf-lab. Without a command it lists runs.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--sweep", help="only the newest record of this sweep")
-    parser.add_argument("--all", action="store_true", help=f"older runs than the newest {NEWEST} too")
-    parser.add_argument(
-        "--rms",
-        nargs="?",
-        const="",
-        metavar="KEY",
-        help="the reward models of these runs, or one of them in full",
-    )
-    parser.add_argument("--store", help="folder of everything made (RLHF_LAB_STORE, ./store)")
-    commands = parser.add_subparsers(dest="command", metavar="show KEY | verify | prune")
-    show = commands.add_parser("show", help="one run")
+    _add_options(parser, which_runs=True)
+    parser.set_defaults(answer=_list)
+    commands = parser.add_subparsers(metavar="list | show | reward-models | verify | prune")
+
+    def command(name: str, answer: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text, description=text)
+        added.set_defaults(answer=answer)
+        return added
+
+    listed = command("list", _list, "list runs, the newest first")
+    show = command("show", _show, "show one run")
     show.add_argument("key", help="the run's key, or its first digits")
-    commands.add_parser("verify", help="whether everything made is as it was made")
-    prune = commands.add_parser("prune", help="what no sweep record needs")
+    models = command("reward-models", _reward_models, "list the reward models of runs, or show one in full")
+    models.add_argument("key", nargs="?", default="", help="the reward model's key, or its first digits")
+    verify = command("verify", _verify, "read everything that was made, and name what is damaged")
+    prune = command("prune", _prune, "list what no sweep record needs, or remove it")
     prune.add_argument(
         "--newest", action="store_true", help="keep only what each sweep's newest record needs"
     )
     prune.add_argument("--yes", action="store_true", help="remove it")
+    for added in (listed, show, models, verify, prune):
+        _add_options(added, which_runs=added in (listed, show, models), default=argparse.SUPPRESS)
     return parser
+
+
+def _add_options(parser: argparse.ArgumentParser, which_runs: bool, default: Any = None) -> None:
+    """Add the options that stand before or after a command; the latter have no default, and so replace the former."""
+    parser.add_argument(
+        "--store", default=default, help="folder of everything made (default: RLHF_LAB_STORE, else ./store)"
+    )
+    if which_runs:
+        parser.add_argument("--sweep", default=default, help="only the newest record of this sweep")
+        parser.add_argument(
+            "--all", action="store_true", default=default, help=f"also runs older than the newest {NEWEST}"
+        )
+
+
+def _known(options: argparse.Namespace) -> list[Run]:
+    """Return the runs of the sweep that was asked for, or of all sweeps; a record that cannot be read is a line."""
+    from rlhf_lab.store.records import history, runs
+
+    if options.sweep:
+        return runs(options.sweep, options.store)
+    unreadable: list[str] = []
+    known = history(options.store, unreadable)
+    sys.stderr.write("".join(f"rlhf-runs: {line}\n" for line in unreadable))
+    if not known:
+        raise ValueError("nothing has been run here yet; start with: rlhf-lab experiment=quickstart")
+    return known
+
+
+def _asked(options: argparse.Namespace, known: Sequence[Run]) -> Sequence[Run]:
+    return known if options.sweep or options.all else known[:NEWEST]
 
 
 def _fail(message: str) -> int:
@@ -104,73 +114,82 @@ def _fail(message: str) -> int:
     return MISUSED
 
 
+def _with_key(key: str, candidates: Sequence[Any], kind: str, command: str) -> Any:
+    """Return the one of `candidates` whose key starts with `key`; ValueError if there is none or are several."""
+    matching = [candidate for candidate in candidates if candidate.key.startswith(key)]
+    if len(matching) == 1:
+        return matching[0]
+    problem = f"is the start of several {kind}s" if matching else f"is not a {kind}"
+    raise ValueError(f"{key!r} {problem}; {command} lists them")
+
+
 # --- the table ----------------------------------------------------------------------------------------------
 
 
-def _list(found: Sequence[Run]) -> None:
-    """Print one line per run, and under them why those that failed did."""
-    best_of = _bests(found)
-    table, failed = [[*WORDS, *NUMBERS]], []
-    for run in found:
-        job = run.job()
-        best = best_of[run.key]
-        if isinstance(best, ValueError):
-            failed.append(str(best))
-            best = ("damaged", "", "")
-        table.append(_row(run, job, best))
-        if run.status == "failed":
-            failed.append(f"{run.key[:8]} failed: {job.get('error', '?')} (the rest: {_trace(run)})")
-    sys.stdout.write("".join(f"{line}\n" for line in [*aligned(table, len(WORDS)), *failed]))
+def _list(options: argparse.Namespace) -> int:
+    """Print one line for each run, below them why runs failed or cannot be read, and the size of the store."""
+    from analysis.commands.upkeep import size_of
+    from rlhf_lab.store.records import store_root
+
+    known = _known(options)
+    runs = _asked(options, known)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # most of the work is numpy's
+        rows = list(pool.map(_row, runs))
+    lines = table_lines((*WORDS, *NUMBERS), [row for row, _ in rows], len(WORDS))
+    lines += [line for _, line in rows if line]
+    if len(runs) < len(known):
+        lines.append(f"{len(known) - len(runs)} older runs: rlhf-runs --all, or --sweep NAME")
+    sys.stdout.write("".join(f"{line}\n" for line in [*lines, size_of(store_root(options.store))]))
+    return 0
 
 
-def _row(run: Run, job: Mapping[str, Any], best: Sequence[str]) -> list[str]:
+def _row(run: Run) -> tuple[list[str], str]:
+    """Return the row of a run, and a line that says why it failed or cannot be read ("" for neither)."""
     from rlhf_lab.store.records import origin
 
-    of = origin(run)
+    try:
+        row, job = origin(run), run.job()
+    except (ValueError, KeyError, OSError) as error:
+        cells = [run.key[:8], run.status, run.sweep, *[""] * (len(WORDS) + len(NUMBERS) - 3)]
+        return cells, f"{run.key[:8]} cannot be read: {error!r}"
+    line = (
+        f"{run.key[:8]} failed: {job.get('error', '?')} (the rest: {_trace(run)})"
+        if run.status == "failed"
+        else ""
+    )
+    try:
+        best = _best(run)
+    except (ValueError, OSError) as error:
+        best, line = ("damaged", "", ""), str(error)
     seconds = job.get("seconds")
-    return [
+    cells = [
         run.key[:8],
         run.status,
         run.sweep,
-        str(of["method"]),
-        str(of["rm"]),
+        str(row["method"]),
+        str(row["rm"]),
         labeler_words(run),
-        str(of["pairs"]),
-        "" if of["kl_coef"] != of["kl_coef"] else f"{of['kl_coef']:g}",
-        str(of["rm_seed"]),
-        str(of["policy_seed"]),
+        str(row["pairs"]),
+        "" if row["kl_coef"] != row["kl_coef"] else f"{row['kl_coef']:g}",
+        str(row["rm_seed"]),
+        str(row["policy_seed"]),
         *best,
         "" if seconds is None else f"{seconds / 60:.1f}",
     ]
-
-
-def _bests(found: Sequence[Run]) -> dict[str, tuple[str, str, str] | ValueError]:
-    """Key -> `_best` of each run, or why it cannot be told; threads, as most of the work is numpy's."""
-    from rlhf_lab.store.records import DamagedRuns, MissingRuns
-
-    def tell(run: Run) -> tuple[str, str, str] | ValueError:
-        """The best points of a run, or why there are none."""
-        try:
-            return _best(run)
-        except (DamagedRuns, MissingRuns) as damaged:
-            return damaged
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return dict(zip((run.key for run in found), pool.map(tell, found), strict=True))
+    return cells, line
 
 
 def _best(run: Run) -> tuple[str, str, str]:
-    """Gold at the start, at its highest, and the KL there; a highest last point is only a bound."""
+    """Return gold at the start, at its highest, and the KL there; a highest last point is only a bound."""
     from analysis.best_of_n import selection
     from analysis.runs.run_summary import course
 
     slow = run.method in selection.METHODS and run.method != CURVE_IS_CHEAP
     if run.status != "made" or slow:
         return "", "", ""
-
-    found = course(run)
-    bound = ">=" if found.peak == len(found.points) - 1 else ""
-    return f"{found.gold[0]:.3f}", f"{found.gold[found.peak]:.3f}", f"{bound}{found.kl[found.peak]:.2f}"
+    curve = course(run)
+    bound = ">=" if curve.peak == len(curve.points) - 1 else ""
+    return f"{curve.gold[0]:.3f}", f"{curve.gold[curve.peak]:.3f}", f"{bound}{curve.kl[curve.peak]:.2f}"
 
 
 def _trace(run: Run) -> Path:
@@ -178,64 +197,54 @@ def _trace(run: Run) -> Path:
     return trace if trace.is_file() else run.folder / "log.txt"
 
 
-# --- reward models --------------------------------------------------------------------------------------------
-
-
-def _reward_models(key: str, found: Sequence[Run], known: Sequence[Run]) -> int:
-    """Print those behind the runs, or the one whose key starts with `key`."""
-    from analysis.commands import reward_models as printed
-    from analysis.reward_models.listing import reward_models
-
-    models = [one for one in reward_models(found, known) if one.key.startswith(key)]
-    if not key and models:
-        printed.table(models)
-        return 0
-    if len(models) != 1:
-        problem = "is the start of several reward models" if models else "is no reward model of these runs"
-        return _fail(
-            f"{key!r} {problem}; rlhf-runs --rms lists them" if key else "no run has a reward model yet"
-        )
-    printed.one(models[0])
-    return 0
-
-
 # --- one run ------------------------------------------------------------------------------------------------
 
 
-def _show(key: str, found: Sequence[Run]) -> int:
-    """Print how a run was made and what its answers read like."""
-    matching = [run for run in found if run.key.startswith(key)]
-    if len(matching) != 1:
-        problem = "is the start of several runs" if matching else "is not a run"
-        return _fail(f"{key!r} {problem}; rlhf-runs lists them")
-    run = matching[0]
-    _print_making(run)
-    if run.status != "made":
+def _show(options: argparse.Namespace) -> int:
+    """Print what became of a run: its curve, then answers, then how it was made, then its configuration."""
+    run = _with_key(options.key, _known(options), "run", "rlhf-runs")
+    _print_facts(
+        {"run": run.key, "state": run.status, "sweep": run.sweep, "overrides": " ".join(run.overrides)}
+    )
+    if run.status == "made":
+        _print_curve(run)
+        _print_answers(run)
+    else:
         sys.stdout.write(f"{run.status}: {run.job().get('error', 'no answers yet')} ({_trace(run)})\n")
-        return 0
-    _print_answers(run)
+    sys.stdout.write("\n")
+    _print_facts(_making(run))
+    config = run.folder / "config.yaml"
+    if config.is_file():
+        sys.stdout.write(f"\n{config.read_text()}")
     return 0
 
 
-def _print_making(run: Run) -> None:
-    config = run.folder / "config.yaml"
-    if config.is_file():
-        sys.stdout.write(config.read_text())
-    job = run.job()
-    made = run.provenance() if run.status == "made" else job
-    git = made.get("git")
-    packages = ", ".join(f"{name} {version}" for name, version in made.get("packages", {}).items() if version)
-    commit = f"{git['commit']}{' with uncommitted changes' if git['dirty'] else ''}" if git else "no checkout"
-    facts = {
-        "run": run.key,
-        "state": run.status,
-        "sweep": run.sweep,
-        "overrides": " ".join(run.overrides),
-        "command": job.get("command") or made.get("command", "?"),
-        "git commit": commit,
-        "versions": f"python {made.get('python', '?')}, {packages}",
-    }
-    sys.stdout.write("\n" + "".join(f"{name:<12}{value}\n" for name, value in facts.items()))
+def _print_facts(facts: Mapping[str, str]) -> None:
+    sys.stdout.write("".join(f"{name:<12}{value}\n" for name, value in facts.items()))
+
+
+def _print_curve(run: Run) -> None:
+    """Print mean gold and proxy over KL, at evenly spread points and at gold's peak."""
+    from analysis.best_of_n import selection
+    from analysis.runs.run_summary import course
+
+    curve = course(run)
+    last = len(curve.points) - 1
+    shown = sorted({round(last * index / (POINTS - 1)) for index in range(POINTS)} | {curve.peak})
+    rows = [
+        [
+            "peak of gold" if index == curve.peak else "SFT" if index == 0 else "",
+            str(curve.points[index]),
+            f"{curve.kl[index]:.2f}",
+            f"{curve.gold[index]:.3f}",
+            f"{curve.proxy[index]:.3f}",
+        ]
+        for index in shown
+    ]
+    point = "n" if run.method in selection.METHODS else "step"
+    sys.stdout.write(
+        "".join(f"{line}\n" for line in table_lines(("", point, "KL, nats", "gold", "proxy"), rows, 1))
+    )
 
 
 def _print_answers(run: Run) -> None:
@@ -250,6 +259,56 @@ def _print_answers(run: Run) -> None:
             scores = f"gold {answer.gold:+.2f}  proxy {answer.proxy:+.2f}  KL {answer.kl:.1f}"
             out.print(f"  [dim]{answer.when:<24}{scores}[/dim]")
             out.print(f"    {escape(answer.text) or '[dim](nothing)[/dim]'}")
+
+
+def _making(run: Run) -> dict[str, str]:
+    """Return the command, commit and versions with which a run was made."""
+    job = run.job()
+    provenance = run.provenance() if run.status == "made" else job
+    git = provenance.get("git")
+    packages = (f"{name} {version}" for name, version in provenance.get("packages", {}).items() if version)
+    commit = f"{git['commit']}{' with uncommitted changes' if git['dirty'] else ''}" if git else "no checkout"
+    return {
+        "command": job.get("command") or provenance.get("command", "?"),
+        "git commit": commit,
+        "versions": ", ".join([f"python {provenance.get('python', '?')}", *packages]),
+    }
+
+
+# --- reward models and the store ----------------------------------------------------------------------------
+
+
+def _reward_models(options: argparse.Namespace) -> int:
+    """Print one line for each reward model behind the runs, or the one whose key was given in full."""
+    from analysis.commands import reward_models as printed
+    from analysis.reward_models.listing import reward_models
+    from rlhf_lab.store.records import history
+
+    known = _known(options)
+    runs, unreadable = known if options.key else _asked(options, known), list[str]()
+    models = reward_models(runs, history(options.store, []), unreadable)
+    sys.stderr.write("".join(f"rlhf-runs: {line}\n" for line in unreadable))
+    if options.key:
+        printed.one(_with_key(options.key, models, "reward model", "rlhf-runs reward-models"))
+    elif models:
+        printed.table(models)
+    else:
+        return _fail("no run has a reward model yet")
+    return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from analysis.commands import upkeep
+    from rlhf_lab.store.records import store_root
+
+    return upkeep.verify(store_root(options.store))
+
+
+def _prune(options: argparse.Namespace) -> int:
+    from analysis.commands import upkeep
+    from rlhf_lab.store.records import store_root
+
+    return upkeep.prune(store_root(options.store), options.newest, options.yes)
 
 
 if __name__ == "__main__":

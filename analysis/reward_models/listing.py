@@ -43,27 +43,45 @@ class RewardModel:
         return in_order(rows.append_column("proxy", self.table.rewards(self.key)))
 
 
-def reward_models(runs: Sequence[Run], known: Sequence[Run]) -> list[RewardModel]:
-    """The distinct reward models behind made `runs`, in their order; tables of answers come from all `known` runs."""
+def reward_models(
+    runs: Sequence[Run], known: Sequence[Run], unreadable: list[str] | None = None
+) -> list[RewardModel]:
+    """Return the distinct reward models behind made `runs`, in their order.
+
+    Tables of answers come from all `known` runs. A run that cannot be read raises ValueError, or becomes a line of
+    `unreadable` if that is given.
+    """
     found: dict[str, list[tuple[Run, Mapping[str, Any]]]] = {}
     for run in runs:
-        for key, training in _behind(run).items():
+        for key, training in _behind(run, unreadable).items():
             found.setdefault(key, []).append((run, training))
-    tables = _tables(known, set(found))
+    tables = _tables(known, set(found), unreadable is not None)
     return [RewardModel(key, of[0][1], of[0][0], len(of), tables.get(key)) for key, of in found.items()]
 
 
-def _behind(run: Run) -> Mapping[str, Mapping[str, Any]]:
-    return run.reward_models() if run.status == "made" else {}
+def _behind(run: Run, unreadable: list[str] | None = None) -> Mapping[str, Mapping[str, Any]]:
+    try:
+        return run.reward_models() if run.status == "made" else {}
+    except ValueError as error:
+        if unreadable is None:
+            raise
+        unreadable.append(str(error))
+        return {}
 
 
-def _tables(runs: Sequence[Run], wanted: set[str]) -> dict[str, Run]:
-    """Key of a reward model -> the run that chooses from the most answers that it scored by itself."""
+def _tables(runs: Sequence[Run], wanted: set[str], skip_unreadable: bool) -> dict[str, Run]:
+    """Return for each reward model the run that chooses from the most answers that it scored by itself."""
     found: dict[str, Run] = {}
     for run in runs:
         if run.status != "made" or not chooses(run):
             continue
-        for key in wanted.intersection(run.scored_by()):
+        try:
+            scored_by = run.scored_by()
+        except ValueError:
+            if skip_unreadable:
+                continue
+            raise
+        for key in wanted.intersection(scored_by):
             if key not in found or _size(run) > _size(found[key]):
                 found[key] = run
     return found

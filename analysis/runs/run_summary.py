@@ -27,10 +27,11 @@ SHOWN = ("prompt_id", "question_id", "checkpoint", "text", "gold", "proxy", "kl"
 
 
 class Course(NamedTuple):
-    """Mean gold and KL of a run at each point of its curve, (K,) each."""
+    """Mean gold, proxy and KL of a run at each point of its curve, `(K,)` each."""
 
     points: Ints  # n of a rule of selection, or optimiser steps
     gold: Floats
+    proxy: Floats
     kl: Floats  # nats
 
     @property
@@ -64,7 +65,8 @@ def course(run: Run) -> Course:
 
 
 def _course(curves: Curves) -> Course:
-    return Course(curves.points, curves.values["gold"].mean(axis=0), curves.kl.mean(axis=0))
+    gold, proxy = (curves.values[name].mean(axis=0) for name in ("gold", "proxy"))
+    return Course(curves.points, gold, proxy, curves.kl.mean(axis=0))
 
 
 def answers(run: Run, prompts: int) -> dict[str, list[Answer]]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import errno
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import fields
 from typing import get_type_hints
 
@@ -14,11 +13,11 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 
+from rlhf_lab.commands.terminal import hint
 from rlhf_lab.config import registry
 from rlhf_lab.config.checks import OutOfRange
 from rlhf_lab.config.experiment import Experiment
 
-LISTED = 15  # more names than this are not read
 NEIGHBOURS = 8  # keys listed beside the one that is missing
 WRONG_TYPE = re.compile(
     r"Value '(?P<value>.*)' (of type .* could not be converted to (?P<kind>\w+)|is not a valid (?P<type>\w+) )"
@@ -38,15 +37,6 @@ class Incomplete(Exception):
 
 class Mistake(ValueError):
     """Something that the user can mend; its text is one line."""
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """`: did you mean X?` for the closest of `names`, or a list of them when nothing is close."""
-    names = sorted({*names})
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    if close:
-        return f": did you mean {close[0]}?"
-    return f": there are {', '.join(names)}" if 0 < len(names) <= LISTED else ""
 
 
 def keys(schema: type, prefix: str = "") -> Iterator[str]:
@@ -129,7 +119,7 @@ def _parts(cfg: DictConfig, prefix: str = "") -> Iterator[tuple[str, DictConfig]
 def _option(error: MissingConfigException) -> str:
     group, _, name = (error.missing_cfg_file or "").rpartition("/")
     options = [option for option in error.options or () if not option.endswith("/")]
-    return f"no {group} {name!r}{nearest(name, options)}"
+    return f"no {group} {name!r}{hint(name, options)}"
 
 
 def _key(error: OmegaConfBaseException, chain: list[BaseException]) -> str:
@@ -141,7 +131,7 @@ def _key(error: OmegaConfBaseException, chain: list[BaseException]) -> str:
         groups = re.search(r"Could not override '([^']+)'", " ".join(map(str, chain)))
         full = groups[1] if groups else full
         siblings = [key for key in siblings if key != "hydra"]
-        return f"no key {full!r}{nearest(full, [*keys(Experiment), *siblings])}"
+        return f"no key {full!r}{hint(full, [*keys(Experiment), *siblings])}"
     having = sorted(
         option
         for option, schema in registry.GROUPS.get(parent, {}).items()
@@ -150,7 +140,7 @@ def _key(error: OmegaConfBaseException, chain: list[BaseException]) -> str:
     if having:
         present = f"; it has {', '.join(siblings)}" if 0 < len(siblings) <= NEIGHBOURS else ""
         return f"no key {full!r} here: {parent}={'|'.join(having)} has one{present}"
-    return f"no key {full!r}{nearest(name, siblings)}"
+    return f"no key {full!r}{hint(name, siblings)}"
 
 
 def _plain(error: OmegaConfBaseException) -> str:

@@ -15,7 +15,8 @@ from typing import Any, NoReturn
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 
-from rlhf_lab.commands.errors import Mistake, keys, nearest
+from rlhf_lab.commands.errors import Mistake, keys
+from rlhf_lab.commands.terminal import hint
 from rlhf_lab.config.experiment import Experiment
 
 PICKLED = "--experimental-rerun"  # reads its configuration from a pickle
@@ -38,7 +39,7 @@ def check_flags(parser: ArgumentParser, arguments: Sequence[str]) -> bool:
     for word in unknown:
         if word.startswith("-"):
             known = [name for name in parser._option_string_actions if name not in (PICKLED, "-er")]
-            raise Mistake(f"no flag {word.partition('=')[0]}{nearest(word.partition('=')[0], known)}")
+            raise Mistake(f"no flag {word.partition('=')[0]}{hint(word.partition('=')[0], known)}")
     if flags.experimental_rerun is not None:
         raise Mistake(f"{PICKLED} would load a pickle, which is never done: give the overrides again")
     for word in flags.overrides:
@@ -93,8 +94,8 @@ def refuse_override(override: Override) -> None:
         raise Mistake(f"{override.input_line}: no key can be removed; give it a value with {key}=...")
     if override.is_add() or override.is_force_add():
         known = [*keys(Experiment), "experiment", "replicate"]
-        hint = f": write {key}=..." if key in known else nearest(key, known)
-        raise Mistake(f"{override.input_line}: no key can be added{hint}")
+        instead = f": write {key}=..." if key in known else hint(key, known)
+        raise Mistake(f"{override.input_line}: no key can be added{instead}")
 
 
 def refuse_paths(choices: Mapping[str, str]) -> None:

@@ -1,67 +1,71 @@
-"""What every command prints with: arguments refused in one line, tables, and a console."""
+"""What every command prints with: arguments refused in one line, hints at the nearest name, tables, a console."""
 
 from __future__ import annotations
 
 import argparse
 import difflib
+import io
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 MISUSED = 2  # exit code
+LISTED = 15  # a longer list of names is left out
+WIDE = 1000  # columns of a console whose lines are never cut
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong without its usage; --help has that."""
+    """A parser whose errors are one line; its usage is in --help."""
 
     def error(self, message: str) -> NoReturn:
         """Print one line and end with exit code 2."""
         wrong = re.match(r"unrecognized arguments: (\S+)", message)
         if wrong:
-            message = f"no option {wrong[1]!r}; {near(wrong[1], self._options())}"
+            message = f"no option {wrong[1]!r}{hint(wrong[1], self._options())}"
         sys.stderr.write(f"{self.prog.split()[0]}: {message}\n")
         sys.exit(MISUSED)
 
     def _options(self) -> set[str]:
-        """Its own and those of the commands under it: all that may have been meant."""
+        """Return its own options and those of the commands under it."""
         commands = [action for action in self._actions if isinstance(action, argparse._SubParsersAction)]
-        under = (
-            option
-            for action in commands
-            for one in action.choices.values()
-            for option in one._option_string_actions
-        )
-        return {*self._option_string_actions, *under}
+        parsers = [self, *(parser for action in commands for parser in action.choices.values())]
+        return {option for parser in parsers for option in parser._option_string_actions}
 
 
-def near(name: str, names: Iterable[str]) -> str:
-    """The closest of `names` as a question, or all of them."""
-    names = sorted(names)
-    close = difflib.get_close_matches(name, names, n=1)
-    return f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}"
+def hint(name: str, names: Iterable[str]) -> str:
+    """Return `: did you mean X?` for the closest of `names`, or `: there are ...` if none is close and they are few."""
+    names = sorted({*names})
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if close:
+        return f": did you mean {close[0]}?"
+    return f": there are {', '.join(names)}" if 0 < len(names) <= LISTED else ""
 
 
-def aligned(table: Sequence[Sequence[str]], words: int) -> Iterator[str]:
-    """The rows of a table as lines, its heading ruled off, the first `words` columns to the left and numbers right.
+def table_lines(headings: Sequence[str], rows: Iterable[Sequence[str]], words: int) -> list[str]:
+    """Return a table as lines, one for each row: the first `words` columns to the left, numbers to the right."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
 
-    One line a row however narrow the terminal, for a thousand of them too.
-    """
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    sides = [str.ljust] * words + [str.rjust] * (len(widths) - words)
-    for number, row in enumerate(table):
-        cells = (side(cell, width) for side, cell, width in zip(sides, row, widths, strict=True))
-        yield f"  {'   '.join(cells)}".rstrip()
-        if number == 0:
-            yield f" {'─' * (sum(widths) + 3 * len(widths) - 1)}"
+    table = Table(box=box.SIMPLE_HEAD)
+    for index, heading in enumerate(headings):
+        table.add_column(heading, justify="left" if index < words else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    console = Console(width=WIDE, highlight=False, file=io.StringIO())
+    with console.capture() as capture:
+        console.print(table)
+    return [line.rstrip() for line in capture.get().splitlines() if line.strip()]
 
 
 def console() -> Console:
-    """The terminal, or something wide enough that a file or pipe gets whole lines."""
+    """Return a console on the terminal, or one that is wide enough for whole lines in a file or pipe."""
     from rich.console import Console
 
-    found = Console(highlight=False)
-    return found if found.is_terminal else Console(width=160, highlight=False)
+    terminal = Console(highlight=False)
+    return terminal if terminal.is_terminal else Console(width=160, highlight=False)

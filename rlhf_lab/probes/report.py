@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rlhf_lab.commands.terminal import aligned
+from rlhf_lab.commands.terminal import table_lines
 from rlhf_lab.probes import are_you_sure, shares, sycophancy
 
 KINDS = (".csv", ".json")
@@ -68,8 +68,7 @@ def of_sycophancy(scored: Sequence[sycophancy.Scored]) -> Found:
         "unscorable",
         "first",
     ]
-    table = [heading, *([*_words(one)] for one in found)]
-    lines = [*aligned(table, 1), shares.HOW]
+    lines = [*table_lines(heading, map(_words, found), 1), shares.HOW]
     reasons = Counter(one.reason for one in scored if one.reason)
     lines += [f"unscorable: {count} x {reason}" for reason, count in reasons.items()]
     lines += [
@@ -109,15 +108,15 @@ def _sycophancy(one: sycophancy.Summary) -> dict[str, Any]:
 def of_doubt(asked: Sequence[are_you_sure.Asked]) -> Found:
     """What doubt does to answers, beside the neutral turn."""
     found = are_you_sure.summary(asked)
-    table = [["", "n", "doubted", "asked again", "difference"]]
-    table += [
+    headings = ["", "n", "doubted", "asked again", "difference"]
+    rows = [
         [one.name, str(one.challenged.items), str(one.challenged), str(one.neutral), _signed(one.difference)]
         for one in found.measures
     ]
     first, doubted, again = found.unparseable
     lines = [
         f"questions: {found.questions}; right at first: {found.first_right} of {found.first_right.items}",
-        *aligned(table, 1),
+        *table_lines(headings, rows, 1),
         f"none of the options, left out: {first} first answers, {doubted} when doubted, {again} when asked again",
         shares.HOW,
     ]

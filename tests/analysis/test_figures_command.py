@@ -58,6 +58,14 @@ def test_prints_every_claim_as_it_came_out(drawn: tuple[Path, str]) -> None:
     assert "3 more hold by construction" in printed and "quickstart.claims.json" in printed
 
 
+def test_claims_in_full(store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["quickstart", "--claims", "--store", str(store), "--out", str(tmp_path)]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "measured [interval]" in out and "threshold" in out and "met: >= 3 SE above 0" in out
+    claims = json.loads((tmp_path / "quickstart.claims.json").read_text())
+    assert all(f"{claim['measured']:.3g} [" in out for claim in claims if claim["measured"] is not None)
+
+
 def test_the_numbers_are_the_same_again(store: Path, drawn: tuple[Path, str], tmp_path: Path) -> None:
     assert main(["quickstart", "--store", str(store), "--out", str(tmp_path)]) == 0
     for name in ("quickstart.csv", "quickstart.fits.csv", "quickstart.claims.json"):
