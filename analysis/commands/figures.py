@@ -39,7 +39,7 @@ STYLES = {"met": "green", "not met": "red", "undecided": "yellow"}
 
 
 class Misused(Exception):
-    """What was asked for does not go together."""
+    """Options that exclude each other."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -10,14 +10,14 @@ UNITS = ("bytes", "kB", "MB", "GB")
 
 
 def size_of(root: Path) -> str:
-    """The line that says how large the store is."""
+    """Return a line that says how large the store is."""
     from rlhf_lab.store import upkeep
 
     return f"{root}: {_human(upkeep.size(root))} in {len(upkeep.artifacts(root))} artifacts"
 
 
 def verify(root: Path) -> int:
-    """Read everything, name what is damaged; 1 if anything is."""
+    """Read everything and print what is damaged; return 1 if anything is, else 0."""
     from rlhf_lab.store import upkeep
 
     found = list(upkeep.verify(root))
@@ -32,7 +32,7 @@ def verify(root: Path) -> int:
 
 
 def prune(root: Path, newest: bool, sure: bool) -> int:
-    """List what no sweep record needs; remove it if `sure`."""
+    """Print what no sweep record needs, and remove it if `sure`; return 0."""
     from rlhf_lab.store import upkeep
 
     found = upkeep.prunable(root, newest)

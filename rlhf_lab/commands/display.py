@@ -29,7 +29,7 @@ RECENT = 20  # artifacts of a stage that its expected time is taken from
 
 
 def plan(jobs: Sequence[Job], store: Store) -> None:
-    """Print every distinct stage of the sweep once: how many jobs share it, what making it would take."""
+    """Print every distinct stage of the sweep once, with the number of jobs that share it and its expected minutes."""
     sharing: dict[str, list[Job]] = {}
     nodes: dict[str, Node] = {}
     for job in jobs:
@@ -59,7 +59,7 @@ def plan(jobs: Sequence[Job], store: Store) -> None:
 
 
 def outcome(jobs: Sequence[Job], store: Store, error: str | None) -> None:
-    """Print what became of every job, and for those that failed why and where to read more."""
+    """Print the state of every job, and for failed jobs the reason and the file with the rest."""
     table = Table("job", "run", "", "method", "rm", "seeds", "state", box=box.SIMPLE_HEAD)
     table.add_column("minutes", justify="right")
     failed, words = list[str](), Words(jobs)
@@ -69,10 +69,10 @@ def outcome(jobs: Sequence[Job], store: Store, error: str | None) -> None:
         state = "made" if store.made(job.leaf) else status.get("state", "not run")
         seconds = status.get("seconds")
         seeds = f"{job.experiment.rm.seed}/{job.experiment.policy.seed}"
-        own = "" if len(jobs) == 1 else words.label(job)
-        took = "" if seconds is None else _number(seconds / 60)
+        label = "" if len(jobs) == 1 else words.label(job)
+        minutes = "" if seconds is None else _number(seconds / 60)
         method, rm = job.choices["policy"], job.choices["rm"]
-        table.add_row(str(job.index + 1), job.leaf.key[:8], own, method, rm, seeds, state, took)
+        table.add_row(str(job.index + 1), job.leaf.key[:8], label, method, rm, seeds, state, minutes)
         if state != "made":
             failed += _failure(job, folder, state, status.get("error"))
     console().print(table)
@@ -90,7 +90,7 @@ def _failure(job: Job, folder: Path, state: str, error: str | None) -> list[str]
 
 
 def _forced(jobs: Iterable[Job]) -> set[str]:
-    """Keys that `runtime.force` would have made again, with all that was made from them."""
+    """Return the keys of stages that `runtime.force` makes again, with all that was made from them."""
     stale: set[str] = set()
     for job in jobs:
         for node in job.leaf.walk():
@@ -101,7 +101,7 @@ def _forced(jobs: Iterable[Job]) -> set[str]:
 
 
 def _minutes(store: Store, stage: str) -> float | None:
-    """The median time that the store's recent artifacts of a stage took; None when there are none."""
+    """Return the median minutes that the store's recent artifacts of a stage took; None when there are none."""
     manifests = sorted((store.root / stage).glob(f"*/{MANIFEST}"), key=lambda path: -path.stat().st_mtime)
     seconds = []
     for path in manifests[:RECENT]:
@@ -114,7 +114,8 @@ def _number(minutes: float | None) -> str:
     return "?" if minutes is None else f"{minutes:.1f}"
 
 
-ENDS = {  # a state that cannot last once the launcher has returned -> what it means
+# a state that cannot last once the launcher has returned -> the state that it becomes, and why
+ENDS = {
     "running": ("failed", "its worker process died: killed, or out of memory"),
     "waiting": ("not run", "the launcher stopped before it"),
 }
@@ -135,7 +136,7 @@ class Progress:
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> Progress:
-        """Forget how earlier attempts ended, and start watching."""
+        """Reset the status of jobs that are not made, and start watching."""
         for job, folder in zip(self._jobs, self._folders, strict=True):
             if self._store.made(job.leaf):
                 self._said[job.index] = ("made", 0.0)
@@ -181,7 +182,7 @@ class Progress:
 
 
 def settle(jobs: Sequence[Job], store: Store) -> None:
-    """Mark what a dead worker left: nothing runs any more once the launcher has returned."""
+    """Correct the status of jobs whose worker died: nothing runs once the launcher has returned."""
     ends = ENDS | {"running": STOPPED} if interrupts.asked() else ENDS
     for job in jobs:
         path = store.root / "runs" / job.leaf.key / "status.json"

@@ -32,32 +32,31 @@ KINDS = {
 
 
 class Incomplete(Exception):
-    """Some jobs of the sweep are not made; the table that was printed says which."""
+    """Some jobs of the sweep are not made; the printed table says which."""
 
 
 class Mistake(ValueError):
-    """Something that the user can mend; its text is one line."""
+    """An error that the user can correct; its text is one line."""
 
 
 def keys(schema: type, prefix: str = "") -> Iterator[str]:
-    """The dotted keys of a schema and of the classes that its fields may hold."""
+    """Yield the dotted keys of a schema and of the classes that its fields may hold."""
     hints = get_type_hints(schema)
     for field in fields(schema):
         name = prefix + field.name
         yield name
         if not prefix:
-            own = {"": hints[field.name]}
-            for option in registry.GROUPS.get(field.name, own).values():
+            for option in registry.GROUPS.get(field.name, {"": hints[field.name]}).values():
                 yield from keys(option, f"{name}.")
 
 
 def explain(error: BaseException) -> str:
-    """The one line for an error that came up while composing, safe for a terminal."""
+    """Return one line for an error of composing, safe for a terminal."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in _explain(error))
 
 
 def unreadable(written: str) -> Mistake:
-    """What to say of an override that Hydra's grammar has no reading for."""
+    """Return the error for an override that Hydra's grammar cannot read."""
     return Mistake(f"{written}: cannot be read: expected key=value, a value with , ( ) = or ~ in quotes")
 
 
@@ -65,15 +64,15 @@ def _explain(error: BaseException) -> str:
     chain = [error]
     while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
         chain.append(cause)
-    for found in chain:
-        if isinstance(found, Mistake):
-            return str(found)
-        if isinstance(found, MissingConfigException):
-            return _option(found)
-        if isinstance(found, (ConfigAttributeError, ConfigKeyError)):
-            return _key(found, chain)
-        if isinstance(found, OverrideParseException):
-            return str(unreadable(_written(found.override)))
+    for link in chain:
+        if isinstance(link, Mistake):
+            return str(link)
+        if isinstance(link, MissingConfigException):
+            return _option(link)
+        if isinstance(link, (ConfigAttributeError, ConfigKeyError)):
+            return _key(link, chain)
+        if isinstance(link, OverrideParseException):
+            return str(unreadable(_written(link.override)))
     inner = next((e for e in chain if isinstance(e, OmegaConfBaseException)), None)
     if inner is not None:
         where = f"{inner.full_key}: " if inner.full_key else ""
@@ -82,7 +81,7 @@ def _explain(error: BaseException) -> str:
 
 
 def is_mistake(error: BaseException) -> bool:
-    """Whether `error` came from what the user wrote rather than from a defect of ours."""
+    """Return whether `error` is the user's mistake rather than a defect of this project."""
     return isinstance(error, (Mistake, HydraException, OmegaConfBaseException))
 
 
@@ -94,13 +93,13 @@ def missing_values(cfg: DictConfig) -> None:
 
 
 def _written(override: str | None) -> str:
-    """An override as the user wrote it, without what rlhf-lab puts around a value."""
+    """Return an override as the user wrote it, without the `choice(...)` that rlhf-lab puts around a value."""
     key, _, value = (override or "").partition("=choice(")
     return f"{key}={value.removesuffix(')')}" if value else key
 
 
 def out_of_range(cfg: DictConfig, error: OutOfRange) -> Mistake:
-    """The error with the key of `cfg` that a user would write in place of the name of a class."""
+    """Return the error with the key of `cfg` in place of the name of a class."""
     value = repr(getattr(error.config, error.name))
     for key, part in _parts(cfg):
         if OmegaConf.get_type(part) is type(error.config) and repr(part[error.name]) == value:
@@ -109,7 +108,7 @@ def out_of_range(cfg: DictConfig, error: OutOfRange) -> Mistake:
 
 
 def _parts(cfg: DictConfig, prefix: str = "") -> Iterator[tuple[str, DictConfig]]:
-    """The dotted key of every part of a configuration, and the part."""
+    """Yield the dotted key of every part of a configuration, and the part."""
     for key, part in cfg.items():
         if isinstance(part, DictConfig):
             yield f"{prefix}{key}", part
@@ -147,11 +146,11 @@ def _plain(error: OmegaConfBaseException) -> str:
     text = _first_line(error)
     if not isinstance(error, ValidationError):
         return text
-    if found := WRONG_TYPE.match(text):
-        value, kind = found["value"], found["kind"] or found["type"]
+    if match := WRONG_TYPE.match(text):
+        value, kind = match["value"], match["kind"] or match["type"]
         return f"expected {KINDS.get(kind, kind)}, got {value!r}"
-    if found := NOT_A_PART.match(text):
-        return f"expected keys of its own ({error.full_key}.KEY=...), got {found['value']!r}"
+    if match := NOT_A_PART.match(text):
+        return f"expected keys of its own ({error.full_key}.KEY=...), got {match['value']!r}"
     return text
 
 
@@ -160,7 +159,7 @@ def _first_line(error: BaseException) -> str:
     return lines[0] if lines else type(error).__name__
 
 
-GOES_ON = "nothing made is lost; then the same command goes on"
+GOES_ON = "nothing made is lost, and the same command goes on afterwards"
 FULL = f"free some (rlhf-runs prune shows what can go); {GOES_ON}"
 REMEDIES = {
     errno.ENOSPC: FULL,
@@ -169,14 +168,14 @@ REMEDIES = {
     errno.EACCES: f"get permission, or give another place with runtime.store=...; {GOES_ON}",
     errno.EPERM: f"get permission, or give another place with runtime.store=...; {GOES_ON}",
 }
-TOLD_IN_WORDS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # safetensors and torch raise no OSError for these
+ONLY_IN_TEXT = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # safetensors and torch raise no OSError for these
 
 
 def obstacle(error: BaseException) -> str | None:
-    """What is in the way and what to do about it, if that is what `error` is about."""
+    """Return why the store cannot be written and what to do about it; None if `error` is about something else."""
     number = error.errno if isinstance(error, OSError) else None
     if number not in REMEDIES:
-        number = next((n for n in TOLD_IN_WORDS if os.strerror(n) in str(error)), None)
+        number = next((n for n in ONLY_IN_TEXT if os.strerror(n) in str(error)), None)
     if number is None:
         return None
     where = getattr(error, "filename", None) or "the store"

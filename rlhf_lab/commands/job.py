@@ -1,4 +1,4 @@
-"""One job of a sweep, in whatever process the launcher chose: its run folder, its log, its state."""
+"""One job of a sweep, in the process that the launcher chose: its run folder, its log, its state."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ REFRESH_SECONDS = 0.5  # between two writes of status.json
 
 
 def typed(cfg: DictConfig) -> Experiment:
-    """The composed configuration as plain dataclasses; ValueError for a value out of range."""
+    """Return the composed configuration as plain dataclasses; ValueError for a value out of range."""
     missing_values(cfg)
     try:
         experiment = OmegaConf.to_object(cfg)
@@ -77,7 +77,7 @@ def _run(cfg: DictConfig) -> str:
 
 
 class Status:
-    """What a job says of itself: `status.json`, and `metrics.jsonl` with the lines of all its stages."""
+    """The files in which a job reports: `status.json`, and `metrics.jsonl` with the lines of all its stages."""
 
     def __init__(self, folder: Path, leaf: Node) -> None:
         self.folder = folder
@@ -87,15 +87,15 @@ class Status:
 
     @property
     def current(self) -> str:
-        """The stage under way."""
+        """Return the name of the running stage."""
         return self._now.get("stage", "")
 
     def known(self) -> bool:
-        """Whether the folder says how the job was made."""
+        """Return whether the folder has a status."""
         return (self.folder / "status.json").is_file()
 
     def begin(self, cfg: DictConfig, runtime: Runtime) -> None:
-        """Start afresh: configuration, versions, device, command, time."""
+        """Write the configuration, and a status with versions, device, command and time."""
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "traceback.txt").unlink(missing_ok=True)
         choices = OmegaConf.to_yaml({"choices": chosen(HydraConfig.get().runtime.choices)})
@@ -112,7 +112,7 @@ class Status:
         self._write()
 
     def stage(self, node: Node | None) -> None:
-        """Say which stage is under way; None while another worker's is waited for."""
+        """Write which stage is running; None while the job waits for a stage of another worker."""
         self._now |= {"stage": node.name if node else "waiting", "done": 0, "total": None}
         if node:
             self._stage_key = node.key
@@ -120,14 +120,14 @@ class Status:
         self._write()
 
     def _forget_lines(self, node: Node) -> None:
-        """Drop the lines of an earlier try at `node`: it begins anew, or records again what it goes on from."""
+        """Remove the lines of an earlier attempt at `node`, which records them again."""
         path = self.folder / "metrics.jsonl"
         if path.is_file():
             lines = path.read_text().splitlines(keepends=True)
             path.write_text("".join(line for line in lines if f'"{node.key}"' not in line))
 
     def heard(self, message: Mapping[str, Any]) -> None:
-        """Take in what a stage reports: how far it is, and perhaps a line of numbers."""
+        """Write what a stage reports: how far it is, and perhaps a line of numbers."""
         self._now |= {"done": message["done"], "total": message["total"]}
         if message["line"]:
             with (self.folder / "metrics.jsonl").open("a") as stream:
@@ -137,7 +137,7 @@ class Status:
             self._write()
 
     def end(self, state: str, **more: Any) -> None:
-        """Say how it ended."""
+        """Write how the job ended."""
         ended = time.time()
         self._now |= {"state": state, "ended": ended, "seconds": ended - self._now["started"], **more}
         self._write()
@@ -148,7 +148,7 @@ class Status:
 
 
 def sweep_name(choices: Mapping[str, Any]) -> str:
-    """The name that runs with these choices are recorded under: their experiment, or `adhoc` without one.
+    """Return the name under which runs with these choices are recorded: their experiment, or `adhoc` without one.
 
     ValueError if no folder can have the name.
     """
@@ -157,7 +157,7 @@ def sweep_name(choices: Mapping[str, Any]) -> str:
 
 @contextmanager
 def _listening(status: Status, experiment: Experiment) -> Iterator[None]:
-    """Hand what stages report to the job's folder and to the tracker."""
+    """Send the reports of stages to the job's folder and to the tracker."""
     choices = HydraConfig.get().runtime.choices
     name = f"{choices['policy']}-{choices['rm']}-{status.folder.name[:8]}"
     with tracking.mirror(experiment, group=sweep_name(choices), name=name) as tracker:
@@ -174,10 +174,10 @@ def _listening(status: Status, experiment: Experiment) -> Iterator[None]:
 
 
 class _Discreet(logging.Formatter):
-    """Log lines, tracebacks among them, without secrets."""
+    """Log lines and tracebacks without secrets."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The whole of what is written for `record`."""
+        """Return the text of `record`."""
         return redaction.hide(super().format(record))
 
 
@@ -201,8 +201,8 @@ def _logged(path: Path) -> Iterator[None]:
 
 @functools.cache
 def _quiet() -> None:
-    """Once per process: warnings go to the log, those about the future nowhere; a full disk is told once."""
-    logging.raiseExceptions = False  # of a line that could not be logged
+    """Send warnings to the log, except those about future versions; done once in a process."""
+    logging.raiseExceptions = False  # a line that cannot be logged, as on a full disk, is no error of its own
     warnings.filterwarnings("ignore", category=FutureWarning)
     logging.captureWarnings(True)
     for noisy in ("httpx", "datasets"):

@@ -24,7 +24,7 @@ from rlhf_lab.store.artifacts import Node, Store
 
 @dataclass(frozen=True)
 class Job:
-    """One distinct job: what was asked for, and the graph of stages that makes it."""
+    """One distinct job: its overrides and configuration, and the last stage of the graph that makes it."""
 
     index: int
     overrides: tuple[str, ...]
@@ -35,7 +35,7 @@ class Job:
 
 
 class Words:
-    """What tells the jobs of a sweep apart: the overrides that some have and others have not."""
+    """Labels for the jobs of a sweep: the overrides that some jobs have and others have not."""
 
     def __init__(self, jobs: Sequence[Job]) -> None:
         self._count = len(jobs)
@@ -45,25 +45,26 @@ class Words:
                 self._holders.setdefault(text, set()).add(job.index)
 
     def label(self, job: Job) -> str:
-        """What tells a job from the others."""
+        """Return the overrides that distinguish a job from the others, or its method and reward model."""
         return self.telling([job]) or f"policy={job.choices['policy']} rm={job.choices['rm']}"
 
     def telling(self, sharers: Sequence[Job]) -> str:
-        """The overrides that `sharers` have in common and not all jobs of the sweep have.
+        """Return the overrides that `sharers` have in common and that not all jobs of the sweep have.
 
-        A value that every job with one of their options has, such as policy.steps of all PPO jobs, tells no
-        more than the option does.
+        A value that every job with one of their options has, such as policy.steps of all PPO jobs, is left out: it says
+        no more than the option does.
         """
         common = set.intersection(*(set(job.overrides) for job in sharers))
         shared = [text for text in sharers[0].overrides if text in common]
-        own = [text for text in shared if len(self._holders[text]) < self._count]
-        options = [text for text in own if "." not in text.partition("=")[0]]
+        partial = [text for text in shared if len(self._holders[text]) < self._count]
+        options = [text for text in partial if "." not in text.partition("=")[0]]
 
-        def told(text: str) -> bool:
-            brings = (self._holders[option] <= self._holders[text] for option in options)
-            return text not in options and any(brings)
+        def comes_with_an_option(text: str) -> bool:
+            return text not in options and any(
+                self._holders[option] <= self._holders[text] for option in options
+            )
 
-        return " ".join(text for text in own if not told(text))
+        return " ".join(text for text in partial if not comes_with_an_option(text))
 
 
 Parse = Callable[[list[str]], list[Override]]
@@ -71,12 +72,12 @@ Axes = dict[str, list[str]]  # key as written, with + or package -> its values a
 
 
 def axes(overrides: Sequence[Override]) -> Axes:
-    """Each override's key with all values that it sweeps over, or its one."""
+    """Return the key of each override with all values that it sweeps over, or with its one value."""
     return {override.get_key_element(): _values(override) for override in overrides}
 
 
 def only(value: str) -> str:
-    """`value` as a sweep over nothing else."""
+    """Return `value` written as a sweep over that value alone."""
     return f"choice({value})"
 
 
@@ -93,36 +94,36 @@ def _values(override: Override) -> list[str]:
 
 
 def narrow(cells: Sequence[Axes], given: Axes) -> list[Axes]:
-    """The cells with `given` applied.
+    """Return the cells narrowed by the overrides that are `given` on the command line.
 
-    Where some cells have a value that is given, each keeps only what is given of its own, and goes if nothing
-    is; a key or value that no cell has is put into all of them.
+    Where some cells have a given value, each cell keeps only the given ones of its values, and is left out if it has
+    none. A key or value that no cell has is added to all of them.
     """
     for key, values in given.items():
         known = {value for cell in cells for value in cell.get(key, ())}
         kept = [[v for v in values if v in cell.get(key, values) or v not in known] for cell in cells]
-        cells = [{**cell, key: some} for cell, some in zip(cells, kept, strict=True) if some]
+        cells = [cell | {key: left} for cell, left in zip(cells, kept, strict=True) if left]
     return list(cells)
 
 
 def overrides_of_jobs(
     params: Mapping[str, str], cells: Sequence[str], given: Sequence[str], parse: Parse
 ) -> list[list[str]]:
-    """The overrides of every job: for each cell the product of `params`, the cell and what is `given`."""
+    """Return the overrides of every job: for each cell the product of `params`, the cell and what is `given`."""
     common = axes(parse([f"{key}={value}" for key, value in params.items()]))
     all_cells = [common | axes(parse(shlex.split(cell))) for cell in cells] or [common]
-    found: list[list[str]] = []
+    jobs: list[list[str]] = []
     for cell in narrow(all_cells, axes(parse(list(given)))):
         pairs = [[f"{key}={value}" for value in values] for key, values in cell.items()]
-        found += [list(job) for job in itertools.product(*pairs)]
-    return found
+        jobs += [list(job) for job in itertools.product(*pairs)]
+    return jobs
 
 
 LOCAL = ("workers", "basic", "joblib", "submitit_local")  # launchers whose workers are on this machine
 
 
 def check(jobs: Sequence[Job], launcher: str, store: Store) -> None:
-    """Look at everything that the sweep is to make; Mistake says what is wrong and which job asks for it."""
+    """Check every stage that the sweep is to make; Mistake says what is wrong and which job asks for it."""
     seen: set[str] = set()
     for job in jobs:
         try:
@@ -138,7 +139,7 @@ def check(jobs: Sequence[Job], launcher: str, store: Store) -> None:
 
 
 def _wanted(job: Job, store: Store) -> list[Node]:
-    """The stages that the job will make, inputs first."""
+    """Return the stages that the job will make, inputs first."""
     return list(job.leaf.walk()) if job.experiment.runtime.force else missing(job.leaf, store)
 
 

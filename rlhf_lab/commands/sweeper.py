@@ -28,13 +28,13 @@ from rlhf_lab.store.artifacts import Store, write_json
 
 
 class PlannedSweeper(Sweeper):
-    """Runs the jobs of a sweep, each distinct one once."""
+    """A sweeper that plans all jobs of a sweep first and runs each distinct one once."""
 
     def __init__(self, params: Mapping[str, str], cells: Sequence[str]) -> None:
         self._params, self._cells = dict(params), list(cells)
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Keep what composing and launching need."""
+        """Keep the arguments, which composing and launching need."""
         self._loader, self._config = hydra_context.config_loader, config
         self._context, self._task = hydra_context, task_function
 
@@ -140,7 +140,7 @@ def record(jobs: Sequence[Job], store: Store) -> None:
 
 
 def _offline(jobs: Sequence[Job]) -> None:
-    """Keep the Hugging Face libraries off the network unless something in the sweep may need it."""
+    """Keep the Hugging Face libraries off the network unless a stage or a judge may need it."""
     hub = any("@" in digest for job in jobs for node in job.leaf.walk() for digest in node.contents.values())
     if not hub and not any(job.experiment.score.extra for job in jobs):
         for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE"):
@@ -148,7 +148,7 @@ def _offline(jobs: Sequence[Job]) -> None:
 
 
 def _forget(jobs: Sequence[Job], store: Store, runtime: Runtime) -> None:
-    """Discard what `runtime.force` names, once, before any job; Mistake for a stage that no job has."""
+    """Discard the stages that `runtime.force` names, before any job; Mistake for a stage that no job has."""
     known = {node.name for job in jobs for node in job.leaf.walk()}
     for name in runtime.force:
         if name not in known:
@@ -158,7 +158,7 @@ def _forget(jobs: Sequence[Job], store: Store, runtime: Runtime) -> None:
 
 
 def _mend(jobs: Sequence[Job], store: Store) -> None:
-    """Say which samples and scores are damaged, and see that they are made again."""
+    """Discard damaged samples and scores, so that they are made again, and print which."""
     for why in dict.fromkeys(execution.mend(job.leaf, store) for job in jobs):
         if why:
             print(f"{why}: it is made again", flush=True)

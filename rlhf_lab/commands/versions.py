@@ -11,15 +11,15 @@ DISTRIBUTION = "rlhf-lab"
 
 
 def outside() -> str | None:
-    """One line about the libraries whose version the package's own requirements leave out; None when all fit."""
-    found = [f"{one.name} {installed} ({one.specifier})" for one, installed in _unfit()]
-    if not found:
+    """Return one line about libraries whose version is outside the package's requirements; None when all fit."""
+    unfit = [f"{required.name} {installed} ({required.specifier})" for required, installed in _unfit()]
+    if not unfit:
         return None
-    return f"not tested with {', '.join(found)}: results may differ; pip install -U {DISTRIBUTION} mends it"
+    return f"not tested with {', '.join(unfit)}: results may differ; pip install -U {DISTRIBUTION} mends it"
 
 
 def _unfit() -> Iterator[tuple[Requirement, str]]:
-    """The requirements, without extras, that the installed version does not meet."""
+    """Yield the requirements, without extras, that the installed version does not meet."""
     for text in _requirements():
         required = Requirement(text)
         if required.marker is not None and not required.marker.evaluate({"extra": ""}):

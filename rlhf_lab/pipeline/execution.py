@@ -1,4 +1,4 @@
-"""Make what is missing: workers share a plan through the store, each taking stages that nobody else is at."""
+"""Make missing artifacts: workers share a plan through the store, and each takes stages that no other is making."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ Announce = Callable[[Node | None], None]
 
 
 def missing(leaf: Node, store: Store) -> list[Node]:
-    """The nodes that must be made for `leaf`, inputs first; nothing below a made node is needed any more."""
+    """Return the nodes that must be made for `leaf`, inputs first; the inputs of a made node are not needed."""
     found: dict[str, Node] = {}
 
     def visit(node: Node) -> None:
-        """Collect what is missing of `node`, inputs first."""
+        """Collect the missing nodes of `node`, inputs first."""
         if node.key in found or store.made(node):
             return
         for upstream in node.inputs.values():
@@ -79,7 +79,7 @@ def mend(leaf: Node, store: Store) -> str | None:
 
 
 def realise(leaf: Node, store: Store, runtime: Runtime, announce: Announce = lambda node: None) -> None:
-    """Make `leaf` and what it needs, beside others that may do the same; `announce` hears of each."""
+    """Make `leaf` and what it needs, while other workers may do the same; `announce` is called with each stage."""
     waiting_since = time.monotonic()
     while wanted := missing(leaf, store):
         interrupts.stop_if_asked()
@@ -109,7 +109,7 @@ def _make(node: Node, store: Store, runtime: Runtime, announce: Announce) -> boo
         inputs = {name: store.path(upstream) for name, upstream in node.inputs.items()}
 
         def make(out: Path) -> None:
-            """Run the stage into `out`, naming it in what goes wrong with its numbers."""
+            """Run the stage into `out`; an error about its numbers names the stage."""
             try:
                 registry.module(node.name).run(node.config, inputs, out, runtime)
             except ArithmeticError as error:  # a number that is not finite, or impossible
@@ -128,7 +128,7 @@ def _make(node: Node, store: Store, runtime: Runtime, announce: Announce) -> boo
 
 
 def _usable(inputs: Mapping[str, Node], store: Store) -> bool:
-    """Whether all inputs are what was made; one that is not is named and discarded, to be made again."""
+    """Return whether all inputs are intact; one that is not is logged and discarded, to be made again."""
     damaged = _damage(inputs, store)
     if damaged is None:
         return True
@@ -149,22 +149,24 @@ def _damage(nodes: Mapping[str, Node], store: Store) -> Damaged | None:
 
 
 def _use_threads(threads: int) -> None:
-    """Hold torch to so many threads, whether it is imported already or will be by the stage."""
+    """Limit torch to a number of threads, whether it is imported already or will be by the stage."""
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(threads)
 
 
 def _settle() -> None:
-    """Free what a stage left behind, and have no later collection look through what stays: modules, half a million
-    objects, a third of a second each time, and every trainer begins with one.
+    """Free what a stage left behind, and exclude what stays from later garbage collections.
+
+    What stays are half a million objects of modules: a collection takes a third of a second, and every trainer begins
+    with one.
     """
     gc.collect()
     gc.freeze()
 
 
 def provenance(runtime: Runtime) -> dict[str, Any]:
-    """Under what an artifact was made: versions, commit, source, device, threads and command."""
+    """Return the circumstances of an artifact: versions, commit, source, device, threads and command."""
     return {
         **world(),
         "device": runtime.device,
@@ -175,7 +177,7 @@ def provenance(runtime: Runtime) -> dict[str, Any]:
 
 @functools.cache
 def world() -> Mapping[str, Any]:
-    """What is the same for all stages of this process: package versions, commit, digest of the source."""
+    """Return what is the same for all stages of this process: package versions, commit, digest of the source."""
     package = Path(__file__).parents[1]
     code = sorted(package.rglob("*.py"))
     return {
@@ -188,7 +190,7 @@ def world() -> Mapping[str, Any]:
 
 
 def _processor() -> str:
-    """The processor's name: rounding may differ between kinds, and training from scratch amplifies it."""
+    """Return the processor's name: rounding differs between kinds, and training from scratch amplifies it."""
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
@@ -204,7 +206,7 @@ def _version(name: str) -> str | None:
 
 
 def _git(folder: Path) -> dict[str, Any] | None:
-    """Commit and dirtiness of the checkout that holds `folder`; None outside one."""
+    """Return the commit of the checkout that holds `folder` and whether it has changes; None outside a checkout."""
     if not (folder.parent / ".git").exists():
         return None
 

@@ -1,13 +1,16 @@
-"""The whole shape of an experiment on one screen: which stage feeds which.
+"""The graph of an experiment: which stage reads which.
 
     task ── base ── sft ─┬─ preferences ── reward_model ─┐
                          └───────────────────────────── policy ── score (gold, proxy, judges) ── run
 
-Preferences are of the policy's own answers, or of those of another base and its sft (`preferences.model`).
-SFT may see demonstrations that follow the user (`deference`). An `intervention` may stand behind SFT: all else then
-starts from its model. Of a tagged task, what comes after `base` may see some of the training prompts only: `supervised`
-stands between.
-Several reward models may stand in the place of one, and what a policy learns from may be shaped: `plan_proxy`.
+Further stages stand in this graph where the configuration asks for them:
+
+- `preferences.model`: another base model and its SFT write the answers that are compared.
+- `deference`: SFT learns from demonstrations that may follow the user.
+- `intervention`: the SFT model is fine-tuned further, and every later stage starts from the result.
+- `supervised`: on a tagged task, stages after `base` see some of the training prompts only.
+- several reward models in the place of one, and a shaped reward: see `plan_proxy`.
+
 `plan` builds this graph of keys without making anything; `rlhf_lab.pipeline.execution` makes what is missing.
 """
 
@@ -47,7 +50,7 @@ from rlhf_lab.store.records import TURNS, TURNS_READ
 
 
 def plan(experiment: Experiment) -> Node:
-    """The leaf of the experiment's graph; `plan(e).walk()` yields every stage, inputs first."""
+    """Return the last stage of the experiment's graph; its `walk()` yields every stage, inputs first."""
     e = experiment
     task, gold = node(e.task.STAGE, _files(e.task)), {}  # the rubric is a gold that needs no model
     if isinstance(e.task, PreferencePairs):
@@ -101,7 +104,7 @@ def plan(experiment: Experiment) -> Node:
 
 
 def second_turns(e: Experiment, task: Node, sft: Node, optimised: dict[str, Node]) -> dict[str, Node]:
-    """The policy's own answers doubted, and what it says then as gold reads it; best-of-n at the largest good n."""
+    """Return the stages in which the policy's own answers are doubted, and scored; best-of-n is at n = samples / 4."""
     best_of = e.policy.samples // 4 if isinstance(e.policy, BestOfN) else 1
     config = SecondTurns(e.policy.seed, e.score.second_turns, best_of)
     turns = node("second_turns", config, task=task, sft=sft, **optimised)
@@ -110,23 +113,23 @@ def second_turns(e: Experiment, task: Node, sft: Node, optimised: dict[str, Node
 
 
 def _files(task: Task) -> Task:
-    """What the files of a task depend on: not how gold is trained on them, nor what is made of them later."""
+    """Return the part of a task's configuration on which its files depend."""
     kinds = (PreferencePairs, PairFile), (Supervised, Tagged), (Deferential, SyntheticAssistant)
-    for kind, of in kinds:
+    for kind, base in kinds:
         if isinstance(task, kind):
-            return of(*(getattr(task, field.name) for field in fields(of)))
+            return base(*(getattr(task, field.name) for field in fields(base)))
     return task
 
 
 def _seen(config: Supervised, task: Node) -> Node:
-    """The task with the training prompts that are supervised."""
+    """Return the stage with the training prompts that are supervised."""
     if config.supervised is Supervision.both:
         return task
     return node("supervised", Oversight(config.supervised), task=task)
 
 
 def _shown(config: Task, seen: Node) -> Node:
-    """What SFT is shown: demonstrations, some of which follow the user."""
+    """Return the stage with the demonstrations of SFT, some of which may follow the user."""
     if not isinstance(config, (Deferential, Supervised)) or config.deference == 0:
         return seen
     files = _files(config)
@@ -135,7 +138,7 @@ def _shown(config: Task, seen: Node) -> Node:
 
 
 def _after(e: Experiment, shown: Node, sft: Node) -> Node:
-    """The SFT model after the intervention, if there is one."""
+    """Return the stage of the SFT model after the intervention, if there is one."""
     files = _files(e.task)
     if not (isinstance(e.intervention, SyntheticData) and isinstance(files, SyntheticAssistant)):
         return sft

@@ -1,4 +1,4 @@
-"""The proxy of an experiment as a graph: reward models, how several become one, and what is made of that for policies.
+"""The stages of the proxy: reward models, how several become one, and the shaped reward that a policy optimises.
 
     reward_model ── proxy                                              rm_combination=single
     reward_model x M ── weight_average                                                warm
@@ -28,29 +28,31 @@ MEMBER_SEEDS = 1000  # between the seeds of two members; replicates are fewer ap
 
 
 def language_model(model: Model, task: Node) -> Node:
-    """The model before fine-tuning: trained from scratch on the task's corpus, or a given checkpoint."""
+    """Return the stage of a model before fine-tuning: trained on the task's corpus, or a given checkpoint."""
     return node(model.STAGE, model, task=task)
 
 
 def reward_model(config: RewardModel, task: Node, pairs: Node, trunk: Node) -> Node:
-    """A reward model on `pairs`, started from `trunk`."""
+    """Return the stage of a reward model that is trained on `pairs`, started from `trunk`."""
     training = RewardTraining(*(getattr(config, field.name) for field in fields(RewardTraining)))
     return node("reward_model", training, task=task, pairs=pairs, trunk=trunk)
 
 
 def members(rm: RewardModel, combination: Combination, task: Node, pairs: Node, sft: Node) -> list[Node]:
-    """The reward models that the proxy comes of."""
+    """Return the stages of the reward models of which the proxy is made."""
     return [
-        reward_model(one, task, pairs, sft if one.init is RewardInit.sft else language_model(one.model, task))
-        for one in _members(rm, combination)
+        reward_model(
+            member, task, pairs, sft if member.init is RewardInit.sft else language_model(member.model, task)
+        )
+        for member in _members(rm, combination)
     ]
 
 
 def _members(rm: RewardModel, combination: Combination) -> list[RewardModel]:
-    """The reward models that are combined, the first as configured; averaged weights share the head's beginning."""
+    """Return the configurations of the members, the first as given; members of an average share the initial head."""
     if not isinstance(combination, Several):
         return [rm]
-    found = []
+    configs = []
     for number in range(combination.members):
         seed = (rm.seed + MEMBER_SEEDS * number) % checks.SEEDS
         member = replace(rm, seed=seed)
@@ -59,13 +61,13 @@ def _members(rm: RewardModel, combination: Combination) -> list[RewardModel]:
         if combination.seeds is Seeds.pretrain and isinstance(rm.model, ScratchModel):
             model = replace(rm.model, seed=(rm.model.seed + MEMBER_SEEDS * number) % checks.SEEDS)
             member = replace(member, model=model)
-        found.append(member)
-    return found
+        configs.append(member)
+    return configs
 
 
 @dataclass(frozen=True)
 class Proxies:
-    """The proxy of an experiment: its members, what is optimised, and what is recorded."""
+    """The stages of an experiment's proxy: its members, the reward that is optimised, and the recorded score."""
 
     combination: Combination
     members: Sequence[Node]
@@ -74,7 +76,7 @@ class Proxies:
 
     @property
     def whole(self) -> Node:
-        """The folder of the proxy."""
+        """Return the stage that combines the members."""
         if isinstance(self.combination, WeightAverage):
             compared = {name: self.members[0].inputs[name] for name in ("task", "pairs")}
             return node("weight_average", self.combination, **self._named("member"), **compared)
@@ -85,17 +87,17 @@ class Proxies:
 
     @property
     def scored(self) -> Sequence[Node]:
-        """The models that score answers."""
+        """Return the stages of the models that score answers."""
         return self.members if isinstance(self.combination, Ensemble) else [self.whole]
 
     def shaped(self, shaping: Shaping) -> Node:
-        """What is optimised."""
+        """Return the stage of the reward that is optimised."""
         if isinstance(shaping, NoShaping):
             return self.whole
         return node("shaped", shaping, proxy=self.whole, **self._reference_rewards(self.scored))
 
     def score(self, samples: Node, proxy: Callable[[Node], Node], shaping: Shaping) -> Node:
-        """The recorded score of samples; `proxy` gives a model's, `shaping` is what to make of it."""
+        """Return the stage of the recorded score of samples; `proxy` makes the stage of one model's scores."""
         if isinstance(shaping, NoShaping) and not isinstance(self.combination, Ensemble):
             return proxy(self.whole)
         scores = {f"scores.{number}": proxy(model) for number, model in enumerate(self.scored)}
