@@ -57,7 +57,7 @@ def jobs(count: int, sizes: int = 1, sweep: str = "adhoc") -> list[Job]:
         if sizes > 1:
             experiment.policy.seed = config["policy"]["seed"] = 1 + seed
         overrides = ("experiment=tiny", f"rm.seed={seed}", f"rm.model.hidden={16 * 2**size}")
-        of = choices | {"rm": f"size {size}"} | ({} if sweep == "adhoc" else {"sweeps": sweep})
+        of = choices | {"rm": f"size {size}", "experiment": sweep}
         found.append(Job(index, overrides, of, config, experiment, plan.plan(experiment)))
     return found
 

@@ -120,9 +120,9 @@ def shared(root: Path) -> None:
     sweep(root, 2, *TWELVE)
     begun = tries(root)
     stages = {
-        (name, key) for row in records.sweep_record("adhoc", root)["jobs"] for name, key in row["stages"]
+        (name, key) for row in records.sweep_record("tiny", root)["jobs"] for name, key in row["stages"]
     }
-    asked = sum(len(row["stages"]) for row in records.sweep_record("adhoc", root)["jobs"])
+    asked = sum(len(row["stages"]) for row in records.sweep_record("tiny", root)["jobs"])
     counts = Counter(name for name, _ in stages)
     print(
         f"12 jobs, 2 reward models: {asked} stages asked for, {len(stages)} distinct, {begun.total()} begun"

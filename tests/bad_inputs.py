@@ -337,9 +337,11 @@ FOREIGN = {
         file("mine/hydra/launcher/own.yaml", "_target_: own.Launcher\n"),
     ),
     "sweeper of one's own": Case(
-        f"{MINE} hydra/sweeper=own", r"_target_ names Python to run \(os.system\)",
-        file("mine/hydra/sweeper/own.yaml", "_target_: os.system\n"),
+        f"{MINE} experiment=own", r"hydra.sweeper._target_ names Python to run \(os.system\)",
+        file("mine/experiment/own.yaml", "# @package _global_\nhydra: {sweeper: {_target_: os.system}}\n"),
     ),
+    "another sweeper": Case("rlhf-lab hydra/sweeper=basic", "only the sweeper of rlhf-lab plans and records jobs"),
+    "misspelt configuration": Case("rlhf-lab --config-name other", "no configuration 'other'"),
     "class of a logger": Case(
         f"{MINE} experiment=own", r"hydra.job_logging.handlers.x.\(\) names Python to run \(own.handler\)",
         file("mine/experiment/own.yaml", "# @package _global_\n"

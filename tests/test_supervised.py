@@ -219,7 +219,7 @@ def test_rows_of_a_run_with_activations_have_no_columns_of_them(lab):
     from rlhf_lab.store import records
 
     assert lab(*TINY, "policy.samples=2", "score.activations=true").code == 0
-    (run,) = records.runs("adhoc")
+    (run,) = records.runs("tiny")
     assert not {"middle", "last"} & set(run.rows().column_names)
     assert set(run.rows(["prompt_id"])["prompt_id"].to_pylist()) == set(
         run.activations()["prompt_id"].to_pylist()

@@ -118,7 +118,7 @@ def _parts(cfg: DictConfig, prefix: str = "") -> Iterator[tuple[str, DictConfig]
 def _option(error: MissingConfigException) -> str:
     group, _, name = (error.missing_cfg_file or "").rpartition("/")
     options = [option for option in error.options or () if not option.endswith("/")]
-    return f"no {group} {name!r}{hint(name, options)}"
+    return f"no {group or 'configuration'} {name!r}{hint(name, options)}"
 
 
 def _key(error: OmegaConfBaseException, chain: list[BaseException]) -> str:

@@ -88,6 +88,10 @@ def refuse_override(override: Override) -> None:
         refuse_paths({key: option})
     if key == "sweeps":
         raise Mistake(f"{override.input_line}: write experiment={override.value()}")
+    if key == "hydra/sweeper" and override.value() != "planned":
+        raise Mistake(
+            f"{override.input_line}: only the sweeper of rlhf-lab plans and records jobs: leave this out"
+        )
     if key.startswith("hydra"):
         return
     if override.is_delete():
