@@ -51,7 +51,7 @@ def test_the_list_ends_with_the_size_of_the_store(root, capsys):
 
 
 def test_a_whole_store_verifies_and_is_used_wherever_it_lies(root, lab, tmp_path, capsys):
-    assert main(["verify"]) == 0 and "all as it was made" in capsys.readouterr().out
+    assert main(["verify"]) == 0 and "everything is intact" in capsys.readouterr().out
     assert main(["prune"]) == 0 and "all of it is needed" in capsys.readouterr().out
     moved = root.rename(tmp_path / "elsewhere")
     assert main(["--store", str(moved), "verify"]) == 0

@@ -84,8 +84,8 @@ def _draw(name: str, figure: ModuleType, options: argparse.Namespace) -> bool | 
     sweeps = _sweeps(figure, options)
     if sweeps is None:
         return None
-    found = {run.key: run for sweep in sweeps for run in records.runs(sweep, options.store)}
-    runs = list(found.values())  # what two sweeps share is one run
+    by_key = {run.key: run for sweep in sweeps for run in records.runs(sweep, options.store)}
+    runs = list(by_key.values())  # what two sweeps share is one run
     missing = [run for run in runs if run.status != "made"]
     commands = "; ".join(
         records.sweep_record(sweep, options.store)["command"] or f"rlhf-lab experiment={sweep}"

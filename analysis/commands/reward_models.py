@@ -89,21 +89,21 @@ def _of_answers(answers: OfAnswers | None) -> list[str]:
         return ["-"] * 5
     gap = answers.gap
     of_gap = ["-", "-"] if isinstance(gap, str) else [f"{gap.gamma:.2f}", f"{gap.peak_kl:.2f}"]
-    spreads = [_number(one.share, ".2f") for one in (answers.proxy, answers.gold)]
+    spreads = [_number(spread.share, ".2f") for spread in (answers.proxy, answers.gold)]
     return [*of_gap, *spreads, _number(answers.tail.index, ".1f")]
 
 
-def _around(of: Estimate) -> str:
-    half = of.value - of.interval().lo
-    return f"{_number(of.value, '.3f')} ± {_number(half, '.3f')}"
+def _around(estimate: Estimate) -> str:
+    half = estimate.value - estimate.interval().lo
+    return f"{_number(estimate.value, '.3f')} ± {_number(half, '.3f')}"
 
 
-def _within(of: Estimate, form: str = ".3f") -> str:
-    return f"{_number(of.value, form)} {_bounds(of.interval(), form)}"
+def _within(estimate: Estimate, form: str = ".3f") -> str:
+    return f"{_number(estimate.value, form)} {_bounds(estimate.interval(), form)}"
 
 
-def _bounds(of: Interval, form: str) -> str:
-    return f"[{_number(of.lo, form)}, {_number(of.hi, form)}]"
+def _bounds(interval: Interval, form: str) -> str:
+    return f"[{_number(interval.lo, form)}, {_number(interval.hi, form)}]"
 
 
 def _number(value: float, form: str) -> str:
@@ -145,13 +145,13 @@ def _print_making(model: RewardModel, pairs: OfPairs) -> None:
 
 
 def _print_pairs(pairs: OfPairs) -> None:
-    judged = [[who, which, *_judged(of)] for (who, which), of in pairs.judged.items()]
+    judged = [[who, which, *_judged(judged)] for (who, which), judged in pairs.judged.items()]
     _print("Against", ["", "pairs", "accuracy", "log-loss, nats"], judged, 2)
     for who, curve in pairs.reliability.items():
         _print(_calibration(who, curve), ["confidence", "accuracy", "pairs"], _bins(curve), 0)
     blind = [
-        [name, _within(of.accuracy), _within(of.reward, "+.2f"), _within(of.gold, "+.2f")]
-        for name, of in pairs.blind.items()
+        [name, _within(baseline.accuracy), _within(baseline.reward, "+.2f"), _within(baseline.gold, "+.2f")]
+        for name, baseline in pairs.blind.items()
     ]
     heading = ["", "right alone, untied", "r with reward", "r with gold"]
     _print("What is blind to what is said", heading, blind, 1)
@@ -163,8 +163,8 @@ def _print_pairs(pairs: OfPairs) -> None:
         _print(f"Accuracy by {kind}, untied pairs", ["", "pairs", "labeler", "gold"], rows, 1)
 
 
-def _judged(of: Judged) -> list[str]:
-    return [_within(of.accuracy), _within(of.log_loss)]
+def _judged(judged: Judged) -> list[str]:
+    return [_within(judged.accuracy), _within(judged.log_loss)]
 
 
 def _calibration(who: str, curve: Reliability) -> str:
@@ -206,8 +206,8 @@ def _gap(gap: Gap | str) -> list[str]:
     ]
 
 
-def _spread(of: Spread) -> str:
-    return f"{_within(of.variance, '.3g')} ({_number(of.share, '.0%')} of all)"
+def _spread(spread: Spread) -> str:
+    return f"{_within(spread.variance, '.3g')} ({_number(spread.share, '.0%')} of all)"
 
 
 def _print_overrated(answers: Sequence[Overrated], prompts: Mapping[int, str]) -> None:

@@ -20,29 +20,29 @@ def verify(root: Path) -> int:
     """Read everything and print what is damaged; return 1 if anything is, else 0."""
     from rlhf_lab.store import upkeep
 
-    found = list(upkeep.verify(root))
-    sys.stdout.write("".join(f"{line}\n" for line in found))
-    state = f"{len(found)} damaged or foreign" if found else "all as it was made"
+    damaged = list(upkeep.verify(root))
+    sys.stdout.write("".join(f"{line}\n" for line in damaged))
+    state = f"{len(damaged)} damaged or foreign" if damaged else "everything is intact"
     sys.stdout.write(f"{size_of(root)}: {state}\n")
-    if found:
+    if damaged:
         sys.stdout.write(
             "run its sweep again to make samples and scores again; other stages are when needed\n"
         )
-    return DAMAGED if found else 0
+    return DAMAGED if damaged else 0
 
 
 def prune(root: Path, newest: bool, sure: bool) -> int:
     """Print what no sweep record needs, and remove it if `sure`; return 0."""
     from rlhf_lab.store import upkeep
 
-    found = upkeep.prunable(root, newest)
-    for item in found:
+    items = upkeep.prunable(root, newest)
+    for item in items:
         sys.stdout.write(f"{_human(item.bytes):>10}  {item.path.relative_to(root)}  ({item.why})\n")
-    total = _human(sum(item.bytes for item in found))
-    if not found:
+    total = _human(sum(item.bytes for item in items))
+    if not items:
         sys.stdout.write(f"{size_of(root)}: all of it is needed\n")
     elif sure:
-        upkeep.remove(found)
+        upkeep.remove(items)
         sys.stdout.write(f"{total} removed; {size_of(root)}\n")
     else:
         again = f"rlhf-runs --store {root} prune {'--newest ' if newest else ''}--yes"

@@ -111,9 +111,9 @@ def ordered(group: str, names: Sequence[str]) -> list[str]:
     """Return the options of a group in the order of the schema, sizes first, and those not named there last."""
     known = list(registry.GROUPS.get(group, ()))
 
-    def place(name: str) -> int:
+    def position(name: str) -> int:
         if name in known:
             return known.index(name)
         return -1 if name[0].isdigit() else len(known)
 
-    return sorted(names, key=place)
+    return sorted(names, key=position)

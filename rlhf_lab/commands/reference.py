@@ -169,10 +169,10 @@ def _values(group: str, path: Path) -> dict[str, Any]:
     for parent in _parents(group, path):
         if not parent.startswith("/schema/"):
             values |= _values(group, path.with_stem(parent))
-    own = yaml.safe_load(path.read_text())
+    written = yaml.safe_load(path.read_text())
     training = path.parent / "training" / "default.yaml"
     common = yaml.safe_load(training.read_text()) if training.is_file() else {}
-    given = common | {key: value for key, value in own.items() if key != "defaults"}
+    given = common | {key: value for key, value in written.items() if key != "defaults"}
     return values | {key: _written(value) for key, value in given.items()}
 
 

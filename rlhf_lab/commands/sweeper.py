@@ -130,13 +130,13 @@ def record(jobs: Sequence[Job], store: Store) -> None:
         }
         for job in jobs
     ]
-    made = {
+    written = {
         "sweep": name,
         "command": os.environ.get(execution.COMMAND, ""),
         "time": now.isoformat(),
         "jobs": rows,
     }
-    write_json(store.root / "sweeps" / name / f"{now:%Y-%m-%dT%H-%M-%S-%f}Z.json", made)
+    write_json(store.root / "sweeps" / name / f"{now:%Y-%m-%dT%H-%M-%S-%f}Z.json", written)
 
 
 def _offline(jobs: Sequence[Job]) -> None:

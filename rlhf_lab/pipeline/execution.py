@@ -36,18 +36,18 @@ Announce = Callable[[Node | None], None]
 
 def missing(leaf: Node, store: Store) -> list[Node]:
     """Return the nodes that must be made for `leaf`, inputs first; the inputs of a made node are not needed."""
-    found: dict[str, Node] = {}
+    nodes: dict[str, Node] = {}
 
     def visit(node: Node) -> None:
         """Collect the missing nodes of `node`, inputs first."""
-        if node.key in found or store.made(node):
+        if node.key in nodes or store.made(node):
             return
         for upstream in node.inputs.values():
             visit(upstream)
-        found[node.key] = node
+        nodes[node.key] = node
 
     visit(leaf)
-    return list(found.values())
+    return list(nodes.values())
 
 
 def forget(leaf: Node, names: Sequence[str], store: Store) -> None:
