@@ -181,6 +181,16 @@ def test_a_study_has_two_spellings(lab):
     assert shown == same and shown["choices"]["experiment"] == "quickstart" and shown["sft"]["steps"] == 250
 
 
+def test_the_number_of_jobs_at_a_time_is_set_once(lab, monkeypatch):
+    def launcher(*words):
+        return yaml.safe_load(lab("--cfg", "hydra", "--package", "hydra.launcher", "--resolve", *words).out)
+
+    monkeypatch.setenv("RLHF_LAB_JOBS", "16")
+    assert launcher("experiment=quickstart")["n_jobs"] == launcher()["n_jobs"] == 16
+    assert launcher("experiment=quickstart", "hydra.launcher.n_jobs=3")["n_jobs"] == 3
+    assert "JoblibLauncher" in launcher()["_target_"]
+
+
 def test_options_of_ones_own(lab, fakes, tmp_path):
     (tmp_path / "mine" / "rm").mkdir(parents=True)
     (tmp_path / "mine" / "rm" / "small.yaml").write_text("defaults:\n  - 3k\n  - _self_\nepochs: 7\n")
