@@ -134,6 +134,20 @@ def test_a_replicate_has_seeds_of_its_own_for_pairs_reward_model_and_policy():
     assert experiment("replicate=r107", "policy.seed=5").policy.seed == 5
 
 
+@pytest.mark.parametrize("policy", GROUPS["policy"])
+def test_the_tiny_experiment_is_tiny_for_every_policy(policy):
+    config = experiment("experiment=tiny", f"policy={policy}").policy
+    for name, most in {
+        "steps": 4,
+        "evaluations": 2,
+        "epochs": 1,
+        "rounds": 1,
+        "rollout": 16,
+        "prompts": 12,
+    }.items():
+        assert getattr(config, name, 0) <= most, name
+
+
 def test_options_are_listed_in_the_help_by_size(lab):
     listed = next(line for line in lab("--help").out.splitlines() if line.startswith("  rm "))
     assert listed.split(" | ")[0].endswith("1k") and Path(folder("conf") / "rm").is_dir()
