@@ -66,7 +66,7 @@ SYCOPHANCY = "sycophancy --data HERE/good.jsonl"
 COMMANDS = {
     "": "required: sycophancy . are-you-sure",
     "sycophancy": "required: --model, --data",
-    f"{SYCOPHANCY} --model llama --oders both": "no option '--oders'; did you mean",
+    f"{SYCOPHANCY} --model llama --oders both": "no option '--oders': did you mean",
     f"{SYCOPHANCY} --model llama --items 0": "expected a whole number above 0",
     f"{SYCOPHANCY} --model llama --seed -1": "--seed",
     f"{SYCOPHANCY} --model llama --out HERE/x.txt": r"expected a name that ends in .csv or .json",

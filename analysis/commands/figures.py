@@ -165,7 +165,7 @@ def _claims_table(claims: Sequence[Claim]) -> Table:
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("claim", "measured [interval]", "unit", "threshold", "rule", "state"):
-        table.add_column(heading, overflow="fold")
+        table.add_column(Text(heading), overflow="fold")
     for claim in claims:
         measured = f"{claim.measured:.3g} [{claim.interval.lo:.3g}, {claim.interval.hi:.3g}]"
         state = Text(claim.state, style=STYLES[claim.state])

@@ -349,13 +349,23 @@ def runs(sweep: str, store: str | Path | None = None) -> list[Run]:
     return _runs(sweep_record(sweep, store), store_root(store))
 
 
-def history(store: str | Path | None = None) -> list[Run]:
-    """Return every run of every sweep record, each once under the newest sweep that asked for it, newest first."""
+def history(store: str | Path | None = None, unreadable: list[str] | None = None) -> list[Run]:
+    """Return every run of every sweep record, each once under the newest sweep that asked for it, newest first.
+
+    A record that cannot be read raises DamagedRuns, or becomes a line of `unreadable` if that is given.
+    """
     root = store_root(store)
     paths = sorted((root / "sweeps").glob("*/*.json"), key=lambda path: path.name, reverse=True)
     by_key: dict[str, Run] = {}
     for path in paths:
-        for run in _runs(read_record(path), root):
+        try:
+            record = read_record(path)
+        except DamagedRuns as error:
+            if unreadable is None:
+                raise
+            unreadable.append(str(error))
+            continue
+        for run in _runs(record, root):
             by_key.setdefault(run.key, run)
     return list(by_key.values())
 
