@@ -7,9 +7,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.best_of_n.answer_table import in_order, same_count, starts
-from analysis.best_of_n.estimator import question_curves
 from analysis.runs.arms import Arm
+from analysis.runs.run_curves import prompt_curves
 from analysis.statistics.resampling import weights_of
 from rlhf_lab.functional.intervals import Estimate
 from rlhf_lab.store.records import Run
@@ -31,18 +30,9 @@ def rates(arm: Arm) -> list[dict[str, Floats]]:
 
 
 def _rates(run: Run, points: NDArray[np.int64]) -> dict[str, Floats]:
-    components = [component for component, _ in FAULTS.values()]
-    rows = in_order(run.rows(["prompt_id", "question_id", "proxy", *components]))
-    begin = starts(rows)
-    count = same_count(begin, rows.num_rows, "the table of SFT answers")
-    question = rows["question_id"].to_numpy()[begin]
-
-    def matrix(name: str) -> Floats:
-        return rows[name].to_numpy().astype(float).reshape(-1, count)
-
-    proxy = matrix("proxy")
+    answers = prompt_curves(run, [component for component, _ in FAULTS.values()], points)
     return {
-        fault: question_curves(proxy, shown(matrix(component)).astype(float), points, question)
+        fault: answers.by_question(shown(answers.number(component)).astype(float))
         for fault, (component, shown) in FAULTS.items()
     }
 

@@ -83,7 +83,7 @@ def test_the_error_is_what_a_line_leaves():
 
 
 def fit(alpha, beta):
-    return fits.Fit(alpha, beta, np.zeros((2, 2)), 0.0, 0.0, 0.0)
+    return fits.Fit(alpha, beta, 0.0, 0.0, 0.0)
 
 
 def test_gamma_is_the_area_between_the_curves_over_gold_s():
