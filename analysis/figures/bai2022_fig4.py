@@ -8,233 +8,201 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.best_of_n.curves import kl_axis
-from analysis.drawing import theme
+from analysis.drawing import plot, theme
 from analysis.drawing.result import FigureResult
-from analysis.reward_models.cross_judging import Judged, judged, smaller_gap
-from analysis.runs import ablation, checks
+from analysis.reward_models.cross_judging import Judged, smaller_gap
+from analysis.reward_models.cross_judging import judged as judged_arms
+from analysis.runs import checks
 from analysis.runs.arms import Study, study
 from analysis.runs.gold_lost import split
 from analysis.runs.naming import PROXY_SDS
 from analysis.runs.tables import points_table
-from analysis.statistics.claims import Claim, Thresholds, by_equivalence, by_estimate, exceeds, thresholds
+from analysis.statistics.claims import ClaimTable
 from analysis.statistics.resampling import percentile_interval
 from analysis.statistics.turnover import turnover
-from rlhf_lab.functional.intervals import Estimate, Interval, conditional
+from rlhf_lab.functional.intervals import Estimate
 from rlhf_lab.store.records import MissingRuns, Run
 
 NAME = "bai2022_fig4"
 SWEEPS = ("bai2022_fig4",)
 
 NUMBERS = ("train", "test", "gap")
-EARLY = (1 / 6, 1 / 3)  # of the d of the last checkpoint: the upper half of its first third
-LINEAR = 1 / 2  # the part of d over which the proxy is said to be linear
+EARLY = (1 / 6, 1 / 3)  # of the last checkpoint's d: the upper half of its first third
+LINEAR = 1 / 2  # the part of d over which the proxy is claimed to be linear
+TRAIN, TEST, GOLD = "#3c6fb5", "#d1495b", "0.45"
 
 
 def make(runs: Sequence[Run]) -> FigureResult:
-    """Train and test reward, and gold, over sqrt(KL), a panel a reward model; then the gap."""
-    read = study(runs)
-    found = sorted(judged(read), key=lambda one: one.train.parameters)
-    if not found:
+    """Draw train and test reward, and gold, over sqrt(KL), a panel for each reward model; then the gap."""
+    data = study(runs)
+    judged = sorted(judged_arms(data), key=lambda pair: pair.train.parameters)
+    if not judged:
         raise MissingRuns(
             "no run whose answers a reward model of the other half of the questions scored is made "
             "(rm.half=first score.other_half=true)"
         )
-    shown = Study(tuple(one.train for one in found))
-    limits, table = thresholds(NAME), with_rewards(points_table(shown), found)
-    figure = draw(table, found, limits["no_gap_early"]["margin"])
-    notes = [*_notes(found), *checks.kl_bound_notes(shown)]
-    return FigureResult(table, fits_table(found), claims(found, limits), figure, notes)
+    claims = ClaimTable(NAME, PROXY_SDS)
+    for pair in judged:
+        claim_pair(claims, pair)
+    for small, large in pairwise(judged):
+        claim_smaller_gap(claims, small, large)
+    shown = Study(tuple(pair.train for pair in judged))
+    table = with_rewards(points_table(shown), judged)
+    figure = draw(table, judged, claims.limits["no_gap_early"]["margin"])
+    return FigureResult(
+        table, fits_table(judged), claims, figure, [*notes(judged), *checks.kl_bound_notes(shown)]
+    )
 
 
 # --- claims -------------------------------------------------------------------------------------------------
 
 
-def claims(found: Sequence[Judged], limits: Thresholds) -> list[Claim]:
-    """Of each reward model the gap early and at the end and how linear the proxy is; the larger against the smaller."""
-    made: list[Claim] = []
-    for one in found:
-        made += [
-            _no_gap_early(one, limits["no_gap_early"]),
-            _gap_at_end(one, limits["gap_at_end"]),
-            _linear(one, limits["linear"]),
-        ]
-    for small, large in pairwise(found):
-        made += _smaller(small, large, limits["smaller_gap"])
-    return made
-
-
-def _about(one: Judged, topic: str) -> dict[str, Any]:
-    return {"unit": PROXY_SDS, "subject": one.train.title, "topic": topic}
-
-
-def _no_gap_early(one: Judged, rule: ablation.Rule) -> Claim:
-    estimate = one.between("gap", *EARLY)
-    return by_equivalence(
-        f"{one.train.title}: train and test reward agree over the first third of d",
-        estimate,
-        -rule["margin"],
-        rule["margin"],
-        one.train.questions,
-        enough=estimate.replicates >= rule["replicates"],
-        **_about(one, "no gap early"),
+def claim_pair(claims: ClaimTable, pair: Judged) -> None:
+    """Claim how the two rewards of one reward model's policy part: early, at the end, and how linear train is."""
+    claims.equivalent(
+        "no_gap_early",
+        pair.train.title,
+        "train and test reward agree over the first third of d",
+        pair.between("gap", *EARLY),
+        pair.train.questions,
+        "no gap early",
     )
-
-
-def _gap_at_end(one: Judged, rule: ablation.Rule) -> Claim:
-    return by_estimate(
-        f"{one.train.title}: train reward above test reward at the last checkpoint",
-        one.at_end("gap"),
-        rule,
-        one.train.questions,
-        **_about(one, "gap at the end"),
+    claims.exceeds_by_ses(
+        "gap_at_end",
+        pair.train.title,
+        "the train reward is above the test reward at the last checkpoint",
+        pair.at_end("gap"),
+        pair.train.questions,
+        "gap at the end",
     )
-
-
-def _linear(one: Judged, rule: ablation.Rule) -> Claim:
-    estimate = Estimate.of(one.linearity(LINEAR))
-    lo, hi = estimate.interval()
-    interval = Interval(lo, min(hi, 1.0))
-    return Claim(
-        claim=f"{one.train.title}: the train reward is linear in d over its first half (R^2)",
-        measured=estimate.value,
-        interval=interval,
-        threshold=rule["r_squared"],
-        n=one.train.questions,
-        replicates=estimate.replicates,
-        met=exceeds(interval, rule["r_squared"]),
-        rule=f"met: interval above {rule['r_squared']:g}; not met: not above it",
+    claims.all_above(
+        "linear",
+        pair.train.title,
+        "the train reward is linear in d over its first half (R^2)",
+        [Estimate.of(pair.linearity(LINEAR))],
+        claims.limits["linear"]["r_squared"],
+        pair.train.questions,
+        "linear early",
+        most=1.0,
         unit="R^2",
-        subject=one.train.title,
-        topic="linear early",
-        conditional=conditional(estimate.replicates),
     )
 
 
-def _smaller(small: Judged, large: Judged, rule: ablation.Rule) -> list[Claim]:
-    found = smaller_gap(small, large)
-    if found is None:
-        return []
-    reach = float(found.reach.mean())
-    return [
-        by_estimate(
-            f"{large.train.title}: a smaller gap than {small.train.label} at equal KL, up to KL {reach:.2g}",
-            found.estimate,
-            rule,
-            large.train.questions,
-            **_about(large, f"smaller gap than {small.train.rm}"),
-        )
-    ]
+def claim_smaller_gap(claims: ClaimTable, small: Judged, large: Judged) -> None:
+    """Claim `smaller_gap`: the larger reward model has a smaller gap than the smaller one at equal KL."""
+    difference = smaller_gap(small, large)
+    if difference is None:
+        return
+    claims.exceeds_by_ses(
+        "smaller_gap",
+        large.train.title,
+        f"the gap is smaller than {small.train.label}'s at equal KL, up to KL {float(difference.reach.mean()):.2g}",
+        difference.estimate,
+        large.train.questions,
+        f"smaller gap than {small.train.rm}",
+    )
 
 
 # --- tables -------------------------------------------------------------------------------------------------
 
 
-def with_rewards(table: pd.DataFrame, found: Sequence[Judged]) -> pd.DataFrame:
-    """The points with columns `train`, `test` and `gap`, and their 95 % intervals in rows of means."""
+def with_rewards(table: pd.DataFrame, judged: Sequence[Judged]) -> pd.DataFrame:
+    """Return the points with columns `train`, `test` and `gap`, and their 95 % intervals in rows of means."""
     table = table.copy()
-    for one in found:
-        own = table["label"] == one.train.label
+    for pair in judged:
+        of_arm = table["label"] == pair.train.label
         for name in NUMBERS:
-            values = np.stack([of.values for of in one.paths(name)], axis=1)  # (B, R, K)
+            values = np.stack([path.values for path in pair.paths(name)], axis=1)  # (B, R, K)
             means = [Estimate.of(values[:, :, k]) for k in range(values.shape[2])]
-            rows = own & (table["curve"] == "mean")
+            rows = of_arm & (table["curve"] == "mean")
             table.loc[rows, name] = [mean.value for mean in means]
             table.loc[rows, f"{name}_lo"] = [mean.interval().lo for mean in means]
             table.loc[rows, f"{name}_hi"] = [mean.interval().hi for mean in means]
-            for place, seeds in enumerate(one.train.seeds):
-                table.loc[own & (table["replicate"] == seeds), name] = values[0, place]
+            for replicate, seeds in enumerate(pair.train.seeds):
+                table.loc[of_arm & (table["replicate"] == seeds), name] = values[0, replicate]
     return table
 
 
-def fits_table(found: Sequence[Judged]) -> pd.DataFrame:
-    """R^2 of each replicate, both rewards and their gap, what the test reward loses, how far they agree at first."""
+def fits_table(judged: Sequence[Judged]) -> pd.DataFrame:
+    """Return R^2 of each replicate, both rewards and their gap, what the test reward loses, and how far they agree."""
     rows: list[dict[str, Any]] = []
-    for one in found:
-        draws = one.linearity(LINEAR)
-        for seeds, of in zip(one.train.seeds, draws.T, strict=True):
-            lo, hi = percentile_interval(of[1:])
-            rows.append(
-                _row(one, "R^2 of train on d, first half", of[0], lo, hi)
-                | {"replicate": seeds, "replicates": 1}
-            )
+    for pair in judged:
+        draws = pair.linearity(LINEAR)
+        for seeds, r_squared in zip(pair.train.seeds, draws.T, strict=True):
+            lo, hi = percentile_interval(r_squared[1:])
+            row = fit_row(pair, "R^2 of train on d, first half", r_squared[0], lo, hi)
+            rows.append(row | {"replicate": seeds, "replicates": 1})
         estimates = {
-            "gap, first third of d": one.between("gap", *EARLY),
-            "gap at the end": one.at_end("gap"),
-            "train at the end": one.at_end("train"),
-            "test at the end": one.at_end("test"),
-            "correlation of train and test within SFT's prompts": one.agreement,
+            "gap, first third of d": pair.between("gap", *EARLY),
+            "gap at the end": pair.at_end("gap"),
+            "train at the end": pair.at_end("train"),
+            "test at the end": pair.at_end("test"),
+            "correlation of train and test within SFT's prompts": pair.agreement,
         }
-        rows += [
-            _row(one, name, of.value, *of.interval()) | {"replicates": of.replicates}
-            for name, of in estimates.items()
-        ]
-        fall = turnover(one.test.stacked("proxy"), split(one.test))
+        for name, estimate in estimates.items():
+            row = fit_row(pair, name, estimate.value, *estimate.interval())
+            rows.append(row | {"replicates": estimate.replicates})
+        fall = turnover(pair.test.stacked("proxy"), split(pair.test))
         lo, hi = fall.drop - 1.96 * fall.se, fall.drop + 1.96 * fall.se
-        rows.append(
-            _row(one, "test, its peak minus its end", fall.drop, lo, hi)
-            | {"replicates": len(one.test.curves)}
-        )
+        row = fit_row(pair, "test, its peak minus its end", fall.drop, lo, hi)
+        rows.append(row | {"replicates": len(pair.test.curves)})
     return pd.DataFrame(rows)
 
 
-def _row(one: Judged, parameter: str, estimate: float, lo: float, hi: float) -> dict[str, Any]:
-    about = {"method": one.train.method, "rm": one.train.rm, "label": one.train.label, "form": "halves"}
-    about |= {"parameter": parameter, "estimate": estimate, "lo": lo, "hi": hi}
-    return about | {"n": one.train.questions, "note": "95 % interval; rewards in their SDs within a prompt"}
+def fit_row(pair: Judged, parameter: str, estimate: float, lo: float, hi: float) -> dict[str, Any]:
+    """Return a row of the table of fits."""
+    return {
+        "method": pair.train.method,
+        "rm": pair.train.rm,
+        "label": pair.train.label,
+        "form": "halves",
+        "parameter": parameter,
+        "estimate": estimate,
+        "lo": lo,
+        "hi": hi,
+        "n": pair.train.questions,
+        "note": "95 % interval; rewards in their SDs within a prompt",
+    }
 
 
-def _notes(found: Sequence[Judged]) -> list[str]:
-    """Whether the test reward falls, and the gap that the two rewards' disagreement on SFT's answers accounts for."""
-    notes = []
-    for one in found:
-        fall, gap, train = (
-            turnover(one.test.stacked("proxy"), split(one.test)),
-            one.at_end("gap"),
-            one.at_end("train"),
-        )
+def notes(judged: Sequence[Judged]) -> list[str]:
+    """Say whether the test reward falls, and which gap the two rewards' disagreement on SFT's answers explains."""
+    lines = []
+    for pair in judged:
+        fall = turnover(pair.test.stacked("proxy"), split(pair.test))
+        gap, train = pair.at_end("gap"), pair.at_end("train")
         state = "falls" if fall.drop >= 3 * fall.se else "does not fall clearly"
-        alone = (1 - one.agreement.value) * train.value
-        notes.append(
-            f"{one.train.title}: the test reward {state} by the end (its peak minus its end {fall.drop:+.2f} +- "
-            f"{1.96 * fall.se:.2f}; in Bai et al. it still rises). The gap is {gap.value:+.2f} SD; rewards "
-            f"that correlate at {one.agreement.value:.2f} among SFT's answers would part by {alone:.2f} if nothing but "
-            "that correlation counted"
+        explained = (1 - pair.agreement.value) * train.value
+        lines.append(
+            f"{pair.train.title}: the test reward {state} by the end: its peak minus its end is {fall.drop:+.2f} +- "
+            f"{1.96 * fall.se:.2f} (in Bai et al. it still rises). The gap is {gap.value:+.2f} SD. Rewards correlate "
+            f"at {pair.agreement.value:.2f} among SFT's answers, which alone would give a gap of {explained:.2f}"
         )
-    return notes
+    return lines
 
 
-# --- ink ----------------------------------------------------------------------------------------------------
-
-TRAIN, TEST, GOLD = "#3c6fb5", "#d1495b", "0.45"
+# --- drawing ------------------------------------------------------------------------------------------------
 
 
-def draw(table: pd.DataFrame, found: Sequence[Judged], margin: float) -> Figure:
-    """A panel a reward model: train, test and gold; then the gap of all."""
+def draw(table: pd.DataFrame, judged: Sequence[Judged], margin: float) -> Figure:
+    """Draw train, test and gold, a panel for each reward model; then the gaps of all in one panel."""
     means = table[table["curve"] == "mean"]
-    figure, axes = theme.panels(len(found) + 1, 3.1, sharey=False)
-    for panel, one in zip(axes, found, strict=False):
-        own = means[means["label"] == one.train.label]
-        for name, colour in (("train", TRAIN), ("test", TEST)):
-            _band(panel, own, name, colour)
-        panel.plot(own["kl"], own["gold"], color=GOLD, linewidth=0.8)
-        theme.letter(panel, f"reward models of {one.train.rm}")
+    figure, axes = theme.panels(len(judged) + 1, 3.1, sharey=False)
+    for panel, pair in zip(axes, judged, strict=False):
+        of_arm = means[means["label"] == pair.train.label]
+        plot.curve(panel, of_arm, "train", TRAIN)
+        plot.curve(panel, of_arm, "test", TEST)
+        plot.curve(panel, of_arm, "gold", GOLD, width=0.8, band=0)
+        theme.letter(panel, f"reward models of {pair.train.rm}")
     theme.share_limits(axes[:-1])
-    for one, colour in zip(found, theme.sizes(len(found)), strict=True):
-        own = means[means["label"] == one.train.label]
-        _band(axes[-1], own, "gap", colour)
-        last = own.iloc[-1]
-        axes[-1].annotate(
-            one.train.rm,
-            (last["kl"], last["gap"]),
-            (2, 0),
-            textcoords="offset points",
-            color=colour,
-            va="center",
-        )
+    for pair, colour in zip(judged, theme.sizes(len(judged)), strict=True):
+        of_arm = means[means["label"] == pair.train.label]
+        plot.curve(axes[-1], of_arm, "gap", colour)
+        end = of_arm["kl"].iloc[-1], of_arm["gap"].iloc[-1]
+        axes[-1].annotate(pair.train.rm, end, (2, 0), textcoords="offset points", color=colour, va="center")
     axes[-1].axhspan(-margin, margin, color="0.92", linewidth=0, zorder=0)
     theme.letter(axes[-1], "train minus test")
     for panel in axes:
@@ -242,18 +210,11 @@ def draw(table: pd.DataFrame, found: Sequence[Judged], margin: float) -> Figure:
         panel.axhline(0, color="0.8", linewidth=0.6, zorder=0)
         panel.margins(y=0.15)
     axes[0].set_ylabel("score above the initial policy's (SDs there)")
-    axes[len(found) // 2].set_xlabel(kl_axis(means["kl_estimator"]))
+    axes[len(judged) // 2].set_xlabel(kl_axis(means["kl_estimator"]))
     handles = [
         theme.key("reward model optimised against", TRAIN, linewidth=1.5),
         theme.key("reward model of the other questions", TEST, linewidth=1.5),
         theme.key("gold", GOLD, linewidth=0.8),
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3, handlelength=2.0)
+    plot.legend(figure, handles)
     return figure
-
-
-def _band(panel: Axes, rows: pd.DataFrame, name: str, colour: Any) -> None:
-    panel.fill_between(
-        rows["kl"], rows[f"{name}_lo"], rows[f"{name}_hi"], color=colour, alpha=0.14, linewidth=0
-    )
-    panel.plot(rows["kl"], rows[name], color=colour, linewidth=1.5)
