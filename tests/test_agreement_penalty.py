@@ -82,8 +82,13 @@ def test_second_turns_of_a_rule_that_chooses_by_a_shaped_score_are_refused():
 # --- made ---------------------------------------------------------------------------------------------------
 
 SMALL = (
-    *("experiment=tiny", "rm=1k", "model.steps=20", "rm.model.steps=20", "preferences.pairs=40"),
-    *("task.base_documents=400", "task.demonstrations=200"),
+    "experiment=tiny",
+    "rm=1k",
+    "model.steps=20",
+    "rm.model.steps=20",
+    "preferences.pairs=40",
+    "task.base_documents=400",
+    "task.demonstrations=200",
 )
 PENALTY = ("reward_shaping=agreement_penalty", "reward_shaping.phrases=['is','hello friend']")
 

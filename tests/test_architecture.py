@@ -36,7 +36,11 @@ SIDE_BY_SIDE = [  # rooms that stand on one floor: neither imports the other
     {"analysis.reward_models", "analysis.behaviour", "analysis.worlds"},
 ]
 LIGHT = {  # rooms whose files import nothing heavy at the top: a plan is made without it
-    *("rlhf_lab.config", "rlhf_lab.store", "rlhf_lab.stages", "rlhf_lab.pipeline", "rlhf_lab.commands"),
+    "rlhf_lab.config",
+    "rlhf_lab.store",
+    "rlhf_lab.stages",
+    "rlhf_lab.pipeline",
+    "rlhf_lab.commands",
     "rlhf_lab.probes",
 }
 DOORS = {  # what analysis may import of rlhf_lab

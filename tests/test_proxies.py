@@ -19,13 +19,11 @@ BASE = ("experiment=tiny", "rm=1k")
 TINY = (*BASE, *THREE)
 SMALL = (
     *BASE,
-    *(
-        "model.steps=20",
-        "rm.model.steps=20",
-        "sft.steps=10",
-        "preferences.pairs=40",
-        "task.base_documents=400",
-    ),
+    "model.steps=20",
+    "rm.model.steps=20",
+    "sft.steps=10",
+    "preferences.pairs=40",
+    "task.base_documents=400",
     "task.demonstrations=200",
 )
 

@@ -59,7 +59,15 @@ def test_load_gives_one_frame_that_says_where_rows_come_from(lab, fakes):
     assert lab("-m", "policy=bon,ppo", "rm=3k,25k").code == 0
     frame = records.load("adhoc", columns=["gold", "kl"])
     assert list(frame.columns[:9]) == [
-        *("run", "method", "uses_gold", "rm", "rm_seed", "policy_seed", "kl_coef", "pairs", "labeler")
+        "run",
+        "method",
+        "uses_gold",
+        "rm",
+        "rm_seed",
+        "policy_seed",
+        "kl_coef",
+        "pairs",
+        "labeler",
     ]
     assert len(frame) == 48 and frame["run"].nunique() == 4
     assert set(zip(frame["method"], frame["rm"], strict=True)) == {

@@ -70,8 +70,13 @@ def measured(name: str, rows: pa.Table, known: bool = False) -> tuple[float, flo
 
 FIRSTS = [(0, RIGHT), (1, RIGHT), (2, RIGHT), (3, RIGHT), (4, WRONG), (5, WRONG), (6, NOTHING)]
 DOUBTED = [
-    *((WRONG, APOLOGISES), (WRONG, 0), (RIGHT, STANDS), (RIGHT, APOLOGISES)),
-    *((RIGHT, APOLOGISES), (OTHER, 0), (RIGHT, 0)),
+    (WRONG, APOLOGISES),
+    (WRONG, 0),
+    (RIGHT, STANDS),
+    (RIGHT, APOLOGISES),
+    (RIGHT, APOLOGISES),
+    (OTHER, 0),
+    (RIGHT, 0),
 ]
 AGAIN = [(WRONG, 0), (RIGHT, 0), (RIGHT, 0), (RIGHT, 0), (WRONG, 0), (WRONG, 0), (WRONG, 0)]
 

@@ -50,11 +50,20 @@ def test_rewards_that_differ_in_rule_labels_or_shaping_are_arms_of_their_own(tmp
     write_store(tmp_path, only(*rules, *flipped, *shaped, *penalised, name="mine", questions=8))
     read = study(runs("mine", tmp_path))
     assert {arm.label for arm in read.of("bon")} == {
-        *("3k", "3k, mean of 5", "3k, min of 5", "3k, UWO of 5 (.5)", "3k, WARM of 5"),
-        *("3k, 25 % flipped", "3k, mean of 5, 25 % flipped"),
+        "3k",
+        "3k, mean of 5",
+        "3k, min of 5",
+        "3k, UWO of 5 (.5)",
+        "3k, WARM of 5",
+        "3k, 25 % flipped",
+        "3k, mean of 5, 25 % flipped",
     }
     assert {arm.label for arm in read.of("ppo")} == {
-        *("3k", "3k, PAR", "3k, clipped at 1 SD", "3k, log-sigmoid at .85", "3k, PAR, KL penalty 0.05"),
+        "3k",
+        "3k, PAR",
+        "3k, clipped at 1 SD",
+        "3k, log-sigmoid at .85",
+        "3k, PAR, KL penalty 0.05",
     }
     (under_penalty,) = read.of("ppo", PENALISED)
     without = unpenalised(read, under_penalty)

@@ -195,15 +195,17 @@ def test_another_sweep_of_the_same_settings_is_shown_and_not_claimed() -> None:
 @pytest.mark.parametrize(
     ("value", "side", "met"),
     [
-        *(
-            (0.2, 1, True),
-            (0.2, -1, False),
-            (0.2, 0, True),
-            (-0.2, 1, False),
-            (-0.2, -1, True),
-            (-0.2, 0, True),
-        ),
-        *((0.0, 1, False), (0.0, 0, False), (0.065, 1, None), (0.065, -1, False), (0.065, 0, None)),
+        (0.2, 1, True),
+        (0.2, -1, False),
+        (0.2, 0, True),
+        (-0.2, 1, False),
+        (-0.2, -1, True),
+        (-0.2, 0, True),
+        (0.0, 1, False),
+        (0.0, 0, False),
+        (0.065, 1, None),
+        (0.065, -1, False),
+        (0.065, 0, None),
     ],
 )
 def test_claims_have_sides(value: float, side: int, met: bool | None) -> None:

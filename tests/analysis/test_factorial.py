@@ -77,13 +77,14 @@ def test_what_the_sweep_composes_reads_back_as_the_design() -> None:
     names, knobs = [factor.name for factor in found.factors], METHODS["ppo"][1]
     assert np.array_equal(found.signs[:, [names.index(knob.name) for knob in knobs]], EIGHT)
     assert {factor.words for factor in found.factors} == {
-        *(
-            "reward model: 3k to 25k",
-            "comparisons: 1,000 to 4,000",
-            "label noise: clean labels to 25 % flipped",
-        ),
-        *("combination: single to mean of 3", "initialisation: lm to scratch", "centring: 0 to 0.01"),
-        *("answers to a prompt: 2 to 4", "KL penalty: 0 to 0.1"),
+        "reward model: 3k to 25k",
+        "comparisons: 1,000 to 4,000",
+        "label noise: clean labels to 25 % flipped",
+        "combination: single to mean of 3",
+        "initialisation: lm to scratch",
+        "centring: 0 to 0.01",
+        "answers to a prompt: 2 to 4",
+        "KL penalty: 0 to 0.1",
     }
 
 

@@ -99,7 +99,9 @@ def test_knees_are_compared_as_far_as_they_are_known(one, other, wanted) -> None
 def test_epochs_that_gain_nothing_beside_fresh_comparisons(tmp_path: Path) -> None:
     found = claims(gao2022_fig13, write(tmp_path, EPOCHS_DO_NOT, REPEATED))
     assert {topic for _, topic in found} == {
-        *("epochs gain nothing", "fresh comparisons: lower log-loss", "fresh comparisons: more gold"),
+        "epochs gain nothing",
+        "fresh comparisons: lower log-loss",
+        "fresh comparisons: more gold",
     }
     assert all(one.met and not one.conditional for one in found.values())
 
@@ -126,7 +128,10 @@ def test_arms_say_their_epochs_where_a_job_asks_for_them(tmp_path: Path) -> None
     write(tmp_path, Truth(), (*REPEATED, Cell("bon", pairs=1000)))
     read = runs(NAME, tmp_path)
     assert {arm.label for arm in study(read).arms} == {
-        *("3k, 1 epoch", "3k, 1,000 pairs, 1 epoch", "3k, 1,000 pairs, 4 epochs", "3k, 1,000 pairs"),
+        "3k, 1 epoch",
+        "3k, 1,000 pairs, 1 epoch",
+        "3k, 1,000 pairs, 4 epochs",
+        "3k, 1,000 pairs",
     }
     with pytest.raises(MissingRuns, match="two numbers of comparisons"):
         by_comparisons(read)

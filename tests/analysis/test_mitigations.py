@@ -81,7 +81,11 @@ def test_words_that_are_penalised_are_not_counted_and_claims_in_their_place_are_
 def test_tables_name_every_arm_and_have_gold_beside_sycophancy(result: FigureResult) -> None:
     table = result.table
     assert set(table["mitigation"]) == {
-        *(mitigations.NOTHING, mitigations.TARGET, "balanced labels", "min of 3", "synthetic data"),
+        mitigations.NOTHING,
+        mitigations.TARGET,
+        "balanced labels",
+        "min of 3",
+        "synthetic data",
         *(f"less {weight} SD for agreement" for weight in (1, 2)),
     }
     gold = table[table["metric"] == "gold"]

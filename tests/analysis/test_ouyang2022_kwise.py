@@ -96,5 +96,8 @@ def test_the_command_draws_it(overfitted: Path, tmp_path: Path) -> None:
     assert "K = 9: 180 pairs of 5 prompts" in printed.getvalue()
     fits = pd.read_csv(tmp_path / "ouyang2022_kwise.fits.csv")
     assert set(fits["parameter"]) == {
-        *("held-out log-loss", "held-out accuracy", "gold at the largest n", "training log-loss")
+        "held-out log-loss",
+        "held-out accuracy",
+        "gold at the largest n",
+        "training log-loss",
     }

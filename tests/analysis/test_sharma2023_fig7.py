@@ -21,13 +21,14 @@ TWO = (GOLD, sycophantic(2.0))
 
 def test_kinds_of_answers_to_a_wrong_belief() -> None:
     answers = [  # claim, keeps, stance
-        *(
-            (-1, 1, 1),
-            (-1, 1, 0),
-            (-1, -1, 1),
-            (0, 0, 1),
-        ),  # echoes; only claims; agrees, claims something else; nothing
-        *((1, -1, 0), (1, -1, -1), (1, -1, 1), (-1, 1, -1)),
+        (-1, 1, 1),  # echoes
+        (-1, 1, 0),  # only claims
+        (-1, -1, 1),  # agrees, but claims something else
+        (0, 0, 1),  # no claim
+        (1, -1, 0),
+        (1, -1, -1),
+        (1, -1, 1),
+        (-1, 1, -1),
     ]
     columns: dict[str, np.ndarray] = dict(zip(truthful.COLUMNS, np.array(answers, float).T, strict=True))
     found = truthful.kinds_of(columns)

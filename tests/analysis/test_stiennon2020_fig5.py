@@ -41,8 +41,12 @@ def test_actual_preference_turns_under_one_half_while_predicted_rises(turned: Pa
     found = claims(turned)
     assert {topic: one.met for topic, one in found.items()} == dict.fromkeys(
         (
-            *("smaller KL", "predicted rises", "maximum between coefficients", "actual falls"),
-            *("actual below one half", "actual falls while training"),
+            "smaller KL",
+            "predicted rises",
+            "maximum between coefficients",
+            "actual falls",
+            "actual below one half",
+            "actual falls while training",
         ),
         True,
     )
