@@ -1,6 +1,6 @@
 """What the site adds to the pages of this folder, so that nothing is written twice.
 
-A line `<!-- claims: NAME -->` becomes the table of
+The page `keys.md` is generated from the configuration's schema. A line `<!-- claims: NAME -->` becomes the table of
 `figures/NAME.claims.json` with the thresholds behind it, and `<!-- counts -->` the number of claims in each state.
 """
 
@@ -10,15 +10,34 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from mkdocs.structure.files import File, Files
+
+from rlhf_lab.commands.reference import keys_markdown
+
 FIGURES = Path(__file__).parent / "figures"
 THRESHOLDS = Path(__file__).parents[1] / "analysis" / "claims"
-SAME_FIGURE = {
-    "quickstart": "gao2022_fig1",
-    "hh_harmless": "gao2022_fig1",
-}  # on other runs, at the same thresholds
+SAME_FIGURE = {"quickstart": "gao2022_fig1", "hh_harmless": "gao2022_fig1"}  # on other runs, at the same thresholds
 MARK = re.compile(r"^<!-- claims: (\w+) -->$", re.MULTILINE)
 COUNTS = "<!-- counts -->"
+KEYS = """# Keys and options
+
+An option is chosen by `group=option`, a value set by `key=value`; values with commas are a sweep. What changes a result
+is part of the key of every stage that uses it. `runtime` and `tracker` say how things run, and are part of none.
+`rlhf-lab --cfg job` prints the values in force.
+
+"""
 STATES = {True: "met", False: "not met", None: "undecided"}
+
+
+def on_files(files: Files, config: Any) -> Files:
+    """Add the generated page of keys."""
+    files.append(File.generated(config, "keys.md", content=keys_page()))
+    return files
+
+
+def keys_page() -> str:
+    """Return the page of keys."""
+    return KEYS + keys_markdown()
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
@@ -58,9 +77,7 @@ def thresholds(name: str) -> str:
 
 def counts() -> str:
     """Return one sentence that counts the claims of all committed figures by state."""
-    claims = [
-        claim for path in sorted(FIGURES.glob("*.claims.json")) for claim in json.loads(path.read_text())
-    ]
+    claims = [claim for path in sorted(FIGURES.glob("*.claims.json")) for claim in json.loads(path.read_text())]
     decided = [claim for claim in claims if not claim["by_construction"]]
     states = Counter(STATES[claim["met"]] for claim in decided)
     return (

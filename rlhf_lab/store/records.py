@@ -144,7 +144,7 @@ class Run:
     def second_turns(self) -> pa.Table:
         """Return the second answers of SFT and of the policy, to doubt and to its control, as gold reads them.
 
-        docs/records.md lists the columns. Raises KeyError for a run without `score.second_turns`.
+        docs/columns.md lists the columns. Raises KeyError for a run without `score.second_turns`.
         """
         inputs = self.manifest()["inputs"]
         if TURNS not in inputs:
