@@ -16,7 +16,8 @@ from rlhf_lab.commands.reference import keys_markdown
 
 FIGURES = Path(__file__).parent / "figures"
 THRESHOLDS = Path(__file__).parents[1] / "analysis" / "claims"
-SAME_FIGURE = {"quickstart": "gao2022_fig1", "hh_harmless": "gao2022_fig1"}  # on other runs, at the same thresholds
+# Figures that are another one on other runs, and are held to its thresholds.
+SAME_FIGURE = {"quickstart": "gao2022_fig1", "hh_harmless": "gao2022_fig1"}
 MARK = re.compile(r"^<!-- claims: (\w+) -->$", re.MULTILINE)
 COUNTS = "<!-- counts -->"
 KEYS = """# Keys and options
@@ -77,7 +78,8 @@ def thresholds(name: str) -> str:
 
 def counts() -> str:
     """Return one sentence that counts the claims of all committed figures by state."""
-    claims = [claim for path in sorted(FIGURES.glob("*.claims.json")) for claim in json.loads(path.read_text())]
+    names = [path.name.removesuffix(".claims.json") for path in sorted(FIGURES.glob("*.claims.json"))]
+    claims = [claim for name in names for claim in claims_of(name)]
     decided = [claim for claim in claims if not claim["by_construction"]]
     states = Counter(STATES[claim["met"]] for claim in decided)
     return (

@@ -73,7 +73,7 @@ Options (group=option)
 """
 
 FOOTER = """
-Values (key=value); rlhf-lab --cfg job prints them all and the options chosen; docs/keys.md explains them
+Values (key=value); rlhf-lab --cfg job prints them all and the options chosen; `make docs` explains each
   sft.steps  preferences.pairs  preferences.seed  rm.seed  policy.seed  policy.kl_coef (ppo)  score.extra
   runtime.store  runtime.plan  runtime.force  runtime.device  runtime.threads
 
