@@ -13,10 +13,9 @@ from fake_store import Sweep, write_store
 
 from analysis.drawing.result import FigureResult, write
 from analysis.figures import khalaf2025_hedging
-from analysis.figures.khalaf2025_hedging import make, on_unseen
+from analysis.figures.khalaf2025_hedging import equal_kl_difference, hindsight, make, on_unseen, paired_se
 from analysis.runs import run_curves
 from analysis.runs.arms import study, title
-from analysis.runs.hedging_claims import equal_kl_difference, hindsight, paired_se
 from analysis.runs.run_curves import curves_of, rows_of
 from analysis.runs.tables import observed_rows
 from rlhf_lab.store.records import MissingRuns, Run, runs

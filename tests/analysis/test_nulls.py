@@ -20,11 +20,11 @@ from test_hedging_figure import as_rule
 import analysis.runs.arms
 import analysis.runs.run_curves
 from analysis.figures import gao2022_fig8, gao2022_fig9, gao2022_fig14, methods, rafailov2024_fig1
-from analysis.figures.khalaf2025_hedging import on_unseen
-from analysis.runs import gold_lost, hedging_claims
+from analysis.figures.khalaf2025_hedging import make_claims, on_unseen
+from analysis.runs import gold_lost
 from analysis.runs.arms import Study, study
 from analysis.runs.penalties import by_beta, penalised
-from analysis.statistics.claims import Claim, thresholds
+from analysis.statistics.claims import Claim, ClaimTable, thresholds
 from rlhf_lab.store.records import Run, runs
 
 WORLDS = 20
@@ -88,10 +88,10 @@ def test_methods_that_are_alike_are_not_ranked_and_lose_no_more_than_best_of_n(w
 
 def test_ipo_that_loses_as_much_as_dpo_is_seldom_said_to_lose_less(worlds: Studies) -> None:
     cells = [Cell(method, {"beta": beta}, 5) for method in ("dpo", "ipo") for beta in (0.02, 0.1, 0.5)]
-    found = []
+    found = ClaimTable("rafailov2024_fig1")
     for read in worlds(sweep(*cells)):
-        members = {method: by_beta(read, method) for method in read.methods}
-        found += rafailov2024_fig1._smaller_drop(members, thresholds("rafailov2024_fig1"))
+        arms_of = {method: by_beta(read, method) for method in read.methods}
+        rafailov2024_fig1.claim_ipo_loses_less(found, arms_of)
     assert_seldom_met(found, 0.025)
 
 
@@ -121,14 +121,16 @@ def test_penalties_that_gain_nothing_at_equal_kl_are_seldom_said_to(worlds: Stud
 
 def test_where_gold_does_not_know_the_proxy_hedging_seldom_gains(worlds: Studies) -> None:
     """Neither does HedgeTune over the largest n, nor does pessimism fall less than best-of-n."""
-    limits, hedged, pessimism = thresholds("khalaf2025_hedging"), [], []
+    hedged, pessimism = [], []
 
     def rules(run: Run) -> list[Run]:
         tuned = as_rule(run, "hedge_tune", "HedgeTune", {"rule": "bon", "gold_questions": 8})
         return [run, tuned, as_rule(run, "pessimism", "Pessimism", {"beta": 0.5})]
 
     for read in worlds(replace(sweep(best_of_n=5), answers=32), rules, unrelated=True):
-        found = {claim.topic: claim for claim in hedging_claims.claims(on_unseen(read), limits)}
+        claims = ClaimTable("khalaf2025_hedging")
+        make_claims(claims, on_unseen(read))
+        found = {claim.topic: claim for claim in claims}
         hedged.append(found["beats largest n"])
         pessimism.append(found["falls less"])
     assert_seldom_met(hedged, 0.025)
