@@ -52,9 +52,7 @@ class Curves:
     values: Mapping[str, Floats]  # (C, K) of gold, proxy, content, form, well_formed, well_formed_content
     initial: InitialScales
     estimator: str  # of KL
-    needed: (
-        Needed | None
-    )  # the KL that a rise of the proxy needs; None where there are too few answers to tell
+    needed: Needed | None  # the KL that a rise of the proxy needs; None from too few answers
 
     def on(self, questions: Ints) -> Curves:
         """Return the curves of some of the questions; raises ValueError where one of them is not among them."""

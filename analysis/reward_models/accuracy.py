@@ -17,9 +17,8 @@ from rlhf_lab.functional.intervals import Estimate
 from rlhf_lab.store.records import Run
 
 Floats = NDArray[np.float64]
-Number = Callable[
-    [Floats, Floats], Floats
-]  # of a pair's rewards and preference: analysis/reward_models/calibration.py
+# Of pairs' differences of rewards and preferences, as the functions of analysis/reward_models/calibration.py.
+Number = Callable[[Floats, Floats], Floats]
 
 
 class Neighbours(NamedTuple):

@@ -63,9 +63,8 @@ def gap(curves: Curves, draws: Sequence[Resample]) -> Gap | str:
     gold, proxy = (
         np.concatenate([mean.values[name][None], drawn.values[name]])[:, keep] for name in ("gold", "proxy")
     )
-    rows = np.array(
-        [_numbers(*row) for row in zip(d, gold, proxy, strict=True)]
-    )  # the curve's, then the draws'
+    # the first row is the curve's, the others are the draws'
+    rows = np.array([_numbers(*row) for row in zip(d, gold, proxy, strict=True)])
     (ratio, peak), intervals = rows[0].tolist(), [percentile_interval(column) for column in rows[1:].T]
     return Gap(ratio, intervals[0], peak, intervals[1], float(mean.kl[keep].max()))
 

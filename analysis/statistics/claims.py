@@ -46,11 +46,11 @@ class Claim:
 
     @property
     def state(self) -> str:
-        """The state in words."""
+        """The state in words: met, not met or undecided."""
         return {True: "met", False: "not met", None: "undecided"}[self.met]
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values; a number that is missing or infinite is null."""
+        """Return plain values; a number that is missing or infinite is null."""
         plain = asdict(self) | {"interval": [_finite(bound) for bound in self.interval]}
         return {name: _finite(value) for name, value in plain.items()}
 
@@ -66,8 +66,9 @@ def thresholds(figure: str) -> Thresholds:
 
 
 def exceeds_by_ses(mean: float, se: float, ses: float, margin: float) -> bool | None:
-    """Whether `mean` is at least `ses` standard errors above 0; False if its upper 95 % bound is under
-    `margin`.
+    """Return whether `mean` is at least `ses` standard errors above 0.
+
+    False where its upper 95 % bound is below `margin`; None (undecided) between, or where a number is not finite.
     """
     if not (math.isfinite(mean) and math.isfinite(se)):
         return None
@@ -77,7 +78,7 @@ def exceeds_by_ses(mean: float, se: float, ses: float, margin: float) -> bool | 
 
 
 def exceeds(interval: Interval, threshold: float) -> bool | None:
-    """Whether a quantity lies above `threshold`: its whole interval does, or its whole interval does not."""
+    """Return whether the whole interval lies above `threshold`: False if none of it does, else None (undecided)."""
     if not all(math.isfinite(bound) for bound in interval):
         return None
     if interval.lo > threshold:
@@ -86,8 +87,9 @@ def exceeds(interval: Interval, threshold: float) -> bool | None:
 
 
 def equivalent(interval90: Interval, lo: float, hi: float) -> bool | None:
-    """Whether "no change" holds: the 90 % interval inside [lo, hi]; wider than that is undecided, outside is
-    not met.
+    """Return whether the 90 % interval lies inside [lo, hi]: "no change" holds.
+
+    False where it lies outside; None (undecided) where it is wider, or where a bound is not finite.
     """
     if not all(math.isfinite(bound) for bound in interval90):
         return None
@@ -97,7 +99,7 @@ def equivalent(interval90: Interval, lo: float, hi: float) -> bool | None:
 
 
 def normal_interval(mean: float, se: float, z: float = Z95) -> Interval:
-    """The interval mean -+ z se."""
+    """Return the interval mean -+ z se, 95 % by default."""
     return Interval(mean - z * se, mean + z * se)
 
 
