@@ -100,7 +100,7 @@ def forest(
     rows: Sequence[tuple[float, Reported, ColorType]],
     names: Sequence[str] = (),
     margin: float = 0.0,
-    zero: bool = True,
+    level: float = 0.95,
 ) -> None:
     """Draw a panel of intervals, each a point with a horizontal whisker at a height; the first row stands on top.
 
@@ -109,10 +109,9 @@ def forest(
     """
     if margin:
         panel.axvspan(-margin, margin, color="0.92", linewidth=0, zorder=0)
-    if zero:
-        panel.axvline(0, color="0.7", linewidth=0.6, zorder=1)
+    panel.axvline(0, color="0.7", linewidth=0.6, zorder=1)
     for height, estimate, colour in rows:
-        panel.plot(estimate.interval(), [height, height], color=colour, linewidth=1.8)
+        panel.plot(estimate.interval(level), [height, height], color=colour, linewidth=1.8)
         panel.plot(estimate.value, height, "o", color=colour, markersize=4.5, markeredgecolor="white")
     panel.set_yticks(range(len(names)), list(names))
     heights = [height for height, _, _ in rows] or [0.0]

@@ -3,34 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.typing import ColorType
 from numpy.typing import NDArray
 
-from analysis.drawing import theme
+from analysis.drawing import plot, theme
 from analysis.drawing.result import FigureResult
 from analysis.runs import checks
 from analysis.runs.arms import BEST_OF_N, FEW_PAIRS, MAIN, Arm, Study, study, title
 from analysis.runs.equal_kl import Path, bound_of
 from analysis.runs.gold_lost import split
 from analysis.runs.naming import GOLD_SDS
-from analysis.runs.tables import points_table
-from analysis.statistics.claims import (
-    Claim,
-    Thresholds,
-    all_met,
-    exceeds,
-    exceeds_by_ses,
-    normal_interval,
-    thresholds,
-)
-from analysis.statistics.resampling import percentile_interval
+from analysis.runs.tables import estimate_row, points_table
+from analysis.statistics.claims import ClaimTable
+from analysis.statistics.resampling import Bootstrapped
 from analysis.statistics.turnover import standard_error, turnover
-from rlhf_lab.functional.intervals import conditional
+from rlhf_lab.functional.intervals import Estimate
 from rlhf_lab.store.records import MissingRuns, Run
 
 Floats = NDArray[np.float64]
@@ -53,28 +46,39 @@ class Pair(NamedTuple):
         """Both methods and the reward model in words."""
         return f"best-of-n and {title(self.other.method)}, {self.other.label}"
 
+    def report(self, draws: Floats) -> Bootstrapped:
+        """Return a number (B,) of the pair, first as it is and then in every draw, as it is reported."""
+        return Bootstrapped(float(draws[0]), draws[1:], min(len(arm.curves) for arm in self))
+
 
 def make(runs: Sequence[Run]) -> FigureResult:
-    """One panel a reward model, and the distances of the two methods' curves on each axis."""
-    read = study(runs)
-    found = pairs(read)
-    if not found:
+    """Draw gold over proxy, a panel for each reward model, and the distance of the two methods on each axis."""
+    data = study(runs)
+    compared = pairs(data)
+    if not compared:
         raise MissingRuns("no reward model has runs of best-of-n and of another method")
-    arms = tuple({arm.title: arm for pair in found for arm in pair}.values())
-    table, fits = points_table(Study(arms)), distances_table(found)
-    return FigureResult(
-        table,
-        fits,
-        claims(found, arms, thresholds(NAME)),
-        draw(found, table, fits),
-        checks.kl_bound_notes(read),
-    )
+    arms = tuple({arm.title: arm for pair in compared for arm in pair}.values())
+    claims = ClaimTable(NAME, GOLD_SDS)
+    for pair in compared:
+        claim_closer(claims, pair)
+        claim_larger_gap(claims, pair)
+    for arm in arms:
+        claim_hump(claims, arm)
+    rows = []
+    for pair in compared:
+        measured = {f"distance of gold over {words}": distance(pair, axis) for axis, words in AXES.items()}
+        measured["gold of best-of-n minus other at equal proxy, first third"] = start_gap(pair)
+        for parameter, number in measured.items():
+            rows.append(estimate_row(pair.other, "best-of-n against it", parameter, pair.report(number)))
+    table, fits = points_table(Study(arms)), pd.DataFrame(rows)
+    figure = draw(compared, table, fits)
+    return FigureResult(table, fits, claims, figure, checks.kl_bound_notes(data))
 
 
-def pairs(read: Study) -> list[Pair]:
-    """Every arm of a trained method with best-of-n against the same reward models; no drift control."""
-    best = {arm.label: arm for arm in read.of(BEST_OF_N, MAIN, FEW_PAIRS)}
-    others = [arm for arm in read.arms if arm.method != BEST_OF_N and arm.kind in (MAIN, FEW_PAIRS)]
+def pairs(data: Study) -> list[Pair]:
+    """Return every arm of a trained method with best-of-n against the same reward models; no drift control."""
+    best = {arm.label: arm for arm in data.of(BEST_OF_N, MAIN, FEW_PAIRS)}
+    others = [arm for arm in data.arms if arm.method != BEST_OF_N and arm.kind in (MAIN, FEW_PAIRS)]
     return [Pair(best[arm.label], arm) for arm in others if arm.label in best]
 
 
@@ -82,28 +86,28 @@ def pairs(read: Study) -> list[Pair]:
 
 
 def distance(pair: Pair, axis: str) -> Floats:
-    """(B,): mean absolute difference of gold over the range that both reach, in every draw of the bootstrap.
+    """Return (B,), the mean absolute difference of gold over the range that both methods reach, in every draw.
 
-    Each axis is scaled to its common range, so a distance is in SDs of gold whatever the axis.
+    Each axis is scaled to its common range, so that a distance is in SDs of gold on every axis.
     """
-    return np.abs(_apart(pair, axis, 1.0)).mean(axis=1)
+    return np.abs(differences(pair, axis, 1.0)).mean(axis=1)
 
 
 def start_gap(pair: Pair) -> Floats:
-    """(B,): gold of best-of-n minus gold of the other at equal proxy, over the first third of what both reach."""
-    return _apart(pair, "proxy", 1 / 3).mean(axis=1)
+    """Return (B,), gold of best-of-n minus the other's at equal proxy, over the first third of what both reach."""
+    return differences(pair, "proxy", 1 / 3).mean(axis=1)
 
 
-def _apart(pair: Pair, axis: str, share: float) -> Floats:
-    """(B, PLACES): gold of best-of-n minus that of the other, even over the first `share` of the common range."""
-    first, second = _path(pair.best_of_n, axis), _path(pair.other, axis)
+def differences(pair: Pair, axis: str, share: float) -> Floats:
+    """Return (B, PLACES), gold of best-of-n minus the other's, even over the first `share` of the common range."""
+    first, second = path(pair.best_of_n, axis), path(pair.other, axis)
     reach = np.minimum(first.d.max(axis=1), second.d.max(axis=1))
     at = reach[:, None] * np.linspace(0, share, PLACES)
     return first.at(at) - second.at(at)
 
 
-def _path(arm: Arm, axis: str) -> Path:
-    """The mean curve of an arm over an axis; best-of-n where its KL can be estimated, n <= N/4."""
+def path(arm: Arm, axis: str) -> Path:
+    """Return the mean curve of an arm over an axis; of best-of-n where its KL can be estimated, n <= N/4."""
     drawn, good = arm.drawn.mean(), np.logical_and.reduce([curves.kl_good for curves in arm.curves])
     kl = bound_of(arm, axis)
     place = drawn.values["proxy"] if axis == "proxy" else drawn.d if kl is None else np.sqrt(kl)
@@ -111,173 +115,97 @@ def _path(arm: Arm, axis: str) -> Path:
     return Path(np.broadcast_to(place, gold.shape)[:, good], gold[:, good])
 
 
-def distances_table(found: Sequence[Pair]) -> pd.DataFrame:
-    """One row a reward model and axis: the distance with its 95 % interval; and the gap at the start."""
-    rows: list[dict[str, Any]] = []
-    for pair in found:
-        measured = {f"distance of gold over {words}": distance(pair, axis) for axis, words in AXES.items()}
-        measured["gold of best-of-n minus other at equal proxy, first third"] = start_gap(pair)
-        for name, draws in measured.items():
-            lo, hi = percentile_interval(draws[1:])
-            about = {"method": pair.other.method, "rm": pair.other.rm, "label": pair.other.label}
-            about |= {
-                "n": pair.other.questions,
-                "replicates": _replicates(pair),
-                "form": "best-of-n against it",
-            }
-            rows.append(about | {"parameter": name, "estimate": draws[0], "lo": lo, "hi": hi})
-    return pd.DataFrame(rows)
-
-
-def _replicates(pair: Pair) -> int:
-    return min(len(arm.curves) for arm in pair)
-
-
 # --- claims -------------------------------------------------------------------------------------------------
 
 
-def claims(found: Sequence[Pair], arms: Sequence[Arm], limits: Thresholds) -> list[Claim]:
-    """Of each reward model that the methods lie closer and how they start; of each arm that gold has a hump."""
-    both_methods = [claim for pair in found for claim in (_closer(pair, limits), _starts(pair, limits))]
-    return both_methods + [_hump(arm, limits) for arm in arms]
-
-
-def _closer(pair: Pair, limits: Thresholds) -> Claim:
-    """The smaller of the two distances on KL's axes counts, draw by draw: it has to hold under both."""
+def claim_closer(claims: ClaimTable, pair: Pair) -> None:
+    """Claim `closer_on_proxy`, of the smaller of the two distances over KL in every draw: it has to hold under both."""
     over_kl = np.minimum(distance(pair, "tie-aware"), distance(pair, "bound"))
-    return _above(
-        f"{pair.title}: gold is closer at equal proxy than at equal KL, tie-aware and by the bound",
-        over_kl - distance(pair, "proxy"),
-        limits["closer_on_proxy"]["difference"],
-        pair,
+    sentence = "gold is closer at equal proxy than at equal KL, tie-aware and by the bound"
+    claims.above(
+        "closer_on_proxy",
+        pair.title,
+        sentence,
+        pair.report(over_kl - distance(pair, "proxy")),
+        claims.limits["closer_on_proxy"]["difference"],
+        pair.other.questions,
         "closer on the proxy axis",
     )
 
 
-def _starts(pair: Pair, limits: Thresholds) -> Claim:
-    return _above(
-        f"{pair.title}: {title(pair.other.method)} starts with the larger gap of proxy and gold, at equal proxy",
-        start_gap(pair),
-        limits["larger_gap_at_start"]["difference"],
-        pair,
+def claim_larger_gap(claims: ClaimTable, pair: Pair) -> None:
+    """Claim `larger_gap_at_start`: the other method starts with less gold at equal proxy than best-of-n."""
+    claims.above(
+        "larger_gap_at_start",
+        pair.title,
+        f"{title(pair.other.method)} starts with the larger gap of proxy and gold, at equal proxy",
+        pair.report(start_gap(pair)),
+        claims.limits["larger_gap_at_start"]["difference"],
+        pair.other.questions,
         "larger gap at the start",
     )
 
 
-def _above(sentence: str, draws: Floats, threshold: float, pair: Pair, topic: str) -> Claim:
-    interval, replicates = percentile_interval(draws[1:]), _replicates(pair)
-    return Claim(
-        claim=sentence,
-        measured=float(draws[0]),
-        interval=interval,
-        threshold=threshold,
-        n=pair.other.questions,
-        replicates=replicates,
-        met=exceeds(interval, threshold),
-        rule=f"met: interval above {threshold:g}; not met: not above it",
-        unit=GOLD_SDS,
-        subject=pair.title,
-        topic=topic,
-        conditional=conditional(replicates),
-    )
-
-
-def _hump(arm: Arm, limits: Thresholds) -> Claim:
-    """Gold falls from its peak while the proxy goes on; best-of-n's proxy does by construction."""
-    rule, half = limits["hump"], split(arm)
-    gold, proxy = turnover(arm.stacked("gold"), half), arm.stacked("proxy")
+def claim_hump(claims: ClaimTable, arm: Arm) -> None:
+    """Claim `hump`: gold falls from its peak while the proxy rises on; best-of-n's proxy does by construction."""
+    half, proxy = split(arm), arm.stacked("proxy")
+    gold = turnover(arm.stacked("gold"), half)
     past = proxy[:, :, -1] - np.take_along_axis(proxy, gold.place(half)[:, :, None], axis=2)[:, :, 0]
-    falls = exceeds_by_ses(gold.drop, gold.se, rule["ses"], rule["margin"])
-    rises = exceeds_by_ses(float(past.mean()), standard_error(past, half), rule["ses"], rule["margin"])
-    return Claim(
-        claim=f"{arm.title}: gold has a hump over the proxy, it falls while the proxy still rises",
-        measured=gold.drop,
-        interval=normal_interval(gold.drop, gold.se),
-        threshold=rule["ses"] * gold.se,
-        n=arm.questions,
-        replicates=len(arm.curves),
-        met=falls if arm.method == BEST_OF_N else all_met([falls, rises]),
-        rule=f"met: gold's drop and the proxy's rise since the peak >= {rule['ses']:g} SE above 0; "
-        f"not met: the upper 95 % bound of either below {rule['margin']:g}",
-        unit=GOLD_SDS,
-        subject=arm.title,
-        topic="hump",
-        conditional=conditional(len(arm.curves)),
+    rise = Estimate(float(past.mean()), standard_error(past, half), np.inf, len(past))
+    claims.all_exceed_by_ses(
+        "hump",
+        arm.title,
+        "gold has a hump over the proxy: it falls from its peak while the proxy still rises",
+        [gold.estimate] if arm.method == BEST_OF_N else [gold.estimate, rise],
+        arm.questions,
+        "hump",
+        shown=gold.estimate,
     )
 
 
-# --- ink ----------------------------------------------------------------------------------------------------
+# --- drawing ------------------------------------------------------------------------------------------------
 
 
-def draw(found: Sequence[Pair], table: pd.DataFrame, fits: pd.DataFrame) -> Figure:
-    """Gold over proxy, a panel a reward model; then the distance on each axis with its 95 % interval."""
-    methods = list(dict.fromkeys(arm.method for pair in found for arm in pair))
-    colour: dict[str, Any] = dict(zip(methods, ("#31688e", *theme.WARM), strict=False))
-    labels = list(dict.fromkeys(pair.other.label for pair in found))
-    figure, axes = theme.panels(
-        len(labels) + 1, 3.0, sharey=False, widths=[1.0] * len(labels) + [0.9 + 0.12 * len(labels)]
-    )
+def draw(compared: Sequence[Pair], table: pd.DataFrame, fits: pd.DataFrame) -> Figure:
+    """Draw gold over proxy, a panel for each reward model, then the distance on each axis with its 95 % interval."""
+    methods = list(dict.fromkeys(arm.method for pair in compared for arm in pair))
+    colours: dict[str, ColorType] = dict(zip(methods, ("#31688e", *theme.WARM), strict=False))
+    labels = list(dict.fromkeys(pair.other.label for pair in compared))
+    widths = [1.0] * len(labels) + [0.9 + 0.12 * len(labels)]
+    figure, axes = theme.panels(len(labels) + 1, 3.0, sharey=False, widths=widths)
     means = table[table["curve"] == "mean"]
     for panel, label in zip(axes, labels, strict=False):
         for method in methods:
-            _draw_hump(panel, means[(means["label"] == label) & (means["method"] == method)], colour[method])
+            rows = means[(means["label"] == label) & (means["method"] == method)]
+            if len(rows):
+                plot.curve(panel, rows, "gold", colours[method], x="proxy")
+                plot.peak(panel, rows, "gold", colours[method], x="proxy")
         theme.letter(panel, f"RM {label}")
     theme.share_limits(axes[:-1])
     for panel in axes[:-1]:
-        ends = max(panel.get_xlim()[1], panel.get_ylim()[1])
-        panel.plot(
-            [0, ends],
-            [0, ends],
-            color="0.6",
-            linewidth=0.7,
-            linestyle=theme.DOTTED,
-            zorder=0,
-            scaley=False,
-            scalex=False,
-        )
+        ends = [0, max(panel.get_xlim()[1], panel.get_ylim()[1])]
+        look = {"color": "0.6", "linewidth": 0.7, "linestyle": theme.DOTTED, "zorder": 0}
+        panel.plot(ends, ends, scalex=False, scaley=False, **look)
     axes[0].set_ylabel("gold (SDs on the initial policy)")
     axes[(len(labels) - 1) // 2].set_xlabel("proxy, rescaled to SDs of gold")
-    _draw_distances(axes[-1], fits, labels, theme.sizes(len(labels)))
-    handles = [theme.key(f"{title(method)}, 95 % band", colour[method], linewidth=1.5) for method in methods]
-    handles += [
-        theme.key("gold's peak", marker="o"),
-        theme.key("gold = proxy", "0.6", linestyle=theme.DOTTED, linewidth=0.7),
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), handlelength=2.0)
+    draw_distances(axes[-1], fits, labels)
+    entries = [theme.key(f"{title(method)}, 95 % band", colours[method], linewidth=1.5) for method in methods]
+    entries += [theme.key("gold's peak", marker="o"), theme.key("gold's peak here or later", marker=">")]
+    entries.append(theme.key("gold = proxy", "0.6", linestyle=theme.DOTTED, linewidth=0.7))
+    plot.legend(figure, entries)
     return figure
 
 
-def _draw_hump(panel: Axes, rows: pd.DataFrame, colour: Any) -> None:
-    if rows.empty:
-        return
-    theme.curve(panel, rows, colour, x="proxy")
-    peak = rows.iloc[int(rows["gold"].to_numpy().argmax())]
-    theme.mark(panel, peak["proxy"], peak["gold"], colour)
-
-
-def _draw_distances(panel: Axes, fits: pd.DataFrame, labels: Sequence[str], colours: Sequence[Any]) -> None:
-    """Three groups, one an axis; a point for each reward model."""
-    for group, words in enumerate(AXES.values()):
-        rows = fits[fits["parameter"] == f"distance of gold over {words}"]
-        for number, label in enumerate(labels):
-            at = group + 0.16 * (number - (len(labels) - 1) / 2)
-            for _, row in rows[rows["label"] == label].iterrows():
-                panel.plot([at, at], [row["lo"], row["hi"]], color=colours[number], linewidth=1.6)
-                panel.plot(
-                    at, row["estimate"], "o", color=colours[number], markersize=4, markeredgecolor="white"
-                )
+def draw_distances(panel: Axes, fits: pd.DataFrame, labels: Sequence[str]) -> None:
+    """Draw the distances in a group for each axis, with a colour for each reward model."""
+    for number, (label, colour) in enumerate(zip(labels, theme.sizes(len(labels)), strict=True)):
+        for group, words in enumerate(AXES.values()):
+            rows = fits[(fits["parameter"] == f"distance of gold over {words}") & (fits["label"] == label)]
+            x = np.full(len(rows), group + 0.16 * (number - (len(labels) - 1) / 2))
+            plot.intervals(panel, x, rows["estimate"], rows["lo"], rows["hi"], colour)
+        look = {"color": colour, "ha": "right", "va": "top", "fontsize": 6.5}
+        panel.text(0.97, 0.97 - 0.07 * number, f"RM {label}", transform=panel.transAxes, **look)
     panel.set_xticks(range(len(AXES)), [words.replace(", ", "\n") for words in AXES.values()])
     panel.set_xlim(-0.6, len(AXES) - 0.4)
     panel.set_ylim(bottom=0)
     panel.set_ylabel("distance of the two methods' gold (SDs)")
-    for number, label in enumerate(labels):
-        panel.text(
-            0.97,
-            0.97 - 0.07 * number,
-            f"RM {label}",
-            transform=panel.transAxes,
-            color=colours[number],
-            ha="right",
-            va="top",
-            fontsize=6.5,
-        )

@@ -216,15 +216,18 @@ def estimate_row(
     estimate: Reported,
     n: int | None = None,
     unit: str = "",
+    level: float = 0.95,
 ) -> dict[str, Any]:
-    """Return a row of a table of estimates: of whom, what, the estimate with its 95 % interval, and from how many.
+    """Return a row of a table of estimates: of whom, what, the estimate with its interval at `level`, and `n`.
 
     `of` is an arm, or the columns that name anything else; `form` says how the `parameter` was estimated; `n` counts
     questions, and is the arm's own number of them by default.
     """
-    lo, hi = estimate.interval()
+    lo, hi = estimate.interval(level)
     named = {"method": of.method, "rm": of.rm, "label": of.label} if isinstance(of, Arm) else of
-    note = "95 % interval" + (", conditional on the replicates" if estimate.is_conditional else "")
+    note = f"{100 * level:.0f} % interval" + (
+        ", conditional on the replicates" if estimate.is_conditional else ""
+    )
     return {
         **named,
         "form": form,

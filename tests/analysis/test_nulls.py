@@ -98,13 +98,14 @@ def test_ipo_that_loses_as_much_as_dpo_is_seldom_said_to_lose_less(worlds: Studi
 def test_gold_that_differs_at_equal_kl_and_equal_proxy_is_seldom_closer_over_the_proxy(
     worlds: Studies,
 ) -> None:
-    limits = thresholds("gao2022_fig8")
-    made = worlds(sweep(Cell("ppo", {}, 5), best_of_n=5, slip=0.6))
-    assert_seldom_met([gao2022_fig8._closer(gao2022_fig8.pairs(read)[0], limits) for read in made], 0.025)
+    claims = ClaimTable("gao2022_fig8")
+    for read in worlds(sweep(Cell("ppo", {}, 5), best_of_n=5, slip=0.6)):
+        gao2022_fig8.claim_closer(claims, gao2022_fig8.pairs(read)[0])
+    assert_seldom_met(claims, 0.025)
 
 
 def test_penalties_that_gain_nothing_at_equal_kl_are_seldom_said_to(worlds: Studies) -> None:
-    limits, proxy, chi2 = thresholds("gao2022_fig9"), [], []
+    proxy, chi2 = ClaimTable("gao2022_fig9"), ClaimTable("gao2022_fig9")
     kinds = (
         {"kl_coef": 0.0},
         {"kl_coef": 0.1},
@@ -113,8 +114,8 @@ def test_penalties_that_gain_nothing_at_equal_kl_are_seldom_said_to(worlds: Stud
     for read in worlds(sweep(*(Cell("ppo", kind, 5) for kind in kinds))):
         plain, other = penalised(read)
         found = gao2022_fig9.compare(read, [plain], "proxy")[plain.title]
-        proxy.append(gao2022_fig9._proxy_at_kl(plain, found, limits))
-        chi2 += gao2022_fig9._chi2_above_kl(read, other, limits)
+        gao2022_fig9.claim_proxy_at_kl(proxy, plain, found)
+        gao2022_fig9.claim_chi2_above_kl(chi2, read, other)
     assert_seldom_met(proxy, 0.025)
     assert_seldom_met(chi2, 0.025)
 
@@ -140,7 +141,8 @@ def test_where_gold_does_not_know_the_proxy_hedging_seldom_gains(worlds: Studies
 def test_a_power_of_the_steps_at_the_edge_of_what_is_called_a_square_is_seldom_called_one(
     worlds: Studies,
 ) -> None:
-    limits = thresholds("gao2022_fig14")
-    edge = (2 + limits["square_of_step"]["margin"]) / 2
-    made = worlds(sweep(Cell("ppo", {"kl_coef": 0.0}, 5), power=edge))
-    assert_seldom_met([gao2022_fig14._square(read.arms[0], limits) for read in made], 0.05)
+    claims = ClaimTable("gao2022_fig14")
+    edge = (2 + claims.limits["square_of_step"]["margin"]) / 2
+    for read in worlds(sweep(Cell("ppo", {"kl_coef": 0.0}, 5), power=edge)):
+        gao2022_fig14.claim_square(claims, read.arms[0])
+    assert_seldom_met(claims, 0.05)
