@@ -9,7 +9,7 @@ from analysis.commands.figures import main
 from analysis.figures import gao2022_fig8
 from analysis.figures.gao2022_fig8 import distance, pairs
 from analysis.runs.arms import study
-from analysis.statistics.claims import Claim
+from analysis.statistics.claims import Claim, ClaimTable
 from rlhf_lab.store.records import MissingRuns, runs
 
 
@@ -49,14 +49,16 @@ def test_it_has_to_hold_under_both_kls_of_best_of_n(tmp_path: Path, monkeypatch:
     """With a bound that calls n = 8 what PPO calls its KL, nothing is further apart over KL."""
     write_store(tmp_path, sweep(Truth(waste=8)))
     (pair,) = pairs(study(runs("gao2022_fig1", tmp_path)))
-    assert gao2022_fig8._closer(pair, {"closer_on_proxy": {"difference": 0.0}}).met is True
+    claims = ClaimTable("gao2022_fig8")
+    gao2022_fig8.claim_closer(claims, pair)
     drawn = pair.other.drawn.mean()
     own = pair.best_of_n.drawn.mean().values["proxy"][0]
     like = np.interp(own, drawn.values["proxy"][0], drawn.kl[0])
     bound = lambda arm, axis: like if axis == "bound" and arm is pair.best_of_n else None  # noqa: E731
     monkeypatch.setattr(gao2022_fig8, "bound_of", bound)
     assert distance(pair, "bound")[0] < distance(pair, "tie-aware")[0] / 2
-    assert gao2022_fig8._closer(pair, {"closer_on_proxy": {"difference": 0.0}}).met is not True
+    gao2022_fig8.claim_closer(claims, pair)
+    assert claims[0].met is True and claims[1].met is not True
 
 
 def test_the_drift_control_is_no_reward_model(tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ def test_penalties_that_do_nothing_have_no_order(tmp_path: Path) -> None:
 
 def test_a_sweep_without_penalties_is_no_such_figure(tmp_path: Path) -> None:
     write_store(tmp_path, Sweep(questions=8, answers=16))
-    with pytest.raises(MissingRuns, match="no penalised run"):
+    with pytest.raises(MissingRuns, match="a penalised run"):
         gao2022_fig9.make(runs("quickstart", tmp_path))
 
 
