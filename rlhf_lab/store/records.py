@@ -1,12 +1,13 @@
 """The Python interface to what was run: every run of a sweep, and every answer with its scores as a row of a table.
 
-    >>> from rlhf_lab.store import records
-    >>> frame = records.load("quickstart", columns=["checkpoint", "kl", "gold", "proxy"])  # doctest: +SKIP
-    >>> frame.groupby(["method", "rm", "checkpoint"])[["kl", "gold", "proxy"]].mean()  # doctest: +SKIP
-
 `load` returns a pandas DataFrame with one row per answer. `runs`, `made` and `history` return `Run` objects, whose
 tables are pyarrow tables. Every file that is read is first compared with the digest that was recorded when it was made.
 Functions that take `store` read the store in that folder, by default the one that RLHF_LAB_STORE names, or `./store`.
+
+Examples:
+    >>> from rlhf_lab.store import records
+    >>> frame = records.load("quickstart", columns=["checkpoint", "kl", "gold", "proxy"])  # doctest: +SKIP
+    >>> frame.groupby(["method", "rm", "checkpoint"])[["kl", "gold", "proxy"]].mean()  # doctest: +SKIP
 """
 
 from __future__ import annotations
