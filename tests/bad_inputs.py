@@ -206,10 +206,10 @@ VALUES = {
     ),
     "missing device": Case("rlhf-lab runtime.device=cuda:77", "runtime.device=cuda:77: torch .* finds no such"),
     "unknown device": Case("rlhf-lab runtime.device=tpu", "finds no such device here, only cpu"),
-    "missing judge": Case("rlhf-lab score.extra=[nowhere:judge]", "nowhere is no module with a file"),
+    "missing judge": Case("rlhf-lab score.extra=[nowhere:judge]", "nowhere is not a module with a file"),
     "judge without a function": Case("rlhf-lab score.extra=[json]", "expected module:function"),
     "misspelt judge": Case(
-        "rlhf-lab score.extra=[own:jugde]", "found no judge 'own:jugde': .*own.py speaks of no jugde",
+        "rlhf-lab score.extra=[own:jugde]", "found no judge 'own:jugde': .*own.py does not contain jugde",
         file("own.py", "def judge(prompts, answers):\n    return [0.0 for _ in answers]\n"),
     ),
 }  # fmt: skip

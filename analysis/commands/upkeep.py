@@ -37,7 +37,7 @@ def prune(root: Path, newest: bool, sure: bool) -> int:
 
     items = upkeep.prunable(root, newest)
     for item in items:
-        sys.stdout.write(f"{_human(item.bytes):>10}  {item.path.relative_to(root)}  ({item.why})\n")
+        sys.stdout.write(f"{_human(item.bytes):>10}  {item.path.relative_to(root)}  ({item.reason})\n")
     total = _human(sum(item.bytes for item in items))
     if not items:
         sys.stdout.write(f"{size_of(root)}: all of it is needed\n")

@@ -1,9 +1,9 @@
-"""What has been made, once: folders named by the digest of everything that determines their contents.
+"""The store: a folder of artifacts, each named by the digest of everything that determines its contents, its key.
 
-`store/<stage>/<key>/` is one artifact. It counts as made when it holds `manifest.json`, and it gets there by
-one rename of a finished folder, so that a killed worker leaves nothing that looks made. A lease per key
-(`rlhf_lab.store.leases`) keeps two workers from doing the same work: leases save work here, renames keep the truth.
-The manifest lists every file with its size and SHA-256, and `rlhf_lab.store.integrity` checks them before use.
+`store/<stage>/<key>/` is one artifact. It counts as made when it holds `manifest.json`. It is filled elsewhere and put
+there by one rename, so that a process that is killed leaves nothing that looks made. A lease per key
+(`rlhf_lab.store.leases`) saves two processes from doing the same work. The manifest lists every file with its size and
+SHA-256, and `rlhf_lab.store.integrity` checks them before use.
 """
 
 from __future__ import annotations
@@ -27,16 +27,21 @@ from rlhf_lab.store import leases, redaction
 from rlhf_lab.store.leases import Lease
 
 MANIFEST = "manifest.json"
-KEY_FORMAT = 2  # raised when keys are derived in another way; 1 named a stage by the path of its module
+KEY_FORMAT = (
+    2  # goes up when keys are derived in another way; format 1 named a stage by the path of its module
+)
 WORK = ("runs", "sweeps", "locks", "scratch", "checkpoints", "launcher")  # folders that hold no artifacts
 PLAIN_NAME = re.compile(r"\w[\w.+=-]{0,199}")  # what a folder of the store may be called
 CHECKPOINT = (
-    "checkpoint"  # in the folder of a stage under way: what outlives a make that failed or was killed
+    "checkpoint"  # folder inside that of a stage under way; it outlives a try that failed or was killed
 )
 
 
 def canonical(value: Any) -> Any:
-    """`value` as JSON types that serialise the same in every process; TypeError for what might not."""
+    """Return `value` as JSON types that serialise the same in every process.
+
+    Raises TypeError for types that might not, and ValueError for numbers that are not finite.
+    """
     if isinstance(value, Enum):
         return value.value
     if value is None or isinstance(value, (bool, int, str)):
@@ -46,8 +51,9 @@ def canonical(value: Any) -> Any:
             raise ValueError(f"a configuration value must be finite, got {value}")
         return int(value) if value.is_integer() and abs(value) < 2**53 else value
     if is_dataclass(value) and not isinstance(value, type):
-        named = {f.name: canonical(getattr(value, f.name)) for f in fields(value)}
-        return {"class": type(value).__name__, **named}
+        return {"class": type(value).__name__} | {
+            f.name: canonical(getattr(value, f.name)) for f in fields(value)
+        }
     if isinstance(value, Mapping):
         return {str(k): canonical(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
@@ -57,54 +63,56 @@ def canonical(value: Any) -> Any:
 
 
 def digest(value: Any) -> str:
-    """The first 20 hexadecimal digits of the SHA-256 of the canonical JSON of `value`."""
+    """Return the first 20 hexadecimal digits of the SHA-256 of the canonical JSON of `value`."""
     text = json.dumps(canonical(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
 def file_digest(path: Path) -> str:
-    """The SHA-256 of a file's bytes, or of a folder's relative names and bytes."""
+    """Return the SHA-256 of the bytes of a file, or of the relative names and bytes of all files in a folder."""
     if path.is_file():
-        found = hashlib.sha256()
+        sha256 = hashlib.sha256()
         with path.open("rb") as stream:
             while block := stream.read(1 << 20):
-                found.update(block)
-        return found.hexdigest()
-    inside = sorted(p for p in path.rglob("*") if p.is_file())
-    listing = [(p.relative_to(path).as_posix(), file_digest(p)) for p in inside]
-    return hashlib.sha256(json.dumps(listing).encode()).hexdigest()
+                sha256.update(block)
+        return sha256.hexdigest()
+    files = sorted(p for p in path.rglob("*") if p.is_file())
+    digests = [(p.relative_to(path).as_posix(), file_digest(p)) for p in files]
+    return hashlib.sha256(json.dumps(digests).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class Node:
-    """One stage with one configuration and its inputs: what can be made, whether or not it has been."""
+    """One stage with its configuration and inputs: an artifact that can be made, whether or not it has been."""
 
-    name: str  # of the stage: its identity, whichever module holds its code
+    name: str  # of the stage, which is its identity whichever module holds its code
     version: int
     config: Any
     inputs: Mapping[str, Node] = field(default_factory=dict)
-    contents: Mapping[str, str] = field(default_factory=dict)  # digests for the config's file names
+    contents: Mapping[str, str] = field(
+        default_factory=dict
+    )  # field of the config that names a file -> its digest
     key: str = ""
 
     def __post_init__(self) -> None:
         """Derive the key from everything that determines the result."""
-        named = {f.name: getattr(self.config, f.name) for f in fields(self.config)}
-        named |= self.contents
+        settings = {f.name: getattr(self.config, f.name) for f in fields(self.config)}
+        settings |= self.contents
         identity = {
             "format": KEY_FORMAT,
             "stage": self.name,
             "version": self.version,
-            "config": {"class": type(self.config).__name__, **named},
+            "config": {"class": type(self.config).__name__} | settings,
             "inputs": {name: node.key for name, node in self.inputs.items()},
         }
         object.__setattr__(self, "key", digest(identity))
 
     def walk(self) -> Iterator[Node]:
-        """Every distinct node below and including this one, inputs first."""
+        """Yield this node and every distinct node below it, inputs first."""
         seen: set[str] = set()
 
         def visit(node: Node) -> Iterator[Node]:
-            """What `node` needs and was not seen, inputs first, and itself."""
+            """Yield what `node` needs and was not yielded before, inputs first, and the node itself."""
             if node.key in seen:
                 return
             seen.add(node.key)
@@ -123,20 +131,23 @@ class Store:
         self._leases: dict[Path, Lease] = {}
 
     def path(self, node: Node) -> Path:
-        """Where `node` is, or will be."""
+        """Return the folder where the artifact of `node` is, or will be."""
         return inside(self.root, node.name, node.key)
 
     def made(self, node: Node) -> bool:
-        """Whether `node` is there, whole."""
+        """Return whether the artifact of `node` is made."""
         return (self.path(node) / MANIFEST).is_file()
 
     def manifest(self, node: Node) -> dict[str, Any]:
-        """What is recorded of a made node: stage, version, config, input keys, files, seconds, provenance."""
+        """Return the manifest of a made node: stage, version, config, input keys, files, seconds, provenance."""
         return json.loads((self.path(node) / MANIFEST).read_text())
 
     @contextmanager
     def claim(self, node: Node) -> Iterator[Lease | None]:
-        """The right to make `node` now; None while another has it. It ends with its holder, however that ends."""
+        """Hold the lease of `node` in a `with` block; it yields None if another process holds the lease.
+
+        The lease ends with the process, however that ends.
+        """
         path = self._lease(node)
         lease = self._leases.setdefault(path, Lease(path))
         taken = lease.take()
@@ -147,22 +158,22 @@ class Store:
                 lease.release()
 
     def maker(self, node: Node) -> str:
-        """Who is making `node`, in words."""
+        """Return in words which process makes `node`."""
         return leases.holder(self._lease(node)) or "another worker"
 
     def _lease(self, node: Node) -> Path:
         return inside(self.root, "locks", f"{node.name}-{node.key}.lease")
 
     def publish(self, node: Node, make: Callable[[Path], None], provenance: Mapping[str, Any]) -> Path:
-        """The folder of `node`, after `make` has filled a scratch folder that is then renamed into place.
+        """Call `make` with a scratch folder to fill, rename that into place, and return the folder of `node`.
 
-        `checkpoint/` in the scratch folder is a link to a place that only `node` has and that a make which
-        failed or was killed leaves as it is: what a stage puts there, it finds again when it is tried again
-        with the same source, packages and device. Once the node is made it goes, and is no part of it.
+        `checkpoint/` in the scratch folder links to a folder of `node` that outlives a try that failed or was killed:
+        the next try with the same source, packages and device finds there what the last one left. It is removed once
+        the node is made, and is no part of the artifact.
         """
         final, checkpoint = self.path(node), self._checkpoint(node, provenance)
         scratch = self.root / "scratch" / f"{node.name}-{node.key}-{uuid.uuid4().hex[:8]}"
-        try:  # a signal may come at any line: whatever is begun here is cleaned up
+        try:  # a signal may raise at any line, so everything from here on is cleaned up
             scratch.mkdir(parents=True)
             checkpoint.mkdir(parents=True, exist_ok=True)
             link = scratch / CHECKPOINT
@@ -182,7 +193,7 @@ class Store:
                 "files": listing(scratch),
                 "made": time.time(),
                 "seconds": time.time() - started,
-                "resumed": resumed,  # from a checkpoint: `seconds` are those of the last try
+                "resumed": resumed,  # from a checkpoint; `seconds` are then those of the last try
                 "provenance": dict(provenance),
             }
             write_json(scratch / MANIFEST, sealed(redaction.hide(manifest)))
@@ -192,21 +203,21 @@ class Store:
             self.forget_checkpoints(node)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
-            with suppress(OSError):  # a checkpoint in it stays
+            with suppress(OSError):  # a folder with a checkpoint stays
                 checkpoint.rmdir()
         return final
 
     def _checkpoint(self, node: Node, provenance: Mapping[str, Any]) -> Path:
-        under = {name: provenance.get(name) for name in ("source", "packages", "device")}
-        return self.root / "checkpoints" / f"{node.name}-{node.key}-{digest(under)}"
+        setting = {name: provenance.get(name) for name in ("source", "packages", "device")}
+        return self.root / "checkpoints" / f"{node.name}-{node.key}-{digest(setting)}"
 
     def forget_checkpoints(self, node: Node) -> None:
-        """Have the next make of `node` start from nothing."""
-        for left in (self.root / "checkpoints").glob(f"{node.name}-{node.key}-*"):
-            shutil.rmtree(left, ignore_errors=True)
+        """Remove the checkpoints of `node`, so that the next try starts from the beginning."""
+        for folder in (self.root / "checkpoints").glob(f"{node.name}-{node.key}-*"):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def discard(self, node: Node) -> None:
-        """Forget a made node: its manifest goes first, so that a half-removed folder never counts as made."""
+        """Remove the artifact of `node`, its manifest first, so that a half-removed folder never counts as made."""
         (self.path(node) / MANIFEST).unlink(missing_ok=True)
         shutil.rmtree(self.path(node), ignore_errors=True)
 
@@ -215,32 +226,32 @@ class Store:
 
 
 def listing(folder: Path) -> dict[str, list[Any]]:
-    """Name -> [size, SHA-256] of every file in `folder` but its manifest."""
-    found = sorted(p for p in folder.rglob("*") if p.is_file() and p != folder / MANIFEST)
-    return {p.relative_to(folder).as_posix(): [p.stat().st_size, file_digest(p)] for p in found}
+    """Return name -> [size, SHA-256] of every file in `folder` but its manifest."""
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p != folder / MANIFEST)
+    return {p.relative_to(folder).as_posix(): [p.stat().st_size, file_digest(p)] for p in files}
 
 
 def sealed(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """The manifest with the digest of all that it says, so that it cannot be edited unnoticed."""
-    said = {name: value for name, value in manifest.items() if name != "seal"}
-    text = json.dumps(said, sort_keys=True, separators=(",", ":"))
-    return said | {"seal": hashlib.sha256(text.encode()).hexdigest()}
+    """Return the manifest with a digest of all its other entries under `seal`, so that an edit is noticed."""
+    entries = {name: value for name, value in manifest.items() if name != "seal"}
+    text = json.dumps(entries, sort_keys=True, separators=(",", ":"))
+    return entries | {"seal": hashlib.sha256(text.encode()).hexdigest()}
 
 
 def contents(manifest: Mapping[str, Any]) -> str:
-    """The digest of an artifact's files: the same for the same bytes, whenever and wherever made."""
+    """Return the digest of the files of an artifact: equal for equal bytes, whenever and wherever made."""
     return digest(manifest["files"])
 
 
 def plain(name: str) -> str:
-    """`name`, if it can name a folder of the store; ValueError if it cannot, as it might lead out of it."""
+    """Return `name` if it can name a folder of the store; ValueError if not, as it might lead out of the store."""
     if not isinstance(name, str) or not PLAIN_NAME.fullmatch(name):
         raise ValueError(f"{name!r} cannot name a folder of the store: use letters, digits and . _ + = -")
     return name
 
 
 def inside(root: Path, *names: str) -> Path:
-    """The path of `names` below `root`; ValueError for a name that is none."""
+    """Return the path of the folders `names` below `root`; ValueError for a name that `plain` refuses."""
     return root.joinpath(*(plain(name) for name in names))
 
 
@@ -248,7 +259,10 @@ def inside(root: Path, *names: str) -> Path:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON so that a reader sees the old file or the new one, never a part; NaN is refused, secrets hidden."""
+    """Write JSON so that a reader sees the old file or the new one, never a part.
+
+    Secrets are hidden; ValueError for NaN and infinity.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     text = json.dumps(redaction.hide(value), indent=1, allow_nan=False) + "\n"
@@ -260,7 +274,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The JSON object at `path`; None when there is no such file."""
+    """Return the JSON object in the file at `path`, or None if there is no such file."""
     try:
         return json.loads(path.read_text())
     except FileNotFoundError:

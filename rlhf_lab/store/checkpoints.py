@@ -1,9 +1,9 @@
-"""Where a long stage goes on from after it was stopped: one folder, replaced as a whole.
+"""Checkpoints, from which a long stage goes on after it was stopped.
 
-`out/checkpoint/` is the one part of a stage's folder that outlives a make that failed or was killed (see
-`Store.publish`). A checkpoint gets its name by rename when it is whole, and the one before it goes only
-then: at every moment there is none, or a whole one. The name holds a digest of what is in it, so that one
-which a disk or a hand has changed since is passed over.
+`out/checkpoint/` is the one part of a stage's folder that outlives a try that failed or was killed (see
+`Store.publish`). A checkpoint gets its name by a rename once it is whole, and the one before it is removed only then,
+so that at every moment there is none or a whole one. The name holds a digest of the contents, and a checkpoint whose
+contents have changed is passed over.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from rlhf_lab.store.artifacts import CHECKPOINT, file_digest
 
 
 class Checkpoints:
-    """The checkpoints of the stage that works in `out`, at most one every `minutes`."""
+    """The checkpoints of the stage that works in the folder `out`, at most one every `minutes`."""
 
     def __init__(self, out: Path, minutes: float) -> None:
         self._folder, self._partial = out / CHECKPOINT, out / "checkpoint.partial"
@@ -25,16 +25,16 @@ class Checkpoints:
         self._saved = time.monotonic()
 
     def last(self) -> Path | None:
-        """The newest checkpoint that is as it was written; None when there is none."""
-        found = self._folder.glob("step-*")
-        return max((folder for folder in found if folder.name == _name(folder)), key=_step, default=None)
+        """Return the newest checkpoint that is as it was written, or None if there is none."""
+        unchanged = (folder for folder in self._folder.glob("step-*") if folder.name == _name(folder))
+        return max(unchanged, key=_step, default=None)
 
     def due(self) -> bool:
-        """Whether so much work has been done since the last one that it should not be lost."""
+        """Return whether `minutes` have passed since the last checkpoint."""
         return time.monotonic() - self._saved >= self._seconds
 
     def save(self, step: int, write: Callable[[Path], None]) -> None:
-        """Make what `write` puts into an empty folder the checkpoint of `step`, and forget earlier ones."""
+        """Save the checkpoint of `step`, which `write` puts into an empty folder, and remove earlier ones."""
         self._partial.mkdir()
         write(self._partial)
         self._folder.mkdir(exist_ok=True)
@@ -50,5 +50,5 @@ def _step(folder: Path) -> int:
 
 
 def _name(folder: Path, step: int | None = None) -> str:
-    """What a folder with these contents is called."""
+    """Return the name of a checkpoint with the contents of `folder`."""
     return f"step-{_step(folder) if step is None else step}-{file_digest(folder)[:20]}"

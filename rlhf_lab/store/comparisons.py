@@ -1,4 +1,4 @@
-"""Tables of compared pairs: those of half of the questions, and those held out with a reward model's rewards."""
+"""Tables of compared pairs: the pairs of half of the questions, and a reward model's rewards of the held-out pairs."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from rlhf_lab.config.models import Half
 
 
 def in_half(pairs: pa.Table, half: Half) -> pa.Table:
-    """The held-out pairs and those of every second training question (2204.05862, section 4.2)."""
+    """Return the held-out pairs and the pairs of every second training question (2204.05862, section 4.2)."""
     if half is Half.both:
         return pairs
-    kept = heldout(pairs)
-    train = ~kept
-    _, place = np.unique(pairs["question_id"].to_numpy()[train], return_inverse=True)
-    kept[train] = place % 2 == (half is Half.second)
-    return pairs.filter(pa.array(kept))
+    keep = heldout(pairs)
+    train = ~keep
+    _, rank = np.unique(pairs["question_id"].to_numpy()[train], return_inverse=True)
+    keep[train] = rank % 2 == (half is Half.second)
+    return pairs.filter(pa.array(keep))
 
 
 def with_rewards(pairs: pa.Table, rewards: pa.Table) -> pa.Table:
-    """Pairs with `chosen_reward` and `rejected_reward`, NaN where none is held out; ValueError unless each of those has
-    a row of `rewards`.
+    """Return `pairs` with the columns `chosen_reward` and `rejected_reward`, which are NaN for training pairs.
+
+    `rewards` has the columns `chosen` and `rejected` and one row per held-out pair; ValueError if their number differs.
     """
     judged = heldout(pairs)
     if judged.sum() != rewards.num_rows:
@@ -35,5 +36,5 @@ def with_rewards(pairs: pa.Table, rewards: pa.Table) -> pa.Table:
 
 
 def heldout(pairs: pa.Table) -> NDArray[np.bool_]:
-    """(P,): which pairs are of held-out questions."""
+    """Return which pairs are of held-out questions, (P,)."""
     return np.array(pairs["split"].to_pylist()) == "heldout"

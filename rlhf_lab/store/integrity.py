@@ -1,7 +1,7 @@
-"""Whether an artifact is what was made: its manifest unedited, its files those listed there, byte for byte.
+"""Checks that an artifact is what was made: an unedited manifest and the files that it lists, byte for byte.
 
-A truncated, edited or foreign file, a manifest that lies, an artifact that belongs elsewhere (of another
-VERSION, say) is `Damaged`, and its text names what is wrong. Digests are computed once per process and file.
+`Damaged` says in one line what is wrong with an artifact: a truncated, edited, missing or foreign file, an edited
+manifest, or a folder that belongs elsewhere. The digest of a file is computed once per process.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from rlhf_lab.store.artifacts import MANIFEST, contents, file_digest, sealed
 
 
 class Damaged(ValueError):
-    """An artifact that must not be used; its text is one line."""
+    """The artifact in `folder` must not be used; the message is one line."""
 
     def __init__(self, folder: Path, why: str) -> None:
         super().__init__(f"{folder.parent.name}/{folder.name} {why}")
@@ -24,41 +24,40 @@ class Damaged(ValueError):
 
 
 def check(folder: Path, names: Collection[str] | None = None) -> dict[str, Any]:
-    """The manifest of the artifact in `folder`, once its files are found to be those that were made.
+    """Return the manifest of the artifact in `folder`; Damaged if a file differs from what was made.
 
-    With `names` only those files are read whole, and of the others the size is compared; Damaged says what
-    is wrong.
+    With `names`, the bytes of only those files are compared, and the sizes of all others.
     """
     manifest = manifest_of(folder)
     listed: Mapping[str, Sequence[Any]] = manifest["files"]
-    found = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file()}
-    found.pop(MANIFEST, None)
-    if missing := sorted(listed.keys() - found.keys()):
+    paths = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file()}
+    paths.pop(MANIFEST, None)
+    if missing := sorted(listed.keys() - paths.keys()):
         raise Damaged(folder, f"lacks {missing[0]}, which its manifest lists")
-    if foreign := sorted(found.keys() - listed.keys()):
+    if foreign := sorted(paths.keys() - listed.keys()):
         raise Damaged(folder, f"holds {foreign[0]}, which its manifest does not list")
-    for name, path in found.items():
+    for name, path in paths.items():
         if why := _fault(path, *listed[name], whole=names is None or name in names):
             raise Damaged(folder, f"{why} in {name}")
     return manifest
 
 
 def check_together(folders: Collection[Path], names: Collection[str] | None = None) -> None:
-    """Check artifacts that are used together: each, and that those made from others here are of these.
+    """Check each of several artifacts, and that those made from another one of them were made from its present files.
 
-    An artifact that was made again may differ in the last bit (another machine, other threads); what was made
-    from the earlier one has no place beside it.
+    An artifact that was made again may differ in the last bit (another machine, other threads). What was made from the
+    earlier files must not be used beside the later ones: Damaged.
     """
     manifests = {folder: check(folder, names) for folder in folders}
-    now = {(folder.parent.name, folder.name): contents(made) for folder, made in manifests.items()}
+    present = {(folder.parent.name, folder.name): contents(manifests[folder]) for folder in manifests}
     for folder, manifest in manifests.items():
         for name, (stage, key) in manifest["inputs"].items():
-            if now.get((stage, key), manifest["made_from"][name]) != manifest["made_from"][name]:
+            if present.get((stage, key), manifest["made_from"][name]) != manifest["made_from"][name]:
                 raise Damaged(folder, f"was made from another {stage}/{key} than the one there now")
 
 
 def manifest_of(folder: Path) -> dict[str, Any]:
-    """The manifest in `folder`, once it is found to be unedited and to belong there."""
+    """Return the manifest in `folder`; Damaged if there is none, if it was edited, or if it belongs elsewhere."""
     path = folder / MANIFEST
     try:
         state = path.stat()
@@ -69,35 +68,38 @@ def manifest_of(folder: Path) -> dict[str, Any]:
 
 @functools.cache
 def _manifest(path: Path, mtime_ns: int, size: int, inode: int) -> dict[str, Any]:
-    """A manifest, read once for each state of it."""
+    """Return a manifest, which is read once for each state of its file."""
     folder = path.parent
     try:
-        found = json.loads(path.read_bytes())
+        manifest = json.loads(path.read_bytes())
     except ValueError:
         raise Damaged(folder, "has a manifest that is not JSON") from None
-    if not isinstance(found, dict) or "seal" not in found:
+    if not isinstance(manifest, dict) or "seal" not in manifest:
         raise Damaged(folder, "has a manifest without digests, so that nothing can be checked")
-    if sealed(found) != found:
+    if sealed(manifest) != manifest:
         raise Damaged(folder, "has a manifest that was changed since it was made")
-    own = (str(found["stage"]).rpartition(".")[2], found["key"])
-    if own != (folder.parent.name, folder.name):
-        raise Damaged(folder, f"holds another artifact, {'/'.join(own)} of VERSION {found['version']}")
-    return found
+    stage = str(manifest["stage"]).rpartition(".")[2]  # the first key format has the path of its module here
+    if (stage, manifest["key"]) != (folder.parent.name, folder.name):
+        name = f"{stage}/{manifest['key']}"
+        raise Damaged(folder, f"holds another artifact, {name} of VERSION {manifest['version']}")
+    return manifest
 
 
-def _fault(path: Path, size: int, made: str, whole: bool) -> str | None:
-    """What is wrong with a file that should have this size and digest; only its size is read unless `whole`."""
+def _fault(path: Path, size: int, digest: str, whole: bool) -> str | None:
+    """Return what is wrong with a file of this size and digest, or None; unless `whole`, only its size is read."""
     try:
         state = path.stat()
         if state.st_size != size:
             return f"has {state.st_size} bytes, where {size} were made,"
-        now = _digest(path, state.st_mtime_ns, size, state.st_ino) if whole else made
-    except FileNotFoundError:  # another worker discards it at this moment
+        present = _digest(path, state.st_mtime_ns, size, state.st_ino) if whole else digest
+    except FileNotFoundError:  # another process removes it at this moment
         return "has nothing any more"
-    return None if now == made else f"has other contents (SHA-256 {now[:12]}, where {made[:12]} was made)"
+    if present != digest:
+        return f"has other contents (SHA-256 {present[:12]}, where {digest[:12]} was made)"
+    return None
 
 
 @functools.cache
 def _digest(path: Path, mtime_ns: int, size: int, inode: int) -> str:
-    """The digest of a file, computed once for each state of it."""
+    """Return the digest of a file, which is computed once for each state of it."""
     return file_digest(path)

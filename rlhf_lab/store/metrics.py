@@ -1,4 +1,4 @@
-"""A stage's numbers as it runs: lines of `metrics.jsonl`, and whoever listens (job record, tracker)."""
+"""The numbers of a stage as it runs: lines of `metrics.jsonl`, which listeners (job record, tracker) receive too."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from types import TracebackType
 from typing import Any
 
 Listener = Callable[[dict[str, Any]], None]
-LISTENERS: list[Listener] = []  # set by the command line for the job that this process runs
+LISTENERS: list[Listener] = []  # set by the command for the job that this process runs
 
 
 class Metrics:
-    """Writes `out/metrics.jsonl`, one line per call; every line is also handed to the listeners."""
+    """Writes `out/metrics.jsonl`, one line per call of `log`, and passes every line to the listeners.
+
+    `total` is the number of steps of the stage, if it is known.
+    """
 
     def __init__(self, out: Path, total: int | None = None) -> None:
         self._stream = (out / "metrics.jsonl").open("a", buffering=1)
@@ -27,13 +30,12 @@ class Metrics:
         self._stream.close()
 
     def log(self, step: int, **values: float) -> None:
-        """Record `values` at optimiser step `step`; FloatingPointError names a value that is not finite."""
+        """Record `values` at optimiser step `step`; FloatingPointError if a value is not finite."""
         require_finite(step, **values)
-        line = {"step": step, **{name: round(float(value), 6) for name, value in values.items()}}
-        self._record(line)
+        self._record({"step": step} | {name: round(float(value), 6) for name, value in values.items()})
 
     def go_on(self, lines: Path) -> None:
-        """Record again the lines of an earlier try at this stage, from which it goes on."""
+        """Record the lines of an earlier try of this stage, from whose checkpoint it goes on."""
         for line in lines.read_text().splitlines():
             self._record(json.loads(line))
 
@@ -42,13 +44,13 @@ class Metrics:
         self.progress(line["step"], line)
 
     def progress(self, step: int, line: dict[str, Any] | None = None) -> None:
-        """Tell the listeners how far the stage is (`step` of `total`) without recording a line."""
+        """Tell the listeners that the stage is at `step`, without recording a line."""
         for listener in LISTENERS:
             listener({"done": step, "total": self._total, "line": line})
 
 
 def require_finite(step: int, **values: float) -> None:
-    """FloatingPointError names the first of `values` that is NaN or infinite, and the step."""
+    """Raise FloatingPointError with the name of the first of `values` that is NaN or infinite."""
     for name, value in values.items():
         if not math.isfinite(value):
             raise FloatingPointError(f"{name} is {value} at step {step}: the run stops here")

@@ -1,4 +1,4 @@
-"""Parquet files: written whole or part by part, read likewise. `rlhf_lab.store.records` hands these on."""
+"""Parquet files, written and read whole or part by part. Import these functions from `rlhf_lab.store.records`."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-PART = 1 << 17  # rows held at once where a table is read part by part
+PART = 1 << 17  # rows in memory at once when a table is read part by part
 
 
 def write_table(path: Path, columns: Mapping[str, Any]) -> None:
-    """Write columns (numpy arrays or lists, nested ones too) of equal length as a Parquet file."""
+    """Write columns of equal length (numpy arrays or lists, which may be nested) as a Parquet file."""
     pq.write_table(pa.table(dict(columns)), path, compression="zstd")
 
 
 def write_parts(path: Path, parts: Iterable[Mapping[str, Any]]) -> None:
-    """Write a table whose parts come one after the other, each as a row group; none is held once it is written."""
+    """Write the parts of a table one after the other, each as a row group; only one part is in memory at a time."""
     with ExitStack() as stack:
         writer = None
         for columns in parts:
@@ -30,7 +30,7 @@ def write_parts(path: Path, parts: Iterable[Mapping[str, Any]]) -> None:
 
 
 def read_parts(path: Path, columns: Sequence[str]) -> Iterator[pa.Table]:
-    """The row groups of the Parquet file at `path`, one after the other, and none of more rows than `PART` at once."""
+    """Yield the rows of the Parquet file at `path` in tables of at most PART rows, none across two row groups."""
     with open_table(path) as file:
         for number in range(file.num_row_groups):
             for batch in file.iter_batches(PART, row_groups=[number], columns=list(columns)):
@@ -38,17 +38,20 @@ def read_parts(path: Path, columns: Sequence[str]) -> Iterator[pa.Table]:
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """The Parquet file at `path`, or only those columns of it."""
+    """Return the table in the Parquet file at `path`, or only its columns `columns`."""
     with open_table(path) as file:
         return read_columns(file, columns)
 
 
 def read_columns(file: pq.ParquetFile, columns: Sequence[str] | None) -> pa.Table:
-    """All row groups of an open table, or only those columns; a single one is decoded sooner than threads start."""
+    """Return the table in an open file, or only its columns `columns`.
+
+    A file with one row group is read without threads, as that is faster than to start them.
+    """
     names = None if columns is None else list(columns)
     return file.read(columns=names, use_threads=file.num_row_groups > 1)
 
 
 def open_table(path: Path) -> pq.ParquetFile:
-    """The Parquet file at `path`; what is read of it is held as tables alone, not as the file's bytes too."""
+    """Open the Parquet file at `path` without a buffer of its bytes, so that memory holds only the tables."""
     return pq.ParquetFile(path, pre_buffer=False)

@@ -1,4 +1,4 @@
-"""What must not be written down: the values of environment variables that hold keys, tokens and passwords."""
+"""Removal of secrets from what is written down: the values of environment variables that hold keys and passwords."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 NAME = re.compile(r"(^|_)(TOKEN|KEY|APIKEY|SECRET|PASSWORD|PASSWD|CREDENTIALS?)(_|$)", re.IGNORECASE)
-SHORTEST = 12  # characters; a shorter value may be a word that records use
+SHORTEST = 12  # characters; a shorter value may be an ordinary word
 HIDDEN = "[secret]"
 
 
 def hide(value: Any) -> Any:
-    """`value`, a text or JSON types that hold texts, without any secret of this process's environment."""
+    """Return `value`, a text or JSON types that hold texts, with the secrets of the environment replaced."""
     return _without(_secrets(), value)
 
 
@@ -30,10 +30,10 @@ def _without(secrets: Sequence[str], value: Any) -> Any:
 
 
 def _secrets() -> list[str]:
-    """The secrets of the environment, longest first: one may begin with another. A path to a key is none."""
-    found = {
+    """Return the secrets of the environment, longest first, as one may begin with another. Paths are no secrets."""
+    secrets = {
         value
         for name, value in os.environ.items()
         if len(value) >= SHORTEST and not value.startswith(("/", "~")) and NAME.search(name)
     }
-    return sorted(found, key=len, reverse=True)
+    return sorted(secrets, key=len, reverse=True)

@@ -1,4 +1,4 @@
-"""What stands behind the names in a configuration: files, hub repositories, modules of judges."""
+"""The contents behind names in a configuration: local files, hub repositories, and modules of judges."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from rlhf_lab.store.artifacts import file_digest
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
-HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)*")  # owner/name, and for a data set perhaps a folder inside it
+HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)*")  # owner/name, or owner/name/folder for a part of a data set
 
 
 @functools.cache
 def _digest(path: Path, state: tuple[tuple[Path, int, int], ...]) -> str:
-    """The digest of `path`, computed once for each `state` of its files: all jobs name the same data."""
+    """Return the digest of `path`, which is computed once for each `state` of its files."""
     return file_digest(path)
 
 
 def fingerprint(name: str, revision: str | None) -> str:
-    """The digest of the contents of a local file or folder, or `id@commit` of a hub repository.
+    """Return the digest of the contents of a local file or folder, or `id@commit` for a hub repository.
 
-    Raises ValueError when `name` is neither there nor a hub id with a pinned commit.
+    Raises ValueError if `name` is neither an existing path nor a hub id with a pinned commit.
     """
     path = Path(name).expanduser()
     if path.exists():
@@ -39,27 +39,27 @@ def fingerprint(name: str, revision: str | None) -> str:
 
 
 def offline() -> bool:
-    """Whether the user keeps the Hugging Face libraries off the network."""
+    """Return whether the user keeps the Hugging Face libraries off the network (HF_HUB_OFFLINE)."""
     return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
 
 
 def here(name: str, revision: str | None) -> bool:
-    """Whether `name` can be looked at without the network: a local path, or a hub id while offline."""
+    """Return whether `name` can be read without the network: a local path, or a hub id while offline."""
     return revision is None or Path(name).expanduser().exists() or offline()
 
 
 def module_digest(function: str) -> str:
-    """The digest of the source of a judge "module:function"; ValueError when there is no such function."""
+    """Return the digest of the source of a judge "module:function"; ValueError if there is no such function."""
     module, _, name = function.partition(":")
     if not (DOTTED.fullmatch(module) and name.isidentifier()):
         raise ValueError(f"found no judge {function!r}: expected module:function, such as my_module:judge")
     try:
         spec = find_spec(module)
-    except ModuleNotFoundError:  # of the package that would hold it
+    except ModuleNotFoundError:  # the package that would hold it is missing
         spec = None
     if spec is None or spec.origin is None or not Path(spec.origin).is_file():
-        raise ValueError(f"found no judge {function!r}: {module} is no module with a file of its own here")
+        raise ValueError(f"found no judge {function!r}: {module} is not a module with a file here")
     source = Path(spec.origin)
     if source.suffix == ".py" and not re.search(rf"\b{name}\b", source.read_text(errors="replace")):
-        raise ValueError(f"found no judge {function!r}: {source} speaks of no {name}")
+        raise ValueError(f"found no judge {function!r}: {source} does not contain {name}")
     return file_digest(source)

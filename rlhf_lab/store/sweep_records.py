@@ -1,4 +1,4 @@
-"""What sweeps left of what was asked for: their records, and where the store is."""
+"""Sweep records, which say what runs a sweep asked for, and the place of the store."""
 
 from __future__ import annotations
 
@@ -12,38 +12,37 @@ from rlhf_lab.store.artifacts import inside
 
 
 class MissingRuns(ValueError):
-    """Records that were asked for and are not there; the message ends with the command that makes them."""
+    """Runs that were asked for are not made; the message ends with the command that makes them."""
 
 
 class DamagedRuns(ValueError):
-    """Records that are not what was made; the message ends with the command that makes them again."""
+    """Files differ from what was made; the message ends with the command that makes them again."""
 
 
 def store_root(store: str | Path | None = None) -> Path:
-    """The folder of everything made: `store`, else RLHF_LAB_STORE, else ./store."""
+    """Return the folder of the store: `store`, or else RLHF_LAB_STORE, or else `./store`."""
     return Path(store or os.environ.get("RLHF_LAB_STORE") or "store").expanduser().resolve()
 
 
 def sweep_names(store: str | Path | None = None) -> list[str]:
-    """The names of all sweeps with a record."""
+    """Return the names of all sweeps that have a record."""
     return sorted({path.parent.name for path in (store_root(store) / "sweeps").glob("*/*.json")})
 
 
 def sweep_record(sweep: str, store: str | Path | None = None) -> dict[str, Any]:
-    """The newest record of the sweep of this name; MissingRuns when it was never started."""
+    """Return the newest record of a sweep; MissingRuns if the sweep was never started."""
     root = store_root(store)
     known = sweep_names(root)
-    if sweep not in known:  # a path is no name
+    if sweep not in known:
         here = f"no runs of sweep {sweep!r} in {root}"
         if close := difflib.get_close_matches(sweep, known, n=1):
             raise MissingRuns(f"{here}: did you mean {close[0]}?")
         raise MissingRuns(f"{here} ({', '.join(known) or 'nothing'} there); make them: {command_of(sweep)}")
-    found = sorted(inside(root / "sweeps", sweep).glob("*.json"))
-    return read_record(found[-1])
+    return read_record(max(inside(root / "sweeps", sweep).glob("*.json")))
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """The sweep record at `path`; DamagedRuns for one that cannot be used."""
+    """Return the sweep record at `path`; DamagedRuns if it cannot be used."""
     try:
         record = json.loads(path.read_text())
     except ValueError:
@@ -56,5 +55,5 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def command_of(sweep: str) -> str:
-    """The command that runs a sweep, where there is no record of how it was run."""
+    """Return the command that runs a sweep, for a sweep without a record of its command."""
     return "rlhf-lab" if sweep == "adhoc" else f"rlhf-lab experiment={sweep}"

@@ -1,4 +1,4 @@
-"""The mirror of a job's numbers on Weights & Biases: a copy for looking at, never a source."""
+"""A copy of the numbers of a job on Weights & Biases, to look at; nothing is read back from it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rlhf_lab.store.metrics import Listener
 
 @contextmanager
 def mirror(experiment: Experiment, group: str, name: str) -> Iterator[Listener]:
-    """A listener that copies every line of numbers to the experiment's tracker, as one run of `group`."""
+    """Yield a listener that copies every line of metrics to the tracker of the experiment, as one run of `group`."""
     tracker = experiment.tracker
     if not isinstance(tracker, Wandb):
         yield lambda message: None

@@ -1,4 +1,4 @@
-"""The store as a whole: how large it is, whether all of it is what was made, what of it nobody needs."""
+"""The store as a whole: its size, whether everything in it is as it was made, and what no sweep record needs."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from rlhf_lab.store import integrity, leases
 from rlhf_lab.store.artifacts import KEY_FORMAT, MANIFEST, WORK
 
 KEY = re.compile(r"[0-9a-f]{20}")
-OF_STAGE = re.compile(r"(\w+)-([0-9a-f]{20})(-.*)?")  # stage and key that a folder of work in progress is for
+IN_PROGRESS = re.compile(r"(\w+)-([0-9a-f]{20})(-.*)?")  # a folder of work in progress: stage, key, more
 
 
 @dataclass(frozen=True)
 class Prunable:
-    """Something in the store that no sweep record needs."""
+    """A file or folder in the store that no sweep record needs, its size, and the reason in words."""
 
     path: Path
     bytes: int
-    why: str
+    reason: str
 
 
 def size(path: Path) -> int:
-    """Bytes of a file, or of all files in a folder."""
+    """Return the bytes of a file, or of all files in a folder."""
     if not path.is_dir():
         return path.lstat().st_size
     return sum(p.lstat().st_size for p in path.rglob("*") if not p.is_dir())
 
 
 def artifacts(root: Path) -> list[Path]:
-    """The folder of every artifact, whole or not; what is not called like one is never touched."""
-    return [folder for stage in _stages(root) for folder in _inside(stage) if _is_artifact(folder)]
+    """Return the folder of every artifact, made or not. Folders that are not named by a key are never touched."""
+    return [folder for stage in _stages(root) for folder in _entries(stage) if _is_artifact(folder)]
 
 
 def verify(root: Path) -> Iterator[str]:
-    """What is wrong with the store, a line each, found by reading every byte of every artifact."""
+    """Read every byte of every artifact, and yield a line for each thing that is wrong with the store."""
     manifests = {}
     for folder in artifacts(root):
         try:
@@ -62,35 +62,45 @@ def verify(root: Path) -> Iterator[str]:
 
 
 def prunable(root: Path, newest: bool = False) -> list[Prunable]:
-    """What no sweep record needs, or with `newest` no sweep's newest record; ValueError if one is unreadable,
-    or if with `newest` something is being made, perhaps for an older record.
+    """Return what no sweep record needs, or with `newest`, what the newest record of no sweep needs.
 
-    A figure reads the newest record of its sweep, so what it needs is never among these.
+    A figure reads the newest record of its sweep, so nothing that it needs is returned. Raises ValueError if a record
+    cannot be read, or if with `newest` a process makes something, as that may be for an older record.
     """
-    if newest and (busy := [path for path in _inside(root / "locks") if not leases.over(path)]):
+    if newest and (busy := [path for path in _entries(root / "locks") if not leases.over(path)]):
         raise ValueError(
             f"{leases.holder(busy[0])} is making {busy[0].stem}: prune --newest when nothing runs"
         )
-    records, dropped = _records(root, newest)
-    needed = {stage for path in records for stage in wanted(path)}
-    runs = {key for stage, key in needed if stage == "run"}
-    found = [(path, "replaced by a newer record of its sweep") for path in dropped]
+    records, replaced = [], []
+    for folder in _entries(root / "sweeps"):
+        paths = sorted(folder.glob("*.json"))
+        records += paths[-1:] if newest else paths
+        replaced += paths[:-1] if newest else []
+    needed = {stage_and_key for path in records for stage_and_key in wanted(path)}
+    reasons = {path: "replaced by a newer record of its sweep" for path in replaced}
     for folder in artifacts(root):
         if (folder.parent.name, folder.name) not in needed:
-            found.append((folder, "no sweep record needs it"))
+            reasons[folder] = "no sweep record needs it"
         elif not (folder / MANIFEST).is_file():
-            found.append((folder, "half removed"))
-    jobs = [path for path in _inside(root / "runs") if _is_artifact(path)]
-    found += [(path, "no sweep record has this run") for path in jobs if path.name not in runs]
-    for name in ("scratch", "checkpoints"):
-        found += [(path, why) for path in _inside(root / name) if (why := _leftover(path, root, needed))]
-    found += [(path, why) for path in _inside(root / "locks") if (why := leases.over(path))]
-    return [Prunable(path, size(path), why) for path, why in found]
+            reasons[folder] = "half removed"
+    for folder in _entries(root / "runs"):
+        if _is_artifact(folder) and ("run", folder.name) not in needed:
+            reasons[folder] = "no sweep record has this run"
+    for path in [*_entries(root / "scratch"), *_entries(root / "checkpoints")]:
+        if reason := _leftover(path, root, needed):
+            reasons[path] = reason
+    for path in _entries(root / "locks"):
+        if reason := leases.over(path):
+            reasons[path] = reason
+    return [Prunable(path, size(path), reason) for path, reason in reasons.items()]
 
 
 def earlier_format(root: Path) -> str | None:
-    """A line about runs whose keys have an earlier format, which new runs do not use; None if there are none."""
-    manifests = (folder / MANIFEST for folder in _inside(root / "run") if _is_artifact(folder))
+    """Return a line that tells how many runs have keys of an earlier format, or None if there are none.
+
+    New runs do not use what such runs are made of.
+    """
+    manifests = (folder / MANIFEST for folder in _entries(root / "run") if _is_artifact(folder))
     count = sum(f'"format": {KEY_FORMAT}' not in path.read_text() for path in manifests if path.is_file())
     if not count:
         return None
@@ -101,7 +111,7 @@ def earlier_format(root: Path) -> str | None:
 
 
 def remove(items: Sequence[Prunable]) -> None:
-    """Remove them; of an artifact the manifest goes first, so that a half-removed one never counts as made."""
+    """Remove files and folders; the manifest goes first, so that a half-removed artifact never counts as made."""
     for item in items:
         if item.path.is_dir():
             (item.path / MANIFEST).unlink(missing_ok=True)
@@ -111,7 +121,7 @@ def remove(items: Sequence[Prunable]) -> None:
 
 
 def wanted(path: Path) -> set[tuple[str, str]]:
-    """Stage and key of all that the jobs of a sweep record are made of."""
+    """Return (stage, key) of every artifact that the jobs of a sweep record are made of; ValueError if unreadable."""
     try:
         jobs: list[dict[str, Any]] = json.loads(path.read_text())["jobs"]
         return {(str(stage), str(key)) for job in jobs for stage, key in job["stages"]}
@@ -122,21 +132,12 @@ def wanted(path: Path) -> set[tuple[str, str]]:
         ) from None
 
 
-def _records(root: Path, newest: bool) -> tuple[list[Path], list[Path]]:
-    """The sweep records that count and, if only each sweep's newest does, the others."""
-    kept, dropped = [], []
-    for folder in _inside(root / "sweeps"):
-        paths = sorted(folder.glob("*.json"))
-        kept += paths[-1:] if newest else paths
-        dropped += paths[:-1] if newest else []
-    return kept, dropped
-
-
 def _leftover(path: Path, root: Path, needed: set[tuple[str, str]]) -> str | None:
-    """Why nobody will go on with a folder of work in progress; None for what is under way, and for the
-    checkpoint of a stage that a record needs and that is not made.
+    """Return why no process will go on with a folder of work in progress.
+
+    None for a stage that is being made, and for the checkpoint of a stage that a record needs and that is not made.
     """
-    name = OF_STAGE.fullmatch(path.name)
+    name = IN_PROGRESS.fullmatch(path.name)
     if not name:
         return "left by an unknown process"
     stage, key = name[1], name[2]
@@ -149,14 +150,14 @@ def _leftover(path: Path, root: Path, needed: set[tuple[str, str]]) -> str | Non
 
 
 def _stages(root: Path) -> list[Path]:
-    return [path for path in _inside(root) if _is_folder(path) and path.name not in WORK]
+    return [path for path in _entries(root) if _is_folder(path) and path.name not in WORK]
 
 
 def _foreign(root: Path) -> Iterator[Path]:
-    """What lies where artifacts do and is none."""
-    yield from (path for path in _inside(root) if not _is_folder(path))
+    """Yield what lies among the artifacts and is none."""
+    yield from (path for path in _entries(root) if not _is_folder(path))
     for stage in _stages(root):
-        yield from (path for path in _inside(stage) if not _is_artifact(path))
+        yield from (path for path in _entries(stage) if not _is_artifact(path))
 
 
 def _is_artifact(path: Path) -> bool:
@@ -164,9 +165,9 @@ def _is_artifact(path: Path) -> bool:
 
 
 def _is_folder(path: Path) -> bool:
-    """Whether something is a folder of this store: a link leads elsewhere."""
+    """Return whether `path` is a folder of this store, not a link that leads elsewhere."""
     return path.is_dir() and not path.is_symlink()
 
 
-def _inside(folder: Path) -> list[Path]:
+def _entries(folder: Path) -> list[Path]:
     return sorted(folder.iterdir()) if folder.is_dir() else []
