@@ -1,8 +1,10 @@
 import json
 import math
+from importlib.resources import files
 
 import pytest
 
+from analysis.figures import available
 from analysis.statistics.claims import Claim, by_ses, equivalent, exceeds, exceeds_by_ses, thresholds
 from rlhf_lab.functional.intervals import Interval
 
@@ -83,3 +85,10 @@ def test_every_threshold_is_used_and_every_turnover_is_three_standard_errors() -
         "size_order",
     }
     assert all(rule["ses"] == 3.0 for name, rule in limits.items() if name.endswith("turns"))
+
+
+def test_every_file_of_thresholds_belongs_to_a_figure() -> None:
+    names = {file.name.removesuffix(".toml") for file in (files("analysis") / "claims").iterdir()} - {
+        "README.md"
+    }
+    assert len(names) > 30 and names <= set(available())
