@@ -144,7 +144,7 @@ VALUES = {
     "all held out": Case("rlhf-lab task.heldout_share=1", "task.heldout_share must be between 0 and 1, got 1.0: both"),
     "negative count": Case("rlhf-lab sft.steps=-3", "sft.steps must be > 0, got -3"),
     "negative seed": Case("rlhf-lab policy.seed=-1", r"policy.seed must be in 0 .. 2\^32 - 1, got -1"),
-    "negative penalty": Case("rlhf-lab policy=ppo policy.kl_coef=-1", "it weighs a cost"),
+    "negative penalty": Case("rlhf-lab policy=ppo policy.kl_coef=-1", "it is the weight of a cost"),
     "infinite rate": Case("rlhf-lab sft.lr=inf", "sft.lr must be finite, got inf"),
     "no number": Case("rlhf-lab policy=ppo policy.kl_coef=nan", "policy.kl_coef must be >= 0 and finite, got nan"),
     "unequal batches": Case(

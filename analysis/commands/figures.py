@@ -43,8 +43,8 @@ class Misused(Exception):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Draw what was asked for; 0 if every figure was made, 2 if runs or a name are missing or claims refused,
-    1 if records are wrong.
+    """Run the command. Exit code 0: every figure is made, 1: records are damaged, 2: runs or a name are missing, or
+    nothing is claimed.
     """
     options = _parser().parse_args(argv)
     figures = available()
@@ -67,16 +67,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         except ValueError as error:
             code = _fail(f"{name}: {error}", BROKEN)
     if options.sweep and not (options.names or drawn or skipped or code):
-        return _fail(f"no figure reads sweep {options.sweep!r} of itself; name one before --sweep", MISUSED)
+        return _fail(f"no figure reads sweep {options.sweep!r} by default; name one before --sweep", MISUSED)
     if skipped:
         sys.stderr.write("".join(f"rlhf-figures: {line}\n" for line in skipped))
     return MISUSED if skipped and (options.names or not drawn) else code
 
 
 def _draw(name: str, figure: ModuleType, options: argparse.Namespace) -> bool | None:
-    """Make and write one figure, say what it shows, and whether its claims are refused; None when it is left
-    out.
-    """
+    """Make, write and print one figure. Return whether its claims are refused, or None if the figure is left out."""
     from analysis.drawing.result import write
     from analysis.runs.checks import mixture
     from rlhf_lab.store import records
@@ -99,8 +97,8 @@ def _draw(name: str, figure: ModuleType, options: argparse.Namespace) -> bool | 
     paths = write(result, name, Path(options.out), claimed=not unlike)
     if unlike:
         sys.stderr.write(
-            f"{name}: drawn, but nothing is claimed: its runs were made unlike each other: {unlike}; "
-            f"make them alike with runtime.force=[STAGE]: {commands}\n"
+            f"{name}: drawn, but nothing is claimed: its runs were not made alike: {unlike}; "
+            f"make them again with runtime.force=[STAGE]: {commands}\n"
         )
     else:
         _say(name, result, paths, options.claims)
@@ -116,8 +114,9 @@ def _draw(name: str, figure: ModuleType, options: argparse.Namespace) -> bool | 
 
 
 def _sweeps(figure: ModuleType, options: argparse.Namespace) -> Sequence[str] | None:
-    """The sweeps to read, () for a figure that is computed; None for one that is left out, as it was not named
-    and reads no sweep or not the one of --sweep.
+    """Return the sweeps to read, () for a figure that is computed.
+
+    Return None for a figure that is left out: it was not named, and it reads no sweep or not the one of --sweep.
     """
     if not options.names and (not figure.SWEEPS or options.sweep not in (None, *figure.SWEEPS)):
         return None
@@ -132,8 +131,10 @@ def _missing(runs: Sequence[Run]) -> str:
 
 
 def _say(name: str, result: FigureResult, paths: Sequence[Path], in_full: bool) -> None:
-    """A table a method, one row per reward model; what is said of all its runs; the count; notes; where the
-    files are.
+    """Print the claims of a figure, their count, its notes and its files.
+
+    In short there is one table for each method with a row for each reward model, and a line for each claim about all
+    runs; `in_full` there is one table of all claims.
     """
     claims = result.claims
     console = terminal.console()
@@ -181,7 +182,7 @@ def _claims_table(claims: Sequence[Claim]) -> Table:
 
 
 def _title(claim: Claim) -> tuple[str, str]:
-    """What a claim is about: a method, and which reward model ("" for all of the method's runs)."""
+    """Return what a claim is about: a method, and a reward model ("" for all runs of the method)."""
     method, _, label = claim.subject.partition(", ")
     return method, label
 
@@ -196,8 +197,8 @@ def _say_method(console: Console, title: str, claims: Sequence[Claim]) -> None:
         for heading in (title, *topics):
             table.add_column(heading, vertical="bottom", overflow="fold")
         for label in dict.fromkeys(_title(claim)[1] for claim in single):
-            of = {claim.topic: claim for claim in single if _title(claim)[1] == label}
-            table.add_row(label, *(_cell(of[topic]) if topic in of else "" for topic in topics))
+            by_topic = {claim.topic: claim for claim in single if _title(claim)[1] == label}
+            table.add_row(label, *(_cell(by_topic[topic]) if topic in by_topic else "" for topic in topics))
         console.print(table)
     for claim in claims:
         if not _title(claim)[1]:

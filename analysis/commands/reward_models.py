@@ -46,7 +46,7 @@ NO_TABLE = "no run chooses from SFT answers that it scored by itself: run policy
 
 
 def table(models: Sequence[RewardModel]) -> None:
-    """Print one line per reward model, and under them what could not be read."""
+    """Print one line for each reward model, and below them what could not be read."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         results = list(pool.map(_row_or_problem, models))
     rows = [result for result in results if not isinstance(result, str)]
@@ -107,7 +107,7 @@ def _bounds(interval: Interval, form: str) -> str:
 
 
 def _number(value: float, form: str) -> str:
-    """A number; one that is missing is a dash."""
+    """Return a number as text, and a missing one as a dash."""
     return "-" if value != value else format(value, form)
 
 

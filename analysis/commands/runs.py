@@ -233,7 +233,7 @@ def _print_curve(run: Run) -> None:
     shown = sorted({round(last * index / (POINTS - 1)) for index in range(POINTS)} | {curve.peak})
     rows = [
         [
-            "peak of gold" if index == curve.peak else "SFT" if index == 0 else "",
+            ", ".join(["SFT"] * (index == 0) + ["peak of gold"] * (index == curve.peak)),
             str(curve.points[index]),
             f"{curve.kl[index]:.2f}",
             f"{curve.gold[index]:.3f}",

@@ -57,7 +57,9 @@ def explain(error: BaseException) -> str:
 
 def unreadable(written: str) -> Mistake:
     """Return the error for an override that Hydra's grammar cannot read."""
-    return Mistake(f"{written}: cannot be read: expected key=value, a value with , ( ) = or ~ in quotes")
+    return Mistake(
+        f"{written}: cannot be read: expected key=value, and quotes around a value with , ( ) = or ~"
+    )
 
 
 def _explain(error: BaseException) -> str:

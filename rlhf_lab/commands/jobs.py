@@ -87,7 +87,7 @@ def _values(override: Override) -> list[str]:
         return [written]
     if not override.is_discrete_sweep():
         key = override.get_key_element()
-        raise ValueError(f"{override.input_line}: a sweep needs values to go through, such as {key}=0,0.1")
+        raise ValueError(f"{override.input_line}: a sweep needs a list of values, such as {key}=0,0.1")
     values = [str(value) for value in override.sweep_string_iterator()]
     single = len(values) == 1 and written.startswith("choice(")
     return [written.removeprefix("choice(").removesuffix(")")] if single else values

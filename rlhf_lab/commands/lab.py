@@ -126,7 +126,7 @@ def _as_sweep(arguments: Sequence[str]) -> list[str]:
         if value_of_a_job and not override.is_sweep_override():
             key, _, value = argument.partition("=")
             if value == "null":
-                raise Mistake(f"{argument}: null is no value here: leave the key out")
+                raise Mistake(f"{argument}: null is not a value of this key: leave the key out")
             argument = f"{key}={only(value)}" if value else argument
         overrides.append(argument)
     flags = [flag for flag in flags if flag not in ("-m", "--multirun", "-r", "--run")]

@@ -36,15 +36,15 @@ def check(config: Any, name: str, ok: bool, expected: str, why: str) -> None:
 def positive(config: Any, *names: str) -> None:
     """Refuse fields that are not above zero and finite."""
     for name in names:
-        check(config, name, getattr(config, name) > 0, "> 0", "a count, size or rate of nothing does nothing")
-        check(config, name, math.isfinite(getattr(config, name)), "finite", "it enters arithmetic")
+        check(config, name, getattr(config, name) > 0, "> 0", "counts, sizes and rates are positive")
+        check(config, name, math.isfinite(getattr(config, name)), "finite", "it is used in arithmetic")
 
 
 def not_negative(config: Any, *names: str) -> None:
     """Refuse fields that are below zero or not finite."""
     for name in names:
         ok = 0 <= getattr(config, name) < math.inf
-        check(config, name, ok, ">= 0 and finite", "it weighs a cost")
+        check(config, name, ok, ">= 0 and finite", "it is the weight of a cost")
 
 
 def share(config: Any, *names: str) -> None:
@@ -55,4 +55,6 @@ def share(config: Any, *names: str) -> None:
 
 def seed(config: Any) -> None:
     """Refuse a seed that some random generator does not take."""
-    check(config, "seed", 0 <= config.seed < SEEDS, "in 0 .. 2^32 - 1", "random generators take no other")
+    check(
+        config, "seed", 0 <= config.seed < SEEDS, "in 0 .. 2^32 - 1", "random generators take no other seed"
+    )

@@ -137,7 +137,7 @@ class Constrained(Ensemble):
         finite = all(math.isfinite(threshold) for threshold in self.thresholds)
         checks.check(self, "thresholds", finite, "finite", "rewards are compared with them")
         checks.positive(self, "lr", "limit")
-        checks.check(self, "momentum", 0 <= self.momentum < 1, "in [0, 1)", "from 1 on it never forgets")
+        checks.check(self, "momentum", 0 <= self.momentum < 1, "in [0, 1)", "at 1 it would never forget")
 
 
 @option("rm_combination", "warm")
@@ -151,6 +151,4 @@ class WeightAverage(Several):
         """Check ranges."""
         Several.__post_init__(self)
         shared = self.seeds is Seeds.finetune
-        checks.check(
-            self, "seeds", shared, "finetune", "weights are averaged of models with one initialisation"
-        )
+        checks.check(self, "seeds", shared, "finetune", "only models with one initialisation can be averaged")

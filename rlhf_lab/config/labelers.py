@@ -36,9 +36,9 @@ class Preferences:
         """Check ranges."""
         checks.seed(self)
         checks.positive(self, "pairs")
-        checks.check(self, "answers", 2 <= self.answers <= 9, "in 2 .. 9", "it takes two to compare")
+        checks.check(self, "answers", 2 <= self.answers <= 9, "in 2 .. 9", "two answers or more are compared")
         enough = self.pairs >= self.pairs_of_prompt
-        checks.check(self, "pairs", enough, f">= {self.pairs_of_prompt}", "one ranking has so many pairs")
+        checks.check(self, "pairs", enough, f">= {self.pairs_of_prompt}", "one ranking has that many pairs")
 
     @property
     def pairs_of_prompt(self) -> int:
@@ -124,7 +124,9 @@ class Pool(Unsure):
         checks.positive(self, "annotators", "votes", "temperature")
         checks.not_negative(self, "bias")
         enough = self.votes <= self.annotators
-        checks.check(self, "votes", enough, f"<= annotators ({self.annotators})", "nobody votes twice")
+        checks.check(
+            self, "votes", enough, f"<= annotators ({self.annotators})", "an annotator votes once on a pair"
+        )
 
 
 @dataclass(slots=True)
@@ -250,7 +252,7 @@ class Flawed(Biased):
                 "flaws",
                 known,
                 "biased labelers alone",
-                f"{name} adds nothing to gold that could be added up",
+                f"{name} adds nothing to gold, so that it cannot be summed with other flaws",
             )
             silent = known and flaw.temperature == 0
             checks.check(

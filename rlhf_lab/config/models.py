@@ -128,10 +128,10 @@ class RewardTraining:
         checks.check(self, "epochs", self.epochs >= 0, ">= 0", "0 uses the checkpoint as it is")
         checks.not_negative(self, "margin", "center")
         checks.share(self, "smoothing", "data_smoothing")
-        checks.check(self, "dropout", 0 <= self.dropout < 1, "in [0, 1)", "something has to be left")
+        checks.check(self, "dropout", 0 <= self.dropout < 1, "in [0, 1)", "at 1 nothing would be left")
         if self.head_seed is not None:
             whole = 0 <= self.head_seed < checks.SEEDS
-            checks.check(self, "head_seed", whole, "in 0 .. 2^32 - 1", "random generators take no other")
+            checks.check(self, "head_seed", whole, "in 0 .. 2^32 - 1", "random generators take no other seed")
 
 
 @option("rm", "reward_model")

@@ -55,7 +55,7 @@ class Online(Scheduled):
         Scheduled.__post_init__(self)
         checks.positive(self, "steps", "rollout", "minibatches", "passes")
         equal = self.rollout % self.minibatches == 0
-        checks.check(self, "rollout", equal, "a multiple of minibatches", "equal batches")
+        checks.check(self, "rollout", equal, "a multiple of minibatches", "batches are equal")
         checks.not_negative(self, "eos_penalty")
         checks.share(self, "reference_ema")
         if self.kl_budget is not None:
@@ -86,12 +86,12 @@ class Penalised(Online):
             "kl_place",
             seen,
             "loss with forward_kl",
-            "a policy's own answers lack what it no longer says",
+            "the policy's own answers do not contain what it no longer says",
         )
         if self.kl_target is not None:
             checks.positive(self, "kl_target")
             checks.check(
-                self, "kl_coef", self.kl_coef > 0, "> 0 where kl_target is set", "it is adapted by factors"
+                self, "kl_coef", self.kl_coef > 0, "> 0 where kl_target is set", "it is adapted by a factor"
             )
 
 

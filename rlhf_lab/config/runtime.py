@@ -57,9 +57,7 @@ class Runtime:
     def __post_init__(self) -> None:
         """Check ranges."""
         named = bool(self.store.strip())
-        checks.check(
-            self, "store", named, "the name of a folder", "nothing would say what lies in it is a store"
-        )
+        checks.check(self, "store", named, "the name of a folder", "an empty name is no folder")
         checks.positive(self, "threads", "score_batch", "log_every")
         forward = self.checkpoint_minutes >= 0
-        checks.check(self, "checkpoint_minutes", forward, ">= 0", "0 is wherever it can stop")
+        checks.check(self, "checkpoint_minutes", forward, ">= 0", "0 is as often as possible")

@@ -110,7 +110,7 @@ class Tagged(SyntheticAssistant):
         """Check ranges."""
         SyntheticAssistant.__post_init__(self)
         checks.share(self, "planted")
-        checks.check(self, "tags", self.tags, "true", "the tag is what is supervised")
+        checks.check(self, "tags", self.tags, "true", "supervision depends on the tags")
 
 
 @option("task", "supervised")
@@ -163,4 +163,4 @@ class PreferencePairs(PairFile):
         """Check ranges."""
         PairFile.__post_init__(self)
         own = self.gold.init is not RewardInit.sft
-        checks.check(self.gold, "init", own, "lm or scratch for gold", "gold is there before SFT")
+        checks.check(self.gold, "init", own, "lm or scratch for gold", "gold is trained before SFT")
