@@ -116,7 +116,7 @@ WORDS = {
     "removed key": Case("rlhf-lab ~sft.steps", "no key can be removed; give it a value with sft.steps="),
     "needless plus": Case("rlhf-lab +rm.seed=1", "write rm.seed="),
     "two sweeps": Case("rlhf-lab experiment=quickstart,gao2022_fig1", "one experiment at a time"),
-    "a sweep over an interval": Case("rlhf-lab sft.lr=interval(0,1)", "a sweep needs values to go through"),
+    "a sweep over an interval": Case("rlhf-lab sft.lr=interval(0,1)", "a sweep needs a list of values"),
     "no folder of options": Case(f"{MINE} rm=3k", "config directory .*mine' not found"),
     "misspelt figure": Case("rlhf-figures quikstart", r"no figure .*did you mean quickstart\?"),
     "misspelt sweep of a figure": Case("rlhf-figures quickstart --sweep adhok", r"did you mean adhoc\?"),
@@ -135,7 +135,7 @@ VALUES = {
     "text for a number": Case("rlhf-lab sft.lr=high", "sft.lr: expected a number, got 'high'"),
     "fraction for a count": Case("rlhf-lab sft.steps=1.5", "sft.steps: expected a whole number, got '1.5'"),
     "word for a switch": Case("rlhf-lab runtime.plan=maybe", "expected true or false, got 'maybe'"),
-    "null": Case("rlhf-lab policy.seed=null", "policy.seed=null: null is no value here"),
+    "null": Case("rlhf-lab policy.seed=null", "policy.seed=null: null is not a value of this key"),
     "option for a part": Case("rlhf-lab rm.model=25k", r"rm.model: expected keys of its own \(rm.model.KEY"),
     "word of no enum": Case("rlhf-lab rm.init=lmm", r"rm.init: Invalid value 'lmm', expected one of \[lm, sft"),
     "too large a share": Case(

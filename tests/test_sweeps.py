@@ -65,7 +65,7 @@ def test_lists_and_quoted_values_stay_whole():
 
 
 def test_a_range_without_steps_is_refused():
-    with pytest.raises(ValueError, match="a sweep needs values"):
+    with pytest.raises(ValueError, match="a sweep needs a list of values"):
         jobs(["sft.lr=interval(0,1)"])
 
 
