@@ -116,6 +116,7 @@ WORDS = {
     "removed key": Case("rlhf-lab ~sft.steps", "no key can be removed; give it a value with sft.steps="),
     "needless plus": Case("rlhf-lab +rm.seed=1", "write rm.seed="),
     "two sweeps": Case("rlhf-lab experiment=quickstart,gao2022_fig1", "one experiment at a time"),
+    "two experiments": Case("rlhf-lab +sweeps=quickstart experiment=tiny", "one experiment at a time"),
     "a sweep over an interval": Case("rlhf-lab sft.lr=interval(0,1)", "a sweep needs a list of values"),
     "no folder of options": Case(f"{MINE} rm=3k", "config directory .*mine' not found"),
     "misspelt figure": Case("rlhf-figures quikstart", r"no figure .*did you mean quickstart\?"),

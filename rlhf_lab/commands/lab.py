@@ -54,10 +54,13 @@ def _run(arguments: Sequence[str]) -> int:
     from rlhf_lab.commands import compose, errors, hydra_internals, options, refusals
 
     arguments = [_as_experiment(argument) for argument in arguments]
-    compose.register(
-        [argument.partition("=")[2] for argument in arguments if argument.startswith("experiment=")]
-    )
+    experiments = [argument for argument in arguments if argument.startswith("experiment=")]
+    compose.register([experiment.partition("=")[2] for experiment in experiments])
     try:
+        if len(experiments) > 1:
+            raise errors.Mistake(
+                f"{' '.join(experiments)}: one experiment at a time: give each a command of its own"
+            )
         if any(argument.split("=")[0] in QUESTIONS for argument in arguments):
             task = _no_job  # without what running needs, an answer takes half the time
         else:
