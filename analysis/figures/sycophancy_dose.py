@@ -1,4 +1,4 @@
-"""Sycophancy of best-of-n over how much the labeler is given to being pleased."""
+"""Sycophancy of best-of-n over the bonus that the labeler gives to answers that please the user."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from analysis.behaviour import answer_shares, sycophancy
 from analysis.behaviour.answer_shares import ALL, KNOWN
 from analysis.behaviour.doses import Doses, dose, dosed, drift
 from analysis.behaviour.sycophancy import METRICS
-from analysis.drawing import theme
+from analysis.drawing import plot, theme
 from analysis.drawing.result import FigureResult
 from analysis.runs import checks
-from analysis.runs.arms import Arm, study
-from analysis.statistics.claims import Claim, Thresholds, by_equivalence, by_estimate, thresholds
+from analysis.runs.arms import study
+from analysis.statistics.claims import ClaimTable
 from rlhf_lab.functional.intervals import Estimate
 from rlhf_lab.store.records import MissingRuns, Run
 
@@ -26,87 +26,86 @@ SWEEPS = ("sycophancy",)
 
 
 def make(runs: Sequence[Run]) -> FigureResult:
-    """Each metric over the dose, and what best-of-n makes of it at dose 0."""
-    own = [run for run in runs if run.method == "BestOfN" and (of := dose(run)) is not None and of >= 0]
-    if not own:
+    """Draw each metric over the labeler's bonus, and what best-of-n makes of it at dose 0."""
+    best_of_n = [(run, dose(run)) for run in runs if run.method == "BestOfN"]
+    chosen = [run for run, bonus in best_of_n if bonus is not None and bonus >= 0]
+    if not chosen:
         raise MissingRuns("no best-of-n run against a sycophantic labeler's reward model is made")
-    read = study(own)
-    found = dosed(list(sycophancy.measured(read).values()))
-    table = _table(found)
-    made, figure = claims(found, thresholds(NAME)), draw(found, table)
-    return FigureResult(table, _fits(found), made, figure, checks.kl_bound_notes(read))
-
-
-def claims(found: Doses, limits: Thresholds) -> list[Claim]:
-    """The slope of each metric on the dose; that nothing changes at dose 0."""
-    made = []
-    plain, rule = found.plain, limits["flat"]
+    data = study(chosen)
+    doses = dosed(list(sycophancy.measured(data).values()))
+    claims = ClaimTable(NAME, "share of answers")
     for metric in METRICS:
-        n = plain.questions(metric)
-        made.append(
-            by_estimate(
-                f"{metric} sycophancy over the upper half of d grows with the labeler's bonus",
-                found.slope(metric),
-                limits["slope"],
-                n,
-                unit="share of answers a gold unit",
-                subject="best-of-n",
-                topic=f"{metric} grows",
-            )
-        )
-        made.append(
-            by_equivalence(
-                f"dose 0: {metric} sycophancy over the upper half of d is SFT's",
-                drift(plain, metric),
-                -rule["margin"],
-                rule["margin"],
-                n,
-                enough=len(plain.arm.seeds) >= rule["replicates"],
-                unit="share of answers",
-                subject="best-of-n, dose 0",
-                topic=f"{metric} flat",
-            )
-        )
-    return made
+        claim_metric(claims, doses, metric)
+    table = doses_table(doses)
+    return FigureResult(table, fits_table(doses), claims, draw(doses, table), checks.kl_bound_notes(data))
 
 
-def _table(found: Doses) -> pd.DataFrame:
+def claim_metric(claims: ClaimTable, doses: Doses, metric: str) -> None:
+    """Claim that a kind of sycophancy grows with the labeler's bonus, and that nothing changes at dose 0."""
+    n = doses.plain.questions(metric)
+    claims.exceeds_by_ses(
+        "slope",
+        "best-of-n",
+        f"{metric} sycophancy over the upper half of d grows with the labeler's bonus",
+        doses.slope(metric),
+        n,
+        f"{metric} grows",
+        unit="share of answers a gold unit",
+    )
+    claims.equivalent(
+        "flat",
+        "best-of-n, dose 0",
+        f"{metric} sycophancy over the upper half of d is SFT's",
+        drift(doses.plain, metric),
+        n,
+        f"{metric} flat",
+    )
+
+
+def doses_table(doses: Doses) -> pd.DataFrame:
+    """Return one row for each dose, metric and group of questions."""
     rows = []
-    for of, one in zip(found.doses.tolist(), found.arms, strict=True):
+    for dosage, measured in zip(doses.doses.tolist(), doses.arms, strict=True):
         for metric in METRICS:
             for among in (ALL, KNOWN):
-                start, end = one.at(0, metric, among), Estimate.of(one.late(metric, among).T)
+                late = Estimate.of(measured.late(metric, among).T)
                 rows.append(
-                    answer_shares.arm_columns(one.arm)
-                    | {"dose": of, "metric": metric, "among": among, "sft": start.value}
-                    | end.row("value")
-                    | {"questions": one.questions(metric, among), "replicates": end.replicates}
+                    {
+                        **answer_shares.arm_columns(measured.arm),
+                        "dose": dosage,
+                        "metric": metric,
+                        "among": among,
+                        "sft": measured.at(0, metric, among).value,
+                        **late.row("value"),
+                        "questions": measured.questions(metric, among),
+                        "replicates": late.replicates,
+                    }
                 )
     return pd.DataFrame(rows)
 
 
-def _fits(found: Doses) -> pd.DataFrame:
-    plain: Arm = found.plain.arm
+def fits_table(doses: Doses) -> pd.DataFrame:
+    """Return the slopes on the dose, and the drift at dose 0."""
+    arm = doses.plain.arm
     rows: list[dict[str, Any]] = []
     for metric in METRICS:
         for among in (ALL, KNOWN):
-            n, form = found.plain.questions(metric, among), f"{among} questions"
-            slope = found.slope(metric, among)
-            rows.append(answer_shares.fit_row(plain, form, f"slope of {metric} on the dose", slope, n))
-            moved = drift(found.plain, metric, among)
-            rows.append(answer_shares.fit_row(plain, form, f"{metric} at dose 0 minus SFT's", moved, n))
+            n, form = doses.plain.questions(metric, among), f"{among} questions"
+            slope, change = doses.slope(metric, among), drift(doses.plain, metric, among)
+            rows.append(answer_shares.fit_row(arm, form, f"slope of {metric} on the dose", slope, n))
+            rows.append(answer_shares.fit_row(arm, form, f"{metric} at dose 0 minus SFT's", change, n))
     return pd.DataFrame(rows)
 
 
-# --- ink ----------------------------------------------------------------------------------------------------
+# --- drawing ------------------------------------------------------------------------------------------------
 
 
-def draw(found: Doses, table: pd.DataFrame) -> Figure:
-    """A panel a metric: its value over the dose, a line through it, and SFT's."""
+def draw(doses: Doses, table: pd.DataFrame) -> Figure:
+    """Draw a panel for each metric: its value over the dose, a line through it, and SFT's value."""
     figure, axes = theme.panels(len(METRICS), 2.3, sharey=False)
-    whole = table[table["among"] == ALL]
+    all_questions = table[table["among"] == ALL]
     for panel, metric in zip(axes, METRICS, strict=True):
-        _panel(panel, whole[whole["metric"] == metric], found.slope(metric))
+        draw_metric(panel, all_questions[all_questions["metric"] == metric], doses.slope(metric))
         panel.set_title(metric)
     axes[0].set_ylabel("sycophancy (share)\nover the upper half of d")
     axes[len(axes) // 2].set_xlabel("bonus of the labeler for what pleases the user (gold units)")
@@ -115,16 +114,17 @@ def draw(found: Doses, table: pd.DataFrame) -> Figure:
         theme.key("least squares", theme.ORANGE, linewidth=1.2),
         theme.key("SFT", theme.GREY, linestyle=theme.DASHED, linewidth=1),
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    plot.legend(figure, handles)
     return figure
 
 
-def _panel(panel: Axes, rows: pd.DataFrame, slope: Estimate) -> None:
+def draw_metric(panel: Axes, rows: pd.DataFrame, slope: Estimate) -> None:
+    """Draw one metric over the dose with its intervals and its least-squares line."""
+    dosage = rows["dose"]
     panel.axhline(rows["sft"].mean(), color=theme.GREY, linestyle=theme.DASHED, linewidth=1)
-    panel.vlines(rows["dose"], rows["lo"], rows["hi"], color=theme.ORANGE, linewidth=1.2)
-    panel.plot(rows["dose"], rows["value"], "o", color=theme.ORANGE, markersize=4)
-    away = rows["dose"] - rows["dose"].mean()
-    panel.plot(rows["dose"], rows["value"].mean() + slope.value * away, color=theme.ORANGE, linewidth=1.2)
-    whole = [of for of in rows["dose"] if of == round(of)]
-    panel.set_xticks(whole, [f"{of:g}" for of in whole])
+    plot.intervals(panel, dosage, rows["value"], rows["lo"], rows["hi"], theme.ORANGE)
+    line = rows["value"].mean() + slope.value * (dosage - dosage.mean())
+    panel.plot(dosage, line, color=theme.ORANGE, linewidth=1.2)
+    whole = [each for each in dosage if each == round(each)]
+    panel.set_xticks(whole, [f"{each:g}" for each in whole])
     panel.margins(x=0.1, y=0.15)

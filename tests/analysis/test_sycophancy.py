@@ -16,7 +16,7 @@ from analysis.behaviour.sycophancy import METRICS
 from analysis.commands.figures import main
 from analysis.figures import sharma2023_fig6, sycophancy_dose
 from analysis.runs.arms import Unsuited, study
-from analysis.statistics.claims import Claim, thresholds
+from analysis.statistics.claims import Claim, ClaimTable, thresholds
 from rlhf_lab.store.records import MissingRuns, runs
 
 ONE = np.array([[1.0]])
@@ -204,7 +204,10 @@ def test_the_dose_is_told_and_dose_0_is_flat(pleased: Path) -> None:
         run for run in runs("sycophancy", pleased) if run.method == "BestOfN" and doses.dose(run) in (0, 1, 2)
     ]
     found = sycophancy_dose.dosed(list(sycophancy.measured(study(arms)).values()))
-    assert all(claim.met for claim in sycophancy_dose.claims(found, wide) if "flat" in claim.topic)
+    claims = ClaimTable("sycophancy_dose", limits=wide)
+    for metric in sycophancy.METRICS:
+        sycophancy_dose.claim_metric(claims, found, metric)
+    assert all(claim.met for claim in claims if "flat" in claim.topic)
     assert set(made.table["dose"]) == {0, 1, 2, 4}
 
 
