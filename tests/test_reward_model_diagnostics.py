@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from analysis.commands.runs import main
-from analysis.reward_models.diagnostics import of_pairs
+from analysis.reward_models.diagnostics import pair_diagnostics
 from analysis.reward_models.listing import reward_models
 from rlhf_lab.store import records
 
@@ -29,7 +29,7 @@ def test_every_reward_model_is_a_row_and_one_is_told_in_full(several, capsys):
     for key in members:
         evaluation = records.read_json(newest.root / "reward_model" / key / "evaluation.json")
         assert evaluation is not None
-        found = of_pairs(newest.comparisons(key))
+        found = pair_diagnostics(newest.comparisons(key))
         for which in ("all", "untied"):
             judged, stored = found.judged["labeler", which], evaluation[which]
             assert judged.accuracy[:2] == pytest.approx(

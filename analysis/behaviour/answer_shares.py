@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from analysis.best_of_n.curves import Curves
 from analysis.runs.arms import Arm, Study, Unsuited
-from analysis.runs.equal_kl import Difference, Path, apart, distance, pairs
+from analysis.runs.equal_kl import Difference, Path, pairs, path_difference, root_kl
 from analysis.runs.run_curves import PromptCurves, prompt_curves
 from analysis.statistics.resampling import weights_of
 from rlhf_lab.functional.divergence import best_of_n_bound
@@ -129,7 +129,7 @@ class Measured:
 
     def path(self, replicate: int, values: Floats) -> Path:
         """Return values (B, K) of a replicate over its root KL."""
-        return Path(distance(self.arm.curves[replicate], self.weights, None), values)
+        return Path(root_kl(self.arm.curves[replicate], self.weights, None), values)
 
 
 def measure_arms(study: Study, measure: Callable[[Run, Curves], Mapping[Key, Shares]]) -> list[Measured]:
@@ -170,7 +170,9 @@ def against(
     )
     end = np.stack([first[i, :, -1] - second[j, :, -1] for i, j in replicates], axis=1)
     paths = [(arm.path(i, first[i]), control.path(j, second[j])) for i, j in replicates]
-    return Against(arm, control, metric, among, Estimate.of(end), None if arm.arm.chooses else apart(paths))
+    return Against(
+        arm, control, metric, among, Estimate.of(end), None if arm.arm.chooses else path_difference(paths)
+    )
 
 
 # --- groups of prompts ------------------------------------------------------------------------------------------

@@ -50,7 +50,7 @@ def dose(run: Run, labeler: str = "sycophantic") -> float | None:
 
     None for runs of another labeler, and for runs whose reward or SFT is changed in another way too.
     """
-    if not naming.bare(run):
+    if not naming.plain_but_for_labels(run):
         return None
     option = run.choices["labeler"]
     if option == naming.PLAIN["labeler"]:

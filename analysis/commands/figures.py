@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _draw(name: str, figure: ModuleType, options: argparse.Namespace) -> bool | None:
     """Make, write and print one figure. Return whether its claims are refused, or None if the figure is left out."""
     from analysis.drawing.result import write
-    from analysis.runs.checks import mixture
+    from analysis.runs.checks import provenance
     from rlhf_lab.store import records
 
     sweeps = _sweeps(figure, options)
@@ -93,7 +93,7 @@ def _draw(name: str, figure: ModuleType, options: argparse.Namespace) -> bool | 
         result = figure.make(runs)
     except records.MissingRuns as error:
         raise records.MissingRuns(f"{error}; {_missing(missing)}; make them: {commands}") from None
-    unlike, sources = mixture(runs)
+    unlike, sources = provenance(runs)
     paths = write(result, name, Path(options.out), claimed=not unlike)
     if unlike:
         sys.stderr.write(

@@ -13,7 +13,13 @@ from rlhf_lab.commands.terminal import console, table_lines
 
 if TYPE_CHECKING:
     from analysis.reward_models.calibration import Reliability
-    from analysis.reward_models.diagnostics import Judged, OfAnswers, OfPairs, Overrated, Spread
+    from analysis.reward_models.diagnostics import (
+        AnswerDiagnostics,
+        Judged,
+        Overrated,
+        PairDiagnostics,
+        Spread,
+    )
     from analysis.reward_models.listing import RewardModel
     from analysis.reward_models.proxy_gold_gap import Gap
     from rlhf_lab.functional.intervals import Estimate, Interval
@@ -56,16 +62,18 @@ def table(models: Sequence[RewardModel]) -> None:
 
 
 def _row_or_problem(model: RewardModel) -> list[str] | str:
-    from analysis.reward_models.diagnostics import of_answers, of_pairs
+    from analysis.reward_models.diagnostics import answer_diagnostics, pair_diagnostics
 
     try:
         rows = model.answers()
-        return _row(model, of_pairs(model.comparisons()), None if rows is None else of_answers(rows))
+        return _row(
+            model, pair_diagnostics(model.comparisons()), None if rows is None else answer_diagnostics(rows)
+        )
     except ValueError as damaged:
         return str(damaged)
 
 
-def _row(model: RewardModel, pairs: OfPairs, answers: OfAnswers | None) -> list[str]:
+def _row(model: RewardModel, pairs: PairDiagnostics, answers: AnswerDiagnostics | None) -> list[str]:
     labeler = pairs.judged["labeler", "all"]
     return [
         model.key[:8],
@@ -84,7 +92,7 @@ def _row(model: RewardModel, pairs: OfPairs, answers: OfAnswers | None) -> list[
     ]
 
 
-def _of_answers(answers: OfAnswers | None) -> list[str]:
+def _of_answers(answers: AnswerDiagnostics | None) -> list[str]:
     if answers is None:
         return ["-"] * 5
     gap = answers.gap
@@ -116,22 +124,22 @@ def _number(value: float, form: str) -> str:
 
 def one(model: RewardModel) -> None:
     """Print all that is known of a reward model."""
-    from analysis.reward_models.diagnostics import of_answers, of_pairs
+    from analysis.reward_models.diagnostics import answer_diagnostics, pair_diagnostics
     from analysis.runs.run_summary import questions
 
-    pairs = of_pairs(model.comparisons())
+    pairs = pair_diagnostics(model.comparisons())
     _print_making(model, pairs)
     _print_pairs(pairs)
     rows = model.answers()
     if rows is None:
         sys.stdout.write(f"\nSFT answers: {NO_TABLE}\n")
         return
-    answers = of_answers(rows)
+    answers = answer_diagnostics(rows)
     _print_spread(answers)
     _print_overrated(answers.overrated, questions(model.table or model.run))
 
 
-def _print_making(model: RewardModel, pairs: OfPairs) -> None:
+def _print_making(model: RewardModel, pairs: PairDiagnostics) -> None:
     settings = " ".join(f"{name}={value}" for name, value in model.training.items() if name != "class")
     facts = {
         "reward model": model.key,
@@ -144,7 +152,7 @@ def _print_making(model: RewardModel, pairs: OfPairs) -> None:
     sys.stdout.write("".join(f"{name:<14}{value}\n" for name, value in facts.items()))
 
 
-def _print_pairs(pairs: OfPairs) -> None:
+def _print_pairs(pairs: PairDiagnostics) -> None:
     judged = [[who, which, *_judged(judged)] for (who, which), judged in pairs.judged.items()]
     _print("Against", ["", "pairs", "accuracy", "log-loss, nats"], judged, 2)
     for who, curve in pairs.reliability.items():
@@ -185,7 +193,7 @@ def _print(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]], w
     sys.stdout.write(f"\n{title}\n" + "".join(f"{line}\n" for line in lines))
 
 
-def _print_spread(answers: OfAnswers) -> None:
+def _print_spread(answers: AnswerDiagnostics) -> None:
     tail = answers.tail
     lines = [
         f"SFT answers: {answers.answers} to each of {answers.prompts} prompts",

@@ -10,7 +10,7 @@ from analysis.runs import ablation, checks
 from analysis.runs.ablation import RULE
 from analysis.runs.arms import Arm, Study, study
 from analysis.runs.naming import GOLD_SDS
-from analysis.runs.penalties import coefficient, in_short
+from analysis.runs.penalties import coefficient, short_title
 from analysis.runs.tables import points_table
 from analysis.statistics.claims import ClaimTable
 from rlhf_lab.store.records import MissingRuns, Run
@@ -47,4 +47,4 @@ def small_penalties(data: Study) -> Study:
 
 def condition(arm: Arm) -> str:
     """Return the labels and the penalty of an arm in words."""
-    return f"{ablation.name(arm, 'labeler')}, {in_short(arm)}"
+    return f"{ablation.name(arm, 'labeler')}, {short_title(arm)}"

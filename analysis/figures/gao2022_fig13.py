@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from analysis.drawing import theme
 from analysis.drawing.result import FigureResult
-from analysis.reward_models.accuracy import difference
+from analysis.reward_models.accuracy import accuracy_difference
 from analysis.reward_models.calibration import log_loss
 from analysis.reward_models.data_sizes import comparisons, gold_at_end, judged, number_rows
 from analysis.runs import checks, naming
@@ -90,8 +90,8 @@ def compared(of: Cells) -> Compared:
     """Paired by seeds and question."""
     return Compared(
         of,
-        difference(of.once, of.again, log_loss),
-        difference(of.again, of.fresh, log_loss),
+        accuracy_difference(of.once, of.again, log_loss),
+        accuracy_difference(of.again, of.fresh, log_loss),
         versus(of.again, of.once).end,
         versus(of.fresh, of.again).end,
     )

@@ -17,8 +17,8 @@ from analysis.drawing import plot, theme
 from analysis.drawing.penalty_colours import colours
 from analysis.drawing.result import FigureResult
 from analysis.runs.arms import MAIN, Arm, Study, study
-from analysis.runs.equal_kl import distance
-from analysis.runs.penalties import coefficient, families, in_short
+from analysis.runs.equal_kl import root_kl
+from analysis.runs.penalties import coefficient, families, short_title
 from analysis.runs.tables import estimate_row, points_table
 from analysis.statistics.claims import ClaimTable
 from analysis.statistics.resampling import weights_of
@@ -139,7 +139,7 @@ def late_share(arm: Arm) -> Estimate:
 def kl_paths(arm: Arm) -> list[tuple[Floats, Floats]]:
     """Return the steps (K,) and the KL (B, K) in every draw of questions, for each replicate."""
     weights = weights_of(arm.drawn.resamples, arm.questions)
-    return [(curves.points.astype(float), distance(curves, weights, None) ** 2) for curves in arm.curves]
+    return [(curves.points.astype(float), root_kl(curves, weights, None) ** 2) for curves in arm.curves]
 
 
 # --- drawing ------------------------------------------------------------------------------------------------
@@ -161,7 +161,7 @@ def draw(data: Study, table: pd.DataFrame, rule: Mapping[str, float]) -> Figure:
         for arm in arms:
             rows = after[(after["method"] == arm.method) & (after["label"] == arm.label)]
             plot.curve(panel, rows, "kl", colour_of[arm.title], x="full_steps", band=0)
-            name = in_short(arm) if title == "penalties" else arm.title
+            name = short_title(arm) if title == "penalties" else arm.title
             entries.append(theme.key(name, colour_of[arm.title], linewidth=2))
         draw_guides(panel, table, rule)
         theme.letter(panel, title)

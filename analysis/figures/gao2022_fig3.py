@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from analysis.drawing import theme
 from analysis.drawing.result import FigureResult
 from analysis.runs.arms import BEST_OF_N, MAIN, Arm, Study, common_seeds, study, title
-from analysis.runs.fitting import OneAlpha, Refits, axes, enough_points, form_of, one_alpha, refits
+from analysis.runs.fitting import Refits, SharedAlpha, enough_points, form_of, kl_axes, refits, shared_alpha
 from analysis.runs.rank_order import order_claim
 from analysis.runs.tables import fits_table
 from analysis.statistics.claims import Claim, Thresholds, exceeds, thresholds
@@ -40,7 +40,7 @@ class Sizes(NamedTuple):
     arms: list[Arm]  # with the same replicates
     axis: str
     fits: dict[str, Refits]  # label -> coefficients of every replicate
-    shared: OneAlpha | None  # of a trained policy
+    shared: SharedAlpha | None  # of a trained policy
 
     @property
     def name(self) -> str:
@@ -71,12 +71,12 @@ def of_sizes(arms: Sequence[Arm]) -> list[Sizes]:
     """One method's sizes along each of its KLs; nothing where fewer than two can be fitted."""
     found = []
     has_form = bool(arms) and (arms[0].method == BEST_OF_N or not arms[0].chooses)
-    for axis in axes(arms[0]) if has_form else ():
+    for axis in kl_axes(arms[0]) if has_form else ():
         kept = [arm for arm in arms if np.isfinite(arm.parameters) and enough_points(arm, axis)]
         seeds = common_seeds(kept) if kept else []
         if seeds and len({arm.parameters for arm in kept}) >= 2:
             kept = [arm.of_seeds(seeds) for arm in kept]
-            shared = one_alpha(kept) if form_of(kept[0]) == "rl" else None
+            shared = shared_alpha(kept) if form_of(kept[0]) == "rl" else None
             found.append(Sizes(kept, axis, {arm.label: refits(arm, axis) for arm in kept}, shared))
     return found
 

@@ -21,8 +21,8 @@ from analysis.drawing import theme
 from analysis.drawing.result import FigureResult
 from analysis.runs import checks
 from analysis.runs.arms import MAIN, Arm, Study, common_seeds, study, title
-from analysis.runs.equal_kl import Difference, Path, apart, pairs
-from analysis.runs.fitting import axes, enough_points, places, refits
+from analysis.runs.equal_kl import Difference, Path, pairs, path_difference
+from analysis.runs.fitting import distances, enough_points, kl_axes, refits
 from analysis.runs.tables import points_table
 from analysis.statistics.claims import Claim, Thresholds, by_equivalence, by_estimate, thresholds
 from rlhf_lab.functional.intervals import Estimate, Interval
@@ -114,7 +114,7 @@ def peak_kl(pair: Pair, axis: str) -> Peak | None:
 
 def gap(pair: Pair, axis: str) -> Difference:
     """Proxy minus gold of the larger policy less that of the smaller, at equal KL."""
-    found = apart(list(zip(_gaps(pair.large, axis), _gaps(pair.small, axis), strict=True)))
+    found = path_difference(list(zip(_gaps(pair.large, axis), _gaps(pair.small, axis), strict=True)))
     assert found is not None
     return found
 
@@ -124,7 +124,7 @@ def _gaps(arm: Arm, axis: str) -> list[Path]:
     every = axis != "tie-aware"
     return [
         Path(d[:, good], (run.values["proxy"] - run.values["gold"])[:, good])
-        for d, run, curves in zip(places(arm, axis), arm.drawn.replicates, arm.curves, strict=True)
+        for d, run, curves in zip(distances(arm, axis), arm.drawn.replicates, arm.curves, strict=True)
         for good in (curves.kl_good | every,)
     ]
 
@@ -138,7 +138,7 @@ def differences_table(found: Sequence[Pair]) -> pd.DataFrame:
         rows.append(
             _row(pair, "gain to the peak, smaller minus larger", "", Estimate.of(small - large), note)
         )
-        for axis in axes(pair.large):
+        for axis in kl_axes(pair.large):
             peak, difference = peak_kl(pair, axis), gap(pair, axis)
             if peak is not None:
                 rows.append(
@@ -164,7 +164,7 @@ def claims(found: Sequence[Pair], limits: Thresholds) -> list[Claim]:
     made: list[Claim] = []
     for pair in found:
         made.append(_gains_less(pair, limits))
-        for axis in axes(pair.large):
+        for axis in kl_axes(pair.large):
             made += _same_peak(pair, axis, limits)
             made.append(_same_gap(pair, axis, limits))
     return made
@@ -267,7 +267,7 @@ def _draw_method(panel: Axes, arms: Sequence[Arm], table: pd.DataFrame, colour: 
 
 def _draw_fitted_peak(panel: Axes, arm: Arm, hue: Any, height: float) -> None:
     """Where the form fitted to each replicate peaks, on average, low in the panel."""
-    axis = axes(arm)[0]
+    axis = kl_axes(arm)[0]
     if not enough_points(arm, axis):
         return
     found = refits(arm, axis)

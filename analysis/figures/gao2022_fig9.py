@@ -22,11 +22,11 @@ from analysis.runs.naming import GOLD_SDS, PROXY_SDS
 from analysis.runs.penalties import (
     PLAIN_PENALTY,
     end_kl,
-    falling,
+    falls_with_coefficient,
     families,
-    in_short,
     kind,
     penalised,
+    short_title,
     unpenalised,
 )
 from analysis.runs.tables import estimate_row, points_table
@@ -111,7 +111,7 @@ def last_kl(arm: Arm) -> float:
 
 def claim_smaller_kl(claims: ClaimTable, title: str, family: Sequence[Arm]) -> None:
     """Claim `smaller_kl`: a larger penalty ends at a smaller KL, within each replicate."""
-    correlation = falling(family, end_kl)
+    correlation = falls_with_coefficient(family, end_kl)
     if correlation is not None:
         claims.above(
             "smaller_kl",
@@ -156,7 +156,7 @@ def draw(data: Study, table: pd.DataFrame, gold: dict[str, Difference], margin: 
     axes[0].set_ylabel("reward (SDs of gold on the initial policy)")
     theme.share_limits(axes[:-1])
     draw_differences(axes[-1], [arm for arm in arms if arm.title in gold], gold, colour_of, margin)
-    entries = [theme.key(in_short(arm), colour_of[arm.title], linewidth=2) for arm in [*firsts, *arms]]
+    entries = [theme.key(short_title(arm), colour_of[arm.title], linewidth=2) for arm in [*firsts, *arms]]
     entries.append(theme.key("gold, 95 % band", linewidth=1.5))
     entries.append(theme.key("proxy, rescaled", linestyle=theme.DASHED, linewidth=0.9))
     entries.append(theme.key("last checkpoint", marker="s"))
@@ -196,7 +196,7 @@ def draw_differences(
         pairs = gold[arm.title].by_pair
         look = {"color": colour_of[arm.title], "alpha": 0.5, "markersize": 6}
         panel.plot(pairs, np.full(len(pairs), row), "|", **look)
-        panel.text(0.01, row - 0.18, in_short(arm), transform=panel.get_yaxis_transform(), fontsize=6.5)
+        panel.text(0.01, row - 0.18, short_title(arm), transform=panel.get_yaxis_transform(), fontsize=6.5)
     rows = [(row, gold[arm.title].estimate, colour_of[arm.title]) for row, arm in enumerate(arms)]
     plot.forest(panel, rows, margin=margin, level=0.90)
     panel.set_xlabel("gold minus unpenalised\nat equal KL (SDs)")

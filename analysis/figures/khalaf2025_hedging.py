@@ -21,9 +21,9 @@ from analysis.best_of_n.hedge_tune import Tuned
 from analysis.drawing import plot, theme
 from analysis.drawing.result import FigureResult
 from analysis.runs import checks
-from analysis.runs.arms import BEST_OF_N, HEDGED, Arm, Study, study, title
+from analysis.runs.arms import BEST_OF_N, Arm, Study, study, title
 from analysis.runs.gold_lost import split
-from analysis.runs.naming import GOLD_SDS
+from analysis.runs.naming import GOLD_SDS, HEDGED
 from analysis.runs.tables import points_table
 from analysis.statistics.claims import Z95, ClaimTable
 from analysis.statistics.turnover import turnover

@@ -150,18 +150,18 @@ def numbers(one: Learned) -> dict[str, Estimate]:
 
 def trained_loss(one: Learned) -> float:
     """Training log-loss at the end, a mean over replicates; nats a pair."""
-    return float(np.mean([of.training_loss for of in one.judged.found.values()]))
+    return float(np.mean([of.training_loss for of in one.judged.replicates.values()]))
 
 
 def fits_table(found: Found) -> pd.DataFrame:
     """One row a way and number, with 95 % intervals, and the loss at the end of training."""
     rows: list[dict[str, Any]] = []
     for one, learned in found.items():
-        first = next(iter(learned.judged.found.values()))
+        first = next(iter(learned.judged.replicates.values()))
         about = {"method": learned.arm.method, "rm": learned.arm.rm, "label": one.title, "form": "rankings"}
         about |= {"answers": one.answers, "shuffled": one.shuffled, "epochs": one.epochs}
         about |= {"pairs": first.trained, "prompts": first.prompts, "n": learned.arm.questions}
-        about |= {"replicates": len(learned.judged.found)}
+        about |= {"replicates": len(learned.judged.replicates)}
         for name, of in numbers(learned).items():
             rows.append(about | {"parameter": name} | of.row())
         rows.append(about | {"parameter": "training log-loss", "estimate": trained_loss(learned)})
@@ -172,7 +172,7 @@ def _notes(found: Found) -> list[str]:
     """How many pairs and prompts each K has; both sides of what is contested."""
     counts = {}
     for one, learned in found.items():
-        first = next(iter(learned.judged.found.values()))
+        first = next(iter(learned.judged.replicates.values()))
         counts[one.answers] = f"K = {one.answers}: {first.trained:,} pairs of {first.prompts:,} prompts"
     measured = [
         f"{one.title} {of.value:.3f} held out, {trained_loss(learned):.3f} in training"

@@ -22,13 +22,13 @@ from analysis.runs.penalties import (
     PLAIN_PENALTY,
     coefficient,
     end_kl,
-    falling,
+    falls_with_coefficient,
     families,
     interior_maximum,
     kind,
 )
 from analysis.runs.tables import points_table
-from analysis.runs.win_rates import ACTUAL, NUMBERS, PREDICTED, drawn, ends, estimates, raw, with_shares
+from analysis.runs.win_rates import ACTUAL, NUMBERS, PREDICTED, drawn, ends, estimates, raw, with_win_rates
 from analysis.statistics.claims import Claim, Thresholds, by_estimate, by_ses, exceeds, thresholds
 from analysis.statistics.turnover import Turnover, turnover
 from rlhf_lab.functional.intervals import Estimate, Interval, conditional
@@ -73,7 +73,7 @@ def penalised(read: Study) -> list[Penalised]:
     for family in families(read).values():
         if kind(family[1]) != PLAIN_PENALTY or not ablation.is_plain(family[0], RULE) or len(family) < FEWEST:
             continue
-        arms = [with_shares(arm) for arm in family]
+        arms = [with_win_rates(arm) for arm in family]
         last = ends(arms)
         if last is not None:
             found.append(Penalised(arms, last))
@@ -124,7 +124,7 @@ def along(one: Penalised, name: str) -> Turnover:
 def _monotone(
     one: Penalised, sentence: str, topic: str, number: Callable[[Arm, int], Any], limits: Thresholds
 ) -> list[Claim]:
-    found, rule = falling(one.arms, number), limits["monotone"]
+    found, rule = falls_with_coefficient(one.arms, number), limits["monotone"]
     if found is None:
         return []
     lo, hi = found.interval()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from analysis.drawing import ablation_panels
 from analysis.drawing.result import FigureResult
-from analysis.reward_models.accuracy import difference
+from analysis.reward_models.accuracy import accuracy_difference
 from analysis.runs import ablation, checks
 from analysis.runs.ablation import RULE, Versus
 from analysis.runs.arms import Study, study, title
@@ -59,7 +59,7 @@ def claim_more_accurate(claims: ClaimTable, versus: Versus) -> None:
         "more_accurate",
         arm.title,
         f"its reward model agrees with gold on more pairs of SFT's answers than {ablation.in_a_sentence(other, RULE)}",
-        difference(arm, other),
+        accuracy_difference(arm, other),
         arm.questions,
         f"more accurate than {ablation.name(other, RULE)}",
         unit="share of untied pairs",

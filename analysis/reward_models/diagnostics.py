@@ -1,4 +1,4 @@
-"""What a reward model's raw rows say of it: held-out pairs with both rewards, and SFT answers that it scored."""
+"""Diagnostics of one reward model: on held-out pairs of its comparisons, and on SFT answers that it scored."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ SUM = re.compile(r"\b\d+(?: (?:plus|minus) \d+)+\b")  # as prompts of the embedd
 
 
 class Judged(NamedTuple):
-    """Rewards of pairs against somebody's preferences, on held-out questions."""
+    """Rewards of pairs against the preferences of the labeler or of gold, on held-out questions."""
 
     accuracy: Estimate
     log_loss: Estimate  # nats
 
 
 @dataclass(frozen=True)
-class OfPairs:
-    """What held-out pairs say."""
+class PairDiagnostics:
+    """A reward model on held-out pairs."""
 
     pairs: int
     questions: int
     training_pairs: int
     judged: dict[tuple[str, str], Judged]  # (labeler or gold, all or untied)
     reliability: dict[str, Reliability]  # labeler: all pairs; gold: untied ones
-    blind: dict[str, Guess]
+    blind: dict[str, Guess]  # guesses without reading the answers
     groups: dict[str, dict[str, tuple[int, Judged, Judged]]]  # kind -> group -> untied pairs, labeler, gold
 
 
@@ -66,8 +66,8 @@ class Overrated(NamedTuple):
 
 
 @dataclass(frozen=True)
-class OfAnswers:
-    """What a table of scored SFT answers says."""
+class AnswerDiagnostics:
+    """A reward model on a table of SFT answers."""
 
     prompts: int
     answers: int  # to each
@@ -78,73 +78,75 @@ class OfAnswers:
     overrated: list[Overrated]  # largest proxy - gold first, equal answers once
 
 
-def of_pairs(comparisons: pa.Table) -> OfPairs:
-    """From `Run.comparisons`: labels as they were given, and the sign of gold's margin."""
-    heldout = np.array(comparisons["split"].to_pylist()) == "heldout"
-    own = comparisons.filter(pa.array(heldout))
-    reward = column(own, "chosen_reward") - column(own, "rejected_reward")
-    margin, question = column(own, "margin"), own["question_id"].to_numpy()
-    preferred = {"labeler": column(own, "label"), "gold": 0.5 + 0.5 * np.sign(margin)}
-    everything, untied = np.ones(len(own), dtype=bool), margin != 0
+def pair_diagnostics(comparisons: pa.Table) -> PairDiagnostics:
+    """Return the diagnostics of `Run.comparisons`, against labels as they were given and the sign of gold's margin."""
+    is_heldout = np.array(comparisons["split"].to_pylist()) == "heldout"
+    pairs = comparisons.filter(pa.array(is_heldout))
+    reward = column(pairs, "chosen_reward") - column(pairs, "rejected_reward")
+    margin, question = column(pairs, "margin"), pairs["question_id"].to_numpy()
+    preferred = {"labeler": column(pairs, "label"), "gold": 0.5 + 0.5 * np.sign(margin)}
+    every, untied = np.ones(len(pairs), dtype=bool), margin != 0
 
     def judge(who: str, rows: Bools) -> Judged:
-        of = reward[rows], preferred[who][rows]
-        return Judged(*(clustered_mean(number(*of), question[rows]) for number in (agreement, log_loss)))
+        accuracy, loss = (
+            clustered_mean(number(reward[rows], preferred[who][rows]), question[rows])
+            for number in (agreement, log_loss)
+        )
+        return Judged(accuracy, loss)
 
     def grouped(names: Sequence[str]) -> dict[str, tuple[int, Judged, Judged]]:
-        """Name -> pairs of that name, and how the labeler and gold judge them."""
-        members = {name: untied & (np.array(names) == name) for name in sorted(set(names))}
-        return {
-            name: (int(rows.sum()), judge("labeler", rows), judge("gold", rows))
-            for name, rows in members.items()
-            if rows.any()
-        }
+        """Name -> untied pairs of that name, and the accuracy on them by the labeler and by gold."""
+        groups = {}
+        for name in sorted(set(names)):
+            rows = untied & (np.array(names) == name)
+            if rows.any():
+                groups[name] = int(rows.sum()), judge("labeler", rows), judge("gold", rows)
+        return groups
 
-    return OfPairs(
-        len(own),
-        len(np.unique(question)),
-        len(comparisons) - len(own),
-        {
+    return PairDiagnostics(
+        pairs=len(pairs),
+        questions=len(np.unique(question)),
+        training_pairs=len(comparisons) - len(pairs),
+        judged={
             (who, which): judge(who, rows)
             for who in preferred
-            for which, rows in (("all", everything), ("untied", untied))
+            for which, rows in (("all", every), ("untied", untied))
         },
-        {
+        reliability={
             "labeler": reliability(reward, preferred["labeler"]),
             "gold": reliability(reward[untied], preferred["gold"][untied]),
         },
-        guesses(comparisons, heldout, column(comparisons, "margin") != 0),
-        {
-            "family": grouped(own["family"].to_pylist()),
-            "difficulty": grouped([difficulty(one) for one in own["messages"].to_pylist()]),
+        blind=guesses(comparisons, is_heldout, column(comparisons, "margin") != 0),
+        groups={
+            "family": grouped(pairs["family"].to_pylist()),
+            "difficulty": grouped([difficulty(messages) for messages in pairs["messages"].to_pylist()]),
         },
     )
 
 
 def difficulty(messages: str) -> str:
-    """How many operations the sum has that the last turn of a prompt (JSON) asks for, in words."""
-    found = SUM.search(json.loads(messages)[-1]["content"])
-    if found is None:
+    """Return how many operations the sum has that the last turn of a prompt (JSON) asks for, in words."""
+    asked = SUM.search(json.loads(messages)[-1]["content"])
+    if asked is None:
         return "no sum"
-    operations = len(found[0].split()) // 2
+    operations = len(asked[0].split()) // 2
     return f"sum of {operations} operation{'s' * (operations > 1)}"
 
 
-def of_answers(rows: pa.Table) -> OfAnswers:
-    """From SFT answers in order, the same number to each prompt, with gold and the reward model's `proxy`."""
+def answer_diagnostics(rows: pa.Table) -> AnswerDiagnostics:
+    """Return the diagnostics of SFT answers in order, the same number to each prompt, with gold and `proxy`."""
     table = Answers.of(rows)
     count = table.answers("the table of SFT answers")
-    questions = len(np.unique(table.cluster))
     draws = resamples(1, np.random.default_rng(SEED), DRAWS)
     gold, proxy = table.values["gold"], table.values["proxy"]
-    return OfAnswers(
-        len(table.starts),
-        count,
-        _gap(rows, count, questions, draws),
-        spread(table.matrix("proxy", count), table.cluster),
-        spread(table.matrix("gold", count), table.cluster),
-        tail(linear_error(proxy, gold), np.repeat(table.cluster, count), draws),
-        _overrated(rows, proxy, gold),
+    return AnswerDiagnostics(
+        prompts=len(table.starts),
+        answers=count,
+        gap=_gap(rows, count, len(np.unique(table.cluster)), draws),
+        proxy=spread(table.matrix("proxy", count), table.cluster),
+        gold=spread(table.matrix("gold", count), table.cluster),
+        tail=tail(linear_error(proxy, gold), np.repeat(table.cluster, count), draws),
+        overrated=_overrated(rows, proxy, gold),
     )
 
 
@@ -157,7 +159,7 @@ def _gap(rows: pa.Table, answers: int, questions: int, draws: Sequence[Resample]
 
 
 def spread(scores: Floats, cluster: NDArray[np.int64]) -> Spread:
-    """Of the scores (Q, N) of answers to prompts of the questions in `cluster` (Q,)."""
+    """Return the spread of scores (Q, N) of answers to prompts of the questions in `cluster` (Q,)."""
     within = scores.var(axis=1, ddof=1) if scores.shape[1] > 1 else np.full(len(scores), np.nan)
     total = scores.var()
     share = float(scores.var(axis=1).mean() / total) if total > 0 else float("nan")
@@ -166,7 +168,7 @@ def spread(scores: Floats, cluster: NDArray[np.int64]) -> Spread:
 
 
 def overrated(proxy: Floats, gold: Floats) -> tuple[Floats, Floats, NDArray[np.int64]]:
-    """Both scores (A,) in SDs around their means, and the rows by falling proxy - gold."""
+    """Return both scores (A,) in SDs around their means, and the rows by falling proxy - gold."""
     proxy, gold = (_standard(values) for values in (proxy, gold))
     return proxy, gold, np.argsort(gold - proxy, kind="stable")
 
@@ -178,10 +180,10 @@ def _standard(values: Floats) -> Floats:
 
 def _overrated(rows: pa.Table, proxy: Floats, gold: Floats) -> list[Overrated]:
     proxy, gold, falling = overrated(proxy, gold)
-    found: dict[tuple[int, str], Overrated] = {}
+    answers: dict[tuple[int, str], Overrated] = {}
     for row in falling.tolist():
         prompt, text = rows["prompt_id"][row].as_py(), rows["text"][row].as_py()
-        found.setdefault((prompt, text), Overrated(prompt, text, float(proxy[row]), float(gold[row])))
-        if len(found) == OVERRATED:
+        answers.setdefault((prompt, text), Overrated(prompt, text, float(proxy[row]), float(gold[row])))
+        if len(answers) == OVERRATED:
             break
-    return list(found.values())
+    return list(answers.values())

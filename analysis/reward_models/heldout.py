@@ -18,20 +18,20 @@ from rlhf_lab.store.records import Run
 Floats = NDArray[np.float64]
 
 NUMBERS = {"accuracy": agreement, "log_loss": log_loss}
-LAST = 0.5  # epochs at the end of training, over which its own loss is averaged
+LAST = 0.5  # epochs at the end of training, over which the training loss is averaged
 
-Seeds = tuple[int, int]  # of reward model and preferences
+Seeds = tuple[int, int]  # of the reward model and of its comparisons
 
 
 class Heldout(NamedTuple):
     """One reward model on the held-out pairs of its comparisons, against their labels."""
 
     questions: NDArray[np.int64]  # (C,) ascending
-    pairs: Floats  # (C,) how many of each
+    pairs: Floats  # (C,) how many of each question
     sums: Mapping[str, Floats]  # (C,) of accuracy, and of log-loss in nats, over them
-    trained: int  # pairs it learned from
+    trained: int  # pairs that it learned from
     prompts: int  # distinct ones among them
-    training_loss: float  # nats a pair, while it learned, over the end of training
+    training_loss: float  # nats a pair, over the end of training
 
     def drawn(self, name: str) -> Floats:
         """(B,): the mean over pairs, as it is and in draws of questions."""
@@ -41,54 +41,59 @@ class Heldout(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Replicates of one way to learn."""
+    """Replicates of one way to train a reward model."""
 
-    found: Mapping[Seeds, Heldout]
+    replicates: Mapping[Seeds, Heldout]
 
     def estimate(self, name: str) -> Estimate:
-        """Of accuracy or log-loss."""
-        return Estimate.of(np.stack([one.drawn(name) for one in self.found.values()], axis=1))
+        """Return the accuracy or the log-loss."""
+        return Estimate.of(np.stack([model.drawn(name) for model in self.replicates.values()], axis=1))
 
     def less(self, other: Group, name: str) -> Estimate | None:
-        """A number less that of another group, of the same seeds and questions; None without a pair."""
-        common = [seeds for seeds in self.found if seeds in other.found]
+        """Return a number less that of another group, paired by seeds and question; None without a pair."""
+        common = [seeds for seeds in self.replicates if seeds in other.replicates]
+        differences = []
         for seeds in common:
-            if not np.array_equal(self.found[seeds].questions, other.found[seeds].questions):
+            first, second = self.replicates[seeds], other.replicates[seeds]
+            if not np.array_equal(first.questions, second.questions):
                 raise ValueError("reward models that are compared were judged on different questions")
-        apart = [self.found[seeds].drawn(name) - other.found[seeds].drawn(name) for seeds in common]
-        return Estimate.of(np.stack(apart, axis=1)) if apart else None
+            differences.append(first.drawn(name) - second.drawn(name))
+        return Estimate.of(np.stack(differences, axis=1)) if differences else None
 
 
 def group(runs: Sequence[Run]) -> Group:
-    """Of runs with one reward model each that differ in their seeds."""
-    return Group({seeds(run): heldout(run) for run in runs})
-
-
-def seeds(run: Run) -> Seeds:
-    """Of the reward model and of its comparisons."""
-    return run.config["rm"]["seed"], run.config["preferences"]["seed"]
+    """Return the reward models of runs that have one each and differ in their seeds."""
+    return Group(
+        {(run.config["rm"]["seed"], run.config["preferences"]["seed"]): heldout(run) for run in runs}
+    )
 
 
 def heldout(run: Run) -> Heldout:
-    """From the store; ValueError where the proxy is not one reward model."""
+    """Return what the store has of a run's reward model; raises ValueError where the proxy is not one model."""
     keys = list(run.reward_models())
     if len(keys) != 1:
         raise ValueError(f"run {run.key}: {len(keys)} reward models behind the proxy, expected one")
     pairs = run.comparisons(keys[0])
-    apart = np.array(pairs["split"].to_pylist()) == "heldout"
-    question, place = np.unique(pairs["question_id"].to_numpy()[apart], return_inverse=True)
-    reward = (column(pairs, "chosen_reward") - column(pairs, "rejected_reward"))[apart]
-    label = column(pairs, "label")[apart]
-    sums = {name: np.bincount(place, number(reward, label)).astype(float) for name, number in NUMBERS.items()}
-    prompts = len(np.unique(pairs["prompt_id"].to_numpy()[~apart]))
-    counts = np.bincount(place).astype(float)
-    return Heldout(question, counts, sums, int((~apart).sum()), prompts, training_loss(run))
+    is_heldout = np.array(pairs["split"].to_pylist()) == "heldout"
+    questions, place = np.unique(pairs["question_id"].to_numpy()[is_heldout], return_inverse=True)
+    reward = (column(pairs, "chosen_reward") - column(pairs, "rejected_reward"))[is_heldout]
+    label = column(pairs, "label")[is_heldout]
+    return Heldout(
+        questions=questions,
+        pairs=np.bincount(place).astype(float),
+        sums={
+            name: np.bincount(place, number(reward, label)).astype(float) for name, number in NUMBERS.items()
+        },
+        trained=int((~is_heldout).sum()),
+        prompts=len(np.unique(pairs["prompt_id"].to_numpy()[~is_heldout])),
+        training_loss=training_loss(run),
+    )
 
 
 def training_loss(run: Run) -> float:
-    """Mean of what the trainer told over the last half epoch; NaN where it told nothing then."""
+    """Return the mean of the logged training loss over the last half epoch; NaN where none was logged then."""
     lines = run.stage_metrics("reward_model")
     end = max((line["step"] for line in lines), default=0)
     since = end * (1 - LAST / run.config["rm"]["epochs"])
-    told = [line["loss"] for line in lines if "loss" in line and line["step"] > since]
-    return float(np.mean(told)) if told else float("nan")
+    losses = [line["loss"] for line in lines if "loss" in line and line["step"] > since]
+    return float(np.mean(losses)) if losses else float("nan")

@@ -20,13 +20,13 @@ class RewardModel:
     """One reward model that was trained, whichever proxies it is or is part of."""
 
     key: str
-    training: Mapping[str, Any]  # its settings
-    run: Run  # the newest with it behind the proxy
+    training: Mapping[str, Any]  # settings of its training
+    run: Run  # the newest run with it behind the proxy
     runs: int  # of those asked for
-    table: Run | None  # the one with the most SFT answers scored by it alone
+    table: Run | None  # the run with the most SFT answers that it alone scored
 
     def comparisons(self) -> pa.Table:
-        """Its pairs, with rewards of the held-out ones; ValueError where it left none."""
+        """Return its pairs, with rewards of the held-out ones; raises ValueError where it left none."""
         try:
             return self.run.comparisons(self.key)
         except KeyError as missing:
@@ -36,7 +36,7 @@ class RewardModel:
             ) from None
 
     def answers(self) -> pa.Table | None:
-        """SFT answers with gold and its own rewards as `proxy`, in order; None where it scored none."""
+        """Return SFT answers with gold and its own rewards as `proxy`, in order; None where it scored none."""
         if self.table is None:
             return None
         rows = self.table.rows(NEEDED)
@@ -51,12 +51,16 @@ def reward_models(
     Tables of answers come from all `known` runs. A run that cannot be read raises ValueError, or becomes a line of
     `unreadable` if that is given.
     """
-    found: dict[str, list[tuple[Run, Mapping[str, Any]]]] = {}
+    behind: dict[str, list[tuple[Run, Mapping[str, Any]]]] = {}  # key -> runs with its training settings
     for run in runs:
         for key, training in _behind(run, unreadable).items():
-            found.setdefault(key, []).append((run, training))
-    tables = _tables(known, set(found), unreadable is not None)
-    return [RewardModel(key, of[0][1], of[0][0], len(of), tables.get(key)) for key, of in found.items()]
+            behind.setdefault(key, []).append((run, training))
+    tables = _tables(known, set(behind), skip_unreadable=unreadable is not None)
+    models = []
+    for key, members in behind.items():
+        run, training = members[0]
+        models.append(RewardModel(key, training, run, len(members), tables.get(key)))
+    return models
 
 
 def _behind(run: Run, unreadable: list[str] | None = None) -> Mapping[str, Mapping[str, Any]]:
@@ -71,7 +75,7 @@ def _behind(run: Run, unreadable: list[str] | None = None) -> Mapping[str, Mappi
 
 def _tables(runs: Sequence[Run], wanted: set[str], skip_unreadable: bool) -> dict[str, Run]:
     """Return for each reward model the run that chooses from the most answers that it scored by itself."""
-    found: dict[str, Run] = {}
+    tables: dict[str, Run] = {}
     for run in runs:
         if run.status != "made" or not chooses(run):
             continue
@@ -82,11 +86,11 @@ def _tables(runs: Sequence[Run], wanted: set[str], skip_unreadable: bool) -> dic
                 continue
             raise
         for key in wanted.intersection(scored_by):
-            if key not in found or _size(run) > _size(found[key]):
-                found[key] = run
-    return found
+            if key not in tables or _size(run) > _size(tables[key]):
+                tables[key] = run
+    return tables
 
 
 def _size(run: Run) -> int:
-    policy = run.config["policy"]
-    return policy["prompts"] * policy["samples"]
+    """The number of answers in the table that a run chooses from."""
+    return run.config["policy"]["prompts"] * run.config["policy"]["samples"]

@@ -1,4 +1,9 @@
-"""Checks of a figure's runs: whether their KL is possible, and whether the same code made them all."""
+"""Checks of a figure's runs: whether their KL is possible, and whether the same code made them all.
+
+For any policy and prompt, and any strength s, KL >= s (E_policy r - E_ref r) - log E_ref exp(s (r - E_ref r))
+(Donsker and Varadhan). One strength serves all prompts, so that the mean over prompts bounds the mean KL; E_ref is from
+the table of SFT answers to the same prompts. The exponential tilt of r itself reaches the bound.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +11,19 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from analysis.best_of_n.curves import Curves
-from analysis.runs.arms import Arm, Study
+from analysis.runs.arms import Study
 from rlhf_lab.functional.intervals import mean_and_se
 from rlhf_lab.store.records import Run
 
-Floats = NDArray[np.float64]
-
-SES = 3.0  # paired by question, by which KL must lie below the bound for a warning
+SES = 3.0  # by how many SE, paired by question, KL must lie below the bound for a warning
+LISTED = 3  # runs that a difference of provenance lists
+SOURCE = "source"
 
 
 class Shortfall(NamedTuple):
-    """Where a curve's KL is furthest below its bound, in standard errors."""
+    """The point of a curve whose KL is furthest below its bound, in standard errors."""
 
     point: int  # n, or optimiser steps
     kl: float  # nats
@@ -28,12 +32,12 @@ class Shortfall(NamedTuple):
 
     @property
     def warns(self) -> bool:
-        """Whether it is too far for chance."""
+        """Whether KL is too far below for chance."""
         return self.ses > SES
 
 
 def shortfall(curves: Curves) -> Shortfall | None:
-    """The worst of the points whose KL is held good; None where too few SFT answers to the same prompts are known."""
+    """Return the worst of the points whose KL is held good; None where too few SFT answers to the prompts are known."""
     if curves.needed is None:
         return None
     strengths, mean, cumulant = curves.needed
@@ -50,80 +54,78 @@ def shortfall(curves: Curves) -> Shortfall | None:
 
 
 def kl_bound_notes(study: Study) -> list[str]:
-    """How many curves were checked, how many could not be, and a sentence for each whose KL cannot be true."""
-    found = [
-        (arm, seeds, shortfall(curves))
-        for arm in study.arms
-        for seeds, curves in zip(arm.seeds, arm.curves, strict=True)
-    ]
-    checked = [(arm, seeds, worst) for arm, seeds, worst in found if worst is not None]
-    warnings = [_warning(arm, seeds, worst) for arm, seeds, worst in checked if worst.warns]
+    """Return a note of how many curves were checked, and a warning for each whose KL cannot be true."""
+    total, checked, warnings = 0, 0, []
+    for arm in study.arms:
+        for seeds, curves in zip(arm.seeds, arm.curves, strict=True):
+            worst = shortfall(curves)
+            total += 1
+            checked += worst is not None
+            if worst is not None and worst.warns:
+                warnings.append(
+                    f"WARNING: {arm.title}, seeds {seeds}: KL {worst.kl:.3g} nats at {worst.point} is "
+                    f"{worst.ses:.1f} SE below the {worst.bound:.3g} nats that its proxy needs: KL is understated there"
+                )
     counts = (
-        f"KL against the least that the proxy's rise needs (Donsker-Varadhan): {len(checked)} of {len(found)} curves "
+        f"KL against the least that the proxy's rise needs (Donsker-Varadhan): {checked} of {total} curves "
         f"checked, {len(warnings)} below it by more than {SES:g} SE"
     )
-    if len(checked) < len(found):
-        counts += f"; {len(found) - len(checked)} not checked for want of a table of SFT answers to the same prompts"
+    if checked < total:
+        counts += f"; {total - checked} not checked for want of a table of SFT answers to the same prompts"
     return [counts, *warnings]
 
 
-def _warning(arm: Arm, seeds: str, worst: Shortfall) -> str:
-    return (
-        f"WARNING: {arm.title}, seeds {seeds}: KL {worst.kl:.3g} nats at {worst.point} is {worst.ses:.1f} SE below the "
-        f"{worst.bound:.3g} nats that its proxy needs: KL is understated there"
-    )
+# --- provenance -------------------------------------------------------------------------------------------------
 
 
-# --- provenance -----------------------------------------------------------------------------------------------
+class Provenance(NamedTuple):
+    """The stages that the made runs of a figure do not have from the same code."""
 
-NAMED = 3  # runs named of each kind
-
-
-Values = dict[tuple[str, str, str], dict[str, list[str]]]  # role, stage, what -> value -> keys of the runs
-SOURCE = "source"
-
-
-class Mixture(NamedTuple):
-    """What the made runs of a figure do not have in common."""
-
-    unlike: (
+    differences: (
         str  # in one line: stages that differ in VERSION or packages, and in which runs; empty if none does
     )
     sources: list[str]  # stages that not all runs have from the same state of the source code
 
 
-def mixture(runs: Sequence[Run]) -> Mixture:
-    """How the made runs differ from each other."""
+def provenance(runs: Sequence[Run]) -> Provenance:
+    """Return how the stages of the made runs differ in what made them.
+
+    A stage is compared with itself in the other runs. Stages of one run that were made at different times are the point
+    of a store; two runs that a claim compares and that different code trained are a confounder. A change of the source
+    under one VERSION is taken to leave results alone: it is told, and no claim is refused for it.
+    """
     stages: dict[str, list[str]] = {}  # a difference in words -> the stages that have it
     sources: set[str] = set()
-    for (_, stage, what), found in _values(runs).items():
-        if len(found) > 1 and what == SOURCE:
+    for (_, stage, fact), keys_of in _facts_of_stages(runs).items():
+        if len(keys_of) > 1 and fact == SOURCE:
             sources.add(stage)
-        elif len(found) > 1:
-            said = " and ".join(f"{what} {value} ({_some(keys)})" for value, keys in sorted(found.items()))
-            stages.setdefault(said, []).append(stage)
-    unlike = (f"{', '.join(dict.fromkeys(names))} by {said}" for said, names in stages.items())
-    return Mixture("; ".join(unlike), sorted(sources))
+        elif len(keys_of) > 1:
+            words = " and ".join(f"{fact} {value} ({_some(keys)})" for value, keys in sorted(keys_of.items()))
+            stages.setdefault(words, []).append(stage)
+    differences = (f"{', '.join(dict.fromkeys(names))} by {words}" for words, names in stages.items())
+    return Provenance("; ".join(differences), sorted(sources))
 
 
-def _values(runs: Sequence[Run]) -> Values:
-    values: Values = {}
+def _facts_of_stages(runs: Sequence[Run]) -> dict[tuple[str, str, str], dict[str, list[str]]]:
+    """Role, stage and fact -> value -> keys of the runs that have it."""
+    facts: dict[tuple[str, str, str], dict[str, list[str]]] = {}
     for run in (run for run in runs if run.status == "made"):
-        computed = {role: made for role, made in run.made_by().items() if role}  # the leaf computes nothing
-        for role, manifest in computed.items():
-            for what, value in _facts(manifest).items():
-                stage = str(manifest["stage"]).rpartition(".")[2]
-                values.setdefault((role, stage, what), {}).setdefault(value, []).append(run.key[:8])
-    return values
+        for role, manifest in run.made_by().items():
+            if not role:
+                continue  # the leaf computes nothing
+            stage = str(manifest["stage"]).rpartition(".")[2]
+            for fact, value in _facts(manifest).items():
+                facts.setdefault((role, stage, fact), {}).setdefault(value, []).append(run.key[:8])
+    return facts
 
 
 def _facts(manifest: dict[str, Any]) -> dict[str, str]:
-    made = manifest["provenance"]
-    packages = {name: version or "(none)" for name, version in made.get("packages", {}).items()}
-    return {"VERSION": str(manifest["version"]), SOURCE: made.get("source", "(unknown)"), **packages}
+    origin = manifest["provenance"]
+    packages = {name: version or "(none)" for name, version in origin.get("packages", {}).items()}
+    return {"VERSION": str(manifest["version"]), SOURCE: origin.get("source", "(unknown)"), **packages}
 
 
 def _some(keys: Sequence[str]) -> str:
     if len(keys) == 1:
         return f"run {keys[0]}"
-    return f"{len(keys)} runs: {', '.join(keys[:NAMED])}{', ...' if len(keys) > NAMED else ''}"
+    return f"{len(keys)} runs: {', '.join(keys[:LISTED])}{', ...' if len(keys) > LISTED else ''}"

@@ -1,7 +1,6 @@
 """Runs compared at equal KL, replicate by replicate: one reward model, one set of seeds, the same questions.
 
-A run is taken as it first reaches a KL. Everything is drawn: (B, R) numbers, one row a draw of questions, for
-`resampling.Estimate`.
+A run is taken where it first reaches a KL. Numbers are drawn: (B, R), one row a draw of questions, for `Estimate.of`.
 """
 
 from __future__ import annotations
@@ -47,41 +46,41 @@ class Path:
 
 
 def path(arm: Arm, replicate: int, name: str, axis: str = "tie-aware") -> Path:
-    """A replicate's number `name` over d; `axis` "bound" takes the analytic KL of best-of-n."""
+    """Return a replicate's number `name` over d; `axis` "bound" takes the analytic KL of best-of-n."""
     curves = arm.curves[replicate]
     weights = weights_of(arm.drawn.resamples, arm.questions)
-    total = weights.sum(axis=1, keepdims=True)
-    values = weights @ curves.by_question(name) / total
-    return Path(np.broadcast_to(distance(curves, weights, bound_of(arm, axis)), values.shape), values)
+    values = weights @ curves.by_question(name) / weights.sum(axis=1, keepdims=True)
+    return Path(np.broadcast_to(root_kl(curves, weights, bound_of(arm, axis)), values.shape), values)
 
 
 def bound_of(arm: Arm, axis: str) -> Floats | None:
-    """(K,) nats: the analytic KL of best-of-n if that is the axis; no other method has another axis."""
-    return (
-        divergence.best_of_n_bound(arm.curves[0].points)
-        if axis == "bound" and arm.method == BEST_OF_N
-        else None
-    )
+    """(K,) nats: the analytic KL of best-of-n where `axis` is "bound"; None for other methods and axes."""
+    if axis == "bound" and arm.method == BEST_OF_N:
+        return divergence.best_of_n_bound(arm.curves[0].points)
+    return None
 
 
-def distance(curves: Curves, weights: Floats, kl: Floats | None) -> Floats:
-    """D (..., K) of a run under weights of questions (..., C), or that of a `kl` (K,) given."""
+def root_kl(curves: Curves, weights: Floats, kl: Floats | None = None) -> Floats:
+    """(..., K): the root of a run's mean KL under weights of questions (..., C), or of `kl` (K,) where it is given."""
     mean = weights @ curves.kl / weights.sum(axis=-1, keepdims=True) if kl is None else kl
     return np.sqrt(np.maximum(mean, 0))
 
 
 def pairs(first: Arm, second: Arm) -> list[tuple[int, int]]:
-    """Places of the replicates that both have: the same seeds."""
-    place = {seeds: index for index, seeds in enumerate(second.seeds)}
-    found = [(index, place[seeds]) for index, seeds in enumerate(first.seeds) if seeds in place]
-    for one, other in found:
-        if not np.array_equal(first.curves[one].questions, second.curves[other].questions):
+    """Return the indices in both arms of the replicates that have the same seeds."""
+    shared = [
+        (first.seeds.index(seeds), second.seeds.index(seeds))
+        for seeds in first.seeds
+        if seeds in second.seeds
+    ]
+    for i, j in shared:
+        if not np.array_equal(first.curves[i].questions, second.curves[j].questions):
             raise ValueError(f"{first.title} and {second.title} were evaluated on different questions")
-    return found
+    return shared
 
 
 class Difference(NamedTuple):
-    """First minus second arm at equal KL, over the upper half in d of what both reach."""
+    """First minus second arm at equal KL, over the upper half in d of the range that both reach."""
 
     estimate: Estimate
     by_pair: Floats  # (R,) the difference of each pair of runs
@@ -90,28 +89,27 @@ class Difference(NamedTuple):
 
 
 def difference(first: Arm, second: Arm, name: str) -> Difference | None:
-    """The difference of `name` between runs of the same seeds; None without a pair."""
-    return apart([(path(first, i, name), path(second, j, name)) for i, j in pairs(first, second)])
+    """Return the difference of a number between runs of the same seeds; None without a pair."""
+    return path_difference([(path(first, i, name), path(second, j, name)) for i, j in pairs(first, second)])
 
 
-def apart(paths: Sequence[tuple[Path, Path]]) -> Difference | None:
-    """The difference of pairs of runs, a mean over the checkpoints of the first; None without a pair.
+def path_difference(paths: Sequence[tuple[Path, Path]]) -> Difference | None:
+    """Return the difference of pairs of runs, a mean over the checkpoints of the first; None without a pair.
 
-    The range is chosen from KL alone: from half of the largest d that both of a pair reach to that d. Below it
-    lies the policy they both start from. Checkpoints, not a grid in d, so that a run which stays at one KL is
+    The range is chosen from KL alone: from half of the largest d that both of a pair reach to that d. Below it lies the
+    policy that they both start from. Checkpoints are averaged, not a grid in d, so that a run which stays at one KL is
     compared after many steps there, too.
     """
     if not paths:
         return None
-    found = [_of_pair(first, second) for first, second in paths]
-    draws, reach, counts = (np.stack(parts) for parts in zip(*found, strict=True))
-    return Difference(Estimate.of(draws.T), draws[:, 0], reach[:, 0] ** 2, float(counts[:, 0].mean()))
-
-
-def _of_pair(first: Path, second: Path) -> tuple[Floats, Floats, Floats]:
-    """Of each draw (B,): the difference, the largest d of both, the checkpoints compared."""
-    reach = np.minimum(first.d.max(axis=1), second.d.max(axis=1))
-    compared = (first.d >= reach[:, None] / 2) & (first.d <= reach[:, None])
-    apart = first.values - second.at(first.d)
-    counts = compared.sum(axis=1)
-    return np.where(compared, apart, 0).sum(axis=1) / counts, reach, counts.astype(float)
+    draws, reaches, counts = [], [], []
+    for first, second in paths:
+        reach = np.minimum(first.d.max(axis=1), second.d.max(axis=1))
+        compared = (first.d >= reach[:, None] / 2) & (first.d <= reach[:, None])
+        apart = first.values - second.at(first.d)
+        count = compared.sum(axis=1)
+        draws.append(np.where(compared, apart, 0).sum(axis=1) / count)
+        reaches.append(reach[0])
+        counts.append(count[0])
+    table = np.stack(draws, axis=1)
+    return Difference(Estimate.of(table), table[0], np.array(reaches) ** 2, float(np.mean(counts)))

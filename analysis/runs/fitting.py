@@ -20,7 +20,7 @@ LEAST_D_RL = 1.0  # nats^0.5: the rl form is not fitted below (2210.10760, footn
 
 
 def fitted_points(arm: Arm, axis: str) -> list[NDArray[np.bool_]]:
-    """(K,) of each replicate: never the initial policy; the rl form's range for a trained policy."""
+    """(K,) of each replicate: never the initial policy; for a trained policy the range of the rl form."""
     masks = []
     for curves in arm.curves:
         mask = np.ones(len(curves.points), dtype=bool)
@@ -35,48 +35,53 @@ def fitted_points(arm: Arm, axis: str) -> list[NDArray[np.bool_]]:
 
 
 def curve_of(arm: Arm, axis: str, keep: list[NDArray[np.bool_]]) -> fits.Curve:
-    """The points (d, gold) of a resample, replicate after replicate; looked up, as the arm has drawn them
-    all.
+    """Return a function that gives the points (d, gold) of a resample, replicate after replicate.
+
+    Only resamples that the arm has drawn are known; their points are looked up.
     """
     rows = {draw.seed: row for row, draw in enumerate(arm.drawn.resamples)}
-    d = [place[:, mask] for place, mask in zip(places(arm, axis), keep, strict=True)]
-    gold = [one.values["gold"][:, mask] for one, mask in zip(arm.drawn.replicates, keep, strict=True)]
+    d = [values[:, mask] for values, mask in zip(distances(arm, axis), keep, strict=True)]
+    gold = [curves.values["gold"][:, mask] for curves, mask in zip(arm.drawn.replicates, keep, strict=True)]
 
     @cache  # both forms are fitted to the same points
     def points(row: int) -> tuple[Floats, Floats]:
-        taken = arm.drawn.resamples[row].replicates
-        return np.concatenate([d[i][row] for i in taken]), np.concatenate([gold[i][row] for i in taken])
+        replicates = arm.drawn.resamples[row].replicates
+        return np.concatenate([d[i][row] for i in replicates]), np.concatenate(
+            [gold[i][row] for i in replicates]
+        )
 
     return lambda resample: points(rows[resample.seed])
 
 
-def places(arm: Arm, axis: str) -> list[Floats]:
-    """(B, K) of each replicate: d in every draw of questions."""
-    bound = np.sqrt(best_of_n_bound(arm.curves[0].points)) if axis == "bound" else None
-    return [one.d if bound is None else np.broadcast_to(bound, one.kl.shape) for one in arm.drawn.replicates]
+def distances(arm: Arm, axis: str) -> list[Floats]:
+    """(B, K) of each replicate: d, the root of KL, in every draw of questions."""
+    if axis != "bound":
+        return [curves.d for curves in arm.drawn.replicates]
+    bound = np.sqrt(best_of_n_bound(arm.curves[0].points))
+    return [np.broadcast_to(bound, curves.kl.shape) for curves in arm.drawn.replicates]
 
 
-def axes(arm: Arm) -> tuple[str, ...]:
-    """The KLs of an arm; the first is the one that every arm of its kind has."""
+def kl_axes(arm: Arm) -> tuple[str, ...]:
+    """Return the estimates of KL that an arm has; the first is the one that every arm of its kind has."""
     axis = "tie-aware" if arm.chooses else "exact"
     return (axis, "bound") if arm.method == BEST_OF_N else (axis,)
 
 
-# --- every run by itself --------------------------------------------------------------------------------------
+# --- every run by itself ----------------------------------------------------------------------------------------
 
 
 class Refits(NamedTuple):
-    """One form fitted to each run, each (B, R): draws of questions, the first with every one once; replicates."""
+    """One form fitted to each of R runs in each of B draws of questions, the first with every question once."""
 
-    alpha: Floats
-    beta: Floats
-    peak_d: Floats  # nats^0.5; 0 for a form that only falls, inf for one that only rises
-    shortest: Floats  # the least d that was fitted
-    longest: Floats  # the largest
+    alpha: Floats  # (B, R)
+    beta: Floats  # (B, R)
+    peak_d: Floats  # (B, R) nats^0.5; 0 for a form that only falls, inf for one that only rises
+    shortest: Floats  # (B, R) the least d that was fitted
+    longest: Floats  # (B, R) the largest
 
 
-class OneAlpha(NamedTuple):
-    """The rl form with one alpha for all sizes of a replicate and a beta for each; B draws, R replicates, S sizes."""
+class SharedAlpha(NamedTuple):
+    """The rl form with one alpha for all S sizes of a replicate and a beta for each, in B draws of R replicates."""
 
     alpha: Floats  # (B, R)
     betas: Floats  # (S, B, R)
@@ -84,47 +89,44 @@ class OneAlpha(NamedTuple):
 
 
 def form_of(arm: Arm) -> Form:
-    """The form that Gao et al. fit to an arm's method."""
+    """Return the form that Gao et al. fit to an arm's method."""
     return "bon" if arm.method == BEST_OF_N else "rl"
 
 
 def enough_points(arm: Arm, axis: str) -> bool:
-    """Whether every replicate has points for a fit."""
+    """Return whether every replicate has points for a fit."""
     return min(mask.sum() for mask in fitted_points(arm, axis)) >= fits.FEWEST_POINTS
 
 
 def refits(arm: Arm, axis: str) -> Refits:
-    """The method's own form, fitted to each run in every draw of questions."""
+    """Return the method's own form, fitted to each run in every draw of questions."""
     form = form_of(arm)
-    return Refits(*np.stack([_of_run(form, *points) for points in _runs(arm, axis)], axis=-1))
+    fitted = []
+    for d, gold in _points(arm, axis):
+        fit = fits.fit_each(form, d, gold)
+        peak = fits.rankable_places(form, fit.alpha, fit.beta)
+        fitted.append(np.array([fit.alpha, fit.beta, peak, d.min(axis=1), d.max(axis=1)]))
+    return Refits(*np.stack(fitted, axis=-1))
 
 
-def one_alpha(arms: Sequence[Arm]) -> OneAlpha:
-    """Of arms that have the same replicates."""
-    found = [_of_replicate(sizes) for sizes in zip(*(_runs(arm, "exact") for arm in arms), strict=True)]
-    alpha, betas, cost = (np.stack(parts, axis=-1) for parts in zip(*found, strict=True))
-    return OneAlpha(alpha, betas, cost)
+def shared_alpha(arms: Sequence[Arm]) -> SharedAlpha:
+    """Return the rl form with one alpha for all `arms`, which have the same replicates, in every draw of questions."""
+    alphas, betas, costs = [], [], []
+    for sizes in zip(*(_points(arm, "exact") for arm in arms), strict=True):
+        together = fits.fit_shared_each("rl", sizes)
+        squares = [d.shape[1] * fits.fit_each("rl", d, gold).rmse ** 2 for d, gold in sizes]
+        apart = np.sqrt(np.sum(squares, axis=0) / sum(d.shape[1] for d, _ in sizes))
+        alphas.append(together.alpha)
+        betas.append(together.betas)
+        costs.append(together.rmse / apart)
+    return SharedAlpha(np.stack(alphas, axis=-1), np.stack(betas, axis=-1), np.stack(costs, axis=-1))
 
 
-def _runs(arm: Arm, axis: str) -> list[tuple[Floats, Floats]]:
-    """The points (d, gold) of each replicate, each (B, K)."""
-    keep = fitted_points(arm, axis)
+def _points(arm: Arm, axis: str) -> list[tuple[Floats, Floats]]:
+    """The fitted points (d, gold) of each replicate, each (B, K)."""
     return [
-        (d[:, mask], run.values["gold"][:, mask])
-        for d, run, mask in zip(places(arm, axis), arm.drawn.replicates, keep, strict=True)
+        (d[:, mask], curves.values["gold"][:, mask])
+        for d, curves, mask in zip(
+            distances(arm, axis), arm.drawn.replicates, fitted_points(arm, axis), strict=True
+        )
     ]
-
-
-def _of_run(form: Form, d: Floats, gold: Floats) -> Floats:
-    """(5, B): alpha, beta, peak and range of one run."""
-    found = fits.fit_each(form, d, gold)
-    peaks = fits.rankable_places(form, found.alpha, found.beta)
-    return np.array([found.alpha, found.beta, peaks, d.min(axis=1), d.max(axis=1)])
-
-
-def _of_replicate(runs: Sequence[tuple[Floats, Floats]]) -> tuple[Floats, Floats, Floats]:
-    """Alpha (B,), betas (S, B) and cost (B,) of one replicate's runs."""
-    together = fits.fit_shared_each("rl", runs)
-    squares = [d.shape[1] * fits.fit_each("rl", d, gold).rmse ** 2 for d, gold in runs]
-    apart = np.sqrt(np.sum(squares, axis=0) / sum(d.shape[1] for d, _ in runs))
-    return together.alpha, together.betas, together.rmse / apart

@@ -1,4 +1,8 @@
-"""What runs are called: the reward that is optimised, and the method's settings, in words."""
+"""Names of runs in words: the reward that is optimised, the method, and its settings.
+
+Options without words of their own are named as in the config, so that an option which is added, also by an installed
+package, needs no entry here.
+"""
 
 from __future__ import annotations
 
@@ -7,105 +11,212 @@ from typing import Any
 
 from rlhf_lab.store.records import Run
 
-GOLD_SDS, PROXY_SDS = "SDs of gold on the initial policy", "SDs of the proxy within a prompt, initial policy"
-COIN = 0.5  # the share of flipped labels that leaves no information: the drift control
-PLAIN = {
+GOLD_SDS = "SDs of gold on the initial policy"
+PROXY_SDS = "SDs of the proxy within a prompt, initial policy"
+
+BEST_OF_N = "bon"
+HEDGED = "hedge:"  # the method hedge:bon:40 is HedgeTune of best-of-n that saw gold of 40 questions
+METHODS = {  # options of the policy whose names in words do not follow from the option
+    BEST_OF_N: "best-of-n",
+    "soft_bon": "soft best-of-n",
+    "best_of_poisson": "best-of-Poisson",
+    "mbr_bon": "MBR best-of-n",
+    "slic": "SLiC",
+}
+LONGEST_ABBREVIATION = 4  # letters of PPO, GRPO, ...
+
+COIN = 0.5  # share of flipped labels at which labels tell nothing: the drift control
+PLAIN = {  # options that are not mentioned
     "labeler": "gold_argmax",
     "rm_combination": "single",
     "reward_shaping": "none",
     "intervention": "none",
-}  # options without a word
-PENALTIES = {  # what is penalised, in words; settings without a word of their own are named as in the config
-    "reverse_kl": "KL penalty",
-    "forward_kl": "forward-KL penalty",
-    "sqrt_chi2": "root-chi-squared penalty",
 }
-DOSES = ("bonus", "competence", "share", "users")  # of a labeler's bias
+PENALTIES = {  # divergence -> the penalty in a title and in a legend
+    "reverse_kl": ("KL penalty", "KL"),
+    "forward_kl": ("forward-KL penalty", "forward KL"),
+    "sqrt_chi2": ("root-chi-squared penalty", "root chi²"),
+}
 PENALTY_SETTINGS = {"kl_coef", "divergence", "kl_place"}
+NOISE = ("temperature", "soft")  # settings of a labeler that are not mentioned where they are off
 
-Words = Callable[[Mapping[str, Any]], str]
+Words = Callable[[Mapping[str, Any]], str]  # from the settings of an option
 COMBINATIONS: dict[str, Words] = {
-    "mean": lambda of: f"mean of {of['members']}",
-    "min": lambda of: f"min of {of['members']}",
-    "median": lambda of: f"median of {of['members']}",
-    "uwo": lambda of: f"UWO of {of['members']} ({_short(of['weight'])})",
-    "lower_bound": lambda of: f"mean less {_short(of['sds'])} SD of {of['members']}",
-    "warm": lambda of: f"WARM of {of['members']}",
-    "constrained": lambda of: f"{of['form']} of {of['members']} at {_thresholds(of['thresholds'])}",
+    "mean": lambda settings: f"mean of {settings['members']}",
+    "min": lambda settings: f"min of {settings['members']}",
+    "median": lambda settings: f"median of {settings['members']}",
+    "uwo": lambda settings: f"UWO of {settings['members']} ({_short(settings['weight'])})",
+    "lower_bound": lambda settings: f"mean less {_short(settings['sds'])} SD of {settings['members']}",
+    "warm": lambda settings: f"WARM of {settings['members']}",
+    "constrained": lambda settings: (
+        f"{settings['form']} of {settings['members']} at {_thresholds(settings['thresholds'])}"
+    ),
 }
 SHAPINGS: dict[str, Words] = {
-    "clip": lambda of: f"clipped at {_short(of['sds'])} SD",
-    "mean_std": lambda of: "mean-std",
-    "min_max": lambda of: "min-max",
-    "log_sigmoid": lambda of: f"log-sigmoid at {_short(of['quantile'])}",
-    "par": lambda of: "PAR",
-    "length_penalty": lambda of: f"less {_short(of['per_token'])} SD a token",
-    "agreement_penalty": lambda of: f"less {_short(of['weight'])} SD for agreement",
+    "clip": lambda settings: f"clipped at {_short(settings['sds'])} SD",
+    "mean_std": lambda settings: "mean-std",
+    "min_max": lambda settings: "min-max",
+    "log_sigmoid": lambda settings: f"log-sigmoid at {_short(settings['quantile'])}",
+    "par": lambda settings: "PAR",
+    "length_penalty": lambda settings: f"less {_short(settings['per_token'])} SD a token",
+    "agreement_penalty": lambda settings: f"less {_short(settings['weight'])} SD for agreement",
 }
 INTERVENTIONS: dict[str, Words] = {
-    "synthetic_data": lambda of: (
+    "synthetic_data": lambda settings: (
         "more demonstrations"
-        if of["share"] == 0
-        else "synthetic data" + ("" if of["filter"] else ", no filter")
+        if settings["share"] == 0
+        else "synthetic data" + ("" if settings["filter"] else ", no filter")
     ),
 }
 
 
+# --- methods ----------------------------------------------------------------------------------------------------
+
+
+def method(run: Run) -> str:
+    """Return the option of a run's policy; of HedgeTune with its rule and the questions it saw gold of."""
+    policy = run.config["policy"]
+    if run.method == "HedgeTune":
+        return f"{HEDGED}{policy['rule']}:{policy['gold_questions']}"
+    return BEST_OF_N if run.method == "BestOfN" else run.choices["policy"]
+
+
+def title(method: str) -> str:
+    """Return a method in words."""
+    if method.startswith(HEDGED):
+        rule, questions = method.removeprefix(HEDGED).rsplit(":", 1)
+        return f"HedgeTune of {title(rule)} ({questions} questions)"
+    if method in METHODS:
+        return METHODS[method]
+    words = method.split("_")
+    return " ".join(word.upper() if len(word) <= LONGEST_ABBREVIATION else word for word in words)
+
+
+def settings(policy: Mapping[str, Any], varying: frozenset[str]) -> list[str]:
+    """Return the policy's size, the penalty and the method's own settings in words.
+
+    The penalty is always mentioned; the size and other settings only among those `varying`.
+    """
+    words = [f"{policy['model']} policy"] if "model" in varying else []
+    if policy.get("kl_coef"):
+        words.append(penalty(policy))
+    others = sorted(varying - PENALTY_SETTINGS - {"model"})
+    return words + [f"{name.replace('_', ' ')} {plain(policy[name])}" for name in others]
+
+
+def penalty(policy: Mapping[str, Any]) -> str:
+    """Return what is penalised, how much and where."""
+    words = penalty_title(policy.get("divergence", "reverse_kl"))
+    place = " in the loss" if policy.get("kl_place") == "loss" else ""
+    return f"{words} {plain(policy['kl_coef'])}{place}"
+
+
+def penalty_title(divergence: str) -> str:
+    """Return a penalty in words, without its coefficient."""
+    return PENALTIES[divergence][0] if divergence in PENALTIES else f"{divergence.replace('_', ' ')} penalty"
+
+
+def penalty_legend(divergence: str) -> str:
+    """Return a penalty in as few words as a legend has room for."""
+    return PENALTIES[divergence][1] if divergence in PENALTIES else divergence.replace("_", " ")
+
+
+# --- rewards ----------------------------------------------------------------------------------------------------
+
+
+def reward(run: Run, most_pairs: int) -> str:
+    """Return the reward in words: size, rule, comparisons, epochs, labels, shaping, initial policy.
+
+    The number of comparisons is mentioned where it is not `most_pairs`.
+    """
+    pairs = run.config["preferences"]["pairs"]
+    words = (
+        run.choices["rm"],
+        combination(run),
+        f"{pairs:,} pairs" if pairs != most_pairs else "",
+        rankings(run),
+        half(run),
+        epochs(run),
+        labels(run),
+        shaping(run),
+        deference(run),
+        intervention(run),
+    )
+    return ", ".join(word for word in words if word)
+
+
 def option(run: Run, group: str) -> str:
-    """The option of a config group; the plain one in records from before there was the group."""
+    """Return the option of a config group; the plain one in records from before there was the group."""
     return run.choices.get(group, PLAIN[group])
 
 
 def combination(run: Run) -> str:
-    """How reward models become one, in words; empty for a single one."""
-    words = _words(run, "rm_combination", COMBINATIONS)
-    settings = run.config.get("rm_combination", {})
-    if settings.get("seeds") == "pretrain":
+    """Return how reward models become one, in words; empty for a single one."""
+    words = _option_words(run, "rm_combination", COMBINATIONS)
+    config = run.config.get("rm_combination", {})
+    if config.get("seeds") == "pretrain":
         words += " from trunks of their own"
-    if settings.get("offset") == "prompt":
+    if config.get("offset") == "prompt":
         words += ", centred by prompt"
     return words
 
 
 def shaping(run: Run) -> str:
-    """What is made of the proxy before a policy learns from it, in words; empty for nothing."""
-    return _words(run, "reward_shaping", SHAPINGS)
+    """Return how the proxy is reshaped before a policy learns from it, in words; empty for not at all."""
+    return _option_words(run, "reward_shaping", SHAPINGS)
 
 
 def deference(run: Run) -> str:
-    """How many demonstrations followed the user, in words; empty where none did so for that."""
+    """Return the share of demonstrations that were written to follow the user, in words; empty for none."""
     share = run.config.get("task", {}).get("deference", 0.0)
     return f"deference {plain(share)}" if share else ""
 
 
 def intervention(run: Run) -> str:
-    """What was done after SFT, in words; empty for nothing."""
-    return _words(run, "intervention", INTERVENTIONS)
+    """Return what was done after SFT, in words; empty for nothing."""
+    return _option_words(run, "intervention", INTERVENTIONS)
 
 
-def bare(run: Run) -> bool:
-    """Whether nothing is done to the reward or to SFT, so that its labels are all that tells a run from others."""
+def plain_but_for_labels(run: Run) -> bool:
+    """Return whether nothing is done to the reward or after SFT, so that only its labels set a run apart."""
     return not (combination(run) or shaping(run) or intervention(run))
 
 
 def labels(run: Run) -> str:
-    """What is wrong with the comparisons' labels, in words; empty where gold decides."""
-    settings = run.config["labeler"]
-    rate = settings.get("rate")
-    if rate is None:
-        name = option(run, "labeler")
-        told = [*_doses(settings), *flaws(settings)]
-        return "" if name == PLAIN["labeler"] else " ".join(["labels of", name, *told])
-    return "coin-flip labels" if rate == COIN else f"{100 * rate:g} % flipped" if rate else ""
+    """Return what is wrong with the labels of the comparisons, in words; empty where gold decides."""
+    labeler = run.config["labeler"]
+    rate = labeler.get("rate")
+    if rate is not None:
+        return "coin-flip labels" if rate == COIN else f"{100 * rate:g} % flipped" if rate else ""
+    name = option(run, "labeler")
+    return (
+        "" if name == PLAIN["labeler"] else " ".join(["labels of", name, *_doses(labeler), *flaws(labeler)])
+    )
+
+
+def labeler_words(run: Run) -> str:
+    """Return the labeler's option and its numbers; empty for gold itself."""
+    name = run.choices["labeler"]
+    numbers = (f"{value:g}" for value in run.config["labeler"].values() if isinstance(value, (int, float)))
+    return "" if name == PLAIN["labeler"] else " ".join([name, *numbers])
 
 
 def flaws(labeler: Mapping[str, Any]) -> list[str]:
-    """Each flaw of a flawed labeler's settings, in words; none of another's."""
-    return [" ".join([name, *_doses(of)]) for name, of in labeler.get("flaws", {}).items()]
+    """Return each flaw in the settings of a flawed labeler, in words; none of another labeler."""
+    return [" ".join([name, *_doses(flaw)]) for name, flaw in labeler.get("flaws", {}).items()]
+
+
+def _doses(labeler: Mapping[str, Any]) -> list[str]:
+    """The settings of a labeler, its noise only where there is some."""
+    return [
+        f"{name} {plain(value)}"
+        for name, value in labeler.items()
+        if not isinstance(value, Mapping) and (value or name not in NOISE)
+    ]
 
 
 def epochs(run: Run) -> str:
-    """How often its reward models see each comparison, in words; empty where the job did not ask for that."""
+    """Return how often reward models see each comparison, in words; empty where the job did not ask for that."""
     if not any(override.startswith("rm.epochs=") for override in run.overrides):
         return ""
     count = run.config["rm"]["epochs"]
@@ -113,53 +224,23 @@ def epochs(run: Run) -> str:
 
 
 def rankings(run: Run) -> str:
-    """How many answers to a prompt were ranked, if not two, and how their pairs were read, in words."""
+    """Return how many answers to a prompt were ranked, and how their pairs were read, in words; empty for pairs."""
     answers = run.config["preferences"].get("answers", 2)
     if answers == 2:
         return ""  # one pair a prompt: whole and shuffled are the same
-    read = ", pairs shuffled" if run.config["rm"].get("rankings") == "shuffled" else ""
-    return f"rankings of {answers}{read}"
+    shuffled = ", pairs shuffled" if run.config["rm"].get("rankings") == "shuffled" else ""
+    return f"rankings of {answers}{shuffled}"
 
 
 def half(run: Run) -> str:
-    """Which half of the questions' comparisons were learned from, in words; empty for both."""
+    """Return the half of the questions whose comparisons were learned from, in words; empty for both halves."""
     name = run.config["rm"].get("half", "both")
     return "" if name == "both" else f"{name} half of the questions"
 
 
-def reward(run: Run, most_pairs: int) -> str:
-    """What is optimised: size, rule, comparisons, epochs, shaping; and from where."""
-    pairs = run.config["preferences"]["pairs"]
-    few = f"{pairs:,} pairs" if pairs != most_pairs else ""
-    compared = (few, rankings(run), half(run), epochs(run), labels(run))
-    initial = (deference(run), intervention(run))  # the policy's, and the writer's of the comparisons
-    words = (run.choices["rm"], combination(run), *compared, shaping(run), *initial)
-    return ", ".join(word for word in words if word)
-
-
-def settings(policy: Mapping[str, Any], varying: frozenset[str]) -> list[str]:
-    """The policy's size if that is `varying`, the penalty, and the method's own settings among those `varying`."""
-    others = sorted(varying - PENALTY_SETTINGS - {"model"})
-    size = [f"{policy['model']} policy"] if "model" in varying else []
-    words = [f"{name.replace('_', ' ')} {plain(policy[name])}" for name in others]
-    return [*size, *([penalty(policy)] if policy.get("kl_coef") else []), *words]
-
-
-def penalty(policy: Mapping[str, Any]) -> str:
-    """What is penalised, how much and where."""
-    divergence = policy.get("divergence", "reverse_kl")
-    what = PENALTIES.get(divergence, f"{divergence.replace('_', ' ')} penalty")
-    where = " in the loss" if policy.get("kl_place") == "loss" else ""
-    return f"{what} {plain(policy['kl_coef'])}{where}"
-
-
 def plain(value: Any) -> str:
-    """A setting as it is written."""
+    """Return a setting as it is written in a config."""
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _doses(labeler: Mapping[str, Any]) -> list[str]:
-    return [f"{dose} {plain(labeler[dose])}" for dose in DOSES if dose in labeler]
 
 
 def _short(number: float) -> str:
@@ -171,18 +252,11 @@ def _thresholds(levels: Sequence[float]) -> str:
     return " ".join(_short(level) for level in dict.fromkeys(levels)) + " SD"
 
 
-def _words(run: Run, group: str, known: Mapping[str, Words]) -> str:
-    """The words of an option; one that an installed package adds is named with its settings."""
-    name, of = option(run, group), run.config.get(group, {})
+def _option_words(run: Run, group: str, known: Mapping[str, Words]) -> str:
+    """The words of an option; without words of its own, its name and its settings."""
+    name, config = option(run, group), run.config.get(group, {})
     if name == PLAIN[group]:
         return ""
     if name in known:
-        return known[name](of)
-    return " ".join([name, *(f"{key} {plain(value)}" for key, value in of.items())])
-
-
-def labeler_words(run: Run) -> str:
-    """Who labelled the pairs, with its numbers; nothing for gold itself."""
-    labeler = run.choices["labeler"]
-    numbers = (f"{value:g}" for value in run.config["labeler"].values() if isinstance(value, (int, float)))
-    return "" if labeler == "gold_argmax" else " ".join([labeler, *numbers])
+        return known[name](config)
+    return " ".join([name, *(f"{key} {plain(value)}" for key, value in config.items())])

@@ -32,39 +32,45 @@ Ints = NDArray[np.int64]
 
 
 def chooses(run: Run) -> bool:
-    """Whether the run chooses from one table of answers of the initial policy."""
+    """Return whether the run chooses from one table of answers of the initial policy."""
     return run.method in selection.METHODS
 
 
+def curves_of(run: Run, initial: InitialScales | None = None) -> Curves:
+    """Return the curves of one run; `initial` scales those of a trained policy."""
+    if chooses(run):
+        return chosen_curves([run])[0]
+    return checkpoint_curves(rows_of(run, ["checkpoint", "kl"]), initial)
+
+
 def chosen_curves(runs: Sequence[Run]) -> list[Curves]:
-    """The curves of each of `runs`, all of which choose; threads, as most of the work is numpy's."""
-    tables: dict[str, list[int]] = {}
+    """Return the curves of `runs` that choose, in their order; what runs of one table share is computed once."""
+    places: dict[str, list[int]] = {}  # a table of scored answers -> the places of its runs
     for place, run in enumerate(runs):
-        tables.setdefault(_origin(run), []).append(place)
-    alike = {_origin(run, SAMPLED): run for run in runs if run.method == selection.LIKENESS}
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        likeness = dict(zip(alike, pool.map(_likeness, alike.values()), strict=True))
+        places.setdefault(_contents(run), []).append(place)
+    samples = {_contents(run, SAMPLED): run for run in runs if run.method == selection.LIKENESS}
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # most of the work is numpy's
+        likeness = dict(zip(samples, pool.map(_likeness, samples.values()), strict=True))
 
-        def of_table(places: Sequence[int]) -> list[Curves]:
-            own = [runs[place] for place in places]
-            rules = [Rule(run.method, run.config["policy"]) for run in own]
-            return selection.rules_curves(rows_of(own[0]), rules, likeness.get(_origin(own[0], SAMPLED)))
+        def curves_of_table(places: Sequence[int]) -> list[Curves]:
+            first = runs[places[0]]
+            rules = [Rule(runs[place].method, runs[place].config["policy"]) for place in places]
+            return selection.rules_curves(rows_of(first), rules, likeness.get(_contents(first, SAMPLED)))
 
-        found = pool.map(of_table, tables.values())
-        drawn = {
-            place: one
-            for places, curves in zip(tables.values(), found, strict=True)
-            for place, one in zip(places, curves, strict=True)
-        }
-    return [drawn[place] for place in range(len(runs))]
+        by_place: dict[int, Curves] = {}
+        for table, curves in zip(places.values(), pool.map(curves_of_table, places.values()), strict=True):
+            by_place.update(zip(table, curves, strict=True))
+    return [by_place[place] for place in range(len(runs))]
 
 
-def _origin(run: Run, *inputs: str) -> str:
-    """What tells apart the contents of a run's inputs, those named or all."""
+def _contents(run: Run, *inputs: str) -> str:
+    """Return what tells apart the contents of a run's inputs, of those named or of all."""
     manifest = run.manifest()
-    named = inputs or sorted(manifest["inputs"])
-    of = [(name, manifest["inputs"][name], manifest["made_from"][name]) for name in named]
-    return json.dumps([str(run.root), of])
+    origins = [
+        (name, manifest["inputs"][name], manifest["made_from"][name])
+        for name in inputs or sorted(manifest["inputs"])
+    ]
+    return json.dumps([str(run.root), origins])
 
 
 def _likeness(run: Run) -> Floats:
@@ -73,7 +79,7 @@ def _likeness(run: Run) -> Floats:
 
 
 def rows_of(run: Run, more: Sequence[str] = ()) -> pa.Table:
-    """The columns that curves need, and the parts of gold if it has parts."""
+    """Return the columns that curves need, `more` of them, and the parts of gold if it has parts."""
     needed = ["prompt_id", "question_id", "finished", "gold", "proxy", *more]
     try:
         return run.rows([*needed, "gold.content", "gold.form"])
@@ -83,13 +89,6 @@ def rows_of(run: Run, more: Sequence[str] = ()) -> pa.Table:
         return run.rows(needed)
     except KeyError as missing:
         raise ValueError(missing.args[0]) from None
-
-
-def curves_of(run: Run, initial: InitialScales | None = None) -> Curves:
-    """The curves of one run; `initial` scales a trained policy."""
-    if chooses(run):
-        return chosen_curves([run])[0]
-    return checkpoint_curves(rows_of(run, ["checkpoint", "kl"]), initial)
 
 
 # --- prompt by prompt -----------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import pandas as pd
 
 from analysis.best_of_n.curves import Normalised
 from analysis.runs.arms import BEST_OF_N, DRAWS, MAIN, SEED, Arm, Study
-from analysis.runs.fitting import axes, curve_of, fitted_points
+from analysis.runs.fitting import curve_of, fitted_points, kl_axes
 from analysis.statistics import fits
 from analysis.statistics.claims import Reported
 from analysis.statistics.resampling import original, percentile_interval
@@ -79,7 +79,7 @@ def fits_table(study: Study) -> pd.DataFrame:
     """
     rows: list[dict[str, Any]] = []
     for arm in study.arms:
-        for axis in axes(arm):
+        for axis in kl_axes(arm):
             rows += _fit_rows(arm, axis)
         rows += observed_rows(arm)
     for method in study.methods:
@@ -178,7 +178,7 @@ def observed_rows(arm: Arm) -> list[dict[str, Any]]:
         rows.append(
             _about(arm)
             | {
-                "x": axes(arm)[0],
+                "x": kl_axes(arm)[0],
                 "points": gold.shape[1],
                 "form": "observed",
                 "parameter": name,

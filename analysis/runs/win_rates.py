@@ -21,8 +21,8 @@ PREDICTED, ACTUAL = "predicted", "actual"
 NUMBERS = (PREDICTED, ACTUAL)
 
 
-def shares(run: Run) -> dict[str, Floats]:
-    """`predicted` and `actual` (C, K): each answer against every answer of checkpoint 0 to the same prompt.
+def win_rates(run: Run) -> dict[str, Floats]:
+    """Return `predicted` and `actual` (C, K): each answer against every answer of checkpoint 0 to the same prompt.
 
     Predicted is the mean of sigmoid(difference of rewards), the Bradley-Terry probability where the proxy is one reward
     model in its own units; actual is gold's choice, ties by half.
@@ -31,23 +31,20 @@ def shares(run: Run) -> dict[str, Floats]:
     count, points = table.answers("the evaluation"), len(np.unique(table.checkpoint))
     cluster = table.cluster.reshape(points, -1)[0]
 
-    def apart(name: str) -> Floats:
-        """(K, Q, N, N): of every answer and every one of SFT."""
+    def margins(name: str) -> Floats:
+        """(K, Q, N, N): every answer minus every one of SFT."""
         scores = table.matrix(name, count).reshape(points, -1, count)
         return scores[:, :, :, None] - scores[:1, :, None, :]
 
-    found = {
-        PREDICTED: 1 / (1 + np.exp(-apart("proxy"))),
-        ACTUAL: (1 + np.sign(apart("gold"))) / 2,
-    }
-    return {name: cluster_means(share.mean(axis=(2, 3)).T, cluster) for name, share in found.items()}
+    wins = {PREDICTED: 1 / (1 + np.exp(-margins("proxy"))), ACTUAL: (1 + np.sign(margins("gold"))) / 2}
+    return {name: cluster_means(share.mean(axis=(2, 3)).T, cluster) for name, share in wins.items()}
 
 
-def with_shares(arm: Arm) -> Arm:
-    """The same arm, its curves with both shares."""
+def with_win_rates(arm: Arm) -> Arm:
+    """Return the arm, its curves with both win rates."""
     curves = tuple(
-        replace(one, values={**one.values, **shares(run)})
-        for one, run in zip(arm.curves, arm.runs, strict=True)
+        replace(curves, values={**curves.values, **win_rates(run)})
+        for curves, run in zip(arm.curves, arm.runs, strict=True)
     )
     return replace(arm, curves=curves)
 
@@ -64,13 +61,14 @@ def drawn(arm: Arm, name: str) -> Floats:
 
 
 def estimates(arm: Arm, name: str) -> list[Estimate]:
-    """At each point."""
+    """Return a number at each point."""
     values = drawn(arm, name)
-    return [Estimate.of(values[:, :, k]) for k in range(values.shape[2])]
+    return [Estimate.of(values[:, :, point]) for point in range(values.shape[2])]
 
 
 def ends(family: Sequence[Arm]) -> Arm | None:
-    """The last checkpoints of a family of penalties whose first arm has none, after the initial policy, the largest
-    coefficient first.
+    """Return the last checkpoints of a family of penalties as one arm, the largest coefficient first.
+
+    The first arm of the family has no penalty, and becomes the last point; the first point is the initial policy.
     """
     return finals([*family[:0:-1], family[0]])

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from analysis.reward_models.calibration import agreement, log_loss, reliability
-from analysis.reward_models.diagnostics import difficulty, of_pairs, overrated, spread
+from analysis.reward_models.diagnostics import difficulty, overrated, pair_diagnostics, spread
 from analysis.reward_models.error_tail import hill, linear_error, tail
 from analysis.reward_models.proxy_gold_gap import gamma
 from analysis.reward_models.surface_guesses import correlation, first_token_values
@@ -150,7 +150,7 @@ def test_pairs_are_judged_by_labels_as_given_and_by_gold():
             "rejected_reward": [nan, 0.0, 2.0, 3.0],
         }
     )
-    found = of_pairs(pairs)
+    found = pair_diagnostics(pairs)
     assert (found.pairs, found.questions, found.training_pairs) == (3, 3, 1)
     right = {of: judged.accuracy.value for of, judged in found.judged.items()}
     assert right["labeler", "all"] == pytest.approx(2 / 3) and right["labeler", "untied"] == 1

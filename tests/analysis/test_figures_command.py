@@ -13,7 +13,7 @@ from fake_store import WORLD, Sweep, write_store
 
 from analysis.commands.figures import main
 from analysis.figures import available
-from analysis.runs.checks import mixture
+from analysis.runs.checks import provenance
 from rlhf_lab.store import records
 from rlhf_lab.store.artifacts import sealed
 from rlhf_lab.store.records import read_table, write_table
@@ -210,7 +210,7 @@ def test_runs_made_under_other_packages_are_drawn_and_nothing_is_claimed(
 )
 def test_what_makes_runs_unlike(tmp_path: Path, changes: dict, words: str | None) -> None:
     write_store(tmp_path, replace(SMALL, few_pairs=False), provenances={0: WORLD | changes})
-    found = mixture(records.runs("quickstart", tmp_path)).unlike
+    found = provenance(records.runs("quickstart", tmp_path)).differences
     assert words in found if words else not found
 
 
@@ -234,10 +234,10 @@ def test_a_stage_is_compared_with_itself_in_other_runs(tmp_path: Path) -> None:
     for number, manifest in enumerate(scored):
         newer = json.loads(manifest.read_text()) | {"version": 2, "provenance": NEWER}
         manifest.write_text(json.dumps(sealed(newer)))
-        assert (not mixture(runs).unlike) == (number == len(scored) - 1)
+        assert (not provenance(runs).differences) == (number == len(scored) - 1)
     manifest.write_text(json.dumps(sealed(newer | {"version": 3})))
     assert (
-        mixture(runs).unlike
+        provenance(runs).differences
         == f"score by VERSION 2 (8 runs: {_first_keys(runs)}, ...) and VERSION 3 (run {runs[-1].key[:8]})"
     )
 

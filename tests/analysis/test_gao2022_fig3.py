@@ -9,7 +9,7 @@ from fake_store import Cell, Sweep, Truth, only, write_store
 from analysis.figures import gao2022_fig3
 from analysis.figures.gao2022_fig3 import claims, make, of_sizes
 from analysis.runs.arms import BEST_OF_N, MAIN, Study, study
-from analysis.runs.fitting import one_alpha, refits
+from analysis.runs.fitting import refits, shared_alpha
 from analysis.runs.rank_order import claim_size_order, size_order
 from analysis.statistics import fits
 from analysis.statistics.claims import Claim, ClaimTable, thresholds
@@ -78,8 +78,8 @@ def bound(n: np.ndarray) -> np.ndarray:
 
 def test_one_alpha_costs_nothing_for_one_size_twice_and_never_less_than_an_alpha_each(ordered: Study) -> None:
     first, *_, last = ordered.of("ppo")
-    assert one_alpha([first, first]).cost == pytest.approx(1.0)
-    found = one_alpha([first, last])
+    assert shared_alpha([first, first]).cost == pytest.approx(1.0)
+    found = shared_alpha([first, last])
     assert (found.cost >= 1 - 1e-9).all() and found.betas.shape == (2, *found.alpha.shape)
 
 

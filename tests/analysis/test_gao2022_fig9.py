@@ -12,7 +12,7 @@ from scipy.special import stdtrit
 from analysis.commands.figures import main
 from analysis.figures import gao2022_fig9
 from analysis.runs.arms import Study, study
-from analysis.runs.penalties import end_kl, falling, families, penalised
+from analysis.runs.penalties import end_kl, falls_with_coefficient, families, penalised
 from analysis.statistics.claims import Claim, by_equivalence
 from rlhf_lab.functional.intervals import Estimate
 from rlhf_lab.store.records import MissingRuns, runs
@@ -94,7 +94,7 @@ def test_penalties_that_do_nothing_have_no_order(tmp_path: Path) -> None:
     cells = [Cell("ppo", {"kl_coef": coefficient}, 5) for coefficient in (0.0, 0.001, 0.002, 0.003, 0.004)]
     write_store(tmp_path, only(*cells, name="mine"))
     family = next(iter(families(study(runs("mine", tmp_path))).values()))
-    order = falling(family[1:], end_kl)
+    order = falls_with_coefficient(family[1:], end_kl)
     assert order is not None and not order.interval().lo > 0
 
 

@@ -13,7 +13,7 @@ from fake_store import Cell, Truth, only, write_store
 from analysis.commands.figures import main
 from analysis.figures import stiennon2020_fig5
 from analysis.runs.arms import study
-from analysis.runs.win_rates import shares
+from analysis.runs.win_rates import win_rates
 from analysis.statistics.claims import Claim
 from rlhf_lab.store.records import MissingRuns, runs
 
@@ -63,7 +63,7 @@ def test_preference_that_only_rises_does_not_turn(tmp_path: Path) -> None:
 
 def test_shares_are_those_of_all_pairs_of_a_prompt(turned: Path) -> None:
     run = study(runs("stiennon2020_fig5", turned)).arms[0].runs[0]
-    found = shares(run)
+    found = win_rates(run)
     frame = run.rows(["prompt_id", "question_id", "checkpoint", "gold", "proxy"]).to_pandas()
     steps = sorted(frame["checkpoint"].unique())
     mine = frame[(frame["question_id"] == 3) & (frame["checkpoint"] == steps[-1])]

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from analysis.statistics.calibration import agreement
 from fake_store import Cell, Truth, only, write_store
 
 from analysis.figures import warm2024
-from analysis.reward_models.accuracy import by_question
+from analysis.reward_models.accuracy import neighbour_pairs, pair_means
 from analysis.runs.arms import study
 from analysis.statistics.claims import Claim
 from rlhf_lab.store.records import MissingRuns, runs
@@ -49,7 +50,7 @@ def test_accuracy_is_that_of_untied_pairs(tmp_path: Path) -> None:
     gold, proxy = (rows[name].to_numpy().reshape(-1, 2) for name in ("gold", "proxy"))
     agrees = np.diff(gold)[:, 0] * np.diff(proxy)[:, 0] > 0
     of = rows["question_id"].to_numpy()[::2]
-    found = by_question(arm.runs[0], arm.curves[0].questions)
+    found = pair_means(neighbour_pairs(arm.runs[0]), agreement, arm.curves[0].questions)
     assert found == pytest.approx([agrees[of == one].mean() for one in range(8)])
 
 
