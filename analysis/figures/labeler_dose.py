@@ -1,4 +1,4 @@
-"""What best-of-n makes of a labeler's taste for sure words or for length, over how strong it is."""
+"""What best-of-n makes of a labeler's taste for a sure tone, or for length, over the strength of that taste."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from analysis.behaviour import answer_shares
 from analysis.behaviour.answer_shares import Key, Shares, prompt_shares, scored_answers
 from analysis.behaviour.doses import Doses, dose, dosed, drift
 from analysis.best_of_n.curves import Curves
-from analysis.drawing import theme
+from analysis.drawing import plot, theme
 from analysis.drawing.result import FigureResult
 from analysis.runs import checks
 from analysis.runs.arms import study
 from analysis.runs.naming import GOLD_SDS
-from analysis.statistics.claims import Claim, Thresholds, by_equivalence, by_estimate, thresholds
+from analysis.statistics.claims import ClaimTable
 from rlhf_lab.functional.intervals import Estimate
 from rlhf_lab.store.records import MissingRuns, Run
 
@@ -36,132 +36,138 @@ class Taste(NamedTuple):
     liked: Key
     words: str
     unit: str
-    bonus: str  # what it is paid for
+    bonus: str  # what the labeler pays it for
 
 
-TASTES = {  # option of the labeler ->
+TASTES = {  # by the option of the labeler
     "confident": Taste(SURE, "sure minus unsure answers", "share of answers", "for a sure tone"),
     "length": Taste(TOKENS, "length of an answer", "tokens", "a token"),
 }
 
 
 def make(runs: Sequence[Run]) -> FigureResult:
-    """What each labeler likes, and gold, over his bonus."""
-    own = [
-        run for run in runs if run.method == "BestOfN" and any(dose(run, one) is not None for one in TASTES)
+    """Draw what each labeler likes, and gold, over the labeler's bonus."""
+    chosen = [
+        run for run in runs if run.method == "BestOfN" and any(dose(run, name) is not None for name in TASTES)
     ]
-    if not own:
+    if not chosen:
         raise MissingRuns("no best-of-n run against the reward model of such a labeler is made")
-    read = study(own)
-    arms = answer_shares.measure_arms(read, of_run)
-    made = {run.choices["labeler"] for run in own}
-    found = {labeler: dosed(arms, labeler) for labeler in TASTES if labeler in made}
-    if not found:
+    data = study(chosen)
+    arms = answer_shares.measure_arms(data, of_run)
+    labelers = {run.choices["labeler"] for run in chosen}
+    doses_of = {labeler: dosed(arms, labeler) for labeler in TASTES if labeler in labelers}
+    if not doses_of:
         raise MissingRuns(f"only runs of gold's own labels are made, none of {' or '.join(TASTES)}")
-    table = pd.DataFrame([row for labeler, one in found.items() for row in _rows(labeler, one)])
-    told = claims(found, thresholds(NAME))
-    return FigureResult(table, _fits(found), told, draw(table), checks.kl_bound_notes(read))
+    claims = ClaimTable(NAME)
+    for labeler, doses in doses_of.items():
+        claim_taste(claims, labeler, doses)
+    table = pd.DataFrame([row for labeler, doses in doses_of.items() for row in rows(labeler, doses)])
+    return FigureResult(table, fits_table(doses_of), claims, draw(table), checks.kl_bound_notes(data))
 
 
 def of_run(run: Run, curves: Curves) -> dict[Key, Shares]:
-    """Sure minus unsure answers, tokens, and gold less SFT's in SDs of SFT's."""
+    """Return sure minus unsure answers, tokens, and gold minus SFT's in SDs of SFT's."""
     answers = scored_answers(run, curves.points, ("gold", "tokens", "behaviour.sure", "behaviour.unsure"))
     gold = answers.number("gold")
-    risen = answers.means(gold)
+    rise = answers.means(gold)
     values = {
         SURE: answers.means(answers.number("behaviour.sure") - answers.number("behaviour.unsure")),
         TOKENS: answers.means(answers.number("tokens")),
-        GOLD: (risen - risen[:, :1]) / gold[answers.sft].std(),
+        GOLD: (rise - rise[:, :1]) / gold[answers.sft].std(),
     }
     every = answers.prompt >= 0
-    return {key: prompt_shares(answers, curves.questions, every, of) for key, of in values.items()}
+    return {key: prompt_shares(answers, curves.questions, every, means) for key, means in values.items()}
 
 
-def rise(one: Doses, key: Key) -> Estimate:
-    """By least squares over doses: what the largest dose has more than dose 0."""
-    slope, reach = one.slope(*key), float(one.doses.max())
-    return slope._replace(value=slope.value * reach, se=slope.se * reach)
+def rise_to_largest(doses: Doses, key: Key) -> Estimate:
+    """Return what the largest dose has more than dose 0, by least squares over doses."""
+    slope, largest = doses.slope(*key), float(doses.doses.max())
+    return slope._replace(value=slope.value * largest, se=slope.se * largest)
 
 
-def claims(found: Mapping[str, Doses], limits: Thresholds) -> list[Claim]:
-    """What is liked grows with the bonus and costs gold; gold's own labels leave it as it was."""
-    made = []
-    for labeler, one in found.items():
-        liked, words, unit, _ = TASTES[labeler]
-        about, n = {"subject": labeler}, one.plain.questions(*liked)
-        reach = f"from bonus 0 to {one.doses.max():g}"
-        cost = rise(one, GOLD)
-        made += [
-            by_estimate(
-                f"{words} over the upper half of d: more {reach}",
-                rise(one, liked),
-                limits[f"{liked[0]}_grows"],
-                n,
-                **about | {"unit": unit, "topic": "grows with the bonus"},
-            ),
-            by_estimate(
-                f"gold over the upper half of d: less {reach}",
-                cost._replace(value=-cost.value),
-                limits["gold_falls"],
-                n,
-                **about | {"unit": GOLD_SDS, "topic": "costs gold"},
-            ),
-        ]
-        rule = limits[f"{liked[0]}_flat"]
-        made.append(
-            by_equivalence(
-                f"dose 0: {words} over the upper half of d is SFT's",
-                drift(one.plain, *liked),
-                -rule["margin"],
-                rule["margin"],
-                n,
-                enough=len(one.plain.arm.seeds) >= rule["replicates"],
-                **about | {"unit": unit, "topic": "flat at dose 0"},
-            )
-        )
-    return made
+def claim_taste(claims: ClaimTable, labeler: str, doses: Doses) -> None:
+    """Claim that what is liked grows with the bonus, that it costs gold, and that nothing changes without it."""
+    taste = TASTES[labeler]
+    n, largest = doses.plain.questions(*taste.liked), f"{doses.doses.max():g}"
+    cost = rise_to_largest(doses, GOLD)
+    claims.exceeds_by_ses(
+        f"{taste.liked[0]}_grows",
+        labeler,
+        f"{taste.words} over the upper half of d: more at a bonus of {largest} than of 0",
+        rise_to_largest(doses, taste.liked),
+        n,
+        "grows with the bonus",
+        unit=taste.unit,
+    )
+    claims.exceeds_by_ses(
+        "gold_falls",
+        labeler,
+        f"gold over the upper half of d: less at a bonus of {largest} than of 0",
+        cost._replace(value=-cost.value),
+        n,
+        "costs gold",
+        unit=GOLD_SDS,
+    )
+    claims.equivalent(
+        f"{taste.liked[0]}_flat",
+        labeler,
+        f"{taste.words} over the upper half of d is SFT's at a bonus of 0",
+        drift(doses.plain, *taste.liked),
+        n,
+        "flat at dose 0",
+        unit=taste.unit,
+    )
 
 
 # --- tables -------------------------------------------------------------------------------------------------
 
 
-def _rows(labeler: str, one: Doses) -> Iterator[dict[str, Any]]:
-    for of, arm in zip(one.doses.tolist(), one.arms, strict=True):
+def rows(labeler: str, doses: Doses) -> Iterator[dict[str, Any]]:
+    """Yield a row for each dose and number."""
+    for dosage, measured in zip(doses.doses.tolist(), doses.arms, strict=True):
         for key in (TASTES[labeler].liked, GOLD):
-            late = Estimate.of(arm.late(*key).T)
-            yield (
-                {"labeler": labeler, "dose": of, "number": key[0], "sft": arm.at(0, *key).value}
-                | late.row("value")
-                | {"questions": arm.questions(*key), "replicates": late.replicates}
-            )
+            late = Estimate.of(measured.late(*key).T)
+            yield {
+                "labeler": labeler,
+                "dose": dosage,
+                "number": key[0],
+                "sft": measured.at(0, *key).value,
+                **late.row("value"),
+                "questions": measured.questions(*key),
+                "replicates": late.replicates,
+            }
 
 
-def _fits(found: Mapping[str, Doses]) -> pd.DataFrame:
+def fits_table(doses_of: Mapping[str, Doses]) -> pd.DataFrame:
+    """Return the slopes on the dose, and the drift at dose 0."""
     rows = []
-    for labeler, one in found.items():
+    for labeler, doses in doses_of.items():
         for key in (TASTES[labeler].liked, GOLD):
-            arm, n = one.plain.arm, one.plain.questions(*key)
-            for parameter, of in (
-                (f"slope of {key[0]} on the dose", one.slope(*key)),
-                (f"{key[0]} at dose 0 minus SFT's", drift(one.plain, *key)),
+            for parameter, estimate in (
+                (f"slope of {key[0]} on the dose", doses.slope(*key)),
+                (f"{key[0]} at dose 0 minus SFT's", drift(doses.plain, *key)),
             ):
-                rows.append(answer_shares.fit_row(arm, labeler, parameter, of, n))
+                n = doses.plain.questions(*key)
+                rows.append(answer_shares.fit_row(doses.plain.arm, labeler, parameter, estimate, n))
     return pd.DataFrame(rows)
 
 
-# --- ink ----------------------------------------------------------------------------------------------------
+# --- drawing ------------------------------------------------------------------------------------------------
 
 
 def draw(table: pd.DataFrame) -> Figure:
-    """Two panels a labeler: what he likes and gold over his bonus, with a line through them, and SFT's."""
+    """Draw two panels for each labeler: what it likes, and gold, over its bonus, with SFT's level."""
     labelers = list(dict.fromkeys(table["labeler"]))
     figure = theme.blank(theme.WIDTH, 2.6)
-    axes = figure.subplots(1, 2 * len(labelers), squeeze=False)[0]
-    for place, labeler in enumerate(labelers):
-        own, taste = table[table["labeler"] == labeler], TASTES[labeler]
-        named = {taste.liked[0]: (taste.words, taste.unit), "gold": ("gold", "SDs above SFT")}
-        for panel, (number, (words, unit)) in zip(axes[2 * place :], named.items(), strict=False):
-            _panel(panel, own[own["number"] == number], "0.2" if number == "gold" else theme.ORANGE)
+    axes = iter(figure.subplots(1, 2 * len(labelers), squeeze=False)[0])
+    for labeler in labelers:
+        taste = TASTES[labeler]
+        for number, words, unit, colour in (
+            (taste.liked[0], taste.words, taste.unit, theme.ORANGE),
+            ("gold", "gold", "SDs above SFT", "0.2"),
+        ):
+            panel = next(axes)
+            draw_number(panel, table[(table["labeler"] == labeler) & (table["number"] == number)], colour)
             panel.set_title(words)
             panel.set_ylabel(unit)
             panel.set_xlabel(f"bonus (gold units\n{taste.bonus})")
@@ -169,12 +175,12 @@ def draw(table: pd.DataFrame) -> Figure:
         theme.key("best-of-n over the upper half of d, 95 % interval", "0.4", marker="o"),
         theme.key("SFT", theme.GREY, linestyle=theme.DASHED, linewidth=1),
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2)
+    plot.legend(figure, handles)
     return figure
 
 
-def _panel(panel: Axes, rows: pd.DataFrame, colour: str) -> None:
+def draw_number(panel: Axes, rows: pd.DataFrame, colour: str) -> None:
+    """Draw a number over the bonus with its intervals, and SFT's level."""
     panel.axhline(rows["sft"].mean(), color=theme.GREY, linestyle=theme.DASHED, linewidth=1)
-    panel.vlines(rows["dose"], rows["lo"], rows["hi"], color=colour, linewidth=1.2)
-    panel.plot(rows["dose"], rows["value"], "o-", color=colour, markersize=4, linewidth=0.9)
+    plot.intervals(panel, rows["dose"], rows["value"], rows["lo"], rows["hi"], colour, joined=True)
     panel.margins(x=0.1, y=0.15)
