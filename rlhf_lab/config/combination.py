@@ -1,7 +1,7 @@
 """How the rewards of several reward models become one.
 
-Members are put on one scale first: less their mean reward of SFT answers, over the SD of these. SDs and variances over
-members divide by their number (ddof 0), everywhere.
+Members are put on one scale first: their mean reward of SFT answers is subtracted, and the result is divided by the SD
+of these rewards. SDs and variances over members divide by the number of members (ddof 0).
 """
 
 from __future__ import annotations

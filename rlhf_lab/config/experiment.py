@@ -24,7 +24,7 @@ from rlhf_lab.config.runtime import Runtime, Tracker
 from rlhf_lab.config.shaping import NoShaping, Shaping
 from rlhf_lab.config.tasks import SyntheticAssistant, Task
 
-AROUND_AN_ANSWER = 30  # tokens: a question, a second turn and the marks of three turns
+AROUND_AN_ANSWER = 30  # tokens of a question, a second turn and the marks of three turns
 
 
 @dataclass(slots=True)
@@ -81,14 +81,14 @@ class Experiment:
             named = " or ".join(kind.__name__ for kind in kinds)
             labeler, task = type(self.labeler).__name__, type(self.task).__name__
             raise ValueError(
-                f"the labeler {labeler} labels {named}, the task is {task}: choose another of them"
+                f"the labeler {labeler} labels {named}, the task is {task}: choose another labeler or task"
             )
         if not isinstance(self.reward_shaping, NoShaping):
             self._check_shaping()
         self.intervention.check(self.task)
         if (self.score.behaviour or self.score.utility) and not isinstance(self.task, SyntheticAssistant):
             raise ValueError(
-                f"score.behaviour and score.utility are read by the embedded task's rubric, and the task is "
+                f"score.behaviour and score.utility come from the embedded task's rubric, and the task is "
                 f"{type(self.task).__name__}: set both to false"
             )
         if self.score.utility and isinstance(self.labeler, (Pool, Mixture)):
@@ -121,7 +121,7 @@ class Experiment:
                 )
 
     def _check_shaping(self) -> None:
-        """Refuse what no policy learns from and no rule of selection could see."""
+        """Refuse a shaping from which the policy does not learn and which no rule of selection sees."""
         shaping, policy = self.reward_shaping, self.policy
         if "proxy" in policy.NEEDS or (isinstance(policy, BestOfN) and shaping.REORDERS):
             return
@@ -131,7 +131,7 @@ class Experiment:
         )
 
     def _check_constraints(self, constrained: Constrained) -> None:
-        """Refuse multipliers where nothing moves them, or nothing is left to move."""
+        """Refuse constraints where no multipliers are trained, or where their form cannot work."""
         policy = self.policy
         if not isinstance(policy, Penalised):
             who = "a rule of selection" if isinstance(policy, BestOfN) else type(policy).__name__
@@ -145,16 +145,16 @@ class Experiment:
             )
         if constrained.form is Form.mu and policy.kl_coef == 0:
             raise ValueError(
-                "rm_combination.form=mu never pushes rewards down, and with policy.kl_coef=0 nothing else does: set "
+                "rm_combination.form=mu never lowers rewards, and with policy.kl_coef=0 nothing else does: set "
                 "policy.kl_coef above 0, or form=xi"
             )
 
     def _check_second_turns(self) -> None:
-        """Refuse second turns that nobody has words or room for, or that no policy here can answer."""
+        """Refuse second turns without words of doubt in the task, room in the prompt, or a policy that answers them."""
         task, policy = self.task, self.policy
         if not isinstance(task, SyntheticAssistant) or not task.challenges:
             raise ValueError(
-                "score.second_turns doubts answers in words that only task.challenges=true brings: use "
+                "score.second_turns doubts answers in words that only task.challenges=true adds: use "
                 "task=every_family, or score.second_turns=0"
             )
         needed = task.answer_tokens + AROUND_AN_ANSWER
@@ -168,7 +168,7 @@ class Experiment:
         several = isinstance(self.rm_combination, Ensemble) or not isinstance(self.reward_shaping, NoShaping)
         if type(policy) is not BestOfN or several or policy.samples < 8:
             raise ValueError(
-                "score.second_turns knows trained policies and best-of-n (n = policy.samples / 4, 2 or more) by one "
-                "reward model: use policy=bon policy.samples=8 or more, rm_combination=single or warm, and "
+                "score.second_turns works with trained policies and best-of-n (n = policy.samples / 4, 2 or more) by "
+                "one reward model: use policy=bon policy.samples=8 or more, rm_combination=single or warm, and "
                 "reward_shaping=none"
             )

@@ -1,8 +1,8 @@
 """What is made of the proxy before it is optimised.
 
-The order: rewards of the members, one scale, their combination, its shaping, zero and unit on SFT answers, the price on
-answers without end, the penalty. Scores that are recorded of a trained policy are not shaped; a rule of selection
-chooses by its recorded score, which is.
+The order: rewards of the members, one scale, their combination, its shaping, zero and unit on SFT answers, the price of
+answers without end, the KL penalty. The recorded scores of a trained policy are not shaped. A rule of selection chooses
+by its recorded score, which is shaped.
 """
 
 from __future__ import annotations
