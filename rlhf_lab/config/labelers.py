@@ -1,6 +1,6 @@
-"""Answers that are compared, and who says which of them is better.
+"""Comparisons of answers, and the labelers that say which answer of a pair is better.
 
-Labelers who see something else than gold: what a person likes, and what a person cannot check.
+Biased labelers see something else than gold: what a person likes, or what a person cannot check.
 """
 
 from __future__ import annotations

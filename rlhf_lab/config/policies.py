@@ -1,11 +1,10 @@
-"""Ways to optimise against the proxy reward: what all, and all that are trained, have in common.
+"""Methods that optimise the proxy reward; those that are trained on rollouts are in `online`.
 
-Rules that choose among stored SFT answers; nothing is trained, and every strength is computed from one table.
-
-What is sampled does not depend on the rule or on the reward model: rules share the table. Their own fields are in
-the key of the run alone. Rewards are in SDs of the proxy on the table.
-
-Policies that learn without rollouts scored step by step: from the preference pairs, or from chosen answers.
+- Rules that choose among stored SFT answers (best-of-n and its kin). Nothing is trained, and every strength is computed
+  from one table. The table does not depend on the rule or on the reward model, so that rules share it, and the fields
+  of a rule are in the key of the run alone. Rewards are in SDs of the proxy on the table.
+- Direct alignment, which learns from the preference pairs (DPO, IPO, SLiC, KTO).
+- Expert iteration, which learns from its own best answers.
 """
 
 from __future__ import annotations
