@@ -25,6 +25,14 @@ from rlhf_lab.store import interrupts
 from rlhf_lab.store.artifacts import MANIFEST, Node, Store, read_json, write_json
 from rlhf_lab.store.integrity import Damaged, manifest_of
 
+# a state that cannot last once the launcher has returned -> the state that it becomes, and why
+ENDS = {
+    "running": ("failed", "its worker process died: killed, or out of memory"),
+    "waiting": ("not run", "the launcher stopped before it"),
+}
+STOPPED = ("stopped", "its worker was killed before it had stopped")  # what `running` means after a signal
+LOOK_SECONDS = 0.5
+LINE_SECONDS = 5.0  # between two lines about one job
 RECENT = 20  # artifacts of a stage that its expected time is taken from
 
 
@@ -112,16 +120,6 @@ def _minutes(store: Store, stage: str) -> float | None:
 
 def _number(minutes: float | None) -> str:
     return "?" if minutes is None else f"{minutes:.1f}"
-
-
-# a state that cannot last once the launcher has returned -> the state that it becomes, and why
-ENDS = {
-    "running": ("failed", "its worker process died: killed, or out of memory"),
-    "waiting": ("not run", "the launcher stopped before it"),
-}
-STOPPED = ("stopped", "its worker was killed before it had stopped")  # what `running` means after a signal
-LOOK_SECONDS = 0.5
-LINE_SECONDS = 5.0  # between two lines about one job
 
 
 class Progress:

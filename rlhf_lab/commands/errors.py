@@ -29,6 +29,16 @@ KINDS = {
     "Boolean": "true or false",
     "bool": "true or false",
 }
+GOES_ON = "nothing made is lost, and the same command goes on afterwards"
+FULL = f"free some (rlhf-runs prune shows what can go); {GOES_ON}"
+REMEDIES = {
+    errno.ENOSPC: FULL,
+    errno.EDQUOT: FULL,
+    errno.EROFS: f"make it writable, or give another place with runtime.store=...; {GOES_ON}",
+    errno.EACCES: f"get permission, or give another place with runtime.store=...; {GOES_ON}",
+    errno.EPERM: f"get permission, or give another place with runtime.store=...; {GOES_ON}",
+}
+ONLY_IN_TEXT = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # safetensors and torch raise no OSError for these
 
 
 class Incomplete(Exception):
@@ -159,18 +169,6 @@ def _plain(error: OmegaConfBaseException) -> str:
 def _first_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
-
-
-GOES_ON = "nothing made is lost, and the same command goes on afterwards"
-FULL = f"free some (rlhf-runs prune shows what can go); {GOES_ON}"
-REMEDIES = {
-    errno.ENOSPC: FULL,
-    errno.EDQUOT: FULL,
-    errno.EROFS: f"make it writable, or give another place with runtime.store=...; {GOES_ON}",
-    errno.EACCES: f"get permission, or give another place with runtime.store=...; {GOES_ON}",
-    errno.EPERM: f"get permission, or give another place with runtime.store=...; {GOES_ON}",
-}
-ONLY_IN_TEXT = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # safetensors and torch raise no OSError for these
 
 
 def obstacle(error: BaseException) -> str | None:

@@ -21,6 +21,10 @@ from rlhf_lab.pipeline.execution import missing
 from rlhf_lab.stages import registry
 from rlhf_lab.store.artifacts import Node, Store
 
+LOCAL = ("workers", "basic", "joblib", "submitit_local")  # launchers whose workers are on this machine
+Parse = Callable[[list[str]], list[Override]]
+Axes = dict[str, list[str]]  # key as written, with + or package -> its values as text
+
 
 @dataclass(frozen=True)
 class Job:
@@ -65,10 +69,6 @@ class Words:
             )
 
         return " ".join(text for text in partial if not comes_with_an_option(text))
-
-
-Parse = Callable[[list[str]], list[Override]]
-Axes = dict[str, list[str]]  # key as written, with + or package -> its values as text
 
 
 def axes(overrides: Sequence[Override]) -> Axes:
@@ -117,9 +117,6 @@ def overrides_of_jobs(
         pairs = [[f"{key}={value}" for value in values] for key, values in cell.items()]
         jobs += [list(job) for job in itertools.product(*pairs)]
     return jobs
-
-
-LOCAL = ("workers", "basic", "joblib", "submitit_local")  # launchers whose workers are on this machine
 
 
 def check(jobs: Sequence[Job], launcher: str, store: Store) -> None:

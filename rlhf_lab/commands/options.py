@@ -17,35 +17,6 @@ from pathlib import Path
 from rlhf_lab.config import registry
 
 ENTRY_POINTS = "rlhf_lab"  # group of the entry points of other packages
-
-
-@functools.cache
-def load_plugins() -> list[Path]:
-    """Call every entry point, once in a process, and return the folders of YAML options that they add."""
-    folders: list[Path] = []
-    for entry in entry_points(group=ENTRY_POINTS):
-        try:
-            added = entry.load()()
-        except Exception as error:
-            warnings.warn(f"plugin {entry.name} ({entry.value}) does not load: {error}", stacklevel=2)
-            continue
-        if added is not None:
-            folders.append(Path(added))
-    return folders
-
-
-def folder(name: str) -> Path:
-    """Return the folder `conf` or `sweeps`: inside the package in a wheel, beside it in a checkout."""
-    package = Path(__file__).resolve().parents[1]
-    return next(p for p in (package / name, package.parent / name) if p.is_dir())
-
-
-def options(group: str, folders: Sequence[Path]) -> list[str]:
-    """Return the options of a config group, sizes first and smallest first."""
-    names = {path.stem for root in folders for path in (root / group).glob("*.yaml")}
-    return sorted(names, key=lambda name: (not name[0].isdigit(), len(name), name))
-
-
 WIDTH = 100
 # groups in the order in which the help lists them; groups of other packages follow
 READING_ORDER = (
@@ -85,6 +56,33 @@ Flags
   completion       eval "$(rlhf-lab --shell-completion install=bash)", or install=zsh, install=fish
 
 What was run: rlhf-runs.  Figures: rlhf-figures."""
+
+
+@functools.cache
+def load_plugins() -> list[Path]:
+    """Call every entry point, once in a process, and return the folders of YAML options that they add."""
+    folders: list[Path] = []
+    for entry in entry_points(group=ENTRY_POINTS):
+        try:
+            added = entry.load()()
+        except Exception as error:
+            warnings.warn(f"plugin {entry.name} ({entry.value}) does not load: {error}", stacklevel=2)
+            continue
+        if added is not None:
+            folders.append(Path(added))
+    return folders
+
+
+def folder(name: str) -> Path:
+    """Return the folder `conf` or `sweeps`: inside the package in a wheel, beside it in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    return next(p for p in (package / name, package.parent / name) if p.is_dir())
+
+
+def options(group: str, folders: Sequence[Path]) -> list[str]:
+    """Return the options of a config group, sizes first and smallest first."""
+    names = {path.stem for root in folders for path in (root / group).glob("*.yaml")}
+    return sorted(names, key=lambda name: (not name[0].isdigit(), len(name), name))
 
 
 def help_text(added: Sequence[Path] = ()) -> str:
