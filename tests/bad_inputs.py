@@ -270,22 +270,22 @@ MODELS = {
         spoiled(lambda f: (f / WEIGHTS).rename(f / "pytorch_model.bin")),
     ),
     "weights cut off": Case(
-        GIVEN, "model.safetensors is no whole safetensors file",
+        GIVEN, "model.safetensors is not a whole safetensors file",
         spoiled(lambda f: (f / WEIGHTS).write_bytes((f / WEIGHTS).read_bytes()[:-9])),
     ),
     "weights of another kind": Case(
-        GIVEN, "no whole safetensors file", spoiled(lambda f: (f / WEIGHTS).write_bytes(b"PK" * 40))
+        GIVEN, "not a whole safetensors file", spoiled(lambda f: (f / WEIGHTS).write_bytes(b"PK" * 40))
     ),
     "a shard is missing": Case(GIVEN, "found no model-2.safetensors, which", spoiled(lost_shard)),
     "no tokenizer": Case(
         GIVEN, "found no tokenizer", spoiled(lambda f: [path.unlink() for path in f.glob("tokenizer*")])
     ),
     "code of a model's own": Case(
-        GIVEN, r"config.json asks for code of its own \(auto_map\), which is never run",
+        GIVEN, r"config.json needs code of the checkpoint \(auto_map\), which is never run",
         spoiled(lambda f: edited(f / "config.json", auto_map=CODE)),
     ),
     "code of a tokenizer's own": Case(
-        GIVEN, "tokenizer_config.json asks for code of its own",
+        GIVEN, "tokenizer_config.json needs code of the checkpoint",
         spoiled(lambda f: edited(f / "tokenizer_config.json", auto_map=CODE)),
     ),
     "wrong architecture": Case(

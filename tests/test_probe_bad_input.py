@@ -77,7 +77,7 @@ COMMANDS = {
     f"{SYCOPHANCY} --model file": "found a file, expected a folder",
     f"{SYCOPHANCY} --model empty": "found no config.json",
     f"{SYCOPHANCY} --model neither": "found a model T5For.*expected a causal language model or a sequence classifier",
-    f"{SYCOPHANCY} --model own-code": "code of its own",
+    f"{SYCOPHANCY} --model own-code": "code of the checkpoint",
     f"{SYCOPHANCY} --model labels": "found a classifier of 3 labels, expected one",
     "sycophancy --model llama --data HERE/missing.jsonl": "found no such file.*check --data",
     "sycophancy --model llama --data empty": "found no .*jsonl.* in this folder",

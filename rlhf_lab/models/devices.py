@@ -1,24 +1,21 @@
-"""The devices of this machine."""
+"""The devices of this machine, looked up without importing torch for the CPU."""
 
 from __future__ import annotations
 
 
 def check(name: str, given: str = "runtime.device=") -> None:
-    """ValueError when torch finds no device of this `name` here; torch is imported for all but cpu.
-
-    `given` is what the user wrote before the name.
-    """
+    """Raise ValueError if torch finds no device called `name`; `given` is what the user wrote before the name."""
     if name == "cpu":
         return
     import torch
 
-    there = ["cpu"]
+    known = ["cpu"]
     if torch.cuda.is_available():
-        there += ["cuda", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
+        known += ["cuda", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
     if torch.backends.mps.is_available():
-        there.append("mps")
-    if name not in there:
+        known.append("mps")
+    if name not in known:
         raise ValueError(
             f"{given}{name}: torch {torch.__version__} finds no such device here, only "
-            f"{', '.join(there)}: choose one of them, or install torch for your accelerator"
+            f"{', '.join(known)}: choose one of them, or install torch for your accelerator"
         )

@@ -1,4 +1,4 @@
-"""Language models and reward models: made small from scratch, or loaded from a folder; safetensors only."""
+"""Language models and reward models: built from scratch, loaded from a folder and saved, as safetensors only."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ from transformers.utils import logging as transformers_logging
 
 from rlhf_lab.config.models import ScratchModel
 
-transformers_logging.set_verbosity_error()  # weight-loading bars and "newly initialised" reports say nothing here
+# A reward model that starts from a language model always has a "newly initialised" head, of which transformers warns.
+transformers_logging.set_verbosity_error()
 transformers_logging.disable_progress_bar()
 
 
 def build_language_model(
     shape: ScratchModel, tokenizer: PreTrainedTokenizerBase, positions: int, seed: int
 ) -> LlamaForCausalLM:
-    """A Llama with random weights of the given shape for sequences of up to `positions` tokens."""
+    """Return a Llama with random weights of the given shape, for sequences of up to `positions` tokens."""
     torch.manual_seed(seed)
     return LlamaForCausalLM(
         LlamaConfig(
@@ -45,19 +46,25 @@ def build_language_model(
 
 
 def load_language_model(folder: Path | str, device: str = "cpu") -> PreTrainedModel:
-    """The causal language model in `folder`, in evaluation mode; ValueError when it holds a reward model."""
+    """Return the causal language model in `folder`, in float32 and evaluation mode.
+
+    Raises ValueError if the folder holds a reward model.
+    """
     model = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
     saved = (model.config.architectures or [""])[0]
-    if saved.endswith("ForSequenceClassification"):  # its language head would be made up
+    if saved.endswith("ForSequenceClassification"):  # its language head would be random
         raise ValueError(f"{folder}: found a {saved}, expected a causal language model")
     return model.to(device).eval()
 
 
 def load_reward_model(folder: Path | str, device: str = "cpu", dropout: float = 0.0) -> PreTrainedModel:
-    """The one-label sequence classifier in `folder`, in evaluation mode; `dropout` is that of attention in training."""
-    dropped = {"attention_dropout": dropout} if dropout else {}
+    """Return the sequence classifier with one label in `folder`, in float32 and evaluation mode.
+
+    `dropout` is the dropout of its attention in training; ValueError if the model has none.
+    """
+    options = {"attention_dropout": dropout} if dropout else {}
     model = AutoModelForSequenceClassification.from_pretrained(
-        folder, num_labels=1, use_safetensors=True, dtype=torch.float32, **dropped
+        folder, num_labels=1, use_safetensors=True, dtype=torch.float32, **options
     )
     if dropout and getattr(model.config, "attention_dropout", None) != dropout:
         raise ValueError(f"{folder}: {type(model).__name__} has no attention_dropout: set rm.dropout=0")
@@ -65,27 +72,27 @@ def load_reward_model(folder: Path | str, device: str = "cpu", dropout: float = 
 
 
 def end_dropout(model: PreTrainedModel, dropout: float) -> None:
-    """Put a trained model into evaluation mode; what starts from it later does not drop as it did with `dropout`."""
+    """Put a model that was trained with `dropout` into evaluation mode, and save no dropout in its configuration."""
     model.eval()
     if dropout:
         model.config.attention_dropout = 0.0
 
 
 def randomise(model: PreTrainedModel, seed: int) -> PreTrainedModel:
-    """A model of the same shape with fresh random weights."""
+    """Return a model of the same class and shape with fresh random weights."""
     torch.manual_seed(seed)
     return type(model)(copy.deepcopy(model.config))
 
 
 def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Write weights, configuration and tokenizer; the key-value cache is left on, or `generate` crawls afterwards."""
+    """Write weights, configuration and tokenizer, with the key-value cache switched on, which generation needs."""
     model.config.use_cache = True
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 
 def non_embedding_parameters(model: PreTrainedModel) -> int:
-    """Trainable numbers outside the embeddings and the output head: the size that scaling laws speak of."""
+    """Return the number of parameters outside the embeddings and the output head, the size used in scaling laws."""
     embeddings = {id(p) for p in model.get_input_embeddings().parameters()}
     head = model.get_output_embeddings()
     if head is not None:

@@ -1,4 +1,4 @@
-"""What the files of a checkpoint from elsewhere say of it, read without loading it, and what is refused."""
+"""The files of a pretrained checkpoint: where they are, what they describe, and what is refused, without loading it."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ FILES = (
     "*.txt",
     "*.model",
     "*.jinja",
-)  # of a hub repository
+)  # fetched from the hub
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
-CAUSAL, CLASSIFIER = ("ForCausalLM", "LMHeadModel"), "ForSequenceClassification"  # ends of class names
-LONGEST = ("max_position_embeddings", "n_positions")  # what config.json calls the tokens that a model reads
+CAUSAL = ("ForCausalLM", "LMHeadModel")  # ends of the class names of language models
+CLASSIFIER = "ForSequenceClassification"  # end of the class names of reward models
+LONGEST = ("max_position_embeddings", "n_positions")  # names in config.json of the longest input in tokens
 
 
 def local(config: PretrainedModel) -> Path | None:
-    """The checkpoint's folder if it is on this machine; ValueError when its name is a file's."""
+    """Return the folder of a checkpoint that is on this machine, or None; ValueError if the path is a file."""
     folder = Path(config.path).expanduser()
     if folder.is_file():
         raise ValueError(f"{config.path}: found a file, expected a folder with a checkpoint: name its folder")
@@ -31,10 +32,9 @@ def local(config: PretrainedModel) -> Path | None:
 
 
 def folder(config: PretrainedModel) -> Path:
-    """Where the checkpoint's files are; those of a hub repository are fetched."""
-    found = local(config)
-    if found is not None:
-        return found
+    """Return the folder with the files of the checkpoint; those of a hub repository are fetched first."""
+    if (path := local(config)) is not None:
+        return path
     from huggingface_hub import snapshot_download
 
     name = config.path if config.revision is None else f"{config.path}@{config.revision}"
@@ -49,12 +49,15 @@ def folder(config: PretrainedModel) -> Path:
 
 
 def check(folder: Path, name: str) -> None:
-    """Refuse a checkpoint that is not whole, not safe to load, or no model for text."""
+    """Raise ValueError for a checkpoint that is not whole, not safe to load, or not a model of text.
+
+    `name` is what the user calls the checkpoint.
+    """
     description = describe(folder, name)
     for file in ("config.json", "tokenizer_config.json"):
         if "auto_map" in _json(folder / file, name):
             raise ValueError(
-                f"{name}: {file} asks for code of its own (auto_map), which is never run here: use a "
+                f"{name}: {file} needs code of the checkpoint (auto_map), which is never run here: use a "
                 "model whose class is in transformers"
             )
     _check_weights(folder, name)
@@ -70,7 +73,7 @@ def check(folder: Path, name: str) -> None:
 
 
 def describe(folder: Path, name: str) -> dict[str, Any]:
-    """The checkpoint's config.json."""
+    """Return the config.json of the checkpoint; ValueError if there is none."""
     if not (folder / "config.json").is_file():
         raise ValueError(
             f"{name}: found no config.json, expected a whole model: merge an adapter into its base first"
@@ -79,37 +82,37 @@ def describe(folder: Path, name: str) -> dict[str, Any]:
 
 
 def architecture(description: dict[str, Any]) -> str:
-    """The name of the model's class."""
+    """Return the class name of the model."""
     return str((description.get("architectures") or ["of an unknown class"])[0])
 
 
 def is_classifier(description: dict[str, Any]) -> bool:
-    """Whether the checkpoint is a reward model rather than a language model."""
+    """Return whether the checkpoint is a reward model rather than a language model."""
     return architecture(description).endswith(CLASSIFIER)
 
 
 def longest(description: dict[str, Any]) -> int | None:
-    """How many tokens the model reads at once; None when its config.json does not say."""
+    """Return the longest input of the model in tokens, or None if its config.json does not say."""
     return next((description[key] for key in LONGEST if isinstance(description.get(key), int)), None)
 
 
 def _json(path: Path, name: str) -> dict[str, Any]:
-    """A JSON object of the checkpoint; empty when there is no such file."""
+    """Return the JSON object in a file of the checkpoint, empty if there is no such file."""
     try:
-        found = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes())
     except FileNotFoundError:
         return {}
     except ValueError:  # not JSON, or not UTF-8
-        found = None
-    if not isinstance(found, dict):
+        content = None
+    if not isinstance(content, dict):
         raise ValueError(f"{name}: {path.name} is not a JSON object: save the model again")
-    return found
+    return content
 
 
 def _check_weights(folder: Path, name: str) -> None:
-    """Refuse weights that are only pickled, not there, or cut off."""
-    found = sorted(folder.glob("*.safetensors"))
-    if not found:
+    """Raise ValueError for weights that are only pickled, missing, or cut off."""
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
         pickled = sorted(path.name for pattern in PICKLED for path in folder.glob(pattern))
         only = f"only pickled weights ({pickled[0]})" if pickled else "no weights"
         raise ValueError(
@@ -117,15 +120,15 @@ def _check_weights(folder: Path, name: str) -> None:
         )
     for index in folder.glob("*.safetensors.index.json"):
         shards = set(_json(index, name).get("weight_map", {}).values())
-        if missing := sorted(shards - {path.name for path in found}):
+        if missing := sorted(shards - {path.name for path in weights}):
             raise ValueError(f"{name}: found no {missing[0]}, which {index.name} lists: fetch all its files")
-    for path in found:
+    for path in weights:
         if not _is_whole(path):
-            raise ValueError(f"{name}: {path.name} is no whole safetensors file: save or fetch it again")
+            raise ValueError(f"{name}: {path.name} is not a whole safetensors file: save or fetch it again")
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether a safetensors file is as long as its header says: 8 bytes, the header, the tensors."""
+    """Return whether a safetensors file is as long as its header says: 8 bytes, the header, the tensors."""
     with path.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
         size = path.stat().st_size

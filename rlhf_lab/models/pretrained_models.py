@@ -1,6 +1,6 @@
-"""Checkpoints from elsewhere as models and tokenizers: refused, loaded, made ready.
+"""Pretrained checkpoints as models and tokenizers.
 
-Only weights in safetensors are read, and no code of a checkpoint's own is run.
+Only weights in safetensors are read, and code that comes with a checkpoint is never run.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ PAD = "<pad>"
 
 
 def load(folder: Path, name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The model of a checkpoint in float32 and evaluation mode, and its tokenizer; ValueError when it is refused."""
+    """Return the model of a checkpoint, in float32 and evaluation mode, and its tokenizer.
+
+    `name` is what the user calls the checkpoint. Raises ValueError if the checkpoint cannot be used.
+    """
     pretrained_files.check(folder, name)
     tokenizer = tokenization.load_tokenizer(folder)
     model = _load(folder, name)
@@ -32,11 +35,8 @@ def load(folder: Path, name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerB
     return model, tokenizer
 
 
-# --- what is refused ----------------------------------------------------------------------------------------
-
-
 def _load(folder: Path, name: str) -> PreTrainedModel:
-    """The model, in its own class; weights that are not in the files are refused, never made up."""
+    """Return the model; ValueError if the files lack weights, which transformers would fill with random numbers."""
     description = pretrained_files.describe(folder, name)
     architecture = pretrained_files.architecture(description)
     classifier = pretrained_files.is_classifier(description)
@@ -58,7 +58,7 @@ def _load(folder: Path, name: str) -> PreTrainedModel:
 
 
 def _check_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
-    """Refuse a checkpoint that cannot read its tokenizer's tokens, or whose answers could not end."""
+    """Raise ValueError for a model that cannot read all tokens of its tokenizer, or whose answers could not end."""
     rows = _rows(model)
     if len(tokenizer) > rows:
         raise ValueError(
@@ -71,11 +71,8 @@ def _check_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, na
         )
 
 
-# --- what is changed ----------------------------------------------------------------------------------------
-
-
 def _separate_padding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Give padding a token of its own: a classifier reads at the last token that is not padding: EOS."""
+    """Give padding a token of its own if it shares EOS, as a classifier reads at the last token that is not padding."""
     if tokenizer.pad_token_id != tokenizer.eos_token_id:
         return
     tokenizer.add_special_tokens({"pad_token": PAD})
@@ -86,16 +83,16 @@ def _separate_padding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
     for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
         if layer is not None:
             weight = layer.get_parameter("weight").data
-            weight[known:] = weight[:known].mean(0)  # an average token, hardly ever sampled
+            weight[known:] = weight[:known].mean(0)  # the mean embedding, which is hardly ever sampled
 
 
 def _rows(model: PreTrainedModel) -> int:
-    """How many tokens the model has embeddings for."""
+    """Return the number of tokens that the model has embeddings for."""
     return model.get_input_embeddings().get_parameter("weight").shape[0]
 
 
 def _declare_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """One EOS, and no sampling options: answers here are drawn from the model's own distribution."""
+    """Set one EOS and no sampling options, as answers are drawn from the model's own distribution."""
     from transformers import GenerationConfig
 
     model.config.pad_token_id = tokenizer.pad_token_id

@@ -1,10 +1,10 @@
 """Samples from a language model at temperature 1 over the full vocabulary.
 
-Faster than `transformers.generate` for many short answers: answers that have the same beginning, the prompt
-above all, share one row of the model's batch until they part; finished ones leave it; and a draw costs one
-uniform number (inverse of the cumulative distribution) instead of one per token of the vocabulary. Every
-answer has uniforms of its own, fixed before its first token: what it says does not depend on the others (up
-to rounding in the logits).
+For many short answers this is faster than `transformers.generate`: answers that begin alike, above all with the same
+prompt, share one row of the model's batch until they differ; finished answers leave the batch; and a draw takes one
+uniform number (by the inverse of the cumulative distribution) instead of one per token of the vocabulary. The uniform
+numbers of an answer are fixed before its first token, so that an answer does not depend on the others, up to rounding
+in the logits.
 """
 
 from __future__ import annotations
@@ -17,26 +17,27 @@ from transformers import DynamicCache, PreTrainedModel
 
 from rlhf_lab.models.batches import Ids, eos_tokens, left_padded, pad_token
 
-BATCH = 1024  # answers at a time: enough to hide the cost of a call
+BATCH = 1024  # answers at a time, which is enough to hide the cost of a call
 
 
 class Samples(NamedTuple):
-    """Sampled answers, prompt by prompt: row i * n + j is answer j to prompt i."""
+    """n sampled answers to each of P prompts: row i * n + j is answer j to prompt i."""
 
     ids: torch.Tensor  # (P * n, T) int64, padding after the end
-    lengths: torch.Tensor  # (P * n,) int64 tokens, EOS included
-    finished: torch.Tensor  # (P * n,) bool, EOS reached
+    lengths: torch.Tensor  # (P * n,) int64, in tokens, EOS included
+    finished: torch.Tensor  # (P * n,) bool, whether EOS was reached
     logps: torch.Tensor  # (P * n, T) float32, nats, 0 at padding
 
     def tokens(self) -> list[list[int]]:
-        """The answers without padding."""
+        """Return the tokens of each answer, without padding."""
         return [row[:length] for row, length in zip(self.ids.tolist(), self.lengths.tolist(), strict=True)]
 
 
 def draw(logits: torch.Tensor, at: torch.Tensor, uniform: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """For each row b, from one uniform number (B,), a token of distribution at[b] of `logits` (S, V).
+    """Draw a token for each row b from distribution `at[b]` of the S distributions `logits` (S, V).
 
-    Returns the tokens (B,) and their log-probabilities (B,) in nats.
+    `uniform` (B,) are the uniform numbers to draw with. Returns the tokens (B,) and their log-probabilities (B,), nats.
+    Raises FloatingPointError if logits are not finite.
     """
     probability = torch.softmax(logits, dim=-1)
     mass = probability.cumsum(-1, dtype=torch.float64)  # in float32 rare tokens would be lost beside the sum
@@ -56,7 +57,7 @@ def sample(
     generator: torch.Generator,
     batch: int = BATCH,
 ) -> Samples:
-    """`n` answers of at most `max_tokens` tokens to each prompt."""
+    """Return `n` answers of at most `max_tokens` tokens to each prompt, sampled `batch` at a time."""
     training, rows = model.training, len(prompts) * n
     model.eval()
     ids = torch.full((rows, max_tokens), pad_token(model))
@@ -77,7 +78,7 @@ def sample(
 
 @torch.inference_mode()
 def _continue(model: PreTrainedModel, prompts: Ids, which: torch.Tensor, uniform: torch.Tensor) -> Samples:
-    """One answer to prompt `which[b]` for each b, (B,), each from its own uniforms (B, T)."""
+    """Return one answer to prompt `which[b]` (B,) for each row b, drawn with the uniform numbers (B, T)."""
     device, vocabulary = model.device, model.config.vocab_size
     uniform, eos = uniform.to(device), torch.tensor(eos_tokens(model), device=device)
     rows, steps = uniform.shape
@@ -90,7 +91,7 @@ def _continue(model: PreTrainedModel, prompts: Ids, which: torch.Tensor, uniform
 
     distinct, at = which.to(device).unique(return_inverse=True)
     prefixes = _Prefixes(model, [prompts[i] for i in distinct.tolist()], steps)
-    going = torch.arange(rows, device=device)  # rows that have not ended; row going[b] stands at prefix at[b]
+    going = torch.arange(rows, device=device)  # rows that have not ended; row going[b] has prefix at[b]
     for step in range(steps):
         token, logp = draw(prefixes.logits, at, uniform[going, step])
         ids[going, step], logps[going, step] = token, logp
@@ -106,7 +107,7 @@ def _continue(model: PreTrainedModel, prompts: Ids, which: torch.Tensor, uniform
 
 
 class _Prefixes:
-    """Distinct texts that answers have reached: cache, mask, and the logits (S, V) of the next token."""
+    """The S distinct prompts with what answers have so far: cache, mask, and the logits (S, V) of the next token."""
 
     def __init__(self, model: PreTrainedModel, prompts: Ids, steps: int) -> None:
         prompt, mask = left_padded(prompts, pad_token(model))
@@ -123,7 +124,7 @@ class _Prefixes:
         self._forward(prompt.to(model.device), start.clamp(min=0))
 
     def extend(self, parents: torch.Tensor, tokens: torch.Tensor) -> None:
-        """The prefixes from now on: those numbered `parents` (S,), each with one more token (S,)."""
+        """Replace the prefixes by those numbered `parents` (S,), each with one more token `tokens` (S,)."""
         count = len(self.offset)
         if len(parents) != count or not torch.equal(parents, torch.arange(count, device=parents.device)):
             self.cache.batch_select_indices(parents)

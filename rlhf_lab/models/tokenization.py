@@ -1,4 +1,4 @@
-"""Between text and token ids: a prompt and its answer are encoded apart, so that no token straddles the border."""
+"""Text to token ids and back. A prompt and its answer are encoded separately, so that no token spans both."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 Messages = list[dict[str, str]]
 
-# For checkpoints that bring no chat template of their own, such as base models.
+# For checkpoints without a chat template, such as base models.
 PLAIN_TEMPLATE = (
     "{% for m in messages %}"
     "{{ '\n\nHuman: ' if m['role'] == 'user' else '\n\nAssistant: ' }}{{ m['content'] }}"
@@ -21,7 +21,7 @@ PLAIN_TEMPLATE = (
 
 
 def load_tokenizer(folder: Path | str) -> PreTrainedTokenizerBase:
-    """The tokenizer in `folder`, with a padding token and a chat template."""
+    """Return the tokenizer in `folder`, with a padding token and a chat template."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -31,36 +31,36 @@ def load_tokenizer(folder: Path | str) -> PreTrainedTokenizerBase:
 
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: Messages, limit_tokens: int) -> list[int]:
-    """The tokens of a prompt up to where the answer starts; its oldest tokens go when it is longer than the limit."""
+    """Return the tokens of a prompt up to the start of the answer, the last `limit_tokens` if there are more."""
     return _encoded(tokenizer, [messages], limit_tokens)[0]
 
 
 def answer_ids(tokenizer: PreTrainedTokenizerBase, answer: str, ended: bool = True) -> list[int]:
-    """The tokens of an answer, with EOS if it ended."""
+    """Return the tokens of an answer, with EOS if it ended."""
     ids = tokenizer.encode(answer, add_special_tokens=False)
     return [*ids, tokenizer.eos_token_id] if ended else ids
 
 
 def answer_text(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
-    """The text of sampled tokens, without the EOS that ends them."""
+    """Return the text of sampled tokens, without the EOS that ends them."""
     body = ids[:-1] if ids and ids[-1] == tokenizer.eos_token_id else ids
     return tokenizer.decode(body, skip_special_tokens=False, clean_up_tokenization_spaces=False)
 
 
 def same_tokens(a: PreTrainedTokenizerBase, b: PreTrainedTokenizerBase) -> bool:
-    """Whether the token ids of an answer mean the same under both tokenizers."""
+    """Return whether the token ids of an answer mean the same under both tokenizers."""
     return a.eos_token_id == b.eos_token_id and a.get_vocab() == b.get_vocab()
 
 
 def parse_messages(column: Sequence[str]) -> list[Messages]:
-    """The `messages` column of a table as lists of role and content."""
+    """Return the `messages` column of a table, which is JSON, as lists of role and content."""
     return [json.loads(text) for text in column]
 
 
 def prompts_ids(
     tokenizer: PreTrainedTokenizerBase, messages: Sequence[str], limit_tokens: int
 ) -> list[list[int]]:
-    """The tokens of many prompts, given as JSON; the same prompt is rendered once."""
+    """Return the tokens of many prompts, given as JSON, as `prompt_ids` does; equal prompts are encoded once."""
     distinct = list(dict.fromkeys(messages))
     ids = dict(zip(distinct, _encoded(tokenizer, parse_messages(distinct), limit_tokens), strict=True))
     return [ids[text] for text in messages]
@@ -69,7 +69,7 @@ def prompts_ids(
 def _encoded(
     tokenizer: PreTrainedTokenizerBase, dialogues: Sequence[Messages], limit_tokens: int
 ) -> list[list[int]]:
-    """The tokens that the chat template gives of each dialogue, encoded all at once, which is quicker."""
+    """Return the last `limit_tokens` tokens of each dialogue in the chat template; one call is faster than many."""
     if not dialogues:
         return []
     rendered = tokenizer.apply_chat_template(list(dialogues), add_generation_prompt=True, tokenize=False)
@@ -79,7 +79,7 @@ def _encoded(
 def answers_ids(
     tokenizer: PreTrainedTokenizerBase, answers: Sequence[str], limit_tokens: int
 ) -> list[list[int]]:
-    """The tokens of many answers with EOS; one that is too long is cut and then has none."""
+    """Return the tokens of many answers with EOS, cut at `limit_tokens`, where a cut answer has no EOS."""
     encoded = tokenizer(list(answers), add_special_tokens=False)["input_ids"]
     return [[*ids, tokenizer.eos_token_id][:limit_tokens] for ids in encoded]
 
@@ -91,10 +91,11 @@ def answers_read_by(
     written: Sequence[Sequence[int]],
     limit_tokens: int,
 ) -> list[list[int]]:
-    """Each answer as tokens of `reader`, whoever wrote it: the ids `written` by a tokenizer that means the same stay.
+    """Return each answer as tokens of the tokenizer `reader`.
 
-    Others are encoded anew from their text, whole, with EOS if and only if `writer` ended them. Human text, for which
-    nothing is written, is encoded with EOS and cut at the limit.
+    `written` are the tokens of `writer` in which the answers were sampled. They are kept if the two tokenizers agree;
+    otherwise the whole text is encoded anew, with EOS if the sampled answer had it. The text of a human, whose entry in
+    `written` is empty, is encoded with EOS and cut at `limit_tokens`.
     """
     if all(written) and same_tokens(reader, writer):
         return [list(ids) for ids in written]
@@ -108,8 +109,9 @@ def answers_read_by(
 
 
 def token_runs(tokenizer: PreTrainedTokenizerBase, phrases: Sequence[str]) -> list[list[int]]:
-    """The tokens of each phrase where it opens an answer and where it stands after a blank; ValueError for one with
-    words that the tokenizer does not know.
+    """Return the runs of tokens that stand for the phrases, each at the start of an answer and after a space.
+
+    Raises ValueError for a phrase with words that the tokenizer does not know.
     """
     runs: list[list[int]] = []
     for phrase in phrases:
@@ -126,14 +128,14 @@ def token_runs(tokenizer: PreTrainedTokenizerBase, phrases: Sequence[str]) -> li
 
 
 def has_run(answers: Sequence[Sequence[int]], runs: Sequence[Sequence[int]]) -> np.ndarray:
-    """(N,): whether one of the runs of tokens stands in each answer, bool."""
+    """Return whether each of N answers contains one of the runs of tokens, (N,) bool."""
     lengths = np.array([len(answer) for answer in answers], dtype=np.int64)
     width = max((len(run) for run in runs), default=1)
     ids = np.full((len(answers), int(lengths.max(initial=0)) + width), -1, dtype=np.int32)
-    said = np.fromiter(chain.from_iterable(answers), np.int32, int(lengths.sum()))
-    ids[np.arange(ids.shape[1]) < lengths[:, None]] = said
-    found = np.zeros(len(answers), dtype=bool)
+    tokens = np.fromiter(chain.from_iterable(answers), np.int32, int(lengths.sum()))
+    ids[np.arange(ids.shape[1]) < lengths[:, None]] = tokens
+    has = np.zeros(len(answers), dtype=bool)
     for run in runs:
-        here = [ids[:, place : ids.shape[1] - width + place + 1] == token for place, token in enumerate(run)]
-        found |= np.logical_and.reduce(here).any(axis=1)
-    return found
+        matches = [ids[:, i : ids.shape[1] - width + i + 1] == token for i, token in enumerate(run)]
+        has |= np.logical_and.reduce(matches).any(axis=1)
+    return has

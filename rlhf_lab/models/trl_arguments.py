@@ -1,4 +1,4 @@
-"""What every trainer of TRL is told: quiet, float32, nothing saved behind our back, numbers to our own record."""
+"""The arguments and callbacks that all trainers of TRL share: no printing, float32, no saving, numbers to `Metrics`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ AnyTrainer = TypeVar("AnyTrainer", bound=Trainer)
 
 
 def arguments(out: Path, seed: int, runtime: Runtime) -> dict[str, Any]:
-    """Arguments that all our uses of TRL's trainers share."""
+    """Return the arguments that all trainers of TRL share, for a stage that works in the folder `out`."""
     return {
         "output_dir": str(out / "trainer"),
         "seed": seed,
@@ -29,7 +29,7 @@ def arguments(out: Path, seed: int, runtime: Runtime) -> dict[str, Any]:
         "report_to": "none",
         "disable_tqdm": True,
         "logging_steps": runtime.log_every,
-        "logging_nan_inf_filter": False,  # or the Trainer would log the mean of earlier losses in its place
+        "logging_nan_inf_filter": False,  # or a loss of NaN would be logged as the mean of earlier losses
         "dataloader_pin_memory": False,
         "adam_beta2": 0.95,
         "optim": "adamw_torch_fused",
@@ -37,7 +37,7 @@ def arguments(out: Path, seed: int, runtime: Runtime) -> dict[str, Any]:
 
 
 class _Record(TrainerCallback):
-    """Hands a trainer's numbers to our metrics."""
+    """Passes the numbers called `names` of a trainer on to `metrics`."""
 
     def __init__(self, metrics: Metrics, names: tuple[str, ...]) -> None:
         self._metrics = metrics
@@ -51,16 +51,19 @@ class _Record(TrainerCallback):
         logs: dict[str, float] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Record the named numbers of this line; a final summary line has none."""
-        found = {name: float(logs[name]) for name in self._names if logs and name in logs}
-        if found:
-            self._metrics.log(state.global_step, **found)
+        """Record the numbers of this line; the summary line at the end of training has none of them."""
+        values = {name: float(logs[name]) for name in self._names if logs and name in logs}
+        if values:
+            self._metrics.log(state.global_step, **values)
 
 
 def bare(
     trainer: AnyTrainer, metrics: Metrics, names: tuple[str, ...] = ("loss", "grad_norm", "accuracy")
 ) -> AnyTrainer:
-    """`trainer` without printing, its numbers going to `metrics`; a loss that is not finite stops it."""
+    """Return `trainer` changed so that it prints nothing, passes its numbers on to `metrics`, and checks its losses.
+
+    A loss that is not finite raises FloatingPointError.
+    """
     step = trainer.training_step
 
     def checked(*args: Any, **kwargs: Any) -> Any:
@@ -76,7 +79,7 @@ def bare(
 
 
 class AfterStep(TrainerCallback):
-    """Calls `act(step)` after every optimiser step; training ends where it returns True."""
+    """Calls `act(step)` after every optimiser step; training ends if it returns True."""
 
     def __init__(self, act: Callable[[int], bool | None]) -> None:
         self._act = act
@@ -84,13 +87,13 @@ class AfterStep(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Act."""
+        """Call `act`, and end training if it returns True."""
         if self._act(state.global_step):
             control.should_training_stop = True
 
 
 class AfterLine(TrainerCallback):
-    """Calls `act(step)` whenever the Trainer has told the mean loss since it last did: nothing is half counted then."""
+    """Calls `act(step)` after every line with a mean loss, when no loss is counted that is not in a line yet."""
 
     def __init__(self, act: Callable[[int], None]) -> None:
         self._act = act
@@ -103,6 +106,6 @@ class AfterLine(TrainerCallback):
         logs: dict[str, float] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Act."""
+        """Call `act` if the line has a loss."""
         if logs and "loss" in logs:
             self._act(state.global_step)
