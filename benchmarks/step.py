@@ -30,9 +30,9 @@ from benchmarks import small
 from rlhf_lab.config.online import GRPO, PPO, RLOO, Divergence, Online, Place
 from rlhf_lab.scoring.reward_models import reward
 from rlhf_lab.stages.policy.online import rollouts
-from rlhf_lab.stages.policy.online.grouped import GRPOOnRollouts, RLOOOnRollouts
+from rlhf_lab.stages.policy.online.grpo_rloo import GRPOOnRollouts, RLOOOnRollouts
 from rlhf_lab.stages.policy.online.ppo import PPOTrainer
-from rlhf_lab.stages.policy.online.problem import Problem
+from rlhf_lab.stages.policy.online.setup import Setup
 
 ROUNDS = 5
 ROLLOUT, PASSES, GROUP = 128, 2, 8
@@ -108,7 +108,7 @@ def ours(
 
     kind, own = METHODS[name]
     config: Any = kind(**COMMON, **own, steps=steps)
-    problem = Problem(
+    setup = Setup(
         policy=policy,
         sft=sft,
         reference=sft,
@@ -119,7 +119,7 @@ def ours(
         sd=1.0,
         answer_tokens=small.ANSWER_TOKENS,
     )
-    trainer = _trainer(problem, rm, config, out)
+    trainer = _trainer(setup, rm, config, out)
     trainer._generate_and_score_completions = parts.timed("rollout", trainer._generate_and_score_completions)
     trainer.training_step = parts.timed("training_step", trainer.training_step)
     trainer._clip_grad_norm = parts.timed("optimiser", trainer._clip_grad_norm)
@@ -128,14 +128,14 @@ def ours(
     return trainer
 
 
-def _trainer(problem: Problem, rm: PreTrainedModel, config: Any, out: Path) -> Any:
+def _trainer(setup: Setup, rm: PreTrainedModel, config: Any, out: Path) -> Any:
     def report(step: int, numbers: dict[str, float]) -> None:
         pass
 
     if isinstance(config, PPO):
-        return PPOTrainer(problem, copy.deepcopy(rm), [], config, out, "cpu", report)
+        return PPOTrainer(setup, copy.deepcopy(rm), [], config, out, "cpu", report)
     kind = GRPOOnRollouts if isinstance(config, GRPO) else RLOOOnRollouts
-    return kind(problem, config, out, "cpu", report)
+    return kind(setup, config, out, "cpu", report)
 
 
 def bare(name: str, policy: PreTrainedModel, rm: PreTrainedModel, steps: int, out: Path) -> Trainer:

@@ -15,11 +15,11 @@ import tiny
 
 from rlhf_lab.config.online import GRPO, PPO, RLOO, Divergence, Online, OnlineDPO, PairLoss, Place
 from rlhf_lab.models import loading
-from rlhf_lab.stages.policy.online.grouped import GRPOOnRollouts, RLOOOnRollouts
-from rlhf_lab.stages.policy.online.pairs import OnlineDPOTrainer
+from rlhf_lab.stages.policy.online.grpo_rloo import GRPOOnRollouts, RLOOOnRollouts
+from rlhf_lab.stages.policy.online.online_dpo import OnlineDPOTrainer
 from rlhf_lab.stages.policy.online.ppo import PPOTrainer
-from rlhf_lab.stages.policy.online.problem import Problem
 from rlhf_lab.stages.policy.online.rollouts import Rollouts
+from rlhf_lab.stages.policy.online.setup import Setup
 from rlhf_lab.store.records import write_table
 
 METHODS = (PPO, GRPO, RLOO, OnlineDPO)
@@ -47,7 +47,7 @@ def settings(method: type[Online] = PPO, **changes: Any) -> Any:
     return method(**(COMMON | OWN[method] | changes))
 
 
-def toy(reward: Any = None, follows: bool = False, sharpness: float = 1.0) -> Problem:
+def toy(reward: Any = None, follows: bool = False, sharpness: float = 1.0) -> Setup:
     """Say "good" as often as possible; the policy starts near uniform, at most 12 tokens."""
     policy = tiny.policy(hidden=32, sharpness=sharpness, layers=1)
     sft = copy.deepcopy(policy)
@@ -56,7 +56,7 @@ def toy(reward: Any = None, follows: bool = False, sharpness: float = 1.0) -> Pr
     def count(rows: Any, answers: Any) -> np.ndarray:
         return np.array([answer.count(tiny.GOOD) for answer in answers], dtype=np.float32)
 
-    return Problem(
+    return Setup(
         policy=policy,
         sft=sft,
         reference=copy.deepcopy(sft) if follows else sft,
@@ -69,22 +69,22 @@ def toy(reward: Any = None, follows: bool = False, sharpness: float = 1.0) -> Pr
     )
 
 
-def trainer(problem: Problem, config: Any, out: Path, lines: list[dict[str, float]]) -> Rollouts:
+def trainer(setup: Setup, config: Any, out: Path, lines: list[dict[str, float]]) -> Rollouts:
     """The method's trainer; its reports are appended to `lines`."""
 
     def report(step: int, numbers: dict[str, float]) -> None:
         lines.append(numbers)
 
     if isinstance(config, PPO):
-        return PPOTrainer(problem, tiny.reward_model(1, 32, layers=1), DOCUMENTS, config, out, "cpu", report)
+        return PPOTrainer(setup, tiny.reward_model(1, 32, layers=1), DOCUMENTS, config, out, "cpu", report)
     kinds = {GRPO: GRPOOnRollouts, RLOO: RLOOOnRollouts, OnlineDPO: OnlineDPOTrainer}
-    return kinds[type(config)](problem, config, out, "cpu", report)
+    return kinds[type(config)](setup, config, out, "cpu", report)
 
 
-def trained(problem: Problem, config: Any, out: Path) -> list[dict[str, float]]:
+def trained(setup: Setup, config: Any, out: Path) -> list[dict[str, float]]:
     """What a whole run reports."""
     lines: list[dict[str, float]] = []
-    trainer(problem, config, out, lines).train()
+    trainer(setup, config, out, lines).train()
     return lines
 
 

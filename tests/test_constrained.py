@@ -25,7 +25,7 @@ from rlhf_lab.models import loading
 from rlhf_lab.pipeline.plan import plan
 from rlhf_lab.scoring.proxy import write_combination
 from rlhf_lab.stages import registry
-from rlhf_lab.stages.policy.online.problem import Constraints, Problem, load_problem
+from rlhf_lab.stages.policy.online.setup import Constraints, Setup, load_setup
 
 __all__ = ["inputs"]  # a fixture
 LONG = {"steps": 60, "rollout": 32, "minibatches": 1, "lr": 3e-3}
@@ -39,7 +39,7 @@ def rule(form: Form = Form.xi, threshold: float = 2.0, **changes: Any) -> Constr
     return Constrained(**MEMBERS, form=form, thresholds=[threshold], **multiplier)
 
 
-def constrained(of: Constrained | None, **changes: Any) -> Problem:
+def constrained(of: Constrained | None, **changes: Any) -> Setup:
     """Say "good", and another word, so often that the mean of each is at the threshold; without `of`, often."""
 
     def members(rows: Any, answers: Any) -> np.ndarray:
@@ -112,12 +112,12 @@ def folders(inputs: Mapping[str, Path]) -> Mapping[str, Path]:
 
 
 def test_a_constrained_proxy_is_read_whole(folders: Mapping[str, Path]) -> None:
-    problem = load_problem(settings(), folders, RUNTIME)
-    limits, answers = problem.constraints, [[5, 6, tiny.EOS], [7, 8, 9]]
+    setup = load_setup(settings(), folders, RUNTIME)
+    limits, answers = setup.constraints, [[5, 6, tiny.EOS], [7, 8, 9]]
     assert limits is not None and limits.rule == rule(threshold=0.4, lr=0.2)
     members = limits.members([0, 3], answers)
     assert members.shape == (2, 2) and not np.allclose(members[0], members[1])
-    np.testing.assert_allclose(problem.reward([0, 3], answers), members.mean(axis=0))
+    np.testing.assert_allclose(setup.reward([0, 3], answers), members.mean(axis=0))
 
 
 HARD: dict[type, dict[str, Any]] = {
@@ -145,7 +145,7 @@ def test_a_run_that_forgot_its_multipliers_would_end_elsewhere(
 ) -> None:
     from rlhf_lab.stages.policy.online.rollouts import Rollouts
 
-    monkeypatch.setattr(Rollouts, "NUMBERS", ("kl_coef",))
+    monkeypatch.setattr(Rollouts, "STATE", ("kl_coef",))
     config = settings(steps=16)
     run = partial(registry.module(config.STAGE).run, config, folders)
     with pytest.raises(AssertionError, match="samples"):

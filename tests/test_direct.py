@@ -23,7 +23,7 @@ from rlhf_lab.config.policies import DPO, IPO, KTO, Direct, SLiC
 from rlhf_lab.config.runtime import Runtime
 from rlhf_lab.models import loading, sampling, tokenization
 from rlhf_lab.stages.policy import direct, direct_trainers, trainers
-from rlhf_lab.stages.policy.direct import Pairs, Problem
+from rlhf_lab.stages.policy.direct import Pairs, Setup
 from rlhf_lab.store import interrupts
 from rlhf_lab.store.records import read_table, write_table
 
@@ -45,14 +45,14 @@ def settings(method: type[Direct], **changes: Any) -> Any:
     return method(**(values | changes))
 
 
-def trainer_of(problem: Problem, config: Any, out: Path) -> Any:
+def trainer_of(setup: Setup, config: Any, out: Path) -> Any:
     make = direct_trainers.kto_trainer if isinstance(config, KTO) else direct_trainers.dpo_trainer
-    return make(problem, config, direct._arguments(config, 1, out, RUNTIME))
+    return make(setup, config, direct._arguments(config, 1, out, RUNTIME))
 
 
 def loss_and_batch(policy: Any, ref: Any, config: Any, out: Path) -> tuple[float, Mapping[str, torch.Tensor]]:
     """TRL's loss of the first batch, and that batch."""
-    trainer = trainer_of(Problem(policy, ref, tiny.tokenizer(), TWO), config, out)
+    trainer = trainer_of(Setup(policy, ref, tiny.tokenizer(), TWO), config, out)
     batch = next(iter(trainer.get_train_dataloader()))
     trainer.model.train()  # without dropout, which GPT-2 brings
     return float(trainer.compute_loss(trainer.model, batch).detach()), batch

@@ -71,15 +71,15 @@ def test_a_reward_model_stops_at_the_step_of_a_loss_that_is_not_finite(inputs, t
 
 
 def test_ppo_names_a_kl_that_is_not_finite(tmp_path):
-    problem = toy()
+    setup = toy()
     with torch.no_grad():
-        problem.sft.lm_head.weight[7, 0] = float("inf")
+        setup.sft.lm_head.weight[7, 0] = float("inf")
     with pytest.raises(FloatingPointError, match=r"KL is (nan|inf|-inf) at step 0"):
-        trained(problem, settings(), tmp_path)
+        trained(setup, settings(), tmp_path)
 
 
 def test_ppo_names_a_gradient_that_is_not_finite(tmp_path):
-    problem = toy()
-    problem.policy.model.embed_tokens.weight.register_hook(lambda gradient: gradient * float("nan"))
+    setup = toy()
+    setup.policy.model.embed_tokens.weight.register_hook(lambda gradient: gradient * float("nan"))
     with pytest.raises(FloatingPointError, match="gradient norm is nan at step 0"):
-        trained(problem, settings(), tmp_path)
+        trained(setup, settings(), tmp_path)

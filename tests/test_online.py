@@ -118,23 +118,23 @@ def test_an_answer_without_end_costs_the_penalty(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_reference_that_follows_is_between_sft_and_policy_and_the_kl_axis_stays(tmp_path: Path) -> None:
-    problem = toy(follows=True)
+    setup = toy(follows=True)
     lines: list[dict[str, float]] = []
-    training = trainer(problem, settings(**LONG, reference_ema=0.1, kl_coef=0.2), tmp_path, lines)
+    training = trainer(setup, settings(**LONG, reference_ema=0.1, kl_coef=0.2), tmp_path, lines)
     training.train()
-    assert problem.sft.state_dict().keys() == problem.reference.state_dict().keys()
+    assert setup.sft.state_dict().keys() == setup.reference.state_dict().keys()
 
     @torch.no_grad()
     def apart(one: Any, other: Any) -> float:
         return sum(float((a - b).norm()) for a, b in zip(one.parameters(), other.parameters(), strict=True))
 
-    policy = training.detached()
-    assert 0 < apart(problem.reference, policy) < apart(problem.sft, policy)
-    assert torch.equal(problem.sft.lm_head.weight, toy().sft.lm_head.weight), "SFT stays as it was"
+    policy = training.policy_to_save()
+    assert 0 < apart(setup.reference, policy) < apart(setup.sft, policy)
+    assert torch.equal(setup.sft.lm_head.weight, toy().sft.lm_head.weight), "SFT stays as it was"
     rows = list(range(16))
     with torch.no_grad():
         rollout = training._roll_out(rows)
-        against_sft = ((rollout.logps - token_logps(problem.sft, rollout.batch)) * rollout.mask).sum(1).mean()
+        against_sft = ((rollout.logps - token_logps(setup.sft, rollout.batch)) * rollout.mask).sum(1).mean()
     assert training.kl_from_sft == pytest.approx(float(against_sft), abs=1e-4)
     assert training.kl_from_sft > training.kl_from_reference + 0.5
 
@@ -154,11 +154,11 @@ def test_documents_mixed_in_are_not_forgotten(tmp_path: Path) -> None:
 
 def rolled(method: Any, out: Path, **changes: Any) -> tuple[Any, dict[str, Any]]:
     """A trainer whose policy has moved since it sampled, and what its loss is computed from."""
-    problem = toy(sharpness=2.0)
-    training = trainer(problem, settings(method, minibatches=1, **changes), out, [])
+    setup = toy(sharpness=2.0)
+    training = trainer(setup, settings(method, minibatches=1, **changes), out, [])
     inputs = training._generate_and_score_completions([{"prompt": row // 4} for row in range(16)])
     with torch.no_grad():
-        for value in problem.policy.parameters():
+        for value in setup.policy.parameters():
             value.add_(torch.randn(value.shape, generator=torch.Generator().manual_seed(3)) * 0.05)
     training.current_gradient_accumulation_steps = 1
     return training, inputs
@@ -203,8 +203,8 @@ def test_pair_losses_by_hand() -> None:
 
 
 def test_the_chosen_answer_of_a_pair_stands_first(tmp_path: Path) -> None:
-    problem = toy(lambda rows, answers: np.array([sum(answer) for answer in answers], dtype=np.float32))
-    training: Any = trainer(problem, settings(OnlineDPO), tmp_path, [])
+    setup = toy(lambda rows, answers: np.array([sum(answer) for answer in answers], dtype=np.float32))
+    training: Any = trainer(setup, settings(OnlineDPO), tmp_path, [])
     inputs = training._generate_and_score_completions([{"prompt": row // 2} for row in range(16)])
     said = (inputs["ids"][..., -inputs["answer_mask"].shape[-1] :] * inputs["answer_mask"]).sum(-1)
     assert said.shape == (8, 2) and (said[:, 0] >= said[:, 1]).all() and (said[:, 0] > said[:, 1]).any()
@@ -289,17 +289,17 @@ CURVE = {"steps": 40, "rollout": 64, "minibatches": 1, "group": 8, "lr": 3e-3, "
 
 
 def bare_curve(method: Any, seed: int, out: Path) -> np.ndarray:
-    """(rollouts,) mean reward of TRL's trainer as it comes, on the same problem."""
+    """(rollouts,) mean reward of TRL's trainer as it comes, on the same setup."""
     from datasets import Dataset
     from transformers import PrinterCallback
     from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
-    problem, tokenizer, seen = toy(), tiny.tokenizer(), []
-    problem.policy.save_pretrained(out / "policy")
+    setup, tokenizer, seen = toy(), tiny.tokenizer(), []
+    setup.policy.save_pretrained(out / "policy")
     tokenizer.save_pretrained(out / "policy")
 
     def score(prompts: list[str], completion_ids: list[list[int]], **kwargs: Any) -> list[float]:
-        rewards = problem.reward([], completion_ids)
+        rewards = setup.reward([], completion_ids)
         seen.append(float(rewards.mean()))
         return rewards.tolist()
 
@@ -314,7 +314,7 @@ def bare_curve(method: Any, seed: int, out: Path) -> np.ndarray:
             activation_checkpointing=False, save_strategy="no", disable_tqdm=True, report_to="none",
             dataloader_pin_memory=False, logging_strategy="no",
         ),
-        train_dataset=Dataset.from_dict({"prompt": [tokenizer.decode(ids) for ids in problem.prompts]}),
+        train_dataset=Dataset.from_dict({"prompt": [tokenizer.decode(ids) for ids in setup.prompts]}),
         processing_class=tokenizer,
     )  # fmt: skip
     training.remove_callback(PrinterCallback)

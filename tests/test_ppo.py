@@ -18,11 +18,11 @@ from transformers import LlamaForCausalLM
 
 from rlhf_lab.config.online import PPO
 from rlhf_lab.models import loading
-from rlhf_lab.scoring.heldout import schedule
+from rlhf_lab.scoring.heldout_evaluation import schedule
 from rlhf_lab.stages.policy import trainers
-from rlhf_lab.stages.policy.online.problem import load_critic, load_problem
 from rlhf_lab.stages.policy.online.rollouts import group_size
-from rlhf_lab.stages.policy.online.run import _Report
+from rlhf_lab.stages.policy.online.setup import load_critic, load_setup
+from rlhf_lab.stages.policy.online.training import _Report
 from rlhf_lab.store.metrics import Metrics
 from rlhf_lab.store.records import read_table
 
@@ -46,19 +46,19 @@ def test_the_first_ratio_is_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("broken", [float("nan"), float("inf")])
 def test_a_broken_reward_stops_the_run_and_is_named(tmp_path: Path, broken: float) -> None:
-    problem = toy(lambda rows, answers: np.full(len(answers), broken, dtype=np.float32))
+    setup = toy(lambda rows, answers: np.full(len(answers), broken, dtype=np.float32))
     with pytest.raises(FloatingPointError, match=f"reward is {broken} at step 0"):
-        trained(problem, settings(), tmp_path)
+        trained(setup, settings(), tmp_path)
 
 
 def test_the_critic_comes_off_the_policy(tmp_path: Path) -> None:
-    problem = toy()
-    training = trainer(problem, settings(), tmp_path, [])
+    setup = toy()
+    training = trainer(setup, settings(), tmp_path, [])
     before = copy.deepcopy(training.critic.state_dict())
     training.train()
-    after, policy = training.critic.state_dict(), training.detached()
+    after, policy = training.critic.state_dict(), training.policy_to_save()
     assert isinstance(policy, LlamaForCausalLM)
-    loading.save(policy, problem.tokenizer, tmp_path / "model")
+    loading.save(policy, setup.tokenizer, tmp_path / "model")
     again = loading.load_language_model(tmp_path / "model")
     ids = torch.tensor([[1, 3, 6, 4]])
     assert torch.equal(again(input_ids=ids).logits, policy(input_ids=ids).logits)
@@ -131,14 +131,14 @@ def test_the_same_samples_twice_here_and_in_another_process(inputs: Mapping[str,
 
 def test_a_proxy_with_another_tokenizer_reads_the_text(inputs: Mapping[str, Path]) -> None:
     """Its vocabulary is permuted: read by ids it would see other words."""
-    own = load_problem(settings(), inputs, RUNTIME)
+    own = load_setup(settings(), inputs, RUNTIME)
     order = [0, 1, 2, *reversed(range(3, 16))]
     other = tiny.reward_model(1)
     with torch.no_grad():
         embeddings = other.model.embed_tokens.weight
         embeddings.copy_(embeddings.clone()[order])  # row order[i] of the old table is word i of the new one
     loading.save(other, tiny.tokenizer([tiny.WORDS[i] for i in order]), inputs["proxy"] / "model")
-    foreign = load_problem(settings(), inputs, RUNTIME)
+    foreign = load_setup(settings(), inputs, RUNTIME)
     answers = [[5, 6, tiny.EOS], [7, 8, 9, 10, 5, 5]]
     assert foreign.reward([0, 3], answers) == pytest.approx(own.reward([0, 3], answers), abs=1e-5)
     assert load_critic(inputs, own.tokenizer, "cpu").config.vocab_size == own.policy.config.vocab_size

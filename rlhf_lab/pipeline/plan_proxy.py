@@ -18,9 +18,7 @@ from rlhf_lab.config import checks
 from rlhf_lab.config.combination import Combination, Ensemble, Seeds, Several, WeightAverage
 from rlhf_lab.config.models import Model, RewardInit, RewardModel, RewardTraining, ScratchModel
 from rlhf_lab.config.shaping import NoShaping, Shaping
-from rlhf_lab.stages.combined_score import CombinedScore
-from rlhf_lab.stages.reference_rewards import ReferenceRewards
-from rlhf_lab.stages.references import References
+from rlhf_lab.stages.proxies import CombinedScore, ReferenceRewards, References
 from rlhf_lab.stages.registry import node
 from rlhf_lab.store.artifacts import Node
 

@@ -1,7 +1,7 @@
-"""The stages by name, and the nodes of the graph that they make.
+"""The stages by name, and the nodes that they are in the graph of an experiment.
 
-A stage's name is its identity: it is part of every key and names the folder of its artifacts. The module that holds
-its code may be moved or renamed, and nothing that was made is made again.
+The name of a stage is its identity: it enters every key and names the folder of its artifacts. The module that holds
+its code may move or get another name, and nothing that was made is made again.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ MODULES = {
     "intervention": f"{HERE}.intervention",
     "preferences": f"{HERE}.preferences",
     "reward_model": f"{HERE}.reward_model",
-    "weight_average": f"{HERE}.weight_average",
-    "references": f"{HERE}.references",
-    "reference_rewards": f"{HERE}.reference_rewards",
-    "ensemble": f"{HERE}.ensemble",
-    "shaped": f"{HERE}.shaped",
+    "weight_average": f"{HERE}.proxies",
+    "references": f"{HERE}.proxies",
+    "reference_rewards": f"{HERE}.proxies",
+    "ensemble": f"{HERE}.proxies",
+    "shaped": f"{HERE}.proxies",
     "sft_answers": f"{HERE}.policy.sft_answers",
     "ppo": f"{HERE}.policy.trainers",
     "grpo": f"{HERE}.policy.trainers",
@@ -40,27 +40,27 @@ MODULES = {
     "second_turns": f"{HERE}.second_turns",
     "activations": f"{HERE}.activations",
     "score": f"{HERE}.score",
-    "combined_score": f"{HERE}.combined_score",
+    "combined_score": f"{HERE}.proxies",
     "run": f"{HERE}.run",
 }
 
 
 def module(stage: str) -> ModuleType:
-    """The module of a stage, which holds `VERSION`, `run(config, inputs, out, runtime)` and sometimes `check`."""
+    """Return the module of a stage, which has `VERSION`, `run(config, inputs, out, runtime)` and perhaps `check`."""
     return import_module(MODULES[stage])
 
 
 def version(stage: str) -> int:
-    """The VERSION of a stage; a module of several stages has one for each name."""
-    found = module(stage).VERSION
-    return found[stage] if isinstance(found, dict) else found
+    """Return the VERSION of a stage; a module of several stages has one for each name."""
+    versions = module(stage).VERSION
+    return versions[stage] if isinstance(versions, dict) else versions
 
 
 def node(stage: str, config: object, **inputs: Node) -> Node:
-    """A node of the stage at its present VERSION; the files that `config` names enter its key by their contents.
+    """Return the node of a stage at its present VERSION; files that `config` names enter its key by their contents.
 
-    A stage of another package is named by its module ("my_lab.colder"), and the last part is its name. ValueError if
-    two modules claim one name.
+    A stage of another package is given by its module ("my_lab.colder"); the last part is the name of the stage. Raises
+    ValueError if two modules claim one name.
     """
     if "." in stage:
         path, stage = stage, stage.rpartition(".")[2]

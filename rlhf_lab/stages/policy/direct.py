@@ -1,4 +1,4 @@
-"""What the methods that learn from pairs share: pairs as token ids, and the way from SFT to an evaluated policy."""
+"""The training of a policy on preference pairs, whatever the method: pairs as token ids, training, and evaluation."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from rlhf_lab.config.runtime import Runtime
 from rlhf_lab.models import loading, tokenization, trl_arguments
 from rlhf_lab.models.log_ratios import log_probabilities
 from rlhf_lab.scoring import accuracy
-from rlhf_lab.scoring.heldout import schedule
+from rlhf_lab.scoring.heldout_evaluation import schedule
 from rlhf_lab.stages.policy.resumable import Resumable
-from rlhf_lab.stages.policy.training_loop import course
+from rlhf_lab.stages.policy.training_session import training_session
 from rlhf_lab.store.records import read_table
 
-HELDOUT_PAIRS = 400  # untied ones; the SE of an accuracy is then 2.5 % or less
+HELDOUT_PAIRS = 400  # without ties; the SE of an accuracy is then 2.5 % or less
 
 
 class Pairs(NamedTuple):
@@ -36,85 +36,81 @@ class Pairs(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Problem:
-    """Who is trained on what."""
+class Setup:
+    """What a trainer on pairs is given beside its configuration."""
 
     policy: PreTrainedModel
-    ref: PreTrainedModel  # frozen, the policy's initial self
+    ref: PreTrainedModel  # frozen: the initial policy
     tokenizer: PreTrainedTokenizerBase
     train: Pairs
 
 
-Make = Callable[[Problem, Any, dict[str, Any]], Resumable]  # problem, config, TRL's arguments
+MakeTrainer = Callable[[Setup, Any, dict[str, Any]], Resumable]  # setup, config, TRL's arguments
 
 
-def learn(config: Direct, inputs: Mapping[str, Path], out: Path, runtime: Runtime, make: Make) -> None:
-    """Train what `make` gives; leaves `samples.parquet` (every checkpoint), `reference.parquet`, `tokenizer/`,
-    `model/` and `metrics.jsonl`.
-    """
+def train(
+    config: Direct, inputs: Mapping[str, Path], out: Path, runtime: Runtime, make_trainer: MakeTrainer
+) -> None:
+    """Train with the trainer that `make_trainer` returns; leave samples, reference, tokenizer, model and metrics."""
     folder = inputs["sft"] / "model"
     tokenizer = tokenization.load_tokenizer(folder)
     policy, ref = (loading.load_language_model(folder, runtime.device) for _ in range(2))
     table = read_table(inputs["pairs"] / "pairs.parquet")
-    problem = Problem(policy, ref, tokenizer, _tokens(_split(table, "train"), tokenizer, inputs))
-    unseen = _split(table, "heldout").filter(~pc.field("tied"))[:HELDOUT_PAIRS]
+    in_training = table.filter(pc.field("split") == "train")
+    heldout = table.filter((pc.field("split") == "heldout") & ~pc.field("tied"))[:HELDOUT_PAIRS]
+    setup = Setup(policy, ref, tokenizer, _tokens(in_training, tokenizer, inputs))
 
-    steps = -(-config.epochs * len(problem.train.prompts) // config.batch)
-    later = set(schedule(steps, config.evaluations)) - {0}
-    with course(config, steps, ref, tokenizer, inputs, out, runtime) as way:
-        implicit = ImplicitReward(_tokens(unseen, tokenizer, inputs), ref)
+    steps = -(-config.epochs * len(setup.train.prompts) // config.batch)
+    scheduled = set(schedule(steps, config.evaluations)) - {0}
+    with training_session(config, steps, ref, tokenizer, inputs, out, runtime) as session:
+        implicit = ImplicitReward(_tokens(heldout, tokenizer, inputs), ref)
 
         def evaluate(step: int) -> None:
-            way.heldout.evaluate(policy, step)
-            way.metrics.log(step, heldout_accuracy=implicit.accuracy(policy))
+            session.evaluation.evaluate(policy, step)
+            session.metrics.log(step, heldout_accuracy=implicit.accuracy(policy))
 
-        def after(step: int) -> None:
-            if step in later:
+        def after_step(step: int) -> None:
+            if step in scheduled:
                 evaluate(step)
 
-        def told(step: int) -> None:
+        def after_line(step: int) -> None:
             if step < steps:
-                way.pause(step, trainer.save_checkpoint)
+                session.pause(step, trainer.save_checkpoint)
 
-        trainer = make(problem, config, _arguments(config, steps, out, runtime))
-        trainer.add_callback(trl_arguments.AfterStep(after))
-        trl_arguments.bare(trainer, way.metrics, ("loss", "grad_norm")).add_callback(
-            trl_arguments.AfterLine(told)
-        )
-        trainer.go(way.begin(evaluate))
-        way.end(policy, tokenizer)
+        trainer = make_trainer(setup, config, _arguments(config, steps, out, runtime))
+        trainer.add_callback(trl_arguments.AfterStep(after_step))
+        trl_arguments.bare(trainer, session.metrics, ("loss", "grad_norm"))
+        trainer.add_callback(trl_arguments.AfterLine(after_line))
+        trainer.train_from(session.begin(evaluate))
+        session.finish(policy, tokenizer)
 
 
 def order(rows: int, epochs: int, seed: int) -> np.ndarray:
-    """The rows (epochs x rows,) as they are learned: all of them in every epoch, shuffled anew."""
+    """Return the order (epochs x rows,) in which rows are learned: all of them in every epoch, shuffled anew."""
     rng = np.random.default_rng(seed)
     return np.concatenate([rng.permutation(rows) for _ in range(epochs)])
 
 
 class ImplicitReward:
-    """The reward that a policy stands for, beta x log-ratio to SFT (2305.18290, Eq. 5), on pairs it does not learn."""
+    """The implicit reward of a policy, beta x its log-ratio to SFT (2305.18290, Eq. 5), on held-out pairs."""
 
     def __init__(self, pairs: Pairs, ref: PreTrainedModel) -> None:
         self._pairs = pairs
         self._ref_margin = self._margin(ref)
 
     def accuracy(self, policy: PreTrainedModel) -> float:
-        """How often it prefers the chosen answer; ties, such as those of SFT itself, count half."""
+        """Return how often the chosen answer has the higher reward; a tie, as for SFT itself, counts half."""
         margin = self._margin(policy) - self._ref_margin
         return accuracy.summary(margin, self._pairs.question_id)["accuracy"]["mean"]
 
     def _margin(self, model: PreTrainedModel) -> np.ndarray:
-        """Log-probability of the chosen minus that of the rejected answer, (N,), nats."""
+        """Return the log-probability of the chosen minus that of the rejected answer, (N,), nats."""
         prompts, chosen, rejected, _ = self._pairs
         return log_probabilities(model, prompts, chosen) - log_probabilities(model, prompts, rejected)
 
 
-def _split(pairs: pa.Table, split: str) -> pa.Table:
-    return pairs.filter(pc.field("split") == split)
-
-
 def _tokens(pairs: pa.Table, tokenizer: PreTrainedTokenizerBase, inputs: Mapping[str, Path]) -> Pairs:
-    """The pairs as the policy reads them: the very ids that were sampled, if its tokenizer wrote them."""
+    """Return the pairs as ids of the policy's tokenizer: the sampled ids if that tokenizer wrote them."""
     limits = json.loads((inputs["task"] / "task.json").read_text())
     writer = tokenization.load_tokenizer(inputs["pairs"] / "tokenizer")
 
@@ -128,7 +124,7 @@ def _tokens(pairs: pa.Table, tokenizer: PreTrainedTokenizerBase, inputs: Mapping
 
 
 def _arguments(config: Direct, steps: int, out: Path, runtime: Runtime) -> dict[str, Any]:
-    """TRL's arguments; rows come in the order in which they are given."""
+    """Return TRL's arguments; rows are learned in the order in which they are given."""
     return trl_arguments.arguments(out, config.seed, runtime) | {
         "max_steps": steps,
         "train_sampling_strategy": "sequential",

@@ -1,7 +1,9 @@
-"""Expert iteration: rounds of best-of-n by the proxy on training prompts, each followed by fine-tuning on the best.
+"""The stage `expert_iteration`: rounds of best-of-n by the proxy on training prompts, and of fine-tuning on the best.
 
-Fine-tuning is TRL's SFTTrainer on token ids as they were sampled, loss on answers only, at a constant rate; Adam
-starts afresh in every round, and the policy goes on from where the round before left it.
+The inputs are the task, the SFT model and the proxy. The stage leaves `samples.parquet` (answers to held-out prompts
+of SFT and of the policy after each round), `reference.parquet`, `tokenizer/`, `model/` and `metrics.jsonl`.
+Fine-tuning is TRL's SFTTrainer on token ids as they were sampled, with the loss on answers only, at a constant
+learning rate. Adam starts afresh in every round; the policy continues from the round before.
 """
 
 from __future__ import annotations
@@ -29,15 +31,13 @@ Ids = Sequence[Sequence[int]]
 
 
 def run(config: ExpertIteration, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
-    """Train; leaves `samples.parquet` (SFT, and the policy after each round), `reference.parquet`, `tokenizer/`,
-    `model/` and `metrics.jsonl`.
-    """
+    """Train the policy for `config.rounds` rounds."""
     import json
 
     from rlhf_lab.models import loading, sampling, tokenization, trl_arguments
     from rlhf_lab.scoring import reward_models, samples
-    from rlhf_lab.scoring.heldout import generator
-    from rlhf_lab.stages.policy.training_loop import course
+    from rlhf_lab.scoring.heldout_evaluation import generator
+    from rlhf_lab.stages.policy.training_session import training_session
 
     folder, task = inputs["sft"] / "model", inputs["task"]
     tokenizer = tokenization.load_tokenizer(folder)
@@ -47,37 +47,38 @@ def run(config: ExpertIteration, inputs: Mapping[str, Path], out: Path, runtime:
     reward = reward_models.rewards_of_split(task, inputs["proxy"], tokenizer, "train", runtime)
     arguments = _arguments(config, out, runtime)
     draws = generator(config.seed, 0)
-    with course(config, config.rounds * config.steps, ref, tokenizer, inputs, out, runtime) as way:
-        metrics, done = way.metrics, 0
-        earlier = way.begin(partial(way.heldout.evaluate, policy))
-        if earlier is not None:
-            done = _taken_up(policy, draws, earlier)
-        for number, rows in enumerate(_asked(config, len(prompts))[done:], start=done):
-            begun, ended = number * config.steps, (number + 1) * config.steps
+    steps = config.rounds * config.steps
+    with training_session(config, steps, ref, tokenizer, inputs, out, runtime) as session:
+        metrics, done = session.metrics, 0
+        checkpoint = session.begin(partial(session.evaluation.evaluate, policy))
+        if checkpoint is not None:
+            done = _load_checkpoint(policy, draws, checkpoint)
+        for number, rows in enumerate(_prompts_of_rounds(config, len(prompts))[done:], start=done):
+            start, end = number * config.steps, (number + 1) * config.steps
             asked = [prompts[row] for row in rows]
             answers = sampling.sample(policy, asked, config.best_of, tokens, draws).tokens()
             best, rewards = best_answers(rows, answers, reward)
-            metrics.log(begun, reward=rewards.mean(), best_reward=rewards.max(1).mean())
+            metrics.log(start, reward=rewards.mean(), best_reward=rewards.max(1).mean())
             trainer = _trainer(policy, tokenizer, asked, best, arguments)
-            trainer.add_callback(trl_arguments.AfterStep(partial(_progress, metrics, begun)))
+            trainer.add_callback(trl_arguments.AfterStep(partial(_progress, metrics, start)))
             loss = trl_arguments.bare(trainer, metrics, names=()).train().training_loss
-            metrics.log(ended, loss=loss)
-            way.heldout.evaluate(policy, ended)
+            metrics.log(end, loss=loss)
+            session.evaluation.evaluate(policy, end)
             if number + 1 < config.rounds:
-                way.pause(ended, partial(_keep, policy, draws, number + 1))
-        way.end(policy, tokenizer)
+                session.pause(end, partial(_save_checkpoint, policy, draws, number + 1))
+        session.finish(policy, tokenizer)
 
 
-def _asked(config: ExpertIteration, prompts: int) -> list[np.ndarray]:
-    """The rows of the training prompts of each round; all there are if fewer."""
+def _prompts_of_rounds(config: ExpertIteration, prompts: int) -> list[np.ndarray]:
+    """Return for each round the rows of `config.asked` training prompts; of all if there are fewer."""
     import numpy as np
 
     rng = np.random.default_rng(config.seed)
     return [rng.permutation(prompts)[: config.asked] for _ in range(config.rounds)]
 
 
-def _keep(policy: PreTrainedModel, draws: torch.Generator, rounds: int, folder: Path) -> None:
-    """Write to `folder` where training stands after so many rounds."""
+def _save_checkpoint(policy: PreTrainedModel, draws: torch.Generator, rounds: int, folder: Path) -> None:
+    """Write to `folder` the state of training after `rounds` rounds."""
     from safetensors.torch import save_file
 
     from rlhf_lab.store.artifacts import write_json
@@ -88,8 +89,8 @@ def _keep(policy: PreTrainedModel, draws: torch.Generator, rounds: int, folder: 
     write_json(folder / ROUNDS, rounds)
 
 
-def _taken_up(policy: PreTrainedModel, draws: torch.Generator, folder: Path) -> int:
-    """How many rounds were done when `_keep` wrote `folder`; policy and generator are as they were then."""
+def _load_checkpoint(policy: PreTrainedModel, draws: torch.Generator, folder: Path) -> int:
+    """Set policy and generator from the checkpoint in `folder`; return the number of rounds that were done."""
     import json
 
     from safetensors.torch import load_file
@@ -102,7 +103,7 @@ def _taken_up(policy: PreTrainedModel, draws: torch.Generator, folder: Path) -> 
 
 
 def best_answers(rows: np.ndarray, answers: Ids, reward: Reward) -> tuple[list[Sequence[int]], np.ndarray]:
-    """Of the n answers to each of the prompts `rows` (P,) the one with the highest reward; all rewards (P, n)."""
+    """Return the answer with the highest reward of the n to each prompt in `rows` (P,), and all rewards (P, n)."""
     import numpy as np
 
     n = len(answers) // len(rows)
@@ -110,13 +111,13 @@ def best_answers(rows: np.ndarray, answers: Ids, reward: Reward) -> tuple[list[S
     return [answers[i * n + best] for i, best in enumerate(rewards.argmax(1))], rewards
 
 
-def _progress(metrics: Metrics, begun: int, step: int) -> None:
-    """Tell how far the run is, `step` steps into the round that began at step `begun`."""
-    metrics.progress(begun + step)
+def _progress(metrics: Metrics, start: int, step: int) -> None:
+    """Report the progress, `step` steps into the round that began at step `start`."""
+    metrics.progress(start + step)
 
 
 def _arguments(config: ExpertIteration, out: Path, runtime: Runtime) -> dict[str, Any]:
-    """TRL's arguments for the fine-tuning of one round."""
+    """Return TRL's arguments for the fine-tuning of one round."""
     from rlhf_lab.models import trl_arguments
 
     return trl_arguments.arguments(out, config.seed, runtime) | {
@@ -133,14 +134,16 @@ def _arguments(config: ExpertIteration, out: Path, runtime: Runtime) -> dict[str
 def _trainer(
     policy: Any, tokenizer: Any, prompts: Ids, answers: Ids, arguments: Mapping[str, Any]
 ) -> SFTTrainer:
-    """The trainer of `policy` on one answer to each prompt."""
+    """Return the trainer of `policy` on one answer to each prompt."""
     from datasets import Dataset
     from trl.trainer.sft_config import SFTConfig
     from trl.trainer.sft_trainer import SFTTrainer
     from trl.trainer.utils import disable_dropout_in_model
 
     disable_dropout_in_model(policy)
-    vars(policy).pop("forward", None)  # of the last round's trainer: this one would wrap its own around it
+    vars(policy).pop(
+        "forward", None
+    )  # the wrapper of the last round's trainer, which this one would wrap again
     rows = {
         "input_ids": [[*p, *a] for p, a in zip(prompts, answers, strict=True)],
         "labels": [[-100] * len(p) + list(a) for p, a in zip(prompts, answers, strict=True)],  # -100: no loss

@@ -1,4 +1,8 @@
-"""Many SFT answers to every held-out prompt, once: what best-of-n and every other rule of selection chooses from."""
+"""The stage `sft_answers`: many SFT answers to every held-out prompt.
+
+Best-of-n and every other rule of selection choose among these answers. The inputs are the task and the SFT model; the
+stage leaves `samples.parquet`, one row an answer, and `tokenizer/`.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ PORTION = 16  # prompts between two reports of progress
 
 
 def run(config: SFTAnswers, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
-    """Sample the held-out prompts from SFT; `samples.parquet`, and the tokenizer whose ids it holds."""
+    """Sample answers to the held-out prompts from SFT."""
     import json
 
     import torch
@@ -30,11 +34,18 @@ def run(config: SFTAnswers, inputs: Mapping[str, Path], out: Path, runtime: Runt
     generator = torch.Generator(runtime.device).manual_seed(config.seed)
 
     def portions(metrics: Metrics) -> Iterator[Columns]:
-        """Columns of the answers to some prompts at a time."""
+        """Give the columns of the answers to PORTION prompts at a time."""
         for start in range(0, len(prompts.ids), PORTION):
             portion = prompts.take(range(start, min(start + PORTION, len(prompts.ids))))
             yield answer_rows(
-                sft, sft, tokenizer, portion, config.samples, 0, limits["answer_tokens"], generator
+                policy=sft,
+                ref=sft,
+                tokenizer=tokenizer,
+                prompts=portion,
+                samples=config.samples,
+                checkpoint=0,
+                max_tokens=limits["answer_tokens"],
+                generator=generator,
             )
             metrics.progress(start + len(portion.ids))
 

@@ -1,7 +1,8 @@
-"""The stages of the methods that train a policy with one of TRL's trainers: which trainer each method uses.
+"""The stages that train a policy with one of TRL's trainers: PPO, GRPO, RLOO, online DPO, DPO, IPO, SLiC and KTO.
 
-Every stage leaves `samples.parquet`, `reference.parquet`, `tokenizer/`, `model/` and `metrics.jsonl`. The policy is
-evaluated on held-out prompts on a schedule, and SFT is both its start and its reference.
+Methods on rollouts (`online/`) optimise the proxy reward from the task's training prompts; direct methods (`direct`)
+learn from preference pairs. The initial policy and reference is SFT. Every stage leaves `samples.parquet` (answers to
+held-out prompts at every checkpoint), `reference.parquet`, `tokenizer/`, `model/` and `metrics.jsonl`.
 """
 
 from __future__ import annotations
@@ -15,33 +16,33 @@ from rlhf_lab.config.policies import KTO, Direct
 from rlhf_lab.config.runtime import Runtime
 
 if TYPE_CHECKING:
-    from rlhf_lab.stages.policy.online.run import Make
+    from rlhf_lab.stages.policy.online.training import MakeTrainer
 
 VERSION = {"ppo": 2, "grpo": 1, "rloo": 1, "online_dpo": 1, "dpo": 1, "kto": 1}
 
 
 def run(config: Online | Direct, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
-    """Train a policy on rollouts (PPO, GRPO, RLOO, online DPO) or on preference pairs (DPO, IPO, SLiC, KTO)."""
+    """Train the policy on rollouts or on preference pairs, as `config` says."""
     if isinstance(config, Direct):
         from rlhf_lab.stages.policy import direct, direct_trainers
 
         make = direct_trainers.kto_trainer if isinstance(config, KTO) else direct_trainers.dpo_trainer
-        direct.learn(config, inputs, out, runtime, make)
+        direct.train(config, inputs, out, runtime, make)
     else:
-        from rlhf_lab.stages.policy.online import run as online
+        from rlhf_lab.stages.policy.online import training
 
-        online.run(config, inputs, out, runtime, _trainer_on_rollouts(config, inputs))
+        training.train(config, inputs, out, runtime, _trainer_on_rollouts(config, inputs))
 
 
-def _trainer_on_rollouts(config: Online, inputs: Mapping[str, Path]) -> Make:
+def _trainer_on_rollouts(config: Online, inputs: Mapping[str, Path]) -> MakeTrainer:
     if isinstance(config, PPO):
         from rlhf_lab.stages.policy.online.ppo import ppo_trainer
 
         return ppo_trainer(inputs)
     if isinstance(config, OnlineDPO):
-        from rlhf_lab.stages.policy.online.pairs import OnlineDPOTrainer
+        from rlhf_lab.stages.policy.online.online_dpo import OnlineDPOTrainer
 
         return OnlineDPOTrainer
-    from rlhf_lab.stages.policy.online.grouped import GRPOOnRollouts, RLOOOnRollouts
+    from rlhf_lab.stages.policy.online.grpo_rloo import GRPOOnRollouts, RLOOOnRollouts
 
     return RLOOOnRollouts if isinstance(config, RLOO) else GRPOOnRollouts

@@ -1,1 +1,1 @@
-"""Trainers on rollouts: what they share (`rollouts`, `run`), and one file a method."""
+"""Trainers on rollouts: what all methods share (`setup`, `rollouts`, `training`), and the methods."""

@@ -1,8 +1,8 @@
 """Proximal policy optimisation on TRL's GRPOTrainer (TRL has had no PPO since 1.14).
 
-Ours are advantages per token, the two losses and the critic: a model of its own started from the reward model
-(2203.02155, C.4), its score head read at every token. While training it hangs on the policy as a submodule, so
-that checkpoints, `zero_grad` and moves between devices include it; `detached` takes it off.
+This module adds advantages per token, the two losses and the critic: a model of its own that starts from the reward
+model (2203.02155, C.4) and whose score head is read at every token. During training it is a submodule of the policy,
+so that checkpoints, `zero_grad` and moves between devices include it; `policy_to_save` takes it off.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 from rlhf_lab.config.online import PPO
 from rlhf_lab.functional import policy_gradient as pg
 from rlhf_lab.models.batches import Batch, positions, right_padded
-from rlhf_lab.stages.policy.online.problem import Problem, load_critic, load_documents
 from rlhf_lab.stages.policy.online.rollouts import (
     MAX_GRAD_NORM,
     Report,
@@ -30,10 +29,11 @@ from rlhf_lab.stages.policy.online.rollouts import (
     group_size,
     token_logps,
 )
+from rlhf_lab.stages.policy.online.setup import Setup, load_critic, load_documents
 
 
 def token_values(critic: Any, batch: Batch) -> torch.Tensor:
-    """What the critic expects of each answer before each of its tokens is read, (B, T), in reward units."""
+    """Return the critic's value before each token of the answers, (B, T), in units of the reward model."""
     trunk = getattr(critic, critic.base_model_prefix)
     width = batch.answer_mask.shape[1]
     hidden = trunk(
@@ -43,13 +43,13 @@ def token_values(critic: Any, batch: Batch) -> torch.Tensor:
 
 
 class PPOTrainer(Rollouts, GRPOTrainer):
-    """PPO with its own critic, GAE, and documents of the base corpus mixed in where that is asked for."""
+    """PPO with a critic of its own, GAE and, if `ptx_coef` is above 0, documents of the base corpus mixed in."""
 
     config: PPO
 
     def __init__(
         self,
-        problem: Problem,
+        setup: Setup,
         critic: PreTrainedModel,
         documents: Sequence[Sequence[int]],
         config: PPO,
@@ -57,33 +57,33 @@ class PPOTrainer(Rollouts, GRPOTrainer):
         device: str,
         report: Report,
     ) -> None:
-        problem.policy.critic = critic
+        setup.policy.critic = critic
         self.critic, self.documents = critic, documents
         args = GRPOConfig(**arguments(config, out, device))
-        super().__init__(problem, config, args, report, group_size(config.rollout, len(problem.prompts)))
+        super().__init__(setup, config, args, report, group_size(config.rollout, len(setup.prompts)))
         self.generators = {**self.generators, "documents": torch.Generator().manual_seed(config.seed)}
 
-    def detached(self) -> PreTrainedModel:
-        """The policy alone, as it is saved."""
-        del self.problem.policy.critic
-        return self.problem.policy
+    def policy_to_save(self) -> PreTrainedModel:
+        """Return the policy without its critic."""
+        del self.setup.policy.critic
+        return self.setup.policy
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """Adam with a learning rate for the policy and one for the critic."""
+        """Return Adam with one learning rate for the policy and one for the critic."""
         if self.optimizer is not None:
             return self.optimizer
         config = self.config
-        own = {id(p) for p in self.critic.parameters()}
-        policy = [p for p in self.problem.policy.parameters() if id(p) not in own]
+        critic = {id(p) for p in self.critic.parameters()}
+        policy = [p for p in self.setup.policy.parameters() if id(p) not in critic]
         groups = [{"params": policy}, {"params": list(self.critic.parameters()), "lr": config.critic_lr}]
         self.optimizer = torch.optim.Adam(groups, lr=config.lr, betas=(0.9, config.beta2), fused=True)
         return self.optimizer
 
-    def learned_from(self, rollout: Rollout) -> dict[str, Any]:
-        """Advantages per token and what the critic is to learn."""
+    def loss_inputs(self, rollout: Rollout) -> dict[str, Any]:
+        """Return advantages per token and the returns that the critic learns."""
         config, mask, batch = self.config, rollout.mask, rollout.batch
         values = self._values(batch) * mask
-        rewards = pg.token_rewards(rollout.score, rollout.taken, mask)
+        rewards = pg.token_rewards(rollout.score, rollout.penalty, mask)
         advantages = pg.gae(rewards, values, mask, config.gamma, config.gae_lambda)
         observed = pg.gae(rewards, torch.zeros_like(values), mask, config.gamma, 1.0)  # return to go
         self.note(explained_variance=pg.explained_variance(values, observed, mask))
@@ -95,7 +95,7 @@ class PPOTrainer(Rollouts, GRPOTrainer):
         }
 
     def _compute_loss(self, model: nn.Module, inputs: dict[str, Any]) -> torch.Tensor:
-        """Policy loss plus value loss; they share no weights, so no coefficient weighs them."""
+        """Return policy loss plus value loss; the two share no weights, so no coefficient weighs them."""
         config, batch = self.config, Batch.of(inputs, "")
         mask = batch.answer_mask
         logps, old_logps = token_logps(model, batch), inputs["logps"]
@@ -113,7 +113,7 @@ class PPOTrainer(Rollouts, GRPOTrainer):
         return policy_loss + penalty / per_answer + value_loss + self._pretraining_loss(model)
 
     def _pretraining_loss(self, model: nn.Module) -> torch.Tensor | float:
-        """The loss of predicting documents of the base corpus, nats a token, weighed (2203.02155, Eq. 2)."""
+        """Return `ptx_coef` x the loss on documents of the base corpus, nats a token (2203.02155, Eq. 2)."""
         config = self.config
         if not config.ptx_coef:
             return 0.0
@@ -129,27 +129,26 @@ class PPOTrainer(Rollouts, GRPOTrainer):
         return config.ptx_coef * loss
 
     def _values(self, batch: Batch) -> torch.Tensor:
-        """The critic's values (B, T) in SDs of the reward, the unit of returns."""
-        return (token_values(self.critic, batch) - self.problem.mean) / self.problem.sd
+        """Return the critic's values (B, T) in SDs of the reward, the unit of returns."""
+        return (token_values(self.critic, batch) - self.setup.mean) / self.setup.sd
 
     def _clip_grad_norm(self, model: nn.Module) -> torch.Tensor:
-        """Clip policy and critic apart: a surprised critic must not slow the policy down."""
+        """Clip policy and critic apart, so that a surprised critic does not slow the policy down."""
         critic = list(self.critic.parameters())
-        own = {id(p) for p in critic}
-        policy = [p for p in model.parameters() if id(p) not in own]
+        of_critic = {id(p) for p in critic}
+        policy = [p for p in model.parameters() if id(p) not in of_critic]
         norms = [nn.utils.clip_grad_norm_(parameters, MAX_GRAD_NORM) for parameters in (critic, policy)]
         self._require_finite("gradient norm", torch.stack(norms))
         return norms[1]
 
 
-def ppo_trainer(inputs: Mapping[str, Path]) -> Callable[[Problem, PPO, Path, str, Report], PPOTrainer]:
-    """What makes the trainer: its critic starts from the reward model, its documents are of the task's base corpus."""
+def ppo_trainer(inputs: Mapping[str, Path]) -> Callable[[Setup, PPO, Path, str, Report], PPOTrainer]:
+    """Return a function that makes the trainer with its critic and its documents of the base corpus."""
 
-    def make(problem: Problem, config: PPO, out: Path, device: str, report: Report) -> PPOTrainer:
-        """The trainer of one run."""
-        critic = load_critic(inputs, problem.tokenizer, device)
-        longest = max(map(len, problem.prompts)) + problem.answer_tokens
-        documents = load_documents(inputs["task"], problem.tokenizer, longest) if config.ptx_coef else []
-        return PPOTrainer(problem, critic, documents, config, out, device, report)
+    def make(setup: Setup, config: PPO, out: Path, device: str, report: Report) -> PPOTrainer:
+        critic = load_critic(inputs, setup.tokenizer, device)
+        longest = max(map(len, setup.prompts)) + setup.answer_tokens
+        documents = load_documents(inputs["task"], setup.tokenizer, longest) if config.ptx_coef else []
+        return PPOTrainer(setup, critic, documents, config, out, device, report)
 
     return make

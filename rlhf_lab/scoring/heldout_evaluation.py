@@ -1,4 +1,4 @@
-"""A policy on held-out prompts as it learns: its answers at every checkpoint, and what it makes of SFT's answers."""
+"""The evaluation of a policy on held-out prompts as it learns: its own answers, and what it says of SFT's answers."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from rlhf_lab.store.records import REFERENCE, SAMPLES, write_table
 
 
 def schedule(steps: int, evaluations: int) -> list[int]:
-    """The optimiser steps after which held-out prompts are sampled: 0, and `evaluations` even ones."""
+    """Return the optimiser steps after which to evaluate: 0, and `evaluations` evenly spaced ones."""
     return sorted({round(i * steps / evaluations) for i in range(evaluations + 1)})
 
 
 def generator(seed: int, stream: int) -> torch.Generator:
-    """Random numbers that depend on the policy's seed and on their use, not on what was drawn before."""
+    """Return a generator that depends on the policy's seed and on its use (`stream`), not on earlier draws."""
     state = np.random.SeedSequence([seed, stream]).generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(state >> 1))
 
 
-class Heldout:
-    """Evaluations against `sft`, which stays as it is; each draws from a generator of its own."""
+class HeldoutEvaluation:
+    """All evaluations of one policy against `sft`; each draws with a generator of its own."""
 
     def __init__(
         self,
@@ -46,41 +46,47 @@ class Heldout:
         self._references: list[Columns] = []
 
     def evaluate(self, policy: PreTrainedModel, step: int) -> None:
-        """Sample the prompts from `policy` as it is after `step`; at step 0, the first, that is SFT."""
-        one = self._sft if step == 0 else policy
+        """Sample answers from `policy` as it is after `step`; step 0 comes first, and there the policy is SFT."""
+        model = self._sft if step == 0 else policy
         training = policy.training
         rows = answer_rows(
-            *(one, self._sft, self._tokenizer, self._prompts, self._samples, step, self._answer_tokens),
-            generator(self._seed, 1 + step),
+            policy=model,
+            ref=self._sft,
+            tokenizer=self._tokenizer,
+            prompts=self._prompts,
+            samples=self._samples,
+            checkpoint=step,
+            max_tokens=self._answer_tokens,
+            generator=generator(self._seed, 1 + step),
         )
         self._evaluations.append(rows)
-        forward = self._forward(one, step)
-        self._references.append(forward)
+        reference = self._reference_rows(model, step)
+        self._references.append(reference)
         policy.train(training)
         self._metrics.log(
             step,
             heldout_kl=float(rows["kl"].mean()),
             heldout_k1=float(rows["k1"].mean()),
-            heldout_forward_kl=float(forward["forward_kl"].mean()),
+            heldout_forward_kl=float(reference["forward_kl"].mean()),
             heldout_tokens=float(rows["tokens"].mean()),
         )
 
     def save(self, folder: Path) -> None:
-        """Write what there is so far, as the stage leaves it in the end."""
+        """Write `samples.parquet` and `reference.parquet` with all evaluations so far."""
         write_table(folder / SAMPLES, concatenated(self._evaluations))
         write_table(folder / REFERENCE, concatenated(self._references))
 
-    def go_on(self, folder: Path) -> None:
-        """Take up what there was when `folder` was saved."""
+    def resume(self, folder: Path) -> None:
+        """Load the evaluations that `save` wrote to `folder`."""
         self._evaluations = [read_columns(folder / SAMPLES)]
         self._references = [read_columns(folder / REFERENCE)]
 
-    def _forward(self, policy: PreTrainedModel, step: int) -> Columns:
-        """KL(SFT || policy) from SFT's first answer to each prompt: the rows of reference.parquet."""
+    def _reference_rows(self, policy: PreTrainedModel, step: int) -> Columns:
+        """Return the rows of `reference.parquet`: KL(SFT || policy) from SFT's first answer to each prompt."""
         sft = self._evaluations[0]
         first = np.flatnonzero((sft["sample"] == 0) & (sft["checkpoint"] == 0))
         answers = [sft["token_ids"][row] for row in first]
-        ratios = log_ratios(self._sft, policy, self._prompts.ids, answers)  # of SFT to the policy
+        ratios = log_ratios(self._sft, policy, self._prompts.ids, answers)  # SFT takes the policy's place
         return {
             "prompt_id": sft["prompt_id"][first],
             "question_id": sft["question_id"][first],

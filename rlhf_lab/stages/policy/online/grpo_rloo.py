@@ -1,4 +1,4 @@
-"""GRPO and RLOO: TRL's trainers and losses on our rollouts, several answers to each prompt and no critic."""
+"""GRPO and RLOO: TRL's trainers and losses on rollouts with several answers to each prompt and no critic."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ from trl.trainer.rloo_trainer import RLOOTrainer
 from rlhf_lab.config.online import Grouped
 from rlhf_lab.functional import policy_gradient as pg
 from rlhf_lab.models.batches import Batch
-from rlhf_lab.stages.policy.online.problem import Problem
 from rlhf_lab.stages.policy.online.rollouts import Report, Rollout, Rollouts, arguments, token_logps
+from rlhf_lab.stages.policy.online.setup import Setup
 
 
 class Group(Rollouts):
-    """What TRL's two losses need of a rollout, and log-probabilities that mind absolute positions."""
+    """What the two methods share: what TRL's losses need of a rollout, and log-probabilities of its answers."""
 
     config: Grouped
     ARGUMENTS: ClassVar[type[GRPOConfig] | type[RLOOConfig]]
     advantages: Callable[[torch.Tensor, int], torch.Tensor]  # (B,) from rewards (B,) in groups of this size
 
-    def __init__(self, problem: Problem, config: Grouped, out: Path, device: str, report: Report) -> None:
+    def __init__(self, setup: Setup, config: Grouped, out: Path, device: str, report: Report) -> None:
         args = self.ARGUMENTS(**arguments(config, out, device), epsilon=config.clip)
-        super().__init__(problem, config, args, report, config.group)
+        super().__init__(setup, config, args, report, config.group)
 
-    def answer(self, mask: torch.Tensor) -> torch.Tensor | float:
-        """How much of TRL's loss is one answer, from the answers' mask (B, T), in what the loss is a mean of."""
+    def units_per_answer(self, mask: torch.Tensor) -> torch.Tensor | float:
+        """Return how many of the units that TRL's loss is a mean over one answer has, from the answers' mask (B, T)."""
         raise NotImplementedError
 
-    def learned_from(self, rollout: Rollout) -> dict[str, Any]:
-        """TRL's names for what its losses read."""
+    def loss_inputs(self, rollout: Rollout) -> dict[str, Any]:
+        """Return what TRL's losses read, under TRL's names."""
         batch, mask = rollout.batch, rollout.mask
         prompt = batch.ids.shape[1] - mask.shape[1]
-        rewards = rollout.score - rollout.taken.sum(1)
-        whole = torch.ones_like(batch.ids) if batch.mask is None else batch.mask
+        rewards = rollout.score - rollout.penalty.sum(1)
+        attention_mask = torch.ones_like(batch.ids) if batch.mask is None else batch.mask
         return {
             "prompt_ids": batch.ids[:, :prompt],
-            "prompt_mask": whole[:, :prompt],
+            "prompt_mask": attention_mask[:, :prompt],
             "completion_ids": batch.answers,
             "completion_mask": mask.long(),
             "advantages": self.advantages(rewards, self.config.group),
@@ -61,7 +61,10 @@ class Group(Rollouts):
         logits_to_keep: int,
         **kwargs: Any,
     ) -> tuple[torch.Tensor, torch.Tensor, None]:
-        """Of the answers' tokens (B, T); where TRL logs an entropy, its unbiased estimate from the sampled tokens."""
+        """Return the log-probabilities of the answers' tokens, (B, T), with absolute positions counted from the prompt.
+
+        Where TRL wants an entropy to log, it gets the unbiased estimate from the sampled tokens.
+        """
         padded = not bool(attention_mask[:, :-logits_to_keep].all())
         answers = attention_mask[:, -logits_to_keep:].bool()
         mask = (
@@ -76,7 +79,7 @@ class Group(Rollouts):
         self._require_finite("policy loss", loss)
         self.note(policy_loss=loss)
         penalty = self.penalty_in_loss(model, self._logps, inputs["old_per_token_logps"], inputs)
-        return loss + penalty / self.answer(inputs["completion_mask"])
+        return loss + penalty / self.units_per_answer(inputs["completion_mask"])
 
     def _clip_grad_norm(self, model: nn.Module) -> torch.Tensor:
         norm = torch.as_tensor(super()._clip_grad_norm(model))
@@ -85,22 +88,22 @@ class Group(Rollouts):
 
 
 class GRPOOnRollouts(Group, GRPOTrainer):
-    """TRL's GRPO: advantages standardised within a prompt, the loss a mean over tokens (its default)."""
+    """TRL's GRPO: advantages are standardised within a prompt, and the loss is a mean over tokens (its default)."""
 
     ARGUMENTS = GRPOConfig
     advantages = staticmethod(pg.group_advantages)
 
-    def answer(self, mask: torch.Tensor) -> torch.Tensor:
-        """Of a mean over tokens."""
+    def units_per_answer(self, mask: torch.Tensor) -> torch.Tensor:
+        """Return the mean number of tokens: the loss is a mean over tokens."""
         return mask.sum(1).float().mean()
 
 
 class RLOOOnRollouts(Group, RLOOTrainer):
-    """TRL's RLOO: advantages over the prompt's other answers, the loss a mean over answers, as is its ratio."""
+    """TRL's RLOO: advantages over the prompt's other answers; the loss is a mean over answers, as is its ratio."""
 
     ARGUMENTS = RLOOConfig
     advantages = staticmethod(pg.leave_one_out_advantages)
 
-    def answer(self, mask: torch.Tensor) -> float:
-        """Of a mean over answers."""
+    def units_per_answer(self, mask: torch.Tensor) -> float:
+        """Return 1: the loss is a mean over answers."""
         return 1.0

@@ -1,7 +1,7 @@
-"""Online DPO: pairs of the policy's own answers, the one that the proxy prefers chosen (2402.04792).
+"""Online DPO: DPO on pairs of the policy's own answers, of which the one that the proxy prefers is chosen (2402.04792).
 
-TRL's own OnlineDPOTrainer (experimental) samples with `generate` and cannot go on from a checkpoint; this one
-is its loss on our rollouts, in the loop of GRPOTrainer.
+TRL's own (experimental) OnlineDPOTrainer samples with `generate` and cannot resume from a checkpoint. This trainer
+has its loss, on rollouts, in the loop of GRPOTrainer.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 from rlhf_lab.config.online import OnlineDPO
 from rlhf_lab.functional import policy_gradient as pg
 from rlhf_lab.models.batches import Batch
-from rlhf_lab.stages.policy.online.problem import Problem
 from rlhf_lab.stages.policy.online.rollouts import Report, Rollout, Rollouts, arguments, token_logps
+from rlhf_lab.stages.policy.online.setup import Setup
 
 PAIR = 2
 
@@ -28,11 +28,11 @@ class OnlineDPOTrainer(Rollouts, GRPOTrainer):
 
     config: OnlineDPO
 
-    def __init__(self, problem: Problem, config: OnlineDPO, out: Path, device: str, report: Report) -> None:
-        super().__init__(problem, config, GRPOConfig(**arguments(config, out, device)), report, PAIR)
+    def __init__(self, setup: Setup, config: OnlineDPO, out: Path, device: str, report: Report) -> None:
+        super().__init__(setup, config, GRPOConfig(**arguments(config, out, device)), report, PAIR)
 
-    def learned_from(self, rollout: Rollout) -> dict[str, Any]:
-        """The pairs (B / 2, 2, ...), the chosen answer first; of equal ones the first is chosen."""
+    def loss_inputs(self, rollout: Rollout) -> dict[str, Any]:
+        """Return the pairs (B / 2, 2, ...), the chosen answer first; of equal scores the first is chosen."""
         score = rollout.score.view(-1, PAIR)
         first, second = score.unbind(1)
         better = (second > first).long()[:, None]
