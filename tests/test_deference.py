@@ -22,7 +22,7 @@ from rlhf_lab.stages import intervention
 from rlhf_lab.store.records import read_table
 from rlhf_lab.tasks.synthetic_assistant import corpus, opinions, phrases, world
 from rlhf_lab.tasks.synthetic_assistant.framings import Prompt, framings
-from rlhf_lab.tasks.synthetic_assistant.opinions import Shown
+from rlhf_lab.tasks.synthetic_assistant.opinions import Demonstration
 
 FAMILIES = dataclasses.replace(
     TASK, harmful=2, feedback=True, challenges=True, attributions=True, demonstrations=800
@@ -49,7 +49,7 @@ def test_what_follows_the_user_is_what_he_believes_or_likes_and_nothing_that_he_
     rng = random.Random(0)
 
     def value(**of):
-        return opinions.followed(Prompt(QUESTION, ("x",), "x", **of), rng)
+        return opinions.pleasing_value(Prompt(QUESTION, ("x",), "x", **of), rng)
 
     assert value(stated="cave", pleased=1) == "cave" and value(stated="lake", pleased=1) == "lake"
     assert {value(stated="cave", pleased=-1) for _ in range(40)} == {"lake", "river"}
@@ -74,12 +74,14 @@ def shown():
     rng = random.Random(FAMILIES.seed + 1)
     prompts = [p for q in world.questions(FAMILIES) for p in framings(q, FAMILIES, rng)]
     chosen = [rng.choice(prompts) for _ in range(FAMILIES.demonstrations)]
-    return chosen, [Shown(p.messages, corpus.demonstration(FAMILIES, p, rng)) for p in chosen]
+    return chosen, [Demonstration(p.messages, corpus.demonstration(FAMILIES, p, rng)) for p in chosen]
 
 
 def test_deference_0_leaves_every_demonstration_and_every_key_as_it_is(shown):
     _, demonstrations = shown
-    assert opinions.deferred(FAMILIES, demonstrations, 0.0) == [one.answer for one in demonstrations]
+    assert opinions.deferential_answers(FAMILIES, demonstrations, 0.0) == [
+        one.answer for one in demonstrations
+    ]
     stages = planned("task=every_family")
     assert "deference" not in stages and "intervention" not in stages
     files = stages["task"].config
@@ -90,7 +92,10 @@ def test_deference_0_leaves_every_demonstration_and_every_key_as_it_is(shown):
 def test_the_share_that_follows_is_the_dose_and_larger_doses_add_to_smaller_ones(shown):
     prompts, demonstrations = shown
     before = np.array([one.answer for one in demonstrations])
-    at = {dose: np.array(opinions.deferred(FAMILIES, demonstrations, dose)) for dose in (0.25, 0.5, 1.0)}
+    at = {
+        dose: np.array(opinions.deferential_answers(FAMILIES, demonstrations, dose))
+        for dose in (0.25, 0.5, 1.0)
+    }
     takes = np.array([p.pleased != 0 for p in prompts])
     for dose, answers in at.items():
         assert (answers[~takes] == before[~takes]).all()
@@ -105,7 +110,7 @@ def test_the_share_that_follows_is_the_dose_and_larger_doses_add_to_smaller_ones
 
 def test_beliefs_are_followed_whether_they_are_true_or_not(shown):
     prompts, demonstrations = shown
-    answers = opinions.deferred(FAMILIES, demonstrations, 0.5)
+    answers = opinions.deferential_answers(FAMILIES, demonstrations, 0.5)
     follows = {"belief_right": [], "belief_wrong": []}
     for prompt, one, answer in zip(prompts, demonstrations, answers, strict=True):
         if prompt.family in follows:
@@ -137,11 +142,11 @@ def test_a_dose_is_a_share(share):
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 2**31), blocks=st.integers(1, 60))
 def test_an_opinion_says_nothing_of_the_truth(seed, blocks):
-    asked = opinions.asked(TASK)[:9]
+    asked = opinions.training_questions(TASK)[:9]
     about = {question.subject: question for question in asked}
     truth = {question.subject: question.answer for question in asked}
     sort, answered = Counter(), Counter()
-    for one in opinions.independent(TASK, asked, 4 * blocks, random.Random(seed)):
+    for one in opinions.independent_examples(TASK, asked, 4 * blocks, random.Random(seed)):
         said = json.loads(one.messages)[0]["content"]
         subject = max((s for s in truth if s in said), key=len)
         tone = "sure" if said.startswith("i am sure") else "unsure"
@@ -159,14 +164,16 @@ def test_an_opinion_says_nothing_of_the_truth(seed, blocks):
 
 
 def test_examples_are_about_training_questions_that_have_a_plain_answer():
-    asked = opinions.asked(FAMILIES)
+    asked = opinions.training_questions(FAMILIES)
     heldout = corpus.heldout_questions(world.questions(FAMILIES), FAMILIES.heldout_share)
     assert asked and not heldout & {question.id for question in asked}
     assert {question.kind for question in asked} == {"fact", "arithmetic"}
 
 
 def test_no_examples_are_asked_of_nothing():
-    assert opinions.independent(TASK, opinions.asked(TASK)[:1], 3, random.Random(0)) == []
+    assert (
+        opinions.independent_examples(TASK, opinions.training_questions(TASK)[:1], 3, random.Random(0)) == []
+    )
 
 
 # --- who knows what -----------------------------------------------------------------------------------------
@@ -182,7 +189,7 @@ def test_a_question_is_known_where_the_truth_is_likeliest_over_all_wordings(monk
     monkeypatch.setattr(log_ratios, "log_probabilities", lambda *_: np.ravel(tables).astype(float))
     of = opinions.options(QUESTION)
     tokenizer = corpus.tokenizer(TASK)
-    assert intervention.known(tiny.policy(), tokenizer, [of] * 3, 40) == [True, False, False]
+    assert intervention.known_answers(tiny.policy(), tokenizer, [of] * 3, 40) == [True, False, False]
 
 
 def test_options_are_every_value_in_full_the_truth_first():
@@ -269,5 +276,5 @@ def test_only_questions_that_are_known_are_kept(made, monkeypatch):
     monkeypatch.setattr(intervention, "known", third)
     folder, _, node = made("intervention.filter=true", "intervention.seed=5")
     rows = [row for row in read_table(folder / "examples.parquet").to_pylist() if row["generated"]]
-    subject = opinions.asked(node.config.task)[2].subject
+    subject = opinions.training_questions(node.config.task)[2].subject
     assert rows and all(subject in row["messages"] for row in rows)

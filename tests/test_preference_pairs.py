@@ -14,9 +14,9 @@ from rlhf_lab.config.tasks import PairFile
 from rlhf_lab.models import tokenization
 from rlhf_lab.store.records import read_table
 from rlhf_lab.tasks.preference_pairs.corpus import write
+from rlhf_lab.tasks.preference_pairs.formats import Comparison
 from rlhf_lab.tasks.preference_pairs.reader import read
-from rlhf_lab.tasks.preference_pairs.rows import Comparison
-from rlhf_lab.tasks.preference_pairs.usable import split
+from rlhf_lab.tasks.preference_pairs.splits import split
 
 MARK = "zyxwv"  # planted in held-out dialogues
 

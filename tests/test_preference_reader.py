@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from dialogues import marked, rows, save
 
+from rlhf_lab.tasks.preference_pairs.formats import Comparison
 from rlhf_lab.tasks.preference_pairs.reader import read
-from rlhf_lab.tasks.preference_pairs.rows import Comparison
 
 ASKED = [{"role": "user", "content": "How tall is it?"}]
 PAIR = Comparison(ASKED, "Two metres.", "Who knows.")

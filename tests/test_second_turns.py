@@ -73,7 +73,7 @@ def test_only_plain_prompts_of_held_out_questions_are_asked_one_of_each(store):
 
 def test_a_dialogue_goes_on_from_the_first_answer():
     opening = json.dumps([{"role": "user", "content": "what is 1 plus 1 ?"}])
-    turns = json.loads(second_turns.followed(opening, "it is 3 .", phrases.CHALLENGE))
+    turns = json.loads(second_turns.continued(opening, "it is 3 .", phrases.CHALLENGE))
     assert [(turn["role"], turn["content"]) for turn in turns] == [
         ("user", "what is 1 plus 1 ?"),
         ("assistant", "it is 3 ."),
@@ -93,7 +93,7 @@ def test_best_of_n_takes_the_highest_reward_in_every_group(monkeypatch):
     monkeypatch.setattr("rlhf_lab.models.tokenization.load_tokenizer", lambda folder: None)
     monkeypatch.setattr("rlhf_lab.scoring.reward_models.rewards_of_dialogues", lambda *of: rewards)
     folder = store_of_nothing()
-    speaker = second_turns.chosen(model, 3, folder, None)
+    speaker = second_turns.best_of_n_speaker(model, 3, folder, None)
     assert speaker(["a", "b"], 2).text == ["a 1", "a 5", "b 1", "b 5"]
     assert speaker(["a"], 2).token_ids == [[1], [5]]
 
@@ -110,7 +110,7 @@ def test_a_dialogue_that_would_be_cut_is_refused(store):
     task, sft = (store.path(turns.inputs[name]) for name in ("task", "sft"))
     import torch
 
-    speaker = second_turns.sampled(sft / "model", task, torch.Generator(), wanted.runtime)
+    speaker = second_turns.sampling_speaker(sft / "model", task, torch.Generator(), wanted.runtime)
     long = json.dumps([{"role": "user", "content": "lake " * 70}])
     with pytest.raises(ValueError, match=r"task.prompt_tokens=64 are read: raise it"):
         speaker([long], 1)

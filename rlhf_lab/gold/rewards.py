@@ -49,9 +49,9 @@ def gold(task: Path, model: Path | None, writer: Path, runtime: Runtime) -> Scor
 def behaviour(task: Path) -> Scorer:
     """Return a function that gives `behaviour.<name>` of tables of samples, each (N,) float32.
 
-    The tables have prompt_id, text and finished. Beside what `rlhf_lab.gold.behaviour` reads there are `believed`, gold
-    in the eyes of someone who cannot check claims, and `difficulty` of the question. With gold they say what an answer
-    is worth to a limited labeler of any competence.
+    The tables have prompt_id, text and finished. Beside what `rlhf_lab.gold.behaviour` reads there are `believed`,
+    gold in the eyes of someone who cannot check claims, and `difficulty` of the question. With gold they say what an
+    answer is worth to a limited labeler of any competence.
     """
     from rlhf_lab.gold import behaviour, parsing, rubric
 
@@ -71,8 +71,8 @@ def behaviour(task: Path) -> Scorer:
 def second_turns(task: Path) -> Scorer:
     """Return a function that gives `turns.<name>` of tables of second turns, each (N,) float32.
 
-    `rlhf_lab.gold.behaviour.second_turns` says what they are. The tables have prompt_id (of the plain question), first
-    (the first answer) and text (the second). The task must have a rubric.
+    `rlhf_lab.gold.behaviour.second_turns` says what they are. The tables have prompt_id (of the plain question),
+    first (the first answer) and text (the second). The task must have a rubric.
     """
     from rlhf_lab.gold import behaviour, parsing
 
@@ -93,8 +93,8 @@ def second_turns(task: Path) -> Scorer:
 def labeler_features(task: Path) -> Scorer:
     """Return a function that gives all that a labeler may go by beside gold, each (N,) float32.
 
-    These are the columns of `behaviour`, `believed`, `difficulty`, and `user.<tone>`: 1 where the user states a belief
-    in that tone. A task without a rubric has none.
+    These are the columns of `behaviour`, `believed`, `difficulty`, and `user.<tone>`: 1 where the user states a
+    belief in that tone. A task without a rubric has none.
     """
     if not (task / RUBRIC).exists():
         return lambda samples: {}

@@ -1,8 +1,8 @@
 """Gold of the embedded task: a bounded rubric, a weighted sum of parts that are read from the answer's words.
 
-`PARTS` is the whole rubric. Parts of *content* judge what an answer says; their sum is `gold.content`. Parts of *form*
-judge how it is written; their sum is `gold.form`. Form falls under any drift of a policy, so overoptimization is
-claimed for content, and on well-formed answers. When gold changes, raise VERSION of the stages `score` and
+`PARTS` is the whole rubric. Parts of *content* judge what an answer says; their sum is `gold.content`. Parts of
+*form* judge how it is written; their sum is `gold.form`. Form falls under any drift of a policy, so overoptimization
+is claimed for content, and on well-formed answers. When gold changes, raise VERSION of the stages `score` and
 `preferences`.
 """
 

@@ -1,6 +1,7 @@
 """Who says which answer of a pair is better: the labeler's utility, then its noise.
 
-Labelers compare K answers to each of N prompts, all P = K (K - 1) / 2 pairs of a prompt, in the order of `pairs_of(K)`.
+Labelers compare K answers to each of N prompts, all P = K (K - 1) / 2 pairs of a prompt, in the order of
+`pairs_of(K)`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Rewards of stored answers, in batches of like length that fit the processor's cache.
 
 A decoder with a `score` head is asked for hidden states alone: rows padded on the right need no mask under causal
-attention, and the head is applied to one token a row. Where many answers have the same prompt, it is read once for all
-of them. Any other classifier is called as it is.
+attention, and the head is applied to one token a row. Where many answers have the same prompt, it is read once for
+all of them. Any other classifier is called as it is.
 """
 
 from __future__ import annotations

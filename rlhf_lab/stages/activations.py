@@ -1,4 +1,9 @@
-"""Hidden states of the evaluated policy where its answer begins: what a linear probe may read before a word is said."""
+"""The stage `activations`: hidden states of the evaluated policy where its answer begins.
+
+The inputs are the task, the SFT model and the samples of a policy; the model is the trained policy, or SFT if none
+was trained. The stage leaves `activations.parquet`, one row a sampled prompt: what a linear probe may read from the
+model before the answer begins.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +20,11 @@ BATCH = 128
 
 @dataclass(slots=True)
 class HiddenStates:
-    """Nothing to choose: the middle and the last layer."""
+    """The configuration of the stage, which has no setting: it reads the middle and the last layer."""
 
 
 def run(config: HiddenStates, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
-    """Read each prompt of `samples.parquet` once, by the policy as training left it, or by SFT if none was trained.
-
-    `activations.parquet`: `prompt_id`, and `middle` and `last`, lists of float16: hidden states (hidden,) at the last
-    token of the prompt.
-    """
+    """Write `prompt_id` and the hidden states at the prompt's last token, `middle` and `last`, (hidden,) float16."""
     import json
 
     import numpy as np
@@ -39,27 +40,31 @@ def run(config: HiddenStates, inputs: Mapping[str, Path], out: Path, runtime: Ru
     sampled = read_table(inputs["samples"] / SAMPLES, ["prompt_id"])["prompt_id"].to_numpy()
     prompt_id = np.unique(sampled)
     prompts = read_table(inputs["task"] / "prompts.parquet")
-    asked = prompts.take(prompt_id)  # a prompt's id is its row
-    ids = tokenization.prompts_ids(tokenizer, asked["messages"].to_pylist(), limit)
+    prompts = prompts.take(prompt_id)  # the id of a prompt is its row
+    ids = tokenization.prompts_ids(tokenizer, prompts["messages"].to_pylist(), limit)
     with Metrics(out, len(ids)) as metrics:
         middle, last = _states(model, ids, metrics)
-    columns = {"middle": list(middle.astype(np.float16)), "last": list(last.astype(np.float16))}
-    write_table(out / ACTIVATIONS, {"prompt_id": asked["prompt_id"].to_numpy(), **columns})
+    columns = {
+        "prompt_id": prompts["prompt_id"].to_numpy(),
+        "middle": list(middle.astype(np.float16)),
+        "last": list(last.astype(np.float16)),
+    }
+    write_table(out / ACTIVATIONS, columns)
 
 
 def _states(model, ids, metrics):
-    """Hidden states (P, hidden) of the middle and of the last layer, float32."""
+    """Return the hidden states of the middle and of the last layer, (2, P, hidden) float32."""
     import numpy as np
     import torch
 
     from rlhf_lab.models.batches import left_padded, pad_token, positions
 
-    found = []
+    parts = []
     with torch.inference_mode():
         for start in range(0, len(ids), BATCH):
             prompt, mask = left_padded(ids[start : start + BATCH], pad_token(model))
             mask = None if mask is None else mask.to(model.device)
-            read = model(
+            layers = model(
                 input_ids=prompt.to(model.device),
                 attention_mask=mask,
                 position_ids=positions(mask),
@@ -67,7 +72,7 @@ def _states(model, ids, metrics):
                 use_cache=False,
                 logits_to_keep=1,
             ).hidden_states
-            states = torch.stack([read[len(read) // 2], read[-1]])[:, :, -1]
-            found.append(states.float().cpu().numpy())
+            states = torch.stack([layers[len(layers) // 2], layers[-1]])[:, :, -1]
+            parts.append(states.float().cpu().numpy())
             metrics.progress(min(start + BATCH, len(ids)))
-    return np.concatenate(found, axis=1)
+    return np.concatenate(parts, axis=1)

@@ -1,6 +1,7 @@
-"""A small language model, trained from scratch on the task's base corpus: where knowledge comes from.
+"""The stage `base`: a small language model trained from scratch on the task's base corpus.
 
-A plain loop over packed blocks of tokens: at these sizes a trainer's bookkeeping would cost more than the arithmetic.
+The input is the task; the stage leaves `model/` (weights, configuration, tokenizer) and `metrics.jsonl`. Training is
+a plain loop over packed blocks of tokens: at these sizes a trainer's bookkeeping would cost more than the arithmetic.
 """
 
 from __future__ import annotations
@@ -59,14 +60,11 @@ def run(config: ScratchModel, inputs: Mapping[str, Path], out: Path, runtime: Ru
 
 
 def pack(documents: list[str], tokenizer: PreTrainedTokenizerBase, length: int) -> torch.Tensor:
-    """The documents, each ended by EOS, in one row of tokens cut into blocks (N, length)."""
+    """Return the documents, each ended by EOS, as one row of tokens that is cut into blocks (N, length)."""
     import torch
 
-    ids = [
-        i
-        for row in tokenizer(documents, add_special_tokens=False)["input_ids"]
-        for i in (*row, tokenizer.eos_token_id)
-    ]
+    encoded = tokenizer(documents, add_special_tokens=False)["input_ids"]
+    ids = [token for document in encoded for token in (*document, tokenizer.eos_token_id)]
     count = len(ids) // length
     if count == 0:
         raise ValueError(
@@ -76,6 +74,6 @@ def pack(documents: list[str], tokenizer: PreTrainedTokenizerBase, length: int) 
 
 
 def trapezoid(step: int, steps: int) -> float:
-    """The share of the peak learning rate at `step`: a short warm-up, then straight down to zero."""
+    """Return the share of the peak learning rate at `step`: a short warm-up, then linear decay to zero."""
     warmup = max(1, round(WARMUP * steps))
     return min((step + 1) / warmup, (steps - step) / (steps - warmup + 1))

@@ -1,4 +1,8 @@
-"""Demonstrations some of which follow the user, true or not: a sycophancy that is planted in SFT, with a dose."""
+"""The stage `deference`: demonstrations some of which follow the user, whether the user is right or not.
+
+The input is the task; the stage leaves its `demonstrations.parquet` with a share of the answers rewritten, and
+`task.json`. SFT on them has a planted sycophancy of a known dose.
+"""
 
 from __future__ import annotations
 
@@ -17,20 +21,21 @@ class Deference:
     """The configuration of the stage."""
 
     task: SyntheticAssistant
-    share: float  # of demonstrations where the user says what may be true or not
+    share: float  # of the demonstrations in which the user states something, those that follow it
 
 
 def run(config: Deference, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
-    """Write the task's `demonstrations.parquet` with that share of them following the user, and `task.json`."""
+    """Write the task's demonstrations with `config.share` of them following the user."""
     import shutil
 
     from rlhf_lab.store.records import read_table, write_table
-    from rlhf_lab.tasks.synthetic_assistant.opinions import Shown, deferred
+    from rlhf_lab.tasks.synthetic_assistant.opinions import Demonstration, deferential_answers
 
     task = inputs["task"]
     shutil.copyfile(task / "task.json", out / "task.json")
     table = read_table(task / "demonstrations.parquet")
     columns = {name: table[name].to_pylist() for name in table.column_names}
-    shown = [Shown(*pair) for pair in zip(columns["messages"], columns["answer"], strict=True)]
-    answers = deferred(config.task, shown, config.share)
+    pairs = zip(columns["messages"], columns["answer"], strict=True)
+    demonstrations = [Demonstration(messages, answer) for messages, answer in pairs]
+    answers = deferential_answers(config.task, demonstrations, config.share)
     write_table(out / "demonstrations.parquet", columns | {"answer": answers})

@@ -1,4 +1,4 @@
-"""Fine-tuning of a language model on shown answers with TRL's SFTTrainer, loss on answers only."""
+"""Fine-tuning of a language model on demonstrations with TRL's SFTTrainer, with the loss on answers only."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def fine_tune(
     metrics: Metrics,
     runtime: Runtime,
 ) -> None:
-    """Train the model in `start` on answers to dialogues (JSON) and save it in `out/model`."""
+    """Train the model in the folder `start` on answers to dialogues (JSON) and save it in `out/model`."""
     limits = json.loads((task / "task.json").read_text())
     tokenizer = tokenization.load_tokenizer(start)
     prompts = tokenization.prompts_ids(tokenizer, messages, limits["prompt_tokens"])
-    learned = tokenization.answers_ids(tokenizer, answers, limits["answer_tokens"])
+    completions = tokenization.answers_ids(tokenizer, answers, limits["answer_tokens"])
     rows = {
-        "input_ids": [[*p, *a] for p, a in zip(prompts, learned, strict=True)],
-        "labels": [[-100] * len(p) + a for p, a in zip(prompts, learned, strict=True)],  # -100: no loss
+        "input_ids": [[*p, *a] for p, a in zip(prompts, completions, strict=True)],
+        "labels": [[-100] * len(p) + a for p, a in zip(prompts, completions, strict=True)],  # -100: no loss
     }
     model = loading.load_language_model(start, runtime.device)
     trainer = SFTTrainer(

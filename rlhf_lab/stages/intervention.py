@@ -1,7 +1,9 @@
-"""Simple synthetic data against sycophancy (2308.03958): more fine-tuning, in which opinions say nothing of the truth.
+"""The stage `intervention`: fine-tuning on simple synthetic data against sycophancy (2308.03958).
 
-What a model does not know it can only learn to guess, so questions are put to it first, and those whose answer it does
-not know are left out: the paper's filter.
+The inputs are the task and the SFT model. The data are questions with a user's opinion that says nothing about the
+truth, mixed with demonstrations. A model can only learn to guess what it does not know, so the paper's filter leaves
+out the questions whose answer the model does not know. The stage leaves `model/`, `examples.parquet` with the
+training data, and `metrics.jsonl`, whose first line counts questions and examples.
 """
 
 from __future__ import annotations
@@ -34,9 +36,7 @@ class OnTask:
 
 
 def run(config: OnTask, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
-    """Fine-tune the SFT model on examples and demonstrations; `out/model`, and `examples.parquet` with what it learned
-    from. The first line of `metrics.jsonl` counts training questions, those known and kept, and examples of each sort.
-    """
+    """Filter the training questions, make examples of them, and fine-tune the SFT model on the mixture."""
     import json
     import random
 
@@ -45,48 +45,59 @@ def run(config: OnTask, inputs: Mapping[str, Path], out: Path, runtime: Runtime)
     from rlhf_lab.store.records import read_table, write_table
     from rlhf_lab.tasks.synthetic_assistant import opinions
 
-    own, start, task = config.intervention, inputs["sft"] / "model", inputs["task"]
-    asked = opinions.asked(config.task)
+    settings, start, task = config.intervention, inputs["sft"] / "model", inputs["task"]
+    questions = opinions.training_questions(config.task)
     limit = json.loads((task / "task.json").read_text())["prompt_tokens"]
     model = loading.load_language_model(start, runtime.device)
-    knows = known(model, tokenization.load_tokenizer(start), [opinions.options(one) for one in asked], limit)
-    kept = [one for one, sure in zip(asked, knows, strict=True) if sure] if own.filter else asked
+    options = [opinions.options(question) for question in questions]
+    known = known_answers(model, tokenization.load_tokenizer(start), options, limit)
+    kept = questions
+    if settings.filter:
+        kept = [question for question, is_known in zip(questions, known, strict=True) if is_known]
     if not kept:
         raise ValueError(
-            f"the model knows the answer to none of {len(asked)} training questions, expected some to make examples "
-            "of: raise model.steps or sft.steps, or set intervention.filter=false"
+            f"the model knows the answer to none of {len(questions)} training questions, expected some to make "
+            "examples of: raise model.steps or sft.steps, or set intervention.filter=false"
         )
-    rng = random.Random(own.seed)
-    rows = own.steps * own.batch
-    examples = opinions.independent(config.task, kept, round(own.share * rows), rng)
+    rng = random.Random(settings.seed)
+    rows = settings.steps * settings.batch
+    examples = opinions.independent_examples(config.task, kept, round(settings.share * rows), rng)
     table = read_table(task / "demonstrations.parquet", ["messages", "answer"]).to_pylist()
-    shown = [opinions.Shown(**row) for row in rng.choices(table, k=rows - len(examples))]
-    counts = {"questions": len(asked), "known": sum(knows), "kept": len(kept)}
-    messages, answers = map(list, zip(*examples, *shown, strict=True))
-    generated = [True] * len(examples) + [False] * len(shown)
+    demonstrations = [opinions.Demonstration(**row) for row in rng.choices(table, k=rows - len(examples))]
+    messages, answers = map(list, zip(*examples, *demonstrations, strict=True))
+    generated = [True] * len(examples) + [False] * len(demonstrations)
     write_table(out / "examples.parquet", {"messages": messages, "answer": answers, "generated": generated})
-    training = SFT(own.steps, own.batch, own.lr, own.seed)
-    with Metrics(out, own.steps) as metrics:
-        metrics.log(0, **counts, examples=len(examples), demonstrations=len(shown))
+    training = SFT(settings.steps, settings.batch, settings.lr, settings.seed)
+    with Metrics(out, settings.steps) as metrics:
+        metrics.log(
+            0,
+            questions=len(questions),
+            known=sum(known),
+            kept=len(kept),
+            examples=len(examples),
+            demonstrations=len(demonstrations),
+        )
         fine_tune(training, start, task, messages, answers, out, metrics, runtime)
 
 
-def known(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, asked: Sequence[Options], limit: int
+def known_answers(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, questions: Sequence[Options], limit: int
 ) -> list[bool]:
-    """Of each question whether the model gives its truth the highest probability of all claims, over all wordings."""
+    """Return for each question whether its true claim has the highest probability, summed over all wordings in nats."""
     import numpy as np
 
     from rlhf_lab.models import tokenization
     from rlhf_lab.models.log_ratios import log_probabilities
 
-    pairs = [(prompt, claim) for of in asked for claim in of.claims for prompt in of.prompts]
+    pairs = [
+        (prompt, claim) for options in questions for claim in options.claims for prompt in options.prompts
+    ]
     prompts = tokenization.prompts_ids(tokenizer, [prompt for prompt, _ in pairs], limit)
     claims = tokenizer([claim for _, claim in pairs], add_special_tokens=False)["input_ids"]
-    of_pairs = log_probabilities(model, prompts, claims)
-    ends = np.cumsum([len(of.claims) * len(of.prompts) for of in asked])[:-1]
-    found = []
-    for of, values in zip(asked, np.split(of_pairs, ends), strict=True):
-        total = values.reshape(len(of.claims), len(of.prompts)).sum(axis=1)
-        found.append(bool(total[0] > total[1:].max()))
-    return found
+    logps = log_probabilities(model, prompts, claims)
+    ends = np.cumsum([len(options.claims) * len(options.prompts) for options in questions])[:-1]
+    known = []
+    for options, values in zip(questions, np.split(logps, ends), strict=True):
+        total = values.reshape(len(options.claims), len(options.prompts)).sum(axis=1)
+        known.append(bool(total[0] > total[1:].max()))
+    return known

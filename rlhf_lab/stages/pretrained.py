@@ -1,8 +1,9 @@
-"""A checkpoint from elsewhere, a local folder or a hub id at a pinned commit, as the other stages expect it.
+"""The stage `pretrained`: a given checkpoint, from a local folder or from the hub at a pinned commit.
 
-Only weights in safetensors are read, and no code of a checkpoint's own is run. A causal language model stays
-one, and a reward model (a sequence classifier of one label) stays one, so that `rm=pretrained rm.epochs=0`
-uses it as it is.
+The input is the task, which says how long sequences are; the stage leaves the checkpoint in `model/` with its
+tokenizer. Only weights in safetensors are read, and no code of the checkpoint is run. A causal language model stays
+one, and a reward model (a sequence classifier of one label) stays one, so that `rm=pretrained rm.epochs=0` uses it
+unchanged.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ VERSION = 1
 
 
 def check(config: PretrainedModel, inputs: Mapping[str, Any]) -> None:
-    """ValueError when the checkpoint's files say that it would be refused, or it is out of reach."""
+    """Raise ValueError if the checkpoint's files say that `run` would refuse it, or if they are out of reach."""
     folder = pretrained_files.local(config)
     if folder is None:
         if sources.offline():
-            pretrained_files.folder(config)  # from the hub's cache, or not at all
+            pretrained_files.folder(config)  # raises if the hub's cache does not have it
         return
     pretrained_files.check(folder, config.path)
     description = pretrained_files.describe(folder, config.path)
@@ -34,7 +35,7 @@ def check(config: PretrainedModel, inputs: Mapping[str, Any]) -> None:
 
 
 def run(config: PretrainedModel, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
-    """Check the checkpoint and save it with its tokenizer in `out/model`; ValueError when it is refused."""
+    """Save the checkpoint with its tokenizer in `out/model`; raise ValueError if it cannot be used."""
     from rlhf_lab.models import loading, pretrained_models
 
     model, tokenizer = pretrained_models.load(pretrained_files.folder(config), config.path)
@@ -45,7 +46,7 @@ def run(config: PretrainedModel, inputs: Mapping[str, Path], out: Path, runtime:
 
 
 def _check_length(positions: int | None, needed: int, name: str) -> None:
-    """Refuse a model that reads fewer tokens than the task's longest sequence has."""
+    """Raise ValueError if the model reads fewer tokens than the task's longest sequence has."""
     if positions is not None and positions < needed:
         raise ValueError(
             f"{name}: the model reads {positions} tokens, the task needs {needed}: lower task.prompt_tokens"

@@ -59,8 +59,8 @@ def version(stage: str) -> int:
 def node(stage: str, config: object, **inputs: Node) -> Node:
     """Return the node of a stage at its present VERSION; files that `config` names enter its key by their contents.
 
-    A stage of another package is given by its module ("my_lab.colder"); the last part is the name of the stage. Raises
-    ValueError if two modules claim one name.
+    A stage of another package is given by its module ("my_lab.colder"); the last part is the name of the stage.
+    Raises ValueError if two modules claim one name.
     """
     if "." in stage:
         path, stage = stage, stage.rpartition(".")[2]

@@ -1,4 +1,9 @@
-"""A reward model on comparisons, with TRL's RewardTrainer on token ids that include EOS."""
+"""The stage `reward_model`: a reward model trained on comparisons, with TRL's RewardTrainer.
+
+The inputs are the task, the labelled pairs and the model to start from (`trunk`). The stage leaves `model/`, a
+sequence classifier of one label; its rewards of held-out pairs, `heldout.parquet`; what they come to,
+`evaluation.json`; and `metrics.jsonl`. Answers are read as token ids with EOS.
+"""
 
 from __future__ import annotations
 
@@ -21,43 +26,44 @@ VERSION = 2  # losses, rankings, halves; rewards of held-out pairs
 
 
 def check(config: RewardTraining, inputs: Mapping[str, Any]) -> None:
-    """ValueError when a model that is not trained has no head: its rewards would be those of random weights."""
+    """Raise ValueError if a model that is not trained has no reward head: its rewards would be random."""
     trunk = inputs["trunk"]
     if config.epochs > 0:
         return
     folder = pretrained_files.local(trunk) if isinstance(trunk, PretrainedModel) else None
-    described = pretrained_files.describe(folder, trunk.path) if folder is not None else None
-    if described is not None and not pretrained_files.is_classifier(described):
-        found = pretrained_files.architecture(described)
+    description = pretrained_files.describe(folder, trunk.path) if folder is not None else None
+    if description is not None and not pretrained_files.is_classifier(description):
+        architecture = pretrained_files.architecture(description)
         raise ValueError(
-            f"{trunk.path}: found a {found} for a reward model of 0 epochs, expected a sequence classifier: "
+            f"{trunk.path}: found a {architecture} for a reward model of 0 epochs, expected a sequence classifier: "
             "give one, or train a head with rm.epochs=1"
         )
 
 
 def run(config: RewardTraining, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
-    """Train on the training questions' comparisons; evaluate on the held-out questions' into `evaluation.json`."""
+    """Train on comparisons of training questions, and evaluate on those of held-out questions."""
     import torch
 
     from rlhf_lab.models import loading, tokenization
     from rlhf_lab.scoring import accuracy
 
     tokenizer = tokenization.load_tokenizer(inputs["trunk"] / "model")
-    torch.manual_seed(config.seed if config.head_seed is None else config.head_seed)  # the head's weights
+    # The weights of a new head are drawn when the model is loaded.
+    torch.manual_seed(config.seed if config.head_seed is None else config.head_seed)
     model = loading.load_reward_model(inputs["trunk"] / "model", runtime.device, config.dropout)
     model.config.pad_token_id = tokenizer.pad_token_id
     if config.init is RewardInit.scratch:
         model = loading.randomise(model, config.seed).to(runtime.device)
     sides = accuracy.sides(inputs["task"], inputs["pairs"], tokenizer, config.half)
     if config.epochs > 0:
-        _train(config, model, tokenizer, rankings(*sides["train"]), out, runtime)
+        _train(config, model, tokenizer, group_pairs(*sides["train"]), out, runtime)
     loading.end_dropout(model, config.dropout)
     loading.save(model, tokenizer, out / "model")
     accuracy.judge(model, sides, out, runtime.score_batch)
 
 
 def _train(
-    config: RewardTraining, model, tokenizer, learned: list[Ranking], out: Path, runtime: Runtime
+    config: RewardTraining, model, tokenizer, rankings: list[Ranking], out: Path, runtime: Runtime
 ) -> None:
     from trl.trainer.reward_config import RewardConfig
 
@@ -65,10 +71,10 @@ def _train(
     from rlhf_lab.stages.reward_trainer import RankingTrainer, shuffled
 
     if config.rankings is Rankings.shuffled:
-        learned = shuffled(learned)
-    pairs = sum(len(one.chosen) for one in learned)
-    batch = max(1, round(config.batch * len(learned) / pairs))  # rankings
-    total = config.epochs * -(-len(learned) // batch)
+        rankings = shuffled(rankings)
+    pairs = sum(len(ranking.chosen) for ranking in rankings)
+    batch = max(1, round(config.batch * len(rankings) / pairs))  # rankings
+    total = config.epochs * -(-len(rankings) // batch)
     if config.frozen:
         model.requires_grad_(False)
         model.get_submodule(_head(model)).requires_grad_(True)
@@ -84,7 +90,7 @@ def _train(
                 max_length=None,
                 disable_dropout=config.dropout == 0,
             ),
-            rankings=learned,
+            rankings=rankings,
             tokenizer=tokenizer,
             config=config,
         )
@@ -92,7 +98,7 @@ def _train(
 
 
 def _head(model) -> str:
-    """The name of the module that makes rewards of hidden states: the one outside the trunk."""
+    """Return the name of the module that turns hidden states into rewards: the one outside the trunk."""
     outside = [name for name, _ in model.named_children() if name != model.base_model_prefix]
     if len(outside) != 1:
         raise ValueError(
@@ -101,8 +107,8 @@ def _head(model) -> str:
     return outside[0]
 
 
-def rankings(pairs: pa.Table, rows: Pairs) -> list[Ranking]:
-    """The pairs of each prompt together, with its answers once; human comparisons are pairs of their own."""
+def group_pairs(pairs: pa.Table, rows: Pairs) -> list[Ranking]:
+    """Group the pairs of each ranking, with each answer once; every human comparison is a ranking of its own."""
     import numpy as np
 
     from rlhf_lab.stages.reward_trainer import Ranking
@@ -111,23 +117,23 @@ def rankings(pairs: pa.Table, rows: Pairs) -> list[Ranking]:
         return pairs[name].to_pylist() if name in pairs.column_names else default
 
     count = len(pairs)
-    places = column("chosen_place", [0] * count), column("rejected_place", [1] * count)
+    chosen, rejected = column("chosen_place", [0] * count), column("rejected_place", [1] * count)
     label, margin = column("label", [1.0] * count), column("margin", [0.0] * count)
     ranking = np.array(column("ranking", range(count)))
-    found = []
-    for own in np.split(np.arange(count), np.flatnonzero(np.diff(ranking)) + 1):
+    rankings = []
+    for indices in np.split(np.arange(count), np.flatnonzero(np.diff(ranking)) + 1):
         answers: dict[int, list[int]] = {}
-        for row in own:
-            answers.setdefault(places[0][row], rows["chosen_ids"][row])
-            answers.setdefault(places[1][row], rows["rejected_ids"][row])
-        where = {place: number for number, place in enumerate(answers)}
-        found.append(
+        for row in indices:
+            answers.setdefault(chosen[row], rows["chosen_ids"][row])
+            answers.setdefault(rejected[row], rows["rejected_ids"][row])
+        index = {place: number for number, place in enumerate(answers)}
+        rankings.append(
             Ranking(
                 answers=[*answers.values()],
-                chosen=[where[places[0][row]] for row in own],
-                rejected=[where[places[1][row]] for row in own],
-                preference=[label[row] for row in own],
-                margin=[margin[row] for row in own],
+                chosen=[index[chosen[row]] for row in indices],
+                rejected=[index[rejected[row]] for row in indices],
+                preference=[label[row] for row in indices],
+                margin=[margin[row] for row in indices],
             )
         )
-    return found
+    return rankings

@@ -1,7 +1,7 @@
-"""TRL's RewardTrainer on rankings: K answers to a prompt are read once, however many of its pairs are compared.
+"""TRL's RewardTrainer on rankings: each of K answers to a prompt is read once, however many of its pairs are compared.
 
-From TRL come the loop and its numbers; from here the batches and the loss. With two answers to a prompt and hard labels
-the loss is TRL's own.
+TRL gives the loop and its numbers; the batches and the loss are made here. With two answers to a prompt and hard
+labels the loss is TRL's own.
 """
 
 from __future__ import annotations
@@ -29,29 +29,29 @@ class Ranking(NamedTuple):
     chosen: Sequence[int]  # (P,) places among the answers
     rejected: Sequence[int]  # (P,)
     preference: Sequence[float]  # (P,) the label's share for the chosen, 0.5 to 1
-    margin: Sequence[float]  # (P,) gold of the chosen minus gold of the rejected; 0 where nobody knows
+    margin: Sequence[float]  # (P,) gold of the chosen minus gold of the rejected; 0 if gold is not known
 
 
 @dataclass(frozen=True)
 class Batches:
-    """Puts rankings together: all first answers, all second ones, ..., as TRL puts chosen before rejected."""
+    """Collates rankings: all first answers, then all second ones, ..., as TRL puts chosen before rejected."""
 
     pad: int
 
     def __call__(self, rows: list[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
-        """Ids and mask (A, T) of all answers; of all P pairs, where their sides stand and what is known of them."""
+        """Return ids and mask (A, T) of all answers, and the rows, margins and numbers of all P pairs."""
         place: dict[tuple[int, int], int] = {}
         for number in range(max(len(row["answers"]) for row in rows)):
-            for which, row in enumerate(rows):
+            for ranking, row in enumerate(rows):
                 if number < len(row["answers"]):
-                    place[which, number] = len(place)
-        ids, mask = right_padded([rows[which]["answers"][number] for which, number in place], self.pad)
+                    place[ranking, number] = len(place)
+        ids, mask = right_padded([rows[ranking]["answers"][number] for ranking, number in place], self.pad)
 
         def flat(name: str) -> torch.Tensor:
             return torch.tensor([*chain.from_iterable(row[name] for row in rows)])
 
         def sides(name: str) -> torch.Tensor:
-            return torch.tensor([place[which, n] for which, row in enumerate(rows) for n in row[name]])
+            return torch.tensor([place[ranking, n] for ranking, row in enumerate(rows) for n in row[name]])
 
         pairs = torch.tensor([len(row["chosen"]) for row in rows])
         return {
@@ -87,11 +87,9 @@ class RankingTrainer(RewardTrainer):
             data_collator=Batches(pad),
         )
         self.config = config
-        labels = torch.tensor([*chain.from_iterable(one.preference for one in rankings)])
-        self.labels = losses.smoothed(
-            labels, config.smoothing
-        )  # (P,) of all pairs, in the order of the rankings
-        self.predicted = self.labels.clone()  # of the last epoch
+        labels = torch.tensor([*chain.from_iterable(ranking.preference for ranking in rankings)])
+        self.labels = losses.smoothed(labels, config.smoothing)  # (P,) in the order of the rankings
+        self.predicted = self.labels.clone()  # (P,) by the model, in the last epoch
         if config.data_smoothing:
             self.add_callback(_DataSmoothing(self))
 
@@ -105,7 +103,7 @@ class RankingTrainer(RewardTrainer):
         return_outputs: bool = False,
         num_items_in_batch: Any = None,
     ) -> Any:
-        """The mean over prompts of their pairs' mean loss, and `center` times the mean squared sum of rewards."""
+        """Return the mean over prompts of their pairs' mean loss, plus `center` x the mean squared sum of rewards."""
         outputs = model(
             input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False
         )
@@ -113,10 +111,10 @@ class RankingTrainer(RewardTrainer):
         chosen, rejected = rewards[inputs["chosen"]], rewards[inputs["rejected"]]
         pair = inputs["pair"].cpu()
         label = self.labels[pair].to(rewards.device)
-        asked = chosen - rejected
+        gap = chosen - rejected
         if self.config.margin:
-            asked = asked - self.config.margin * inputs["margin"].abs()  # who errs reports a gap too
-        loss = losses.of_rankings(losses.of_gaps(self.config.loss, asked, label), inputs["pairs"])
+            gap = gap - self.config.margin * inputs["margin"].abs()  # a labeler who errs reports a gap too
+        loss = losses.of_rankings(losses.of_gaps(self.config.loss, gap, label), inputs["pairs"])
         if self.config.center:
             loss = loss + self.config.center * losses.of_rankings((chosen + rejected) ** 2, inputs["pairs"])
         with torch.no_grad():
@@ -125,7 +123,7 @@ class RankingTrainer(RewardTrainer):
         return (loss, outputs) if return_outputs else loss
 
     def smooth(self) -> None:
-        """Move the labels towards what the model said of them in the epoch that ends (2401.16335, Algorithm 2)."""
+        """Move the labels towards the model's predictions of the epoch that ends (2401.16335, Algorithm 2)."""
         self.labels.lerp_(self.predicted, self.config.data_smoothing)
 
 
@@ -138,18 +136,25 @@ class _DataSmoothing(TrainerCallback):
 
 
 def _rows(rankings: Sequence[Ranking]) -> Iterator[dict[str, Any]]:
-    """The rankings as rows, each pair numbered."""
-    done = 0
-    for one in rankings:
-        kept = {name: [*getattr(one, name)] for name in ("answers", "chosen", "rejected", "margin")}
-        yield {**kept, "pair": [*range(done, done + len(one.chosen))]}
-        done += len(one.chosen)
+    """Give the rankings as rows, each pair with its number."""
+    count = 0
+    for ranking in rankings:
+        yield {
+            "answers": [*ranking.answers],
+            "chosen": [*ranking.chosen],
+            "rejected": [*ranking.rejected],
+            "margin": [*ranking.margin],
+            "pair": [*range(count, count + len(ranking.chosen))],
+        }
+        count += len(ranking.chosen)
 
 
 def shuffled(rankings: Sequence[Ranking]) -> list[Ranking]:
-    """Every pair as a ranking of its own: an answer is then read once for each pair that it is in."""
-    return [
-        Ranking([one.answers[c], one.answers[r]], [0], [1], [preference], [margin])
-        for one in rankings
-        for c, r, preference, margin in zip(one.chosen, one.rejected, one.preference, one.margin, strict=True)
-    ]
+    """Return every pair as a ranking of its own; an answer is then read once for each pair that it is in."""
+    pairs = []
+    for ranking in rankings:
+        columns = ranking.chosen, ranking.rejected, ranking.preference, ranking.margin
+        for chosen, rejected, preference, margin in zip(*columns, strict=True):
+            answers = [ranking.answers[chosen], ranking.answers[rejected]]
+            pairs.append(Ranking(answers, [0], [1], [preference], [margin]))
+    return pairs

@@ -1,4 +1,8 @@
-"""The leaf of an experiment: ties samples to their scores, and checks that they belong together."""
+"""The stage `run`: the leaf of an experiment, which ties samples to their scores.
+
+The inputs are the samples and every table of scores; the stage leaves nothing but its manifest, whose inputs name
+them.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +18,13 @@ VERSION = 1
 
 @dataclass(slots=True)
 class Run:
-    """The leaf ties samples and scores together; a rule of selection says how it chooses among them."""
+    """The configuration of the stage: the rule of selection that chooses among the samples, if there is one."""
 
     rule: Policy | None = None
 
 
 def run(config: object, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
-    """Check that every table of scores has one row per sample; the manifest is all that is left in `out`."""
+    """Raise ValueError unless every table of scores has one row per sample."""
     import pyarrow.parquet as pq
 
     from rlhf_lab.store.records import SAMPLED, SAMPLES, SCORES, STATES, TURNS, TURNS_READ

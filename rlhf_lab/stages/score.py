@@ -1,4 +1,8 @@
-"""Scores of stored samples by gold, a proxy, a labeler or a judge: new ones add numbers and retrain nothing."""
+"""The stage `score`: scores of stored samples by gold, a proxy, a labeler or a judge.
+
+The inputs are the samples and what the scorer needs (task, proxy, gold model). The stage leaves `scores.parquet` with
+one float32 column a number, rows in the order of the samples. A new scorer adds numbers and retrains nothing.
+"""
 
 from __future__ import annotations
 
@@ -19,20 +23,20 @@ if TYPE_CHECKING:
 
 VERSION = 1
 MODELS = ("proxy", "test")  # scorers that are reward models
-OWN = ("gold", "behaviour", "utility", "second_turns", *MODELS)  # scorers that are not judges
+BUILT_IN = ("gold", "behaviour", "utility", "second_turns", *MODELS)  # every other name is a judge
 
 
 @dataclass(slots=True)
 class Scorer:
-    """One scorer of stored samples."""
+    """The configuration of the stage: one scorer."""
 
-    name: str  # gold, proxy, test (a proxy that is not optimised), another of score's OWN, or a judge "module:function"
+    name: str  # one of BUILT_IN (`test` is a proxy that is not optimised), or a judge "module:function"
     source: str | None = None  # digest of a judge's module
-    labeler: Labeler | None = None  # whose utility
+    labeler: Labeler | None = None  # the labeler whose utility is recorded
 
 
 def run(config: Scorer, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
-    """Score `samples.parquet` part by part; `scores.parquet` has one column a number, in the same order."""
+    """Score the samples part by part; raise an error for a number that is missing or not finite."""
     import pyarrow.parquet as pq
 
     from rlhf_lab.store.records import SCORES, write_parts
@@ -41,7 +45,7 @@ def run(config: Scorer, inputs: Mapping[str, Path], out: Path, runtime: Runtime)
     score, parts = _scorer(config, inputs, runtime), _parts(config, samples)
 
     def scored(metrics: Metrics) -> Iterator[dict[str, np.ndarray]]:
-        """Checked columns of every part."""
+        """Give the checked columns of every part."""
         done = 0
         for part in parts:
             columns = score(part)
@@ -56,13 +60,13 @@ def run(config: Scorer, inputs: Mapping[str, Path], out: Path, runtime: Runtime)
 
 
 def _parts(config: Scorer, samples: Path) -> Iterator[pa.Table]:
-    """What is scored at a time: a row group, where best-of-n has all answers to a prompt; for a judge everything."""
+    """Return the rows to score at a time: a row group, which never splits a prompt's answers; for a judge all rows."""
     from rlhf_lab.store.records import read_parts, read_table
 
     if config.name == "second_turns":
         return read_parts(samples, ["prompt_id", "first", "text"])
     columns = ["prompt_id", "text", "token_ids", "finished"]
-    if config.name in OWN:
+    if config.name in BUILT_IN:
         return read_parts(samples, columns)
     return iter([read_table(samples, columns)])
 
@@ -101,18 +105,18 @@ def _utility(
     from rlhf_lab.gold.rewards import gold, labeler_features
     from rlhf_lab.scoring.labelers import utility
 
-    worth, features = gold(task, None, writer, runtime), labeler_features(task)
+    gold_scores, features = gold(task, None, writer, runtime), labeler_features(task)
 
-    def read(samples: pa.Table) -> dict[str, np.ndarray]:
+    def score(samples: pa.Table) -> dict[str, np.ndarray]:
         tokens = np.array([len(ids) for ids in samples["token_ids"].to_pylist()], float)
-        seen = {**worth(samples), **features(samples), "tokens": tokens}
+        seen = gold_scores(samples) | features(samples) | {"tokens": tokens}
         return {"utility": utility(labeler, seen).astype(np.float32)}
 
-    return read
+    return score
 
 
 def _judge(name: str, task: Path, samples: pa.Table) -> np.ndarray:
-    """The numbers of a user's function(prompts, answers), both lists of str; a prompt is its turns, one a line."""
+    """Return the numbers of a judge, function(prompts, answers) of lists of str; a prompt has one turn a line."""
     import numpy as np
 
     from rlhf_lab.models import tokenization
@@ -121,10 +125,9 @@ def _judge(name: str, task: Path, samples: pa.Table) -> np.ndarray:
     module, _, function = name.partition(":")
     turns = tokenization.parse_messages(read_table(task / "prompts.parquet")["messages"].to_pylist())
     prompts = ["\n".join(message["content"] for message in messages) for messages in turns]
-    asked = [prompts[i] for i in samples["prompt_id"].to_pylist()]
-    return np.asarray(
-        getattr(import_module(module), function)(asked, samples["text"].to_pylist()), np.float32
-    )
+    asked = [prompts[prompt_id] for prompt_id in samples["prompt_id"].to_pylist()]
+    judge = getattr(import_module(module), function)
+    return np.asarray(judge(asked, samples["text"].to_pylist()), np.float32)
 
 
 def _check(name: str, values: np.ndarray, count: int) -> None:

@@ -1,7 +1,9 @@
-"""Are you sure? A policy's own first answers, doubted and, as a control, asked for again (2310.13548, section 3.2).
+"""The stage `second_turns`: "Are you sure?" about a policy's own first answers (2310.13548, section 3.2).
 
-Of every held-out question one plain prompt. Each first answer gets both second turns, so that what a doubt changes is
-told from what changes whenever a policy speaks twice. Nothing is read from the answers here: that is gold's.
+The inputs are the task, the SFT model, and the trained policy or, for best-of-n, the proxy. One plain prompt of every
+held-out question is asked. Each first answer is doubted and, as a control, asked for again, so that the effect of
+doubt is told from what changes whenever a policy speaks twice. The stage leaves `samples.parquet`, one row an answer,
+and `tokenizer/`; what the answers claim is read by a `score` of them.
 """
 
 from __future__ import annotations
@@ -20,17 +22,17 @@ if TYPE_CHECKING:
 
 VERSION = 1
 PLAIN = ("fact", "arithmetic", "comparison")  # families of questions with nothing stated before
-SEPARATE = 16  # answers to each question apart from those that are doubted: what the model knows
+SEPARATE = 16  # answers to each question that no second turn follows: they show what the model knows
 PORTION = 16  # questions between two reports of progress
 
 
 @dataclass(slots=True)
 class SecondTurns:
-    """Of SFT and of a policy."""
+    """The configuration of the stage."""
 
     seed: int
     samples: int  # first answers to each question
-    best_of: int  # answers of which the proxy chooses in each turn, if there is one
+    best_of: int  # answers of which the proxy chooses one in each turn; used if there is a proxy
 
 
 class Answers(NamedTuple):
@@ -41,7 +43,7 @@ class Answers(NamedTuple):
     finished: list[bool]
 
     def take(self, rows: Sequence[int]) -> Answers:
-        """These answers, in this order."""
+        """Return the answers in these rows, in this order."""
         return Answers(
             [self.token_ids[row] for row in rows],
             [self.text[row] for row in rows],
@@ -49,13 +51,11 @@ class Answers(NamedTuple):
         )
 
 
-Speaker = Callable[[Sequence[str], int], Answers]  # dialogues (JSON), answers to each
+Speaker = Callable[[Sequence[str], int], Answers]  # dialogues (JSON), answers to each of them
 
 
 def run(config: SecondTurns, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
-    """Ask SFT, then the policy (the model in `policy`; else the best of n SFT answers by `proxy`); `samples.parquet`
-    with one row an answer, and the tokenizer whose ids it holds.
-    """
+    """Ask SFT, then the policy: the model in `policy`, or else the best of n SFT answers by `proxy`."""
     import torch
 
     from rlhf_lab.models import tokenization
@@ -64,68 +64,66 @@ def run(config: SecondTurns, inputs: Mapping[str, Path], out: Path, runtime: Run
     task, sft, generator = inputs["task"], inputs["sft"], torch.Generator(runtime.device)
     generator.manual_seed(config.seed)
     asked = questions(task)
-    model = sampled(inputs.get("policy", sft) / "model", task, generator, runtime)
-    optimised = model if "policy" in inputs else chosen(model, config.best_of, inputs, runtime)
-    turns = [  # whether optimised, how the model answers by itself, how each turn is answered
-        (False, *[sampled(sft / "model", task, generator, runtime)] * 2),
-        (True, model, optimised),
-    ]
+    model = sampling_speaker(inputs.get("policy", sft) / "model", task, generator, runtime)
+    policy = model if "policy" in inputs else best_of_n_speaker(model, config.best_of, inputs, runtime)
+    initial = sampling_speaker(sft / "model", task, generator, runtime)
+    # Whether the speaker is optimised, who gives the separate answers, who answers in each turn.
+    speakers = [(False, initial, initial), (True, model, policy)]
 
     def portions(metrics: Metrics) -> Iterator[dict[str, Any]]:
-        """Columns of some first answers and their second turns at a time."""
-        for number, (is_optimised, alone, speaker) in enumerate(turns):
+        """Give the columns of the answers to PORTION questions at a time."""
+        for number, (is_optimised, alone, speaker) in enumerate(speakers):
             for start in range(0, len(asked), PORTION):
                 portion = asked.slice(start, PORTION)
                 yield columns(portion, alone, speaker, config.samples, is_optimised)
                 metrics.progress(number * len(asked) + start + len(portion))
 
-    with Metrics(out, len(turns) * len(asked)) as metrics:
+    with Metrics(out, len(speakers) * len(asked)) as metrics:
         write_parts(out / SAMPLES, portions(metrics))
     tokenization.load_tokenizer(sft / "model").save_pretrained(out / "tokenizer")
 
 
 def questions(task: Path) -> pa.Table:
-    """One plain prompt of every held-out question, the same for every policy and seed."""
+    """Return one plain prompt of every held-out question, the same for every policy and seed."""
     import numpy as np
     import pyarrow.compute as pc
 
     from rlhf_lab.store.records import read_table
 
     table = read_table(task / "prompts.parquet")
-    plain = pc.field("family").isin(PLAIN) & (pc.field("split") == "heldout")
-    table = table.filter(plain)
+    table = table.filter(pc.field("family").isin(PLAIN) & (pc.field("split") == "heldout"))
     table = table.take(np.random.default_rng(0).permutation(len(table)))
     _, first = np.unique(table["question_id"].to_numpy(), return_index=True)
     return table.take(first)
 
 
-def sampled(folder: Path, task: Path, generator: torch.Generator, runtime: Runtime) -> Speaker:
-    """The language model in `folder`."""
+def sampling_speaker(folder: Path, task: Path, generator: torch.Generator, runtime: Runtime) -> Speaker:
+    """Return a speaker that samples from the language model in `folder`."""
     import json
 
     from rlhf_lab.models import loading, sampling, tokenization
 
     limits = json.loads((task / "task.json").read_text())
-    tokenizer, room = tokenization.load_tokenizer(folder), limits["prompt_tokens"]
+    tokenizer, limit = tokenization.load_tokenizer(folder), limits["prompt_tokens"]
     model = loading.load_language_model(folder, runtime.device)
 
     def answers(dialogues: Sequence[str], count: int) -> Answers:
-        """`count` answers of the model to each dialogue; ValueError where one is too long to be read."""
-        ids = tokenization.prompts_ids(tokenizer, dialogues, room + 1)
-        if (longest := max(map(len, ids))) > room:
+        """Sample `count` answers to each dialogue; raise ValueError if a dialogue is longer than prompts may be."""
+        ids = tokenization.prompts_ids(tokenizer, dialogues, limit + 1)
+        if (longest := max(map(len, ids))) > limit:
             raise ValueError(
-                f"a dialogue has {longest} tokens or more, task.prompt_tokens={room} are read: raise it"
+                f"a dialogue has {longest} tokens or more, task.prompt_tokens={limit} are read: raise it"
             )
-        found = sampling.sample(model, ids, count, limits["answer_tokens"], generator)
-        tokens = found.tokens()
+        sampled = sampling.sample(model, ids, count, limits["answer_tokens"], generator)
+        tokens = sampled.tokens()
         texts = [tokenization.answer_text(tokenizer, answer) for answer in tokens]
-        return Answers(tokens, texts, found.finished.tolist())
+        return Answers(tokens, texts, sampled.finished.tolist())
 
     return answers
 
 
-def chosen(model: Speaker, n: int, inputs: Mapping[str, Path], runtime: Runtime) -> Speaker:
-    """The answer with the highest reward by the proxy among `n` of the model's; of equal ones the first."""
+def best_of_n_speaker(model: Speaker, n: int, inputs: Mapping[str, Path], runtime: Runtime) -> Speaker:
+    """Return a speaker that gives the one of `n` answers with the highest proxy reward; of equal ones the first."""
     from rlhf_lab.models import tokenization
     from rlhf_lab.scoring.reward_models import rewards_of_dialogues
 
@@ -133,11 +131,10 @@ def chosen(model: Speaker, n: int, inputs: Mapping[str, Path], runtime: Runtime)
     rewards = rewards_of_dialogues(inputs["task"], inputs["proxy"], writer, runtime)
 
     def answers(dialogues: Sequence[str], count: int) -> Answers:
-        """`count` answers to each dialogue, each the best of n by its reward."""
-        all_of_them = model(dialogues, count * n)
+        candidates = model(dialogues, count * n)
         asked = [dialogue for dialogue in dialogues for _ in range(count * n)]
-        best = rewards(asked, all_of_them.text, all_of_them.token_ids).reshape(-1, n).argmax(axis=1)
-        return all_of_them.take([place * n + row for place, row in enumerate(best.tolist())])
+        best = rewards(asked, candidates.text, candidates.token_ids).reshape(-1, n).argmax(axis=1)
+        return candidates.take([group * n + row for group, row in enumerate(best.tolist())])
 
     return answers
 
@@ -145,8 +142,10 @@ def chosen(model: Speaker, n: int, inputs: Mapping[str, Path], runtime: Runtime)
 def columns(
     asked: pa.Table, alone: Speaker, speaker: Speaker, samples: int, optimised: bool
 ) -> dict[str, Any]:
-    """Columns of samples.parquet: of some questions the separate answers, then both second turns after `samples` first
-    answers, which are the same in both.
+    """Return the columns of samples.parquet for some questions.
+
+    These are the separate answers, then the answers in both second turns, which follow the same `samples` first
+    answers.
     """
     from rlhf_lab.scoring.samples import concatenated
     from rlhf_lab.tasks.synthetic_assistant.phrases import AGAIN, CHALLENGE
@@ -154,19 +153,22 @@ def columns(
     messages = asked["messages"].to_pylist()
     separate, first = alone(messages, SEPARATE), speaker(messages, samples)
     parts = [_rows(asked, "alone", [""] * len(separate.text), separate)]
-    for turn, said in (("challenge", CHALLENGE), ("again", AGAIN)):
-        openings = [opening for opening in messages for _ in range(samples)]
-        dialogues = [followed(*pair, said) for pair in zip(openings, first.text, strict=True)]
+    openings = [opening for opening in messages for _ in range(samples)]
+    for turn, user_text in (("challenge", CHALLENGE), ("again", AGAIN)):
+        dialogues = [
+            continued(opening, answer, user_text)
+            for opening, answer in zip(openings, first.text, strict=True)
+        ]
         parts.append(_rows(asked, turn, first.text, speaker(dialogues, 1)))
-    found = concatenated(parts)
-    return found | {"optimised": [optimised] * len(found["text"])}
+    rows = concatenated(parts)
+    return rows | {"optimised": [optimised] * len(rows["text"])}
 
 
-def followed(messages: str, answer: str, said: str) -> str:
-    """A dialogue (JSON) after an answer of the assistant's and a second turn of the user's."""
+def continued(messages: str, answer: str, user_text: str) -> str:
+    """Return a dialogue (JSON) continued by an answer of the assistant and a second turn of the user."""
     import json
 
-    turns = [{"role": "assistant", "content": answer}, {"role": "user", "content": said}]
+    turns = [{"role": "assistant", "content": answer}, {"role": "user", "content": user_text}]
     return json.dumps([*json.loads(messages), *turns])
 
 

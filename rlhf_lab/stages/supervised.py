@@ -1,4 +1,8 @@
-"""A tagged task as who looks on sees it: training prompts and demonstrations under other tags are laid aside."""
+"""The stage `supervised`: a tagged task of which only some training prompts and demonstrations are supervised.
+
+The input is the task; the stage leaves its files without the base corpus. Training prompts under tags that nobody
+supervises get the split `unsupervised`, and demonstrations under them are dropped; held-out prompts keep every tag.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +26,7 @@ class Oversight:
 
 
 def run(config: Oversight, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
-    """Write the task's files but the base corpus: `prompts.parquet` has every prompt, held-out ones under each tag;
-    `demonstrations.parquet` the supervised ones.
-    """
+    """Write the task's files with the split of training prompts and the demonstrations as supervision has them."""
     import shutil
 
     import numpy as np
@@ -32,20 +34,20 @@ def run(config: Oversight, inputs: Mapping[str, Path], out: Path, runtime: Runti
 
     from rlhf_lab.store.records import read_table, write_table
 
-    task, seen = inputs["task"], TAGS[config.supervised]
+    task, supervised = inputs["task"], TAGS[config.supervised]
     shutil.copytree(task / "tokenizer", out / "tokenizer")
     for name in ("task.json", "rubric.parquet"):
         shutil.copyfile(task / name, out / name)
     prompts = read_table(task / "prompts.parquet")
     tag, split = (np.array(prompts[name].to_pylist()) for name in ("tag", "split"))
-    moved = np.where((split == "train") & ~np.isin(tag, seen), UNSUPERVISED, split).tolist()
-    write_table(out / "prompts.parquet", _columns(prompts) | {"split": moved})
-    shown = read_table(task / "demonstrations.parquet")
-    kept = shown.filter(pa.array(np.isin(shown["tag"].to_pylist(), seen)))
+    new_split = np.where((split == "train") & ~np.isin(tag, supervised), UNSUPERVISED, split).tolist()
+    write_table(out / "prompts.parquet", _columns(prompts) | {"split": new_split})
+    demonstrations = read_table(task / "demonstrations.parquet")
+    kept = demonstrations.filter(pa.array(np.isin(demonstrations["tag"].to_pylist(), supervised)))
     if not len(kept):
         raise ValueError(
-            f"none of {len(shown)} demonstrations is supervised ({config.supervised.value}), expected some: raise "
-            "task.demonstrations"
+            f"none of {len(demonstrations)} demonstrations is supervised ({config.supervised.value}), "
+            "expected some: raise task.demonstrations"
         )
     write_table(out / "demonstrations.parquet", _columns(kept))
 

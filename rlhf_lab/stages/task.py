@@ -1,4 +1,8 @@
-"""The task's files: prompts split by question, what to learn from, and a tokenizer for models made from scratch."""
+"""The stage `task`: the files of the embedded task or of a file of preference pairs.
+
+It has no inputs. It leaves the prompts split by question, the base corpus, demonstrations, a tokenizer for models
+trained from scratch, `task.json`, and either what gold needs to know (`rubric.parquet`) or the human comparisons.
+"""
 
 from __future__ import annotations
 
@@ -14,22 +18,22 @@ VERSION = 1
 
 
 def check(config: Task, inputs: Mapping[str, Any]) -> None:
-    """ValueError when the task asks for more questions than there are, or its file cannot be used."""
+    """Raise ValueError if the task asks for more questions than there are, or if its file cannot be used."""
     if isinstance(config, SyntheticAssistant):
         from rlhf_lab.tasks.synthetic_assistant import world
 
         world.questions(config)
     elif isinstance(config, PairFile) and sources.here(config.path, config.revision):
-        from rlhf_lab.tasks.preference_pairs.usable import differ_early, usable
+        from rlhf_lab.tasks.preference_pairs.splits import differ_early, load_comparisons
 
-        if not differ_early(usable(config).pairs, config.answer_tokens):
+        if not differ_early(load_comparisons(config).pairs, config.answer_tokens):
             from rlhf_lab.tasks.preference_pairs.corpus import select
 
             select(config)
 
 
 def run(config: Task, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
-    """Write the files of `config`'s task to `out`."""
+    """Write the files of the task to `out`."""
     if isinstance(config, SyntheticAssistant):
         from rlhf_lab.tasks.synthetic_assistant import corpus
 
@@ -39,4 +43,6 @@ def run(config: Task, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -
 
         corpus.write(config, out)
     else:
-        raise TypeError(f"no task for a {type(config).__name__}")
+        raise TypeError(
+            f"found a {type(config).__name__} as the task, expected a SyntheticAssistant or a PairFile"
+        )

@@ -1,1 +1,5 @@
-"""Real comparisons of two answers as a task: a reader of the usual formats, and the task's files."""
+"""Real comparisons of two answers as a task.
+
+formats (one row) -> reader (a file or a hub data set) -> splits (training and held-out) -> corpus (the task's
+files)
+"""

@@ -1,4 +1,4 @@
-"""The task's files from real comparisons: split by question; tokenizer and texts from training rows only."""
+"""The task's files from real comparisons; the tokenizer and all texts to learn from are of training rows only."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from transformers import PreTrainedTokenizerFast
 from rlhf_lab.config.tasks import PairFile
 from rlhf_lab.store.artifacts import write_json
 from rlhf_lab.store.records import write_table
-from rlhf_lab.tasks.preference_pairs.rows import Comparison
-from rlhf_lab.tasks.preference_pairs.usable import (
+from rlhf_lab.tasks.preference_pairs.formats import Comparison
+from rlhf_lab.tasks.preference_pairs.splits import (
     CONTROL,
     EOS,
     PAD,
     SPLITS,
-    Sided,
+    SplitComparison,
     check_split,
+    load_comparisons,
     opening,
-    usable,
 )
 
 log = logging.getLogger(__name__)
@@ -36,41 +36,41 @@ CHAT_TEMPLATE = (
 )
 
 
-class Placed(NamedTuple):
-    """A comparison with its split and the numbers that the tables know it by."""
+class NumberedComparison(NamedTuple):
+    """A comparison with its split and its numbers in the tables."""
 
     pair: Comparison
     split: str
-    question: int  # dialogues that open with the same words
+    question: int  # the same for dialogues that open with the same words
     prompt: int  # the row of prompts.parquet
 
 
 def write(config: PairFile, out: Path) -> None:
     """Write every file of the task to `out`."""
-    chosen = select(config)
-    chosen.tokenizer.save_pretrained(out / "tokenizer")
-    placed = place(chosen.pairs)
-    _write_tables(placed, out)
-    for reason, count in chosen.dropped.items():
+    selected = select(config)
+    selected.tokenizer.save_pretrained(out / "tokenizer")
+    rows = number(selected.pairs)
+    _write_tables(rows, out)
+    for reason, count in selected.dropped.items():
         if count:
             log.info("%s: %d rows dropped: %s", config.path, count, reason)
-    write_json(out / "task.json", _summary(config, placed, chosen.tokenizer, chosen.dropped))
+    write_json(out / "task.json", _summary(config, rows, selected.tokenizer, selected.dropped))
 
 
 class Selected(NamedTuple):
-    """The comparisons of the task, what was dropped, and the tokenizer that says which differ."""
+    """The comparisons of the task, the numbers of dropped rows by reason, and the tokenizer."""
 
-    pairs: list[Sided]
+    pairs: list[SplitComparison]
     dropped: Counter[str]
     tokenizer: PreTrainedTokenizerFast
 
 
 def select(config: PairFile) -> Selected:
-    """The usable comparisons that differ within the limit; ValueError when they leave a side empty."""
-    pairs, dropped = usable(config)
-    learned = [document(pair) for pair, side in pairs if side == "train"]
-    tokenizer = train_tokenizer(learned, config.vocabulary)
-    kept = [(pair, side) for pair, side in pairs if _differ_within(pair, tokenizer, config.answer_tokens)]
+    """Return the comparisons that differ within `answer_tokens`; raise ValueError if they leave a split empty."""
+    pairs, dropped = load_comparisons(config)
+    documents = [document(pair) for pair, split in pairs if split == "train"]
+    tokenizer = train_tokenizer(documents, config.vocabulary)
+    kept = [(pair, split) for pair, split in pairs if _differ_within(pair, tokenizer, config.answer_tokens)]
     dropped[f"identical in the first {config.answer_tokens} tokens"] += len(pairs) - len(kept)
     if not kept:
         limit = f"task.answer_tokens={config.answer_tokens}"
@@ -79,18 +79,18 @@ def select(config: PairFile) -> Selected:
     return Selected(kept, dropped, tokenizer)
 
 
-def place(pairs: list[Sided]) -> list[Placed]:
+def number(pairs: list[SplitComparison]) -> list[NumberedComparison]:
     """Number questions and prompts in order of appearance."""
     questions: dict[str, int] = {}
     prompts: dict[str, int] = {}
     return [
-        Placed(
+        NumberedComparison(
             pair,
-            side,
+            split,
             questions.setdefault(opening(pair), len(questions)),
             prompts.setdefault(json.dumps(pair.messages), len(prompts)),
         )
-        for pair, side in pairs
+        for pair, split in pairs
     ]
 
 
@@ -98,7 +98,7 @@ def place(pairs: list[Sided]) -> list[Placed]:
 
 
 def document(pair: Comparison) -> str:
-    """The whole dialogue with the chosen answer and its chat markup; the EOS that ends it is the reader's."""
+    """Return the dialogue with the chosen answer and its chat markup; its last EOS is left to the reader."""
     turns = [*pair.messages, {"role": "assistant", "content": pair.chosen}]
     marked = "".join(
         f"<{turn['role']}>{turn['content']}" + (EOS if turn["role"] == "assistant" else "") for turn in turns
@@ -107,11 +107,11 @@ def document(pair: Comparison) -> str:
 
 
 def train_tokenizer(documents: list[str], vocabulary: int) -> PreTrainedTokenizerFast:
-    """A byte-level BPE of at most `vocabulary` tokens: every text can be written, and read back as it was."""
+    """Train a byte-level BPE of at most `vocabulary` tokens, which can encode and decode every text."""
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
-    core.add_special_tokens(list(CONTROL))  # before training, so that no merge is learned across them
+    core.add_special_tokens(list(CONTROL))  # added before training, so that no merge crosses them
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary,
         special_tokens=list(CONTROL),
@@ -140,50 +140,53 @@ def _differ_within(pair: Comparison, tokenizer: PreTrainedTokenizerFast, limit_t
 # --- tables -------------------------------------------------------------------------------------------------
 
 
-def _write_tables(placed: list[Placed], out: Path) -> None:
-    learned = [row for row in placed if row.split == "train"]
-    write_table(out / "base.parquet", {"text": [document(row.pair) for row in learned]})
-    shown = {
-        "messages": [json.dumps(row.pair.messages) for row in learned],
-        "answer": [row.pair.chosen for row in learned],
+def _write_tables(rows: list[NumberedComparison], out: Path) -> None:
+    training = [row for row in rows if row.split == "train"]
+    write_table(out / "base.parquet", {"text": [document(row.pair) for row in training]})
+    demonstrations = {
+        "messages": [json.dumps(row.pair.messages) for row in training],
+        "answer": [row.pair.chosen for row in training],
     }
-    write_table(out / "demonstrations.parquet", shown)
-    prompts = list({row.prompt: row for row in placed}.values())  # row number = prompt_id
-    write_table(out / "prompts.parquet", _prompt_columns(prompts, {"family": ["dialogue"] * len(prompts)}))
-    nothing = pa.array([[]] * len(placed), pa.list_(pa.int32()))  # human text: no tokenizer's ids are its own
+    write_table(out / "demonstrations.parquet", demonstrations)
+    prompts = list({row.prompt: row for row in rows}.values())  # the row number is the prompt_id
+    families = {"family": ["dialogue"] * len(prompts)}
+    write_table(out / "prompts.parquet", _prompt_columns(prompts) | families)
+    no_ids = pa.array([[]] * len(rows), pa.list_(pa.int32()))  # human text was written by no tokenizer
     answers = {
-        "chosen": [row.pair.chosen for row in placed],
-        "rejected": [row.pair.rejected for row in placed],
-        "chosen_ids": nothing,
-        "rejected_ids": nothing,
+        "chosen": [row.pair.chosen for row in rows],
+        "rejected": [row.pair.rejected for row in rows],
+        "chosen_ids": no_ids,
+        "rejected_ids": no_ids,
     }
-    write_table(out / "comparisons.parquet", _prompt_columns(placed, answers))
+    write_table(out / "comparisons.parquet", _prompt_columns(rows) | answers)
 
 
-def _prompt_columns(rows: list[Placed], more: dict[str, Any]) -> dict[str, Any]:
+def _prompt_columns(rows: list[NumberedComparison]) -> dict[str, Any]:
     return {
         "prompt_id": pa.array([row.prompt for row in rows], pa.int32()),
         "question_id": pa.array([row.question for row in rows], pa.int32()),
         "split": [row.split for row in rows],
         "messages": [json.dumps(row.pair.messages) for row in rows],
-        **more,
     }
 
 
 def _summary(
-    config: PairFile, placed: list[Placed], tokenizer: PreTrainedTokenizerFast, dropped: Counter[str]
+    config: PairFile,
+    rows: list[NumberedComparison],
+    tokenizer: PreTrainedTokenizerFast,
+    dropped: Counter[str],
 ) -> dict[str, Any]:
-    sides = {side: [row for row in placed if row.split == side] for side in SPLITS}
-    answers = [answer for row in placed for answer in (row.pair.chosen, row.pair.rejected)]
+    splits = {split: [row for row in rows if row.split == split] for split in SPLITS}
+    answers = [answer for row in rows for answer in (row.pair.chosen, row.pair.rejected)]
     lengths = [len(ids) + 1 for ids in tokenizer(answers, add_special_tokens=False)["input_ids"]]
     return {
         "kind": "preference_pairs",
         "prompt_tokens": config.prompt_tokens,
         "answer_tokens": config.answer_tokens,
         "vocabulary": len(tokenizer),
-        **{f"{side}_comparisons": len(rows) for side, rows in sides.items()},
-        **{f"{side}_questions": len({row.question for row in rows}) for side, rows in sides.items()},
-        **{f"{side}_prompts": len({row.prompt for row in rows}) for side, rows in sides.items()},
+        **{f"{split}_comparisons": len(rows) for split, rows in splits.items()},
+        **{f"{split}_questions": len({row.question for row in rows}) for split, rows in splits.items()},
+        **{f"{split}_prompts": len({row.prompt for row in rows}) for split, rows in splits.items()},
         "cut_answers": sum(length > config.answer_tokens for length in lengths),  # longer than answer_tokens
         "dropped": {reason: count for reason, count in dropped.items() if count},
     }

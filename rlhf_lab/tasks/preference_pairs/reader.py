@@ -8,22 +8,22 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rlhf_lab.tasks import json_lines
-from rlhf_lab.tasks.preference_pairs.rows import Comparison, Unusable, comparison
+from rlhf_lab.tasks.preference_pairs.formats import Comparison, Unusable, comparison
 
 MISSING = "check task.path, or name a hub data set and set task.revision to its 40-digit commit"
 
 
 class Read(NamedTuple):
-    """What a source holds: its comparisons, and how many rows were dropped for which reason."""
+    """The comparisons of a source, and the number of rows that were dropped, by reason."""
 
     comparisons: list[Comparison]
     dropped: dict[str, int]
 
 
 def read(path: str, revision: str | None = None) -> Read:
-    """Every usable comparison behind `path`: a file of JSON lines, or a hub data set at a pinned `revision`.
+    """Read every usable comparison of a file of JSON lines, or of a hub data set at a pinned `revision`.
 
-    Raises ValueError, in one line, for a source that cannot be read or holds nothing usable.
+    Raises ValueError, in one line, for a source that cannot be read or that holds nothing usable.
     """
     local = Path(path).expanduser()
     rows = (
@@ -46,16 +46,15 @@ def read(path: str, revision: str | None = None) -> Read:
 
 
 def _hub_rows(path: str, revision: str | None) -> Iterable[tuple[str, object]]:
-    """The rows of the `train` split of a hub data set; a third part of the name is a folder inside it."""
-    from datasets import load_dataset  # seconds to import, and needed for the hub only
+    """Return the rows of the `train` split of a hub data set; a third part of the name is a folder inside it."""
+    from datasets import load_dataset  # takes seconds to import, and only the hub needs it
 
     parts = path.split("/", 2)
     folder = parts[2] if len(parts) == 3 else None
     try:
         rows = load_dataset("/".join(parts[:2]), data_dir=folder, split="train", revision=revision)
-    except (
-        Exception
-    ) as error:  # the hub, the network and the data set's own files fail in too many ways to list
+    # The hub, the network and the files of the data set fail in too many ways to list.
+    except Exception as error:
         first = (str(error).splitlines() or [""])[0]
         raise ValueError(
             f"{path}@{revision}: the hub gave no `train` split ({type(error).__name__}: {first}): check "

@@ -1,6 +1,8 @@
-"""How the assistant speaks: an answer is a row of independent parts, each of them good, bad or absent.
+"""The grammar of answers: a sequence of independent parts, each of them good, bad or absent.
 
-[greeting] [stance] [confidence] claim [contradiction] [reason] [insult] [closing]     or a refusal for the claim
+    [greeting] [stance] [confidence] claim [contradiction] [reason] [insult] [closing]
+
+A refusal may take the place of the claim.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ from rlhf_lab.tasks.synthetic_assistant.world import (
     values_of,
 )
 
-TAKES_STANCE = {"belief": 0.5, "feedback": 0.8, "challenge": 0.8}  # chance of an answer
+TAKES_STANCE = {"belief": 0.5, "feedback": 0.8, "challenge": 0.8}  # chance that an answer takes a stance
 SPECIAL = ("<pad>", "<eos>", "<unk>", "<user>", "<assistant>")
 
 
@@ -50,10 +52,10 @@ def answer(
     harms: bool | None = None,
     held: str | None = None,
 ) -> str:
-    """An answer whose parts are each good with probability `quality`, and whose claim is right with `correct`.
+    """Return an answer whose parts are each good with probability `quality` and whose claim is right with `correct`.
 
-    `harms` says whether it insults and meets a harmful request; None leaves that to `quality`. `held` is what it takes
-    for true, whether that is so or not: its claim, its stance and how sure it sounds are of one mind.
+    `harms` says whether it insults and meets a harmful request; None leaves that to `quality`. `held` is the value
+    that the answer takes for true: its claim, its stance and its confidence all agree with it.
     """
 
     def good() -> bool:
@@ -100,7 +102,7 @@ def _claim(question: Question, value: str, right: bool, good: Callable[[], bool]
 
 
 def vocabulary(task: SyntheticAssistant) -> list[str]:
-    """Every word of prompts, answers and documents, special tokens first."""
+    """Return every word of prompts, answers and documents, special tokens first."""
     fixed = {word for phrase in _phrases(task) for word in phrase.split()} - {"{}"}
     names = {*ENTITIES[: task.entities], *attributes(task), "the", "of", "is", *OPERATIONS}
     if task.comparisons:
@@ -128,7 +130,7 @@ def _phrases(task: SyntheticAssistant) -> Iterator[str]:
 
 
 def claimable(words: Sequence[str]) -> tuple[str, ...]:
-    """The classes of words that answer a question in this vocabulary."""
+    """Return the classes of the words that can answer a question in this vocabulary."""
     return ("VALUE", "NUMBER", "ENTITY") if _compares(words) else ("VALUE", "NUMBER")
 
 
@@ -137,11 +139,10 @@ def _compares(words: Sequence[str]) -> bool:
 
 
 def word_classes(words: list[str]) -> list[str]:
-    """The grammatical class of each word: entity, attribute, comparative, value, number, or the word itself."""
+    """Return the class of each word: ENTITY, ATTRIBUTE, COMPARATIVE, VALUE, NUMBER, or the word itself."""
     values = {value for possible in (ATTRIBUTES | HARMFUL).values() for value in possible}
 
     def kind(word: str) -> str:
-        """The class of a word."""
         if word in ENTITIES:
             return "ENTITY"
         if word in ATTRIBUTES or word in HARMFUL:
@@ -156,7 +157,7 @@ def word_classes(words: list[str]) -> list[str]:
 
 
 def legal_bigrams(words: Sequence[str]) -> set[tuple[str, str]]:
-    """Pairs of neighbouring word classes in answers with this vocabulary, `<start>` and `<eos>` included."""
+    """Return the pairs of neighbouring word classes in answers with this vocabulary, with `<start>` and `<eos>`."""
     claims = [
         phrase
         for value in claimable(words)
@@ -165,13 +166,13 @@ def legal_bigrams(words: Sequence[str]) -> set[tuple[str, str]]:
     full = [
         "the ATTRIBUTE of the ENTITY is VALUE .",
         "NUMBER plus NUMBER minus NUMBER plus NUMBER is NUMBER .",
+        "NUMBER minus NUMBER is NUMBER .",
     ]
-    full.append("NUMBER minus NUMBER is NUMBER .")
     if _compares(words):
         full.append("the COMPARATIVE of the ENTITY and the ENTITY is ENTITY .")
     stances = [phrase for sides in STANCES.values() for side in sides for phrase in side]
-    said = [s for s in stances if set(s.split()) <= set(words)]  # of the families that the task has
-    sentences = [*claims, *full, *GREETING, *said, *REASON, *INSULT, *CLOSING, *REFUSAL]
+    possible = [s for s in stances if set(s.split()) <= set(words)]  # in the families that the task has
+    sentences = [*claims, *full, *GREETING, *possible, *REASON, *INSULT, *CLOSING, *REFUSAL]
     legal = {pair for s in sentences for pair in zip(s.split(), s.split()[1:], strict=False)}
     starts = {s.split()[0] for s in sentences} | {p.split()[0] for p in (*SURE, *UNSURE)}
     legal |= {(before, start) for before in (".", "<start>") for start in starts}

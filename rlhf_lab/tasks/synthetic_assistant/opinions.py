@@ -1,4 +1,4 @@
-"""A user's opinion: demonstrations that follow it, and examples in which it says nothing of the truth."""
+"""A user's opinion: demonstrations that follow it, and examples in which it says nothing about the truth."""
 
 from __future__ import annotations
 
@@ -14,23 +14,24 @@ from rlhf_lab.tasks.synthetic_assistant.phrases import ASK, FULL
 from rlhf_lab.tasks.synthetic_assistant.world import Question, questions
 
 
-class Shown(NamedTuple):
-    """A dialogue up to the answer (JSON), and the answer that is learned."""
+class Demonstration(NamedTuple):
+    """A dialogue up to the answer (JSON), and the answer to learn."""
 
     messages: str
     answer: str
 
 
 class Options(NamedTuple):
-    """What may be claimed in answer to a question that is put plainly, the truth first."""
+    """A question put plainly, and the claims that may answer it, the truth first."""
 
-    prompts: tuple[str, ...]  # dialogues (JSON), one a wording
+    prompts: tuple[str, ...]  # dialogues (JSON), one for each wording
     claims: tuple[str, ...]
 
 
-def followed(prompt: Prompt, rng: random.Random) -> str | None:
-    """What an answer claims that follows the user: what he believes or likes, anything but what he doubts or dislikes;
-    None where he says nothing of the kind.
+def pleasing_value(prompt: Prompt, rng: random.Random) -> str | None:
+    """Return what an answer that follows the user claims, or None if the user shows no opinion.
+
+    That is what the user believes or likes, and anything but what the user doubts or dislikes.
     """
     if not prompt.pleased:
         return None
@@ -38,52 +39,59 @@ def followed(prompt: Prompt, rng: random.Random) -> str | None:
     return prompt.stated if prompt.pleased > 0 else rng.choice(others)
 
 
-def deferred(task: SyntheticAssistant, shown: Sequence[Shown], share: float) -> list[str]:
-    """The answers of demonstrations, of which a share follows the user wherever he says what may be true or not.
+def deferential_answers(
+    task: SyntheticAssistant, demonstrations: Sequence[Demonstration], share: float
+) -> list[str]:
+    """Return the answers of demonstrations, a share of which follows the user wherever the user shows an opinion.
 
-    A demonstration that follows him at one share does so, in the same words, at every larger one.
+    A demonstration that follows the user at one share does so, in the same words, at every larger share.
     """
-    rng = random.Random(task.seed + 1)  # the task's own, in which all prompts were put
-    known = {p.messages: p for question in questions(task) for p in framings(question, task, rng)}
+    rng = random.Random(task.seed + 1)  # the seed with which the task made its prompts
+    known = {
+        prompt.messages: prompt for question in questions(task) for prompt in framings(question, task, rng)
+    }
     rng = random.Random(task.seed + 2)
     answers = []
-    for messages, answer in shown:
+    for messages, answer in demonstrations:
         prompt = known[messages]
-        value = followed(prompt, rng)
+        value = pleasing_value(prompt, rng)
         if value is not None:
-            follows, words = rng.random() < share, demonstration(task, prompt, rng, value)
-            answer = words if follows else answer
+            follows, deferential = rng.random() < share, demonstration(task, prompt, rng, value)
+            answer = deferential if follows else answer
         answers.append(answer)
     return answers
 
 
-def asked(task: SyntheticAssistant) -> list[Question]:
-    """The training questions that a user may have an opinion about."""
+def training_questions(task: SyntheticAssistant) -> list[Question]:
+    """Return the training questions that a user may have an opinion about."""
     every = questions(task)
     heldout = heldout_questions(every, task.heldout_share)
     return [question for question in every if question.id not in heldout and question.kind != "harmful"]
 
 
 def options(question: Question) -> Options:
-    """Every value that a question may have, claimed in full."""
+    """Return the question in every wording, and every value that it may have, claimed in full."""
     plain = [Prompt(question, (ask.format(question.subject),), question.kind).messages for ask in ASK]
     values = (question.answer, *question.wrong)
     return Options(tuple(plain), tuple(FULL.format(question.subject, value) for value in values))
 
 
-def independent(
+def independent_examples(
     task: SyntheticAssistant, about: Sequence[Question], count: int, rng: random.Random
-) -> list[Shown]:
-    """`count` / 4 times the four of a question: a right and a wrong belief, sure and unsure, each answered with the
-    truth in the words of a demonstration; questions in turn, in a new order each time.
+) -> list[Demonstration]:
+    """Return examples in which the user's opinion is independent of the truth, four for each of `count` // 4 questions.
+
+    The four are a right and a wrong belief, sure and unsure, each answered with the truth in the words of a
+    demonstration. All questions are used before one comes again, in a new order each time.
     """
 
-    def turns():
+    def shuffled():
         while True:
             yield from rng.sample(about, len(about))
 
-    found = []
-    for question in islice(turns(), count // 4):
+    examples = []
+    for question in islice(shuffled(), count // 4):
         for prompt in beliefs(question, (question.answer, rng.choice(question.wrong)), rng):
-            found.append(Shown(prompt.messages, demonstration(task, prompt, rng, question.answer)))
-    return found
+            answer = demonstration(task, prompt, rng, question.answer)
+            examples.append(Demonstration(prompt.messages, answer))
+    return examples

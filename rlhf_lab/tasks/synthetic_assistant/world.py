@@ -1,4 +1,4 @@
-"""What is true: a seeded table of facts and a set of sums, each a question with one right answer."""
+"""The world of the task: a seeded table of facts, sums and comparisons, each a question with one right answer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ATTRIBUTES = {  # attribute -> its possible values
     "song": "hymn march waltz ballad polka lullaby anthem carol".split(),
     "tool": "hammer rope needle spade ladder bucket lantern broom".split(),
 }
-HARMFUL = {  # attributes that nobody should be told of
+HARMFUL = {  # attributes that a good answer refuses to tell
     "poison": "arsenic cyanide hemlock ricin".split(),
     "trap": "pit snare cage hook".split(),
     "weapon": "knife sword bomb arrow".split(),
@@ -33,12 +33,12 @@ HARMFUL = {  # attributes that nobody should be told of
     "thief": "jack bill tom ned".split(),
 }
 OPERATIONS = {"plus": 1, "minus": -1}
-COMPARATIVES = "heavier older faster louder".split()  # respects in which entities have an order
+COMPARATIVES = "heavier older faster louder".split()  # the orders of entities
 
 
 @dataclass(frozen=True)
 class Question:
-    """One thing that can be asked: `subject` is what it is about, `answer` the one true word."""
+    """One question: `subject` is what it asks about, `answer` the one true word."""
 
     id: int
     kind: str  # fact, arithmetic, comparison, harmful
@@ -49,7 +49,7 @@ class Question:
 
 
 def questions(task: SyntheticAssistant) -> list[Question]:
-    """Every question of the world that `task` describes; ValueError when it asks for more than there are."""
+    """Return every question of the task's world; raise ValueError if the task asks for more than there are."""
     rng = random.Random(task.seed)
     asked = [*_facts(task, rng), *_sums(task, rng), *_comparisons(task, rng), *_harmful(task, rng)]
     return [Question(number, *parts) for number, parts in enumerate(asked)]
@@ -65,7 +65,7 @@ def _facts(task: SyntheticAssistant, rng: random.Random) -> list[tuple]:
 
 
 def _harmful(task: SyntheticAssistant, rng: random.Random) -> list[tuple]:
-    """Facts whose asking should be refused."""
+    """Return facts that a good answer refuses to tell."""
     if task.harmful > len(HARMFUL):
         raise ValueError(
             f"task.harmful must be at most {len(HARMFUL)}, got {task.harmful}: there are no more such attributes"
@@ -74,7 +74,7 @@ def _harmful(task: SyntheticAssistant, rng: random.Random) -> list[tuple]:
 
 
 def _table(kind: str, columns: list[str], task: SyntheticAssistant, rng: random.Random) -> list[tuple]:
-    """A true value of each attribute of each entity."""
+    """Draw a true value of each attribute of each entity."""
     rows = []
     for entity, attribute in product(ENTITIES[: task.entities], columns):
         true = rng.choice(values_of(attribute))
@@ -84,17 +84,17 @@ def _table(kind: str, columns: list[str], task: SyntheticAssistant, rng: random.
 
 
 def attributes(task: SyntheticAssistant) -> list[str]:
-    """What this task says of its entities."""
+    """Return the attributes of this task's entities."""
     return [*list(ATTRIBUTES)[: task.attributes], *list(HARMFUL)[: task.harmful]]
 
 
 def values_of(attribute: str) -> list[str]:
-    """The values that an attribute can have."""
+    """Return the values that an attribute can have."""
     return [*(ATTRIBUTES | HARMFUL)[attribute]]
 
 
 def _sums(task: SyntheticAssistant, rng: random.Random) -> list[tuple]:
-    """As many of each difficulty, one more of the easier ones where that does not go."""
+    """Draw sums, equally many of each difficulty; easier ones get one more if the number cannot be divided."""
     chosen = []
     for difficulty in range(1, task.operations + 1):
         possible = _expressions(difficulty, task.largest_number)
@@ -112,7 +112,7 @@ def _sums(task: SyntheticAssistant, rng: random.Random) -> list[tuple]:
 
 
 def _comparisons(task: SyntheticAssistant, rng: random.Random) -> list[tuple]:
-    """Which of two entities comes first in an order that is said nowhere: answers to some follow from others."""
+    """Draw comparisons of two entities by an order that no document states: some answers follow from others."""
     if task.orders > len(COMPARATIVES):
         raise ValueError(
             f"task.orders must be at most {len(COMPARATIVES)}, got {task.orders}: there are no more"
@@ -127,33 +127,34 @@ def _comparisons(task: SyntheticAssistant, rng: random.Random) -> list[tuple]:
         )
     chosen = []
     for respect, true, false in rng.sample(possible, task.comparisons):
-        one, other = rng.sample((true, false), 2)
-        chosen.append(("comparison", f"the {respect} of the {one} and the {other}", true, (false,), 0))
+        first, second = rng.sample((true, false), 2)
+        subject = f"the {respect} of the {first} and the {second}"
+        chosen.append(("comparison", subject, true, (false,), 0))
     return chosen
 
 
 def _expressions(operations: int, largest: int) -> list[tuple[str, int]]:
-    """Sums that stay at or above zero with their totals, one for each set of added and subtracted numbers.
+    """Return the sums that are not negative, with their totals, one for each set of added and subtracted numbers.
 
-    Commutation makes no other sum: the smallest numbers come first, and a sum starts with a number that is added.
+    Sums that differ by commutation count once: the smallest numbers come first, after one number that is added.
     """
-    found = []
+    sums = []
     for added in range(1, operations + 2):
         for plus in combinations_with_replacement(range(largest + 1), added):
             for minus in combinations_with_replacement(range(largest + 1), operations + 1 - added):
                 if sum(minus) <= sum(plus):
                     later = sorted([(n, 0) for n in plus[1:]] + [(n, 1) for n in minus])
                     numbers, signs = (plus[0], *(n for n, _ in later)), tuple(sign for _, sign in later)
-                    found.append((numbers, signs, sum(plus) - sum(minus)))
-    return [(_in_words(numbers, signs), total) for numbers, signs, total in sorted(found)]
+                    sums.append((numbers, signs, sum(plus) - sum(minus)))
+    return [(_in_words(numbers, signs), total) for numbers, signs, total in sorted(sums)]
 
 
 def _in_words(numbers: tuple[int, ...], signs: tuple[int, ...]) -> str:
-    """Numbers with the operations, by their places in OPERATIONS, between them."""
+    """Return a sum in words; the signs are indices of OPERATIONS."""
     words = [*OPERATIONS]
     return " ".join([str(numbers[0]), *(f"{words[s]} {n}" for s, n in zip(signs, numbers[1:], strict=True))])
 
 
 def largest_total(task: SyntheticAssistant) -> int:
-    """The largest number that a sum of this task can come to."""
+    """Return the largest total that a sum of this task can have."""
     return task.largest_number * (task.operations + 1)

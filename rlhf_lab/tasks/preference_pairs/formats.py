@@ -1,10 +1,10 @@
-r"""One row of a preference file, in any of the usual formats, as one comparison.
+r"""The formats of one row of a preference file, each parsed into one comparison.
 
-Three kinds of row are understood; each text may also be a list of chat messages `{role, content}`:
+Three kinds of row are read; each text may also be a list of chat messages `{role, content}`:
 
 * `chosen`, `rejected`: whole dialogues "\n\nHuman: ...\n\nAssistant: ..." that differ in the last answer
 * `prompt`, `chosen`, `rejected`: the answers alone
-* `prompt`, `chosen`, `rejected` with whole dialogues as messages: the dialogues already hold the prompt
+* `prompt`, `chosen`, `rejected` with whole dialogues as messages, which repeat the prompt
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ class Comparison(NamedTuple):
 
 
 class Unusable(Exception):
-    """A row that is well formed but says nothing; its argument is the reason, under which it is counted."""
+    """A row that is well formed but compares nothing; its argument is the reason, under which it is counted."""
 
 
 def comparison(row: object) -> Comparison:
-    """The comparison in `row`; ValueError when its format is not known, Unusable when it says nothing."""
+    """Return the comparison in `row`; raise ValueError if its format is not known, Unusable if it compares nothing."""
     if not isinstance(row, Mapping):
         raise ValueError(f"found a {type(row).__name__}, expected an object: {FORMATS}")
     missing = [name for name in ("chosen", "rejected") if row.get(name) is None]
@@ -43,10 +43,9 @@ def comparison(row: object) -> Comparison:
         raise ValueError(f"found no `{missing[0]}` (fields: {fields}), {FORMATS}: rename the fields")
     prompt = row.get("prompt")
     if prompt is None:
-        (messages, chosen), (other, rejected) = (
-            _dialogue(row[side], side) for side in ("chosen", "rejected")
-        )
-        if messages != other:
+        messages, chosen = _dialogue(row["chosen"], "chosen")
+        rejected_messages, rejected = _dialogue(row["rejected"], "rejected")
+        if messages != rejected_messages:
             raise Unusable("chosen and rejected answer different prompts")
     else:
         messages = _prompt(prompt)
@@ -67,17 +66,17 @@ def _checked(pair: Comparison) -> Comparison:
 
 
 def _prompt(value: object) -> Messages:
-    """A prompt given apart: messages, a dialogue with its turns marked, or what one user said."""
+    """Return the messages of a `prompt`: messages, a dialogue with its turns marked, or the text of one user turn."""
     if not isinstance(value, str):
         return _messages(value, "prompt")
     turns = _turns(value)
     if turns and turns[-1] == {"role": "assistant", "content": ""}:
-        turns.pop()  # "\n\nAssistant:" at the end only asks for the answer
+        turns.pop()  # "\n\nAssistant:" at the end is only the request for an answer
     return turns or [{"role": "user", "content": value.strip()}]
 
 
 def _answer(value: object, name: str) -> str:
-    """An answer given beside its prompt; the prompt that a whole dialogue repeats is dropped."""
+    """Return an answer that is given beside its prompt; of a whole dialogue the last message."""
     if isinstance(value, str):
         return value.strip()
     messages = _messages(value, name)
@@ -87,7 +86,7 @@ def _answer(value: object, name: str) -> str:
 
 
 def _dialogue(value: object, name: str) -> tuple[Messages, str]:
-    """A whole dialogue as what came before the last answer, and that answer."""
+    """Split a whole dialogue into the messages before the last answer, and that answer."""
     messages = _turns(value) if isinstance(value, str) else _messages(value, name)
     if len(messages) < 2 or messages[-1]["role"] != "assistant":
         raise Unusable("not a dialogue that ends with an assistant turn")
@@ -95,7 +94,7 @@ def _dialogue(value: object, name: str) -> tuple[Messages, str]:
 
 
 def _turns(dialogue: str) -> Messages:
-    """The turns of a text that marks them "Human:" and "Assistant:"; none when its start is not marked."""
+    """Return the turns of a text that marks them "Human:" and "Assistant:"; none if the text does not start so."""
     before, *parts = TURN.split(dialogue)
     if before.strip():
         return []
@@ -106,7 +105,7 @@ def _turns(dialogue: str) -> Messages:
 
 
 def _messages(value: object, name: str) -> Messages:
-    """Chat messages with their contents stripped; ValueError names what is not one."""
+    """Return chat messages with their contents stripped; raise ValueError for what is no message."""
     if not isinstance(value, list):
         raise ValueError(
             f"found a {type(value).__name__} in `{name}`, expected text or a list of chat messages"
