@@ -1,1 +1,1 @@
-"""What scores or compares answers: reward models, proxies, labelers, and held-out evaluation."""
+"""What scores or compares answers: reward models, proxies, labelers, and the evaluation of policies."""

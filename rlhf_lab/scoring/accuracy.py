@@ -1,4 +1,4 @@
-"""How often a reward model agrees with the labels of pairs, beside guesses that never look at what is said."""
+"""How often a reward model agrees with the labels of pairs, beside baselines that do not read the answers."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from rlhf_lab.store.artifacts import write_json
 from rlhf_lab.store.comparisons import heldout, in_half
 from rlhf_lab.store.records import HELDOUT, read_table, write_table
 
-Pairs = dict[str, list[list[int]]]  # `chosen_ids` and `rejected_ids`, prompt and answer of each side
+Pairs = dict[str, list[list[int]]]  # `chosen_ids` and `rejected_ids`: prompt and answer of each side
 Sides = Mapping[
     str, tuple[pa.Table, Pairs]
-]  # of the split, `train` and `heldout`: pairs, and what is read of them
+]  # split (`train`, `heldout`) -> its pairs, as a table and as token ids
 
 
 def sides(task: Path, folder: Path, tokenizer: PreTrainedTokenizerBase, half: Half) -> Sides:
-    """The comparisons in `folder`, of a half of the training questions and held-out ones, in ids of `tokenizer`."""
-    labelled = folder / "pairs.parquet"  # or a task's own human comparisons
+    """Load the comparisons in `folder`, with a half of the training questions, as ids of `tokenizer`."""
+    labelled = folder / "pairs.parquet"  # a task of human comparisons has none
     pairs = in_half(read_table(labelled if labelled.exists() else folder / "comparisons.parquet"), half)
-    judged = heldout(pairs)
-    split = {"train": pairs.filter(pa.array(~judged)), "heldout": pairs.filter(pa.array(judged))}
-    return {name: (side, _ids(side, task, folder, tokenizer)) for name, side in split.items()}
+    is_heldout = heldout(pairs)
+    splits = {"train": pairs.filter(pa.array(~is_heldout)), "heldout": pairs.filter(pa.array(is_heldout))}
+    return {name: (table, _ids(table, task, folder, tokenizer)) for name, table in splits.items()}
 
 
 def _ids(pairs: pa.Table, task: Path, folder: Path, tokenizer: PreTrainedTokenizerBase) -> Pairs:
@@ -49,48 +49,51 @@ def _ids(pairs: pa.Table, task: Path, folder: Path, tokenizer: PreTrainedTokeniz
 
 
 def judge(model: PreTrainedModel, compared: Sides, out: Path, batch: int) -> None:
-    """Write the rewards of all held-out pairs and what they say to `out`; FloatingPointError if one is not finite."""
+    """Write the rewards of all held-out pairs and their evaluation; raise FloatingPointError if one is not finite."""
     pairs, rows = compared["heldout"]
     chosen, rejected = rewards(model, rows, batch)
     if not np.isfinite([chosen, rejected]).all():
-        raise FloatingPointError("after training it gives a held-out answer a reward that is not finite")
+        raise FloatingPointError("the reward model gives a held-out answer a reward that is not finite")
     write_table(out / HELDOUT, {"chosen": chosen, "rejected": rejected})
-    found = evaluation(chosen - rejected, pairs, rows, longer_wins(compared["train"][1]))
-    write_json(out / "evaluation.json", {"parameters": loading.non_embedding_parameters(model), **found})
+    results = evaluation(chosen - rejected, pairs, rows, longer_wins(compared["train"][1]))
+    write_json(out / "evaluation.json", {"parameters": loading.non_embedding_parameters(model), **results})
 
 
 def rewards(model: PreTrainedModel, rows: Pairs, batch: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rewards of the chosen and of the rejected sides, (N,) float32 each."""
-    nothing: Sequence[Sequence[int]] = [[]] * len(rows["chosen_ids"])  # the prompt is part of the rows
-    chosen, rejected = (reward(model, nothing, rows[f"{side}_ids"], batch) for side in ("chosen", "rejected"))
+    """Return the rewards of the chosen and of the rejected sides, (N,) float32 each."""
+    no_prompts: Sequence[Sequence[int]] = [[]] * len(rows["chosen_ids"])  # the rows hold the prompts
+    chosen = reward(model, no_prompts, rows["chosen_ids"], batch)
+    rejected = reward(model, no_prompts, rows["rejected_ids"], batch)
     return chosen, rejected
 
 
 def longer_wins(rows: Pairs) -> bool:
-    """Whether the longer answer is chosen more often than not: the length baseline's rule, from training pairs."""
+    """Return whether the longer answer is chosen at least as often as the shorter one."""
     return bool(np.sign(_longer(rows)).sum() >= 0)
 
 
 def evaluation(margin: np.ndarray, pairs: pa.Table, rows: Pairs, longer: bool) -> dict[str, Any]:
-    """Accuracy and log-loss on all and on untied pairs, and the baselines on untied pairs.
+    """Return accuracy and log-loss on all and on untied pairs, and the accuracy of the baselines on untied pairs.
 
     `longer` says whether the length baseline prefers the longer answer. Human comparisons have no position baseline:
     their file always lists the chosen answer first.
     """
     untied = ~pairs["tied"].to_numpy() if "tied" in pairs.column_names else np.ones(len(pairs), bool)
     questions = pairs["question_id"].to_numpy()
-    blind = {"length": _longer(rows) * (1 if longer else -1)}
+    baselines = {"length": _longer(rows) * (1 if longer else -1)}
     if "first" in pairs.column_names:
-        blind["position"] = np.where(pairs["first"].to_numpy(), 1.0, -1.0)
+        baselines["position"] = np.where(pairs["first"].to_numpy(), 1.0, -1.0)
     return {
         "all": summary(margin, questions),
         "untied": summary(margin[untied], questions[untied]),
-        "baselines": {name: summary(v[untied], questions[untied])["accuracy"] for name, v in blind.items()},
+        "baselines": {
+            name: summary(values[untied], questions[untied])["accuracy"] for name, values in baselines.items()
+        },
     }
 
 
 def summary(margin: np.ndarray, questions: np.ndarray) -> dict[str, Any]:
-    """Accuracy (ties count half) with its question-clustered standard error, and log-loss in nats."""
+    """Return accuracy (a tie counts half) with its standard error, clustered by question, and log-loss in nats."""
     right = (margin > 0) + 0.5 * (margin == 0)
     _, cluster = np.unique(questions, return_inverse=True)
     clusters = int(cluster.max()) + 1
@@ -105,6 +108,6 @@ def summary(margin: np.ndarray, questions: np.ndarray) -> dict[str, Any]:
 
 
 def _longer(rows: Pairs) -> np.ndarray:
-    """Tokens of the chosen minus tokens of the rejected side, (N,)."""
+    """Return the tokens of the chosen minus the tokens of the rejected side, (N,)."""
     lengths = [[len(ids) for ids in rows[f"{side}_ids"]] for side in ("chosen", "rejected")]
     return np.subtract(*np.array(lengths, dtype=float))

@@ -1,11 +1,11 @@
-"""What the folder of a proxy holds: one reward model, or several with how they are combined, perhaps a shaping.
+"""The proxy: one reward model, or several with a rule that combines them, and perhaps a shaping. Its folder holds
 
     model/              the reward model; of several the first, from which critics start
-    members/1, 2, ...   the others
-    rule.yaml           how they are combined
-    scale.parquet       of every prompt: offset.0, sd.0, offset.1, ...: what puts the members on one scale
-    shaping.yaml        what is made of that
-    references.parquet  of every prompt: rewards of SFT answers to it, a list
+    members/1, 2, ...   the other reward models
+    rule.yaml           the rule that combines them
+    scale.parquet       for every prompt offset.0, sd.0, offset.1, ...: what puts the members on one scale
+    shaping.yaml        the shaping of the combined reward
+    references.parquet  for every prompt the rewards of SFT answers, a list
 
 A folder with `model/` alone is a plain reward model.
 """
@@ -34,25 +34,27 @@ from rlhf_lab.store.records import read_table, write_table
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-Shaper = Callable[[Floats, Ints, Sequence[Sequence[int]]], Floats]
+Shaper = Callable[
+    [Floats, Ints, Sequence[Sequence[int]]], Floats
+]  # rewards, prompts, answers as ids -> rewards
 
 RULE, SCALE, SHAPING, REFERENCES = "rule.yaml", "scale.parquet", "shaping.yaml", "references.parquet"
 
 
 @dataclass(frozen=True)
 class Proxy:
-    """How the rewards of a folder's models become what is optimised."""
+    """How the rewards of M reward models become the reward that is optimised."""
 
     members: Sequence[Path]  # folders with `model/`
     rule: Combination | None
-    offset: Floats  # (M, Q) of each member and prompt_id
-    sd: Floats  # (M,)
+    offset: Floats  # (M, Q) by member and prompt_id
+    sd: Floats  # (M,) by member
     shaping: Shaping | None
-    references: Floats | None  # (Q, K) rewards of SFT answers, by prompt_id
+    references: Floats | None  # (Q, K) rewards of K SFT answers, by prompt_id
 
     @classmethod
     def load(cls, folder: Path) -> Proxy:
-        """What `folder` holds."""
+        """Load the proxy in `folder`."""
         others = sorted((folder / "members").glob("*"), key=lambda path: int(path.name))
         rule = _read(folder / RULE) if (folder / RULE).exists() else None
         offset, sd = np.zeros((1, 1)), np.ones(1)
@@ -68,56 +70,55 @@ class Proxy:
         return cls([folder, *others], rule, offset, sd, shaping, references)
 
     def on_one_scale(self, rewards: Floats, prompt: Ints) -> Floats:
-        """(M, N): rewards of the members for answers to these prompts, less their offset, in their SDs; those of
-        a single model as they are.
-        """
+        """Return rewards (M, N) of answers to prompts (N,) minus the offsets, in SDs; of a single model unchanged."""
         if self.rule is None:
             return rewards
         return (rewards - self.offset[:, prompt]) / self.sd[:, None]
 
     def combined(self, rewards: Floats, prompt: Ints) -> Floats:
-        """(N,): one reward of the members' (M, N)."""
+        """Combine the rewards (M, N) of the members into one, (N,)."""
         return rewards[0] if self.rule is None else combined(self.rule, self.on_one_scale(rewards, prompt))
 
     def shaper(self, writer: PreTrainedTokenizerBase) -> Shaper:
-        """What gives the shaped reward (N,) of rewards (N,) for answers, ids of `writer`, to prompts (N,)."""
+        """Return a function that shapes rewards (N,) of answers, given as ids of `writer`, to prompts (N,)."""
         shaping, references = self.shaping, self.references
         if shaping is None or references is None:
             return lambda reward, prompt, answers: reward
         phrases = shaping.phrases if isinstance(shaping, AgreementPenalty) else []
-        wanted = tokenization.token_runs(writer, phrases)
+        phrase_ids = tokenization.token_runs(writer, phrases)
 
         def shaped(reward: Floats, prompt: Ints, answers: Sequence[Sequence[int]]) -> Floats:
             tokens = np.array([len(answer) for answer in answers], float)
-            asked = shapings.Answers(
-                reward, tokens, references[prompt], tokenization.has_run(answers, wanted)
+            has_phrase = tokenization.has_run(answers, phrase_ids)
+            of_prompt = references[prompt]
+            return shapings.shaped(
+                shaping, shapings.Answers(reward, tokens, of_prompt, has_phrase), references
             )
-            return shapings.shaped(shaping, asked, references)
 
         return shaped
 
 
 def write_combination(out: Path, rule: Combination, offset: Floats, sd: Floats) -> None:
-    """Say in `out` how its members are combined."""
+    """Write to `out` the rule that combines its members, and what puts them on one scale."""
     _write(out / RULE, rule)
     columns = {"prompt_id": np.arange(offset.shape[1], dtype=np.int32)}
-    for number, (level, unit) in enumerate(zip(offset, sd, strict=True)):
-        columns |= {f"offset.{number}": level, f"sd.{number}": np.full(len(level), unit)}
+    for number in range(len(sd)):
+        columns[f"offset.{number}"] = offset[number]
+        columns[f"sd.{number}"] = np.full(offset.shape[1], sd[number])
     write_table(out / SCALE, columns)
 
 
 def write_shaping(out: Path, shaping: Shaping, references: Floats) -> None:
-    """Say in `out` how its reward is shaped, given rewards of SFT answers (Q, K)."""
+    """Write to `out` the shaping of its reward, and the rewards of SFT answers (Q, K) that it needs."""
     _write(out / SHAPING, shaping)
     ids = np.arange(len(references), dtype=np.int32)
     write_table(out / REFERENCES, {"prompt_id": ids, "rewards": references.tolist()})
 
 
 def link_tree(source: Path, target: Path) -> None:
-    """The files of `source` in `target` without copying what they hold, where the file system can."""
+    """Copy a folder by hard links where the file system has them, else by copying its files."""
 
     def link(old: str, new: str) -> None:
-        """A hard link, or a copy where there can be none."""
         try:
             os.link(old, new)
         except OSError:
@@ -126,10 +127,10 @@ def link_tree(source: Path, target: Path) -> None:
     shutil.copytree(source, target, copy_function=link)
 
 
-def _write(path: Path, what: Any) -> None:
-    OmegaConf.save({"kind": type(what).__name__, "settings": OmegaConf.structured(what)}, path)
+def _write(path: Path, config: Any) -> None:
+    OmegaConf.save({"kind": type(config).__name__, "settings": OmegaConf.structured(config)}, path)
 
 
 def _read(path: Path) -> Any:
-    found = OmegaConf.load(path)
-    return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(named(found.kind)), found.settings))
+    saved = OmegaConf.load(path)
+    return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(named(saved.kind)), saved.settings))

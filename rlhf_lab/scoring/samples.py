@@ -1,4 +1,4 @@
-"""What a policy says to held-out prompts: the rows of samples.parquet."""
+"""The rows of `samples.parquet`: answers of a policy to held-out prompts, with their KL from a reference."""
 
 from __future__ import annotations
 
@@ -18,14 +18,11 @@ from rlhf_lab.models.tokenization import answer_text, prompts_ids
 from rlhf_lab.store.records import read_table
 
 Columns = dict[str, Any]
-NUMBERS = {  # columns of numpy arrays; the others are lists
-    *("prompt_id", "question_id", "checkpoint", "sample", "tokens", "finished"),
-    *("logp", "ref_logp", "kl", "k1", "k2", "k3", "chi2", "forward_kl"),
-}
+LISTS = {"family", "text", "token_ids"}  # columns that are lists; the others are numpy arrays
 
 
 class Prompts(NamedTuple):
-    """Prompts as token ids, with what names them."""
+    """Prompts as token ids, with their names."""
 
     prompt_id: np.ndarray  # (P,) int32
     question_id: np.ndarray  # (P,) int32
@@ -33,7 +30,7 @@ class Prompts(NamedTuple):
     ids: list[list[int]]
 
     def take(self, rows: Sequence[int] | np.ndarray) -> Prompts:
-        """These prompts, in this order."""
+        """Return the prompts in these rows, in this order."""
         return Prompts(
             self.prompt_id[rows],
             self.question_id[rows],
@@ -43,7 +40,7 @@ class Prompts(NamedTuple):
 
 
 def load_prompts(task: Path, tokenizer: PreTrainedTokenizerBase, split: str) -> Prompts:
-    """The prompts of one split (`train`, `heldout`) of the task in folder `task`, as tokens."""
+    """Load the prompts of one split (`train`, `heldout`) of the task in the folder `task`."""
     limit = json.loads((task / "task.json").read_text())["prompt_tokens"]
     table = read_table(task / "prompts.parquet")
     table = table.filter(pc.field("split") == split)
@@ -56,10 +53,10 @@ def load_prompts(task: Path, tokenizer: PreTrainedTokenizerBase, split: str) -> 
 
 
 def spread(prompts: Prompts, count: int) -> Prompts:
-    """At most `count` prompts over as many questions as can be; the same ones for every policy and seed."""
+    """Return at most `count` prompts about as many questions as possible; the same for every policy and seed."""
     shuffled = np.random.default_rng(0).permutation(len(prompts.ids))
     taken: dict[int, int] = {}
-    turn = np.empty(len(shuffled), dtype=np.int64)  # how many prompts of its question come before a prompt
+    turn = np.empty(len(shuffled), dtype=np.int64)  # the number of earlier prompts about the same question
     for row in shuffled:
         question = int(prompts.question_id[row])
         before = taken.get(question, 0)
@@ -79,10 +76,10 @@ def answer_rows(
     generator: torch.Generator,
     batch: int = sampling.BATCH,
 ) -> Columns:
-    """Columns of samples.parquet: `samples` answers of `policy` to each prompt, their KL against `ref`."""
+    """Sample `samples` answers of `policy` to each prompt; return them as the columns of `samples.parquet`."""
     sampled = sampling.sample(policy, prompts.ids, samples, max_tokens, generator, batch)
     answers = sampled.tokens()
-    if policy is ref:  # its own log-probabilities came with the samples
+    if policy is ref:  # the log-probabilities came with the samples
         ratios = LogRatios.of_itself(sampled.logps.sum(1).numpy())
     else:
         asked = [ids for ids in prompts.ids for _ in range(samples)]
@@ -109,22 +106,22 @@ def answer_rows(
 
 
 def _texts(tokenizer: PreTrainedTokenizerBase, answers: Sequence[list[int]]) -> list[str]:
-    """The text of every answer; the same answer is decoded once."""
+    """Return the text of every answer; equal answers are decoded once."""
     distinct = {ids: answer_text(tokenizer, ids) for ids in dict.fromkeys(map(tuple, answers))}
     return [distinct[tuple(ids)] for ids in answers]
 
 
 def read_columns(path: Path) -> Columns:
-    """The columns of a stored samples.parquet, as `answer_rows` gives them."""
+    """Read the columns of a stored table of samples or references, as lists and numpy arrays."""
     table = read_table(path)
     return {
-        field.name: table[field.name].to_numpy() if field.name in NUMBERS else table[field.name].to_pylist()
-        for field in table.schema
+        name: table[name].to_pylist() if name in LISTS else table[name].to_numpy()
+        for name in table.column_names
     }
 
 
 def concatenated(parts: Sequence[Mapping[str, Any]]) -> Columns:
-    """Columns of several evaluations, one after the other."""
+    """Return the columns of several parts, one after the other."""
     return {
         name: np.concatenate([part[name] for part in parts])
         if isinstance(parts[0][name], np.ndarray)
