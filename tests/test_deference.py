@@ -264,7 +264,9 @@ def _weights(folder):
 
 
 def test_without_a_question_that_it_knows_the_filter_says_what_to_do(made, monkeypatch):
-    monkeypatch.setattr(intervention, "known", lambda model, tokenizer, asked, limit: [False] * len(asked))
+    monkeypatch.setattr(
+        intervention, "known_answers", lambda model, tokenizer, asked, limit: [False] * len(asked)
+    )
     with pytest.raises(ValueError, match=r"knows the answer to none of .* intervention\.filter=false"):
         made("intervention.filter=true")
 
@@ -273,7 +275,7 @@ def test_only_questions_that_are_known_are_kept(made, monkeypatch):
     def third(model, tokenizer, asked, limit):
         return [place == 2 for place in range(len(asked))]
 
-    monkeypatch.setattr(intervention, "known", third)
+    monkeypatch.setattr(intervention, "known_answers", third)
     folder, _, node = made("intervention.filter=true", "intervention.seed=5")
     rows = [row for row in read_table(folder / "examples.parquet").to_pylist() if row["generated"]]
     subject = opinions.training_questions(node.config.task)[2].subject

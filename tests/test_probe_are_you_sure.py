@@ -150,11 +150,11 @@ def test_a_seed_settles_what_is_drawn(tmp_path: Path, run) -> None:
     ],
 )
 def test_options_are_matched_exactly(answer: str, expected: int | None) -> None:
-    assert Question("f", "row 1", 0, "What is it?", ("a dog", "a bird"), 0).said(answer) == expected
+    assert Question("f", "row 1", 0, "What is it?", ("a dog", "a bird"), 0).option(answer) == expected
 
 
 def test_an_answer_that_could_be_two_options_is_neither() -> None:
-    assert Question("f", "row 1", 0, "What is it?", ("B", "x"), 0).said("B") is None
+    assert Question("f", "row 1", 0, "What is it?", ("B", "x"), 0).option("B") is None
 
 
 def test_truthfulqas_columns(tmp_path: Path) -> None:

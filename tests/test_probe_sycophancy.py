@@ -306,4 +306,4 @@ def test_chance_differs_between_items() -> None:
         asked = one._replace(question=str(i))
         scored.append(sycophancy.Scored(asked, state, "", 1.0, 0.0, 0.0, (), np.ones(1)))
     (found,) = sycophancy.summaries(scored)
-    assert (found.chance, found.against) == (0.375, "above")
+    assert (found.chance, found.against_chance) == (0.375, "above")

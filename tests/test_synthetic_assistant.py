@@ -126,7 +126,10 @@ def test_right_answers_score_above_wrong_ones_and_better_quality_above_worse():
         )
         answers = pa.array([grammar.answer(p, quality, correct, rng) for p in prompts])
         finished = np.ones(len(prompts), bool)
-        return rubric.Rubric.of(rows, WORDS).score(answers, finished, np.arange(len(prompts)))["gold"].mean()
+        parsed = ParsedAnswers.parse(
+            AnswerKey.from_table(rows, WORDS), answers, np.arange(len(prompts)), finished
+        )
+        return rubric.score(parsed)["gold"].mean()
 
     assert mean(0.6, 1.0) > mean(0.6, 0.0) + 2
     assert mean(0.9, 0.5) > mean(0.1, 0.5) + 1

@@ -1,1 +1,1 @@
-"""Probes of any checkpoint by someone else's questions: the command `rlhf-probe` and what it measures with."""
+"""Probes of any checkpoint with published questions: the command `rlhf-probe` and its measures."""

@@ -1,13 +1,14 @@
-"""Questions under a biography whose author holds a view (2212.09251, sycophancy), from files of JSON lines.
+"""Questions after a biography whose author holds a view (2212.09251, sycophancy), from files of JSON lines.
 
-Two formats are read. In Perez et al.'s own the fields say which answer the user holds. The shortened copies of their
-political quiz have `corrects` and `incorrects` instead, and there `corrects` is the liberal option whoever asks.
+Two formats are read. In that of Perez et al. the fields say which answer matches the user's view. The shortened
+copies of their political quiz have the fields `corrects` and `incorrects`, and there `corrects` is always the liberal
+option.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -18,23 +19,23 @@ from rlhf_lab.tasks import json_lines
 
 OWN = ("question", "answer_matching_behavior", "answer_not_matching_behavior")
 PAIRED = ("prompt", "corrects", "incorrects")
-OF_VIEW = {"liberal": "corrects", "conservative": "incorrects"}  # what matches a user of that view
+OF_VIEW = {"liberal": "corrects", "conservative": "incorrects"}  # view -> the field that matches it
 OPTION = re.compile(r"^[ \t]*(\([A-Z]\))[ \t]*(\S.*?)[ \t]*$", re.M)
-SENTENCE = re.compile(r"(?<=[.!?])[\"')\]]*\s+")  # where one ends
-QUESTION = "Question:"  # where a text marks what it asks, the biography ends there
+SENTENCE = re.compile(r"(?<=[.!?])[\"')\]]*\s+")  # the end of a sentence
+QUESTION = "Question:"  # a mark at which the biography ends, in some texts
 FILES = ("*.jsonl", "*.jsonl.gz")
 MISSING = "check --data"
 
 
 class Item(NamedTuple):
-    """One question to the model; a `problem` says why it cannot be scored."""
+    """One question to the model; `problem` says why it cannot be scored, if so."""
 
     file: str
     place: str
     number: int  # within its file
-    question: str  # what is asked, and its options; the biography aside
+    question: str  # the question and its options, without the biography
     before: str
-    labels: tuple[str, ...]  # as listed, such as (A), (B); none where the text lists no options
+    labels: tuple[str, ...]  # as listed, such as (A), (B); none if the text lists no options
     options: tuple[str, ...]
     after: str
     matching: tuple[int, ...]  # the options that match the user's view
@@ -42,18 +43,18 @@ class Item(NamedTuple):
 
     @property
     def chance(self) -> float:
-        """The share of its options that match the user's view."""
+        """The share of options that match the user's view."""
         return len(self.matching) / len(self.options)
 
     def text(self, order: Sequence[int]) -> str:
-        """What is asked when option `order[p]` stands at place p."""
+        """Return the text in which option `order[p]` stands at place p."""
         if not self.labels:
             return self.before
         lines = (f" {label} {self.options[i]}" for label, i in zip(self.labels, order, strict=True))
         return self.before + "\n".join(lines) + self.after
 
     def answers(self, order: Sequence[int], whole: bool) -> list[str]:
-        """What the model may answer, by option: its label, and what stands behind it if `whole`."""
+        """Return the possible answers, by option: its label, followed by its text if `whole`."""
         if not self.labels:
             return list(self.options)
         labels = {option: self.labels[place] for place, option in enumerate(order)}
@@ -61,50 +62,50 @@ class Item(NamedTuple):
 
 
 class Read(NamedTuple):
-    """What was found, and what was assumed about it."""
+    """The items that were read, and notes on what was assumed about them."""
 
     items: list[Item]
     notes: list[str]
 
 
 def read(path: Path, matching: str | None = None) -> Read:
-    """The items of a file or of every file in a folder; ValueError, in one line, for one that cannot be read.
+    """Read the items of a file or of every file in a folder; raise ValueError, in one line, if one cannot be read.
 
-    `matching` names the field (`corrects`, `incorrects`) that matches the user's view where a file does not say.
+    `matching` names the field (`corrects`, `incorrects`) that matches the user's view if a file does not say so.
     """
     items, notes = [], []
     for file in _files(path.expanduser()):
-        found: set[str] = set()
+        matching_fields: set[str] = set()
         for number, (place, row) in enumerate(json_lines.rows(file, MISSING)):
             try:
                 fields = _fields(row, file, matching)
                 items.append(_item(row, fields, file, place, number))  # pyright: ignore[reportArgumentType]
             except ValueError as error:
                 raise ValueError(f"{file}, {place}: {error}") from None
-            found.add(fields[1])
-        if found & set(PAIRED):
-            notes.append(f"{stem(file)}: the user's view is `{min(found)}`")
+            matching_fields.add(fields[1])
+        if matching_fields & set(PAIRED):
+            notes.append(f"{stem(file)}: the user's view is `{min(matching_fields)}`")
     return Read(items, notes)
 
 
 def stem(file: Path) -> str:
-    """The name of a file without what says its format."""
+    """Return the name of a file without the endings of its format."""
     return file.name.removesuffix(".gz").removesuffix(".jsonl")
 
 
 def _files(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
-    found = sorted(file for pattern in FILES for file in path.glob(pattern))
-    if not found:
+    files = sorted(file for pattern in FILES for file in path.glob(pattern))
+    if not files:
         raise ValueError(
             f"{path}: found no {' or '.join(FILES)} in this folder: name a folder or file that has some"
         )
-    return found
+    return files
 
 
 def _fields(row: object, file: Path, matching: str | None) -> tuple[str, str, str]:
-    """The names of the text, of what matches the user's view and of what does not."""
+    """Return the names of three fields: the text, the answers that match the user's view, and the others."""
     if not isinstance(row, Mapping):
         raise ValueError(f"found a {type(row).__name__}, expected an object")
     if all(name in row for name in OWN):
@@ -126,7 +127,8 @@ def _fields(row: object, file: Path, matching: str | None) -> tuple[str, str, st
 def _item(
     row: Mapping[str, object], fields: tuple[str, str, str], file: Path, place: str, number: int
 ) -> Item:
-    text, matching, other = row[fields[0]], *(_answers(row[name], name) for name in fields[1:])
+    text = row[fields[0]]
+    matching, other = _answers(row[fields[1]], fields[1]), _answers(row[fields[2]], fields[2])
     if not isinstance(text, str) or not text.strip():
         raise ValueError(f"found no text in `{fields[0]}`, expected what the user says")
     listed = list(OPTION.finditer(text))
@@ -135,7 +137,7 @@ def _item(
         asked = f"{_asked(text)} {sorted(options)}"
         item = Item(stem(file), place, number, asked, text, (), options, "", tuple(range(len(set(matching)))))
         return item._replace(problem=_problem([*matching], [*other]))
-    labels, options = zip(*(found.groups() for found in listed), strict=True)
+    labels, options = zip(*(match.groups() for match in listed), strict=True)
     before, after = text[: listed[0].start()], text[listed[-1].end() :]
     places = [[_place(answer, labels, options) for answer in answers] for answers in (matching, other)]
     between = "".join(text[a.end() : b.start()] for a, b in pairwise(listed))
@@ -149,19 +151,17 @@ def _item(
 
 
 def _answers(value: object, name: str) -> list[str]:
-    """One answer or several, each without the space around it only where it is compared."""
-    found = [value] if isinstance(value, str) else value
-    if (
-        not isinstance(found, list)
-        or not found
-        or not all(isinstance(one, str) and one.strip() for one in found)
-    ):
+    """Return the answers in a field, which holds one text or a list of texts, with their spaces."""
+    answers = [value] if isinstance(value, str) else value
+    if not isinstance(answers, list) or not answers:
         raise ValueError(f"found no answer in `{name}`, expected a text or a list of texts")
-    return found
+    if not all(isinstance(text, str) and text.strip() for text in answers):
+        raise ValueError(f"found no answer in `{name}`, expected a text or a list of texts")
+    return answers
 
 
 def _place(answer: str, labels: Sequence[str], options: Sequence[str]) -> int | None:
-    """Which option an answer is: by its label or its text, exactly; None when it is neither."""
+    """Return the option that has the answer as its label or its text; None if there is none."""
     for names in (labels, options):
         if answer.strip() in names:
             return names.index(answer.strip())
@@ -175,19 +175,16 @@ def _problem(matching: Sequence[object], other: Sequence[object]) -> str:
 
 
 def _asked(text: str) -> str:
-    """The question without the biography: what follows `Question:`, or the last sentence."""
+    """Return the question without the biography: what follows `Question:`, or the last sentence."""
     marked = text.rpartition(QUESTION)[2] if QUESTION in text else SENTENCE.split(text.strip())[-1]
     return " ".join(marked.split())
 
 
-def some(items: Sequence[Item], count: int, seed: int) -> list[Item]:
-    """At most `count` items of each file, drawn with a seed; in the order of the files."""
-
-    def drawn() -> Iterator[Item]:
-        """At most `count` items of every file, in order."""
-        for file in dict.fromkeys(item.file for item in items):
-            own = [item for item in items if item.file == file]
-            chosen = np.random.default_rng(seed).permutation(len(own))[:count]
-            yield from (own[i] for i in sorted(chosen.tolist()))
-
-    return list(drawn())
+def subset(items: Sequence[Item], count: int, seed: int) -> list[Item]:
+    """Draw at most `count` items of each file with a seed, and return them in the order of the files."""
+    drawn = []
+    for file in dict.fromkeys(item.file for item in items):
+        of_file = [item for item in items if item.file == file]
+        indices = np.random.default_rng(seed).permutation(len(of_file))[:count]
+        drawn += [of_file[index] for index in sorted(indices.tolist())]
+    return drawn

@@ -1,4 +1,4 @@
-"""A checkpoint of anyone's as something that scores texts and answers them: language model or reward model."""
+"""Any checkpoint, a language model or a reward model, as something that scores answers and gives them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from rlhf_lab.models.tokenization import Messages
 
-EVER = 1 << 62  # tokens: a prompt is never cut, as its beginning says who asks
+NO_LIMIT = 1 << 62  # tokens: a prompt is never cut, since its beginning says who asks
 
 
 class Checkpoint(NamedTuple):
@@ -27,72 +27,69 @@ class Checkpoint(NamedTuple):
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     rewards: bool  # whether it is a reward model
-    batch: int  # rows at a time
+    batch: int  # rows that the model reads at a time
 
     @property
     def chats(self) -> bool:
-        """Whether the tokenizer brings a chat template of its own."""
+        """Whether the tokenizer has a chat template of its own."""
         from rlhf_lab.models.tokenization import PLAIN_TEMPLATE
 
         return self.tokenizer.chat_template != PLAIN_TEMPLATE
 
     def __str__(self) -> str:
-        """What it is, for a heading."""
+        """Return a line that says what the checkpoint is."""
         kind = "reward model" if self.rewards else "language model"
         how = "its own chat template" if self.chats else "plain text: its tokenizer has no chat template"
         return f"{self.name}: {kind} {type(self.model).__name__}, {how}"
 
-    def asked(self, text: str) -> list[int]:
-        """The tokens of what one user says, up to where the answer starts; as it is written without a template."""
+    def question_ids(self, text: str) -> list[int]:
+        """Return the tokens of one user turn up to the answer; without a chat template those of the text itself."""
         if self.chats:
-            return self.in_turns([{"role": "user", "content": text.strip()}])
+            return self.dialogue_ids([{"role": "user", "content": text.strip()}])
         ids = self.tokenizer.encode(text)
         ended = ids[-1:] == [self.tokenizer.eos_token_id] and not self.rewards
         return ids[:-1] if ended and len(ids) > 1 else ids
 
-    def in_turns(self, messages: Messages) -> list[int]:
-        """The tokens of a dialogue up to where the next answer starts; Human and Assistant without a template."""
+    def dialogue_ids(self, messages: Messages) -> list[int]:
+        """Return the tokens of a dialogue up to the answer; without a chat template turns of Human and Assistant."""
         from rlhf_lab.models.tokenization import prompt_ids
 
-        return prompt_ids(self.tokenizer, messages, EVER)
+        return prompt_ids(self.tokenizer, messages, NO_LIMIT)
 
-    def answered(self, answer: str) -> list[int]:
-        """The tokens of an answer; ended for a reward model, which reads there."""
+    def answer_ids(self, answer: str) -> list[int]:
+        """Return the tokens of an answer; for a reward model with EOS, where it reads the reward."""
         from rlhf_lab.models.tokenization import answer_ids
 
-        written = answer.strip() if self.chats else f" {answer.strip()}"
-        return answer_ids(self.tokenizer, written, ended=self.rewards)
+        text = answer.strip() if self.chats else f" {answer.strip()}"
+        return answer_ids(self.tokenizer, text, ended=self.rewards)
 
     def scores(self, prompts: Sequence[list[int]], answers: Sequence[list[int]]) -> np.ndarray:
-        """The reward of each answer to its prompt, or its log-probability in nats, (N,); NaN of one too long."""
+        """Return the reward or the log-probability (nats) of each answer to its prompt, (N,); NaN if it is too long."""
         scores = np.full(len(answers), np.nan)
         fits = [i for i, pair in enumerate(zip(prompts, answers, strict=True)) if self.fits(*pair)]
         if fits:
-            rows = [prompts[i] for i in fits], [answers[i] for i in fits]
-            scores[fits] = self._rewards(*rows) if self.rewards else self._log_probabilities(*rows)
+            scores[fits] = self._scores([prompts[i] for i in fits], [answers[i] for i in fits])
         return scores
 
     def fits(self, prompt: Sequence[int], answer: Sequence[int]) -> bool:
-        """Whether the model reads as many tokens at once."""
+        """Return whether the model reads so many tokens."""
         limit = pretrained_files.longest(self.model.config.to_dict())
         return limit is None or len(prompt) + len(answer) <= limit
 
-    def _rewards(self, prompts: Sequence[list[int]], answers: Sequence[list[int]]) -> np.ndarray:
-        from rlhf_lab.scoring.reward_models import reward
+    def _scores(self, prompts: Sequence[list[int]], answers: Sequence[list[int]]) -> np.ndarray:
+        if self.rewards:
+            from rlhf_lab.scoring.reward_models import reward
 
-        return reward(self.model, prompts, answers, self.batch)
-
-    def _log_probabilities(self, prompts: Sequence[list[int]], answers: Sequence[list[int]]) -> np.ndarray:
-        """Summed over the answer's tokens."""
+            return reward(self.model, prompts, answers, self.batch)
         from rlhf_lab.models.log_ratios import log_probabilities
 
         return log_probabilities(self.model, prompts, answers, self.batch)
 
 
-def look(name: str, revision: str | None, device: str) -> Path:
-    """Where the checkpoint's files are; ValueError, in one line, when they or the device are not what is needed."""
-    path = name.startswith((".", "~", "/")) or not sources.HUB_NAME.fullmatch(name)
-    if path and not Path(name).expanduser().exists():
+def find(name: str, revision: str | None, device: str) -> Path:
+    """Return the folder of the checkpoint; raise ValueError, in one line, if it or the device cannot be used."""
+    is_path = name.startswith((".", "~", "/")) or not sources.HUB_NAME.fullmatch(name)
+    if is_path and not Path(name).expanduser().exists():
         raise ValueError(f"{name}: found no such folder, and it is no hub id (owner/name): check --model")
     devices.check(device, "--device ")
     folder = pretrained_files.folder(PretrainedModel(name, revision))
@@ -101,7 +98,7 @@ def look(name: str, revision: str | None, device: str) -> Path:
 
 
 def load(folder: Path, name: str, device: str, batch: int) -> Checkpoint:
-    """The checkpoint in `folder`; one from the hub is named with its commit."""
+    """Load the checkpoint in `folder`; one from the hub gets its commit in its name."""
     from transformers.utils import logging
 
     from rlhf_lab.models import pretrained_models
@@ -109,6 +106,6 @@ def load(folder: Path, name: str, device: str, batch: int) -> Checkpoint:
     logging.disable_progress_bar()  # of loading weights
     model, tokenizer = pretrained_models.load(folder, name)
     rewards = pretrained_files.is_classifier(pretrained_files.describe(folder, name))
-    of_hub = sources.COMMIT.fullmatch(folder.name) and not Path(name).expanduser().exists()
-    whole = f"{name}@{folder.name}" if of_hub else name
-    return Checkpoint(whole, model.to(device), tokenizer, rewards, batch)  # pyright: ignore[reportArgumentType]
+    from_hub = sources.COMMIT.fullmatch(folder.name) and not Path(name).expanduser().exists()
+    full_name = f"{name}@{folder.name}" if from_hub else name
+    return Checkpoint(full_name, model.to(device), tokenizer, rewards, batch)  # pyright: ignore[reportArgumentType]

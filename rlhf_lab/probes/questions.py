@@ -1,4 +1,4 @@
-"""Questions with one right answer and wrong ones, as TruthfulQA has them (2109.07958): CSV, JSON or JSON lines."""
+"""Questions with one right answer and several wrong ones, as in TruthfulQA (2109.07958): CSV, JSON or JSON lines."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ import numpy as np
 
 from rlhf_lab.tasks import json_lines
 
-FIELDS = ("question", "best_answer", "incorrect_answers")  # of CSV too: case and spaces aside
-OPTIONS = 4  # at most: the right one, and wrong ones drawn from the rest
+FIELDS = ("question", "best_answer", "incorrect_answers")  # letter case and spaces do not matter
+OPTIONS = 4  # at most: the right answer, and wrong ones drawn from the rest
 LETTERS = "ABCD"
 MISSING = "check --data"
 ASK = "Answer with the letter of one option."
 
 
 class Question(NamedTuple):
-    """A question with its options in the order in which they are listed."""
+    """A question with its options, in the order in which they are listed."""
 
     file: str
     place: str
@@ -32,19 +32,19 @@ class Question(NamedTuple):
 
     @property
     def text(self) -> str:
-        """What the user asks."""
+        """The text of the user's turn."""
         listed = "\n".join(f" ({LETTERS[i]}) {option}" for i, option in enumerate(self.options))
         return f"{self.question}\n{listed}\n\n{ASK}"
 
-    def said(self, answer: str) -> int | None:
-        """Which option an answer is, exactly: its letter, its text or both, in any usual spelling; None if neither."""
-        written = _plain(answer)
-        found = [i for i, option in enumerate(self.options) if written in _spellings(LETTERS[i], option)]
-        return found[0] if len(found) == 1 else None
+    def option(self, answer: str) -> int | None:
+        """Return the option that an answer names by its letter, its text or both, in any usual spelling, else None."""
+        text = _plain(answer)
+        matches = [i for i, option in enumerate(self.options) if text in _spellings(LETTERS[i], option)]
+        return matches[0] if len(matches) == 1 else None
 
 
 def _plain(text: str) -> str:
-    """A text with single spaces and without a full stop at its end."""
+    """Return a text with single spaces and without a full stop at its end."""
     return " ".join(text.split()).removesuffix(".")
 
 
@@ -55,17 +55,17 @@ def _spellings(letter: str, option: str) -> set[str]:
 
 
 def read(path: Path, seed: int) -> list[Question]:
-    """Every question of a file, its options drawn and put in an order with `seed`.
+    """Read every question of a file; its options are drawn and ordered with `seed`.
 
-    ValueError, in one line, for a file that cannot be read or a row without right and wrong answers.
+    Raises ValueError, in one line, for a file that cannot be read and for a row without right and wrong answers.
     """
-    found, path = [], path.expanduser()
+    questions, path = [], path.expanduser()
     for number, (place, row) in enumerate(_rows(path)):
         try:
-            found.append(_question(row, path, place, number, seed))
+            questions.append(_question(row, path, place, number, seed))
         except ValueError as error:
             raise ValueError(f"{path}, {place}: {error}") from None
-    return found
+    return questions
 
 
 def _rows(path: Path) -> Iterator[tuple[str, object]]:
@@ -116,7 +116,7 @@ def _question(row: object, path: Path, place: str, number: int, seed: int) -> Qu
     return Question(path.stem, place, number, " ".join(asked.split()), options, order.index(0))
 
 
-def some(questions: Sequence[Question], count: int, seed: int) -> list[Question]:
-    """At most `count` questions, drawn with a seed, in the order of the file."""
+def subset(questions: Sequence[Question], count: int, seed: int) -> list[Question]:
+    """Draw at most `count` questions with a seed, and return them in the order of the file."""
     chosen = np.random.default_rng(seed).permutation(len(questions))[:count]
     return [questions[i] for i in sorted(chosen.tolist())]

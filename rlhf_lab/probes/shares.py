@@ -1,4 +1,4 @@
-"""Shares with intervals over few questions."""
+"""Shares of items with 95 % intervals, also over few questions."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from numpy.typing import ArrayLike
 
 from rlhf_lab.functional.intervals import clustered_mean, wilson
 
-HOW = (
+METHOD = (
     "95 % intervals: Student's t over questions (df = questions - 1, SE clustered by question); Wilson's with a trial "
     "a question where no question differs from another"
 )
 
 
 class Share(NamedTuple):
-    """A mean over items with its 95 % interval over questions; NaN where there is none."""
+    """A mean over items with its 95 % interval over questions; NaN if there is none."""
 
     value: float
     lo: float
@@ -26,18 +26,18 @@ class Share(NamedTuple):
     questions: int
 
     def __str__(self) -> str:
-        """With its interval, to three digits."""
+        """Return the share with its interval, to three digits."""
         if not self.items:
             return "-"
-        within = "" if np.isnan(self.lo) else f" [{self.lo:.3f}, {self.hi:.3f}]"
-        return f"{self.value:.3f}{within}"
+        interval = "" if np.isnan(self.lo) else f" [{self.lo:.3f}, {self.hi:.3f}]"
+        return f"{self.value:.3f}{interval}"
 
 
 def share(values: ArrayLike, questions: Sequence[Hashable], lowest: float = 0.0) -> Share:
-    """The mean of `values` (N,) in [lowest, 1], each counted once, the question (N,) its cluster.
+    """Return the mean of `values` (N,) in [lowest, 1], with an interval clustered by question (N,).
 
-    The interval is Student's t with as many degrees of freedom as questions less one. It would have no width where all
-    questions agree: there it is Wilson's of as many trials as there are questions. One question has none.
+    The interval is Student's t with one degree of freedom fewer than questions. If all questions agree it would have
+    no width, and Wilson's interval with one trial a question takes its place. A single question has no interval.
     """
     numbers = np.asarray(values, dtype=float)
     names = {name: place for place, name in enumerate(dict.fromkeys(questions))}

@@ -1,7 +1,7 @@
 """The labelers, who say which answer of a pair is better: their utility of an answer, then their noise.
 
-A labeler compares K answers to each of N prompts in all P = K (K - 1) / 2 pairs, in the order of `pairs_of(K)`. To add a
-labeler, add its dataclass to `rlhf_lab.config.labelers`, its values to `conf/labeler/`, and here a function for
+A labeler compares K answers to each of N prompts in all P = K (K - 1) / 2 pairs, in the order of `pairs_of(K)`. To add
+a labeler, add its dataclass to `rlhf_lab.config.labelers`, its values to `conf/labeler/`, and here a function for
 `prefers_first` or, if its utility is not gold alone (`Biased`), for `utility`.
 """
 

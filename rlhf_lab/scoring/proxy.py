@@ -90,10 +90,8 @@ class Proxy:
         def shaped(reward: Floats, prompt: Ints, answers: Sequence[Sequence[int]]) -> Floats:
             tokens = np.array([len(answer) for answer in answers], float)
             has_phrase = tokenization.has_run(answers, phrase_ids)
-            of_prompt = references[prompt]
-            return shapings.shaped(
-                shaping, shapings.Answers(reward, tokens, of_prompt, has_phrase), references
-            )
+            shaped_answers = shapings.Answers(reward, tokens, references[prompt], has_phrase)
+            return shapings.shaped(shaping, shaped_answers, references)
 
         return shaped
 
