@@ -158,9 +158,10 @@ def test_scores_are_log_probabilities_summed_over_the_answers_tokens(
     folder = make(tmp_path / "model")
     model = checkpoint.load(folder, "mine", "cpu", 2)
     asked = [
-        model.asked(text) for text in ("Mend the boat?", "How do I mend the parcel and the clock?", "Hm?")
+        model.question_ids(text)
+        for text in ("Mend the boat?", "How do I mend the parcel and the clock?", "Hm?")
     ]
-    answers = [model.answered(answer) for answer in (" (A)", " (B) the garden", " (A)")]
+    answers = [model.answer_ids(answer) for answer in (" (A)", " (B) the garden", " (A)")]
     found = model.scores(asked, answers)
     for prompt, answer, score in zip(asked, answers, found, strict=True):
         with torch.no_grad():
@@ -173,10 +174,10 @@ def test_scores_are_log_probabilities_summed_over_the_answers_tokens(
 def test_the_chat_template_is_used_where_there_is_one(tmp_path: Path) -> None:
     plain = checkpoint.load(checkpoints.gpt2(tmp_path / "plain"), "mine", "cpu", 2)
     chat = checkpoint.load(checkpoints.llama(tmp_path / "chat"), "mine", "cpu", 2)
-    assert plain.tokenizer.decode(plain.asked("Mend the boat?")) == "Mend the boat?"
-    assert plain.tokenizer.decode(plain.answered(" (A)")) == " (A)"
-    assert chat.tokenizer.decode(chat.asked("Mend the boat?")) == "[user] Mend the boat?\n[assistant]"
-    assert chat.tokenizer.decode(chat.answered(" (A)")) == "(A)"
+    assert plain.tokenizer.decode(plain.question_ids("Mend the boat?")) == "Mend the boat?"
+    assert plain.tokenizer.decode(plain.answer_ids(" (A)")) == " (A)"
+    assert chat.tokenizer.decode(chat.question_ids("Mend the boat?")) == "[user] Mend the boat?\n[assistant]"
+    assert chat.tokenizer.decode(chat.answer_ids(" (A)")) == "(A)"
     assert "plain text" in str(plain) and "its own chat template" in str(chat)
 
 

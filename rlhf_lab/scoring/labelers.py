@@ -58,13 +58,13 @@ def settled(share: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 @prefers_first.register
-def _(labeler: GoldArgmax, seen: Seen, rng: np.random.Generator) -> np.ndarray:
+def gold_argmax(labeler: GoldArgmax, seen: Seen, rng: np.random.Generator) -> np.ndarray:
     """Prefer the answer with the higher gold (2210.10760, section 2.2)."""
     return 0.5 + 0.5 * np.sign(_gaps(seen["gold"]))
 
 
 @prefers_first.register
-def _(labeler: Boltzmann, seen: Seen, rng: np.random.Generator) -> np.ndarray:
+def boltzmann(labeler: Boltzmann, seen: Seen, rng: np.random.Generator) -> np.ndarray:
     """Prefer the first with P = sigmoid((gold_0 - gold_1) / temperature); K answers are ranked by Plackett-Luce."""
     if labeler.soft:
         return 1 / (1 + np.exp(-_gaps(seen["gold"]) / labeler.temperature))
@@ -72,14 +72,14 @@ def _(labeler: Boltzmann, seen: Seen, rng: np.random.Generator) -> np.ndarray:
 
 
 @prefers_first.register
-def _(labeler: Flip, seen: Seen, rng: np.random.Generator) -> np.ndarray:
+def flip(labeler: Flip, seen: Seen, rng: np.random.Generator) -> np.ndarray:
     """Prefer the better answer, with a share of the labels flipped (2310.02743, section 4)."""
     better = settled(prefers_first(GoldArgmax(), seen, rng), rng)
     return (better ^ (rng.random(better.shape) < labeler.rate)).astype(float)
 
 
 @prefers_first.register
-def _(labeler: Pool, seen: Seen, rng: np.random.Generator) -> np.ndarray:
+def pool(labeler: Pool, seen: Seen, rng: np.random.Generator) -> np.ndarray:
     """Return the share of votes; each annotator who is asked about a prompt ranks all of its answers."""
     parts = [name for name in seen if name.startswith("gold.") and name not in ("gold.content", "gold.form")]
     features = np.stack([_standardised(seen[name]) for name in (*parts, "tokens")], axis=-1)  # (N, K, parts)
@@ -91,7 +91,7 @@ def _(labeler: Pool, seen: Seen, rng: np.random.Generator) -> np.ndarray:
 
 
 @prefers_first.register
-def _(labeler: Biased, seen: Seen, rng: np.random.Generator) -> np.ndarray:
+def biased(labeler: Biased, seen: Seen, rng: np.random.Generator) -> np.ndarray:
     """Prefer the answer with the higher utility, or draw by Bradley-Terry if the temperature is above 0."""
     utilities = utility(labeler, seen)
     if labeler.temperature == 0:
@@ -100,14 +100,14 @@ def _(labeler: Biased, seen: Seen, rng: np.random.Generator) -> np.ndarray:
 
 
 @prefers_first.register
-def _(labeler: Mixture, seen: Seen, rng: np.random.Generator) -> np.ndarray:
+def mixture(labeler: Mixture, seen: Seen, rng: np.random.Generator) -> np.ndarray:
     """Ask one of the two labelers about each prompt."""
     first, second = prefers_first(labeler.first, seen, rng), prefers_first(labeler.second, seen, rng)
     return np.where(_asks_second(labeler, len(first), rng), second, first)
 
 
 @prefers_first.register
-def _(labeler: Vulnerable, seen: Seen, rng: np.random.Generator) -> np.ndarray:
+def vulnerable(labeler: Vulnerable, seen: Seen, rng: np.random.Generator) -> np.ndarray:
     """Ask the second labeler only about prompts of vulnerable users (2411.02306)."""
     first, second = prefers_first(labeler.first, seen, rng), prefers_first(labeler.second, seen, rng)
     vulnerable = seen[f"user.{labeler.users.value}"][:, :1] > 0
@@ -123,43 +123,43 @@ def utility(labeler: Labeler, seen: Seen) -> np.ndarray:
 @utility.register(GoldArgmax)
 @utility.register(Boltzmann)
 @utility.register(Flip)
-def _(labeler: Labeler, seen: Seen) -> np.ndarray:
+def gold_alone(labeler: Labeler, seen: Seen) -> np.ndarray:
     """Return gold: these labelers differ only in their noise."""
     return seen["gold"]
 
 
 @utility.register
-def _(labeler: Sycophantic, seen: Seen) -> np.ndarray:
+def sycophantic(labeler: Sycophantic, seen: Seen) -> np.ndarray:
     """Return gold plus a bonus for what pleases the user."""
     return seen["gold"] + labeler.bonus * seen["behaviour.pleases"]
 
 
 @utility.register
-def _(labeler: Cautious, seen: Seen) -> np.ndarray:
+def cautious(labeler: Cautious, seen: Seen) -> np.ndarray:
     """Return gold plus a bonus for a refusal."""
     return seen["gold"] + labeler.bonus * seen["behaviour.refuses"]
 
 
 @utility.register
-def _(labeler: Confident, seen: Seen) -> np.ndarray:
+def confident(labeler: Confident, seen: Seen) -> np.ndarray:
     """Return gold plus a bonus for sounding sure, minus it for sounding unsure."""
     return seen["gold"] + labeler.bonus * (seen["behaviour.sure"] - seen["behaviour.unsure"])
 
 
 @utility.register
-def _(labeler: Length, seen: Seen) -> np.ndarray:
+def length(labeler: Length, seen: Seen) -> np.ndarray:
     """Return gold plus a bonus for every token."""
     return seen["gold"] + labeler.bonus * seen["tokens"]
 
 
 @utility.register
-def _(labeler: Limited, seen: Seen) -> np.ndarray:
+def limited(labeler: Limited, seen: Seen) -> np.ndarray:
     """Return gold where the labeler can check the claim, elsewhere what the labeler believes (2409.12822)."""
     return np.where(seen["difficulty"] <= labeler.competence, seen["gold"], seen["believed"])
 
 
 @utility.register
-def _(labeler: Flawed, seen: Seen) -> np.ndarray:
+def flawed(labeler: Flawed, seen: Seen) -> np.ndarray:
     """Return gold plus what each flaw adds to it."""
     added = [utility(flaw, seen) - seen["gold"] for flaw in labeler.flaws.values()]
     return seen["gold"] + np.sum(added, axis=0)
