@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from textwrap import fill
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -151,6 +150,5 @@ def legend(figure: Figure, handles: Sequence[Artist], title: str = "", above: bo
 
 
 def _fewer(count: int, columns: int) -> int:
-    """Return the largest number of columns that takes a line more for `count` entries."""
-    lines = math.ceil(count / columns)
-    return int(next(fewer for fewer in np.arange(columns - 1, 0, -1) if math.ceil(count / fewer) > lines))
+    """Return the columns that `count` entries need for one line more."""
+    return math.ceil(count / (math.ceil(count / columns) + 1))

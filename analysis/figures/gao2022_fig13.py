@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,8 @@ from analysis.runs.ablation import end_of, versus
 from analysis.runs.arms import Arm, study
 from analysis.runs.equal_kl import pairs
 from analysis.runs.naming import GOLD_SDS
-from analysis.statistics.claims import Claim, Thresholds, by_equivalence, by_estimate, thresholds
+from analysis.runs.tables import estimate_row
+from analysis.statistics.claims import ClaimTable
 from rlhf_lab.functional.intervals import Estimate
 from rlhf_lab.store.records import MissingRuns, Run
 
@@ -39,7 +40,7 @@ class Cells(NamedTuple):
 
 
 class Compared(NamedTuple):
-    """What repeating and what fresh comparisons change, of the same replicates."""
+    """What repeating and what fresh comparisons change, on the same replicates."""
 
     cells: Cells
     loss_of_epochs: Estimate  # held-out log-loss of P once minus that of P again: what the epochs gain
@@ -49,32 +50,34 @@ class Compared(NamedTuple):
 
 
 def make(runs: Sequence[Run]) -> FigureResult:
-    """Held-out log-loss and gold at the largest n of the three, and what epochs and fresh comparisons gain."""
-    read = study([run for run in runs if run.method == "BestOfN" and naming.epochs(run)])
-    found = [compared(one) for one in cells(sorted(read.arms, key=_place))]
-    if not found:
+    """Draw held-out log-loss and gold at the largest n of the three, and what epochs and fresh data gain."""
+    data = study([run for run in runs if run.method == "BestOfN" and naming.epochs(run)])
+    compared = [compare(cells) for cells in find_cells(sorted(data.arms, key=by_size))]
+    if not compared:
         raise MissingRuns(
             "no best-of-n runs of one reward-model size are made with rm.epochs=1 and rm.epochs=E on P comparisons "
             "and with rm.epochs=1 on E times as many"
         )
-    table = cells_table(found)
-    return FigureResult(
-        table, gains_table(found), claims(found, thresholds(NAME)), draw(table), checks.kl_bound_notes(read)
-    )
+    claims = ClaimTable(NAME, NATS)
+    for one_size in compared:
+        claim_epochs_and_data(claims, one_size)
+    table = cells_table(compared)
+    return FigureResult(table, gains_table(compared), claims, draw(table), checks.kl_bound_notes(data))
 
 
 def epochs(arm: Arm) -> int:
-    """How often its reward models see each comparison."""
+    """Return how often an arm's reward models see each comparison."""
     return int(arm.runs[0].config["rm"]["epochs"])
 
 
-def _place(arm: Arm) -> tuple[float, int, int]:
+def by_size(arm: Arm) -> tuple[float, int, int]:
+    """Return what arms are put in order by: reward-model size, comparisons, epochs."""
     return arm.parameters, comparisons(arm), epochs(arm)
 
 
-def cells(arms: Sequence[Arm]) -> list[Cells]:
-    """Every three arms that Figure 13 compares, with replicates in common."""
-    found = [
+def find_cells(arms: Sequence[Arm]) -> list[Cells]:
+    """Return every three arms that Figure 13 compares, with replicates in common."""
+    return [
         Cells(once, again, fresh)
         for once in arms
         for again in arms
@@ -82,127 +85,105 @@ def cells(arms: Sequence[Arm]) -> list[Cells]:
         if once.rm == again.rm == fresh.rm
         and epochs(once) == epochs(fresh) == 1 < epochs(again)
         and comparisons(once) == comparisons(again) == comparisons(fresh) / epochs(again)
+        and pairs(again, once)
+        and pairs(fresh, again)
     ]
-    return [one for one in found if pairs(one.again, one.once) and pairs(one.fresh, one.again)]
 
 
-def compared(of: Cells) -> Compared:
-    """Paired by seeds and question."""
+def compare(cells: Cells) -> Compared:
+    """Return the differences between three arms, paired by seeds and question."""
     return Compared(
-        of,
-        accuracy_difference(of.once, of.again, log_loss),
-        accuracy_difference(of.again, of.fresh, log_loss),
-        versus(of.again, of.once).end,
-        versus(of.fresh, of.again).end,
+        cells,
+        accuracy_difference(cells.once, cells.again, log_loss),
+        accuracy_difference(cells.again, cells.fresh, log_loss),
+        versus(cells.again, cells.once).end,
+        versus(cells.fresh, cells.again).end,
     )
 
 
-def words(arm: Arm) -> str:
-    """How often how many comparisons are seen, as the paper writes it."""
+def epochs_x_comparisons(arm: Arm) -> str:
+    """Return how often how many comparisons are seen, as the paper writes it: "4 x 250"."""
     return f"{epochs(arm)} x {comparisons(arm):,}"
 
 
-# --- claims -------------------------------------------------------------------------------------------------
+# --- claims and tables --------------------------------------------------------------------------------------
 
 
-def claims(found: Sequence[Compared], limits: Thresholds) -> list[Claim]:
-    """Epochs gain nothing, and less than fresh comparisons."""
-    return [claim for one in found for claim in _claims(one, limits)]
+def claim_epochs_and_data(claims: ClaimTable, compared: Compared) -> None:
+    """Claim that epochs gain nothing, and that fresh comparisons gain log-loss and gold over epochs."""
+    arm, (once, again, fresh) = compared.cells.again, map(epochs_x_comparisons, compared.cells)
+    subject, n = f"best-of-n, {arm.rm}, {again}", arm.questions
+    claims.equivalent(
+        "epochs_gain_nothing",
+        subject,
+        f"held-out log-loss after {again} comparisons is no lower than after {once}",
+        compared.loss_of_epochs,
+        n,
+        "epochs gain nothing",
+        lo=-np.inf,
+    )
+    sentence = f"held-out log-loss is lower after {fresh} comparisons than after {again}"
+    topic = "fresh comparisons: lower log-loss"
+    claims.exceeds_by_ses("data_beat_epochs", subject, sentence, compared.loss_of_data, n, topic)
+    sentence = f"gold at {end_of(arm)} is higher after {fresh} comparisons than after {again}"
+    topic = "fresh comparisons: more gold"
+    claims.exceeds_by_ses("data_gain_gold", subject, sentence, compared.gold_of_data, n, topic, unit=GOLD_SDS)
 
 
-def _claims(one: Compared, limits: Thresholds) -> list[Claim]:
-    once, again, fresh = one.cells
-    subject, rule = f"best-of-n, {again.rm}, {words(again)}", limits["epochs_gain_nothing"]
-    return [
-        by_equivalence(
-            f"{again.rm}: {words(again)} has no lower held-out log-loss than {words(once)}",
-            *(one.loss_of_epochs, -np.inf, rule["margin"], again.questions),
-            enough=one.loss_of_epochs.replicates >= rule["replicates"],
-            unit=NATS,
-            subject=subject,
-            topic="epochs gain nothing",
-        ),
-        by_estimate(
-            f"{again.rm}: {words(fresh)} has a lower held-out log-loss than {words(again)}",
-            *(one.loss_of_data, limits["data_beat_epochs"], again.questions),
-            unit=NATS,
-            subject=subject,
-            topic="fresh comparisons: lower log-loss",
-        ),
-        by_estimate(
-            f"{again.rm}: {words(fresh)} has more gold than {words(again)} at {end_of(again)}",
-            *(one.gold_of_data, limits["data_gain_gold"], again.questions),
-            unit=GOLD_SDS,
-            subject=subject,
-            topic="fresh comparisons: more gold",
-        ),
-    ]
-
-
-# --- tables -------------------------------------------------------------------------------------------------
-
-
-def cells_table(found: Sequence[Compared]) -> pd.DataFrame:
-    """One row an arm (`curve` is mean, with 95 % intervals over replicates and questions) and one a run."""
-    arms = {arm.title: arm for one in found for arm in one.cells}
-    rows = [
-        row
-        for arm in sorted(arms.values(), key=_place)
-        for row in number_rows(
-            arm, judged(arm)._asdict() | {"gold": gold_at_end(arm)}, cell=words(arm), epochs=epochs(arm)
-        )
-    ]
+def cells_table(compared: Sequence[Compared]) -> pd.DataFrame:
+    """Return a row for each arm (`curve` is mean, with 95 % intervals) and one for each run."""
+    arms = {arm.title: arm for one_size in compared for arm in one_size.cells}
+    rows: list[dict[str, Any]] = []
+    for arm in sorted(arms.values(), key=by_size):
+        numbers = judged(arm)._asdict() | {"gold": gold_at_end(arm)}
+        rows += number_rows(arm, numbers, cell=epochs_x_comparisons(arm), epochs=epochs(arm))
     return pd.DataFrame(rows)
 
 
-def gains_table(found: Sequence[Compared]) -> pd.DataFrame:
-    """What epochs and what fresh comparisons gain, with 95 % intervals."""
+def gains_table(compared: Sequence[Compared]) -> pd.DataFrame:
+    """Return what epochs and what fresh comparisons gain, with 95 % intervals."""
     rows = []
-    for one in found:
-        once, again, fresh = (words(arm) for arm in one.cells)
-        named = {
-            f"log-loss of {once} minus {again}": (one.loss_of_epochs, NATS),
-            f"log-loss of {again} minus {fresh}": (one.loss_of_data, NATS),
-            f"gold of {again} minus {once}": (one.gold_of_epochs, GOLD_SDS),
-            f"gold of {fresh} minus {again}": (one.gold_of_data, GOLD_SDS),
-        }
-        for name, (estimate, unit) in named.items():
-            about = {"method": "bon", "rm": one.cells.again.rm, "label": again, "form": "paired by seeds"}
-            about |= {"parameter": name} | estimate.row()
-            about |= {"n": one.cells.again.questions, "replicates": estimate.replicates}
-            rows.append(about | {"note": f"95 % interval; {unit}"})
+    for one_size in compared:
+        arm, (once, again, fresh) = one_size.cells.again, map(epochs_x_comparisons, one_size.cells)
+        named = {"method": "bon", "rm": arm.rm, "label": again}
+        for parameter, estimate, unit in (
+            (f"log-loss of {once} minus {again}", one_size.loss_of_epochs, NATS),
+            (f"log-loss of {again} minus {fresh}", one_size.loss_of_data, NATS),
+            (f"gold of {again} minus {once}", one_size.gold_of_epochs, GOLD_SDS),
+            (f"gold of {fresh} minus {again}", one_size.gold_of_data, GOLD_SDS),
+        ):
+            rows.append(estimate_row(named, "paired by seeds", parameter, estimate, arm.questions, unit))
     return pd.DataFrame(rows)
 
 
-# --- ink ----------------------------------------------------------------------------------------------------
+# --- drawing ------------------------------------------------------------------------------------------------
 
 
 def draw(table: pd.DataFrame) -> Figure:
-    """A row a cell: held-out log-loss, and gold at the largest n; faint dots are replicates."""
+    """Draw held-out log-loss and gold at the largest n, a row for each arm; faint dots are replicates."""
     names = list(dict.fromkeys(zip(table["rm"], table["cell"], strict=True)))
     figure, axes = theme.panels(2, 0.9 + 0.34 * len(names))
     for panel, number in zip(axes, ("log_loss", "gold"), strict=True):
         for place, (rm, cell) in enumerate(names):
-            _draw_cell(panel, table[(table["rm"] == rm) & (table["cell"] == cell)], number, place)
+            draw_cell(panel, table[(table["rm"] == rm) & (table["cell"] == cell)], number, place)
         panel.margins(x=0.08)
-    axes[0].axvline(np.log(2), color="0.6", linewidth=0.8, linestyle=theme.DASHED, zorder=0)
-    axes[0].text(
-        *(np.log(2), 1.0, " chance"),
-        transform=axes[0].get_xaxis_transform(),
-        **{"fontsize": 6.5, "color": "0.4", "va": "bottom"},
-    )
-    axes[1].axvline(0, color="0.8", linewidth=0.6, zorder=0)
-    axes[0].set_xlabel("held-out log-loss (nats a pair)")
-    axes[1].set_xlabel("gold at the largest n (SDs)")
-    axes[0].set_yticks(range(len(names)), [f"{cell.replace(' x ', ' × ')}, {rm}" for rm, cell in names])
-    axes[0].set_ylabel("epochs × comparisons")
-    axes[0].invert_yaxis()
+    loss, gold = axes
+    loss.axvline(np.log(2), color="0.6", linewidth=0.8, linestyle=theme.DASHED, zorder=0)
+    look = {"fontsize": 6.5, "color": "0.4", "va": "bottom"}
+    loss.text(np.log(2), 1.0, " chance", transform=loss.get_xaxis_transform(), **look)
+    gold.axvline(0, color="0.8", linewidth=0.6, zorder=0)
+    loss.set_xlabel("held-out log-loss (nats a pair)")
+    gold.set_xlabel("gold at the largest n (SDs)")
+    loss.set_yticks(range(len(names)), [f"{cell.replace(' x ', ' × ')}, {rm}" for rm, cell in names])
+    loss.set_ylabel("epochs × comparisons")
+    loss.invert_yaxis()
     return figure
 
 
-def _draw_cell(panel: Axes, rows: pd.DataFrame, number: str, place: int) -> None:
-    mean, single = rows[rows["curve"] == "mean"].iloc[0], rows[rows["curve"] == "replicate"]
-    hue = theme.sizes(2)[1] if mean["epochs"] == 1 else theme.ORANGE
-    panel.plot([mean[f"{number}_lo"], mean[f"{number}_hi"]], [place, place], color=hue, linewidth=2.2)
-    panel.plot(mean[number], place, "o", color=hue, markersize=5, markeredgecolor="white", zorder=5)
-    panel.plot(single[number], np.full(len(single), place + 0.2), ".", color=hue, markersize=3, alpha=0.6)
+def draw_cell(panel: Axes, rows: pd.DataFrame, number: str, place: int) -> None:
+    """Draw the mean of one arm with its 95 % interval, and its replicates below."""
+    mean, runs = rows[rows["curve"] == "mean"].iloc[0], rows[rows["curve"] == "replicate"]
+    colour = theme.sizes(2)[1] if mean["epochs"] == 1 else theme.ORANGE
+    panel.plot([mean[f"{number}_lo"], mean[f"{number}_hi"]], [place, place], color=colour, linewidth=2.2)
+    panel.plot(mean[number], place, "o", color=colour, markersize=5, markeredgecolor="white", zorder=5)
+    panel.plot(runs[number], np.full(len(runs), place + 0.2), ".", color=colour, markersize=3, alpha=0.6)

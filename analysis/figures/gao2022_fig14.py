@@ -180,8 +180,8 @@ def draw_guides(panel: Axes, table: pd.DataFrame, rule: Mapping[str, float]) -> 
     panel.set_yscale("log")
     panel.axhspan(rule["from_kl"], rule["to_kl"], color="0.95", linewidth=0, zorder=0)
     panel.plot(steps, above * steps**2, color="0.3", linewidth=0.8, linestyle=theme.DOTTED, zorder=1)
-    start = float(np.sqrt(rule["from_kl"] / above))
-    panel.text(start * 1.15, rule["from_kl"] * 2.6, "KL ~ steps²", color="0.3", fontsize=6.5, ha="right")
+    middle = float(np.sqrt(steps.prod()))
+    panel.text(middle, above * middle**2 * 1.2, "KL ~ steps²", color="0.3", fontsize=6.5, ha="right")
     panel.set_ylim(rule["from_kl"] / 10, float(mean["kl"].max()) * 3)
     panel.set_xlim(steps[0] * 0.9, steps[1] * 1.1)
     for axis in (panel.xaxis, panel.yaxis):

@@ -11,7 +11,7 @@ from fake_store import Cell, Truth, only, write_store
 from scipy.stats import t as student
 
 from analysis.commands.figures import main
-from analysis.figures.gao2022_fig7 import compared, gains, make
+from analysis.figures.gao2022_fig7 import gains, make, pairs_of_sizes
 from analysis.runs.arms import study
 from analysis.statistics.claims import Claim, thresholds
 from rlhf_lab.store.records import MissingRuns, runs
@@ -71,7 +71,7 @@ def test_a_policy_whose_gold_is_half_gains_less_and_peaks_where_the_other_does(l
 
 
 def test_gold_is_in_the_unit_of_the_smaller_policy(less: Path) -> None:
-    for pair in compared(study(runs("gao2022_fig7", less))):
+    for pair in pairs_of_sizes(study(runs("gao2022_fig7", less))):
         (small, _), (large, _) = (gains(arm) for arm in pair)
         assert large[0].mean() / small[0].mean() == pytest.approx(0.5, abs=0.2)
         assert pair.large.curves[0].initial is pair.small.curves[0].initial
