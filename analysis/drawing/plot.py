@@ -100,6 +100,7 @@ def forest(
     names: Sequence[str] = (),
     margin: float = 0.0,
     level: float = 0.95,
+    zero: bool = True,
 ) -> None:
     """Draw a panel of intervals, each a point with a horizontal whisker at a height; the first row stands on top.
 
@@ -108,7 +109,8 @@ def forest(
     """
     if margin:
         panel.axvspan(-margin, margin, color="0.92", linewidth=0, zorder=0)
-    panel.axvline(0, color="0.7", linewidth=0.6, zorder=1)
+    if zero:
+        panel.axvline(0, color="0.7", linewidth=0.6, zorder=1)
     for height, estimate, colour in rows:
         panel.plot(estimate.interval(level), [height, height], color=colour, linewidth=1.8)
         panel.plot(estimate.value, height, "o", color=colour, markersize=4.5, markeredgecolor="white")

@@ -7,17 +7,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.drawing import theme
+from analysis.drawing import plot, theme
 from analysis.drawing.result import FigureResult
-from analysis.reward_models.heldout import Group, group
+from analysis.reward_models.heldout import Group, Heldout, group
 from analysis.runs import ablation, checks
 from analysis.runs.arms import Arm, Study, study
 from analysis.runs.naming import GOLD_SDS
-from analysis.runs.tables import points_table
-from analysis.statistics.claims import Claim, Thresholds, by_estimate, thresholds
+from analysis.runs.tables import estimate_row, points_table
+from analysis.statistics.claims import ClaimTable
 from rlhf_lab.functional.intervals import Estimate
 from rlhf_lab.store.records import MissingRuns, Run
 
@@ -25,7 +24,7 @@ NAME = "ouyang2022_kwise"
 SWEEPS = ("ouyang2022_kwise",)
 
 NATS = "nats a pair"
-TWO = 2  # answers, of which whole rankings and shuffled pairs are the same
+TWO = 2  # answers: a whole ranking is then one pair
 
 
 class Way(NamedTuple):
@@ -37,50 +36,58 @@ class Way(NamedTuple):
 
     @property
     def title(self) -> str:
-        """In words."""
-        read = "" if self.answers == TWO else ", shuffled" if self.shuffled else ", whole"
-        return f"K = {self.answers}{read}, {self.epochs} epoch{'s' * (self.epochs > 1)}"
+        """The way in words."""
+        reading = "" if self.answers == TWO else ", shuffled" if self.shuffled else ", whole"
+        return f"K = {self.answers}{reading}, {self.epochs} epoch{'s' * (self.epochs > 1)}"
 
 
 class Learned(NamedTuple):
-    """What came of it."""
+    """What came of a way to learn."""
 
     judged: Group
     arm: Arm  # best-of-n against it
 
     @property
     def gold(self) -> Estimate:
-        """At the largest n less that of SFT, SDs."""
-        gold = [curves.values["gold"] for curves in self.arm.drawn.replicates]
-        return Estimate.of(np.stack([one[:, -1] for one in gold], axis=1))
+        """Gold at the largest n minus SFT's, in SDs."""
+        gold = [curves.values["gold"][:, -1] for curves in self.arm.drawn.replicates]
+        return Estimate.of(np.stack(gold, axis=1))
+
+    @property
+    def first(self) -> Heldout:
+        """The first replicate: all have as many pairs and prompts."""
+        return next(iter(self.judged.replicates.values()))
 
 
-Found = Mapping[Way, Learned]
+LearnedBy = Mapping[Way, Learned]
 
 
 def make(runs: Sequence[Run]) -> FigureResult:
-    """Held-out accuracy and log-loss and gold of best-of-n, over answers, reading and epochs."""
-    read = studies([run for run in runs if run.method == "BestOfN"])
-    found = {way(arm.runs[0]): Learned(group(arm.runs), arm) for one in read.values() for arm in one.arms}
-    found = dict(sorted(found.items()))
-    if not any(one.shuffled for one in found):
+    """Draw held-out accuracy and log-loss, and gold of best-of-n, over answers, reading and epochs."""
+    data_of = studies([run for run in runs if run.method == "BestOfN"])
+    learned_by = {
+        way(arm.runs[0]): Learned(group(arm.runs), arm) for data in data_of.values() for arm in data.arms
+    }
+    learned_by = dict(sorted(learned_by.items()))
+    if not any(way.shuffled for way in learned_by):
         raise MissingRuns("no best-of-n run against a reward model on shuffled pairs of rankings is made")
-    table = pd.concat([points_table(one).assign(epochs=epochs) for epochs, one in read.items()])
-    notes = [
-        *_notes(found),
-        *checks.kl_bound_notes(Study(tuple(arm for one in read.values() for arm in one.arms))),
-    ]
-    return FigureResult(table, fits_table(found), claims(found, thresholds(NAME)), draw(found), notes)
+    claims = ClaimTable(NAME, NATS)
+    for one in learned_by:
+        claim_rankings(claims, one, learned_by)
+    table = pd.concat([points_table(data).assign(epochs=epochs) for epochs, data in data_of.items()])
+    all_arms = Study(tuple(arm for data in data_of.values() for arm in data.arms))
+    notes = [*counts_and_losses(learned_by), *checks.kl_bound_notes(all_arms)]
+    return FigureResult(table, fits_table(learned_by), claims, draw(learned_by), notes)
 
 
 def studies(runs: Sequence[Run]) -> dict[int, Study]:
-    """Epochs -> the runs of reward models that learned for so long."""
+    """Return the arms of reward models that learned for the same number of epochs, by that number."""
     epochs = sorted({run.config["rm"]["epochs"] for run in runs if run.status == "made"})
-    return {one: study([run for run in runs if run.config["rm"]["epochs"] == one]) for one in epochs}
+    return {count: study([run for run in runs if run.config["rm"]["epochs"] == count]) for count in epochs}
 
 
 def way(run: Run) -> Way:
-    """How a run's reward model learned."""
+    """Return how a run's reward model learned."""
     answers, rm = run.config["preferences"]["answers"], run.config["rm"]
     return Way(answers, answers > TWO and rm["rankings"] == "shuffled", rm["epochs"])
 
@@ -88,96 +95,99 @@ def way(run: Run) -> Way:
 # --- claims -------------------------------------------------------------------------------------------------
 
 
-def claims(found: Found, limits: Thresholds) -> list[Claim]:
-    """Whole rankings against shuffled pairs of the same comparisons, then pairs of more prompts against rankings."""
-    made: list[Claim] = []
-    for one, learned in found.items():
-        shuffled, pairs = found.get(one._replace(shuffled=True)), found.get(Way(TWO, False, one.epochs))
-        if one.shuffled or one.answers == TWO:
-            continue
-        if shuffled is not None:
-            made += _lower_loss(
-                *(one, shuffled, learned, "shuffled pairs", "below shuffled"), limits["whole_is_better"]
-            )
-            end = ablation.versus(learned.arm, shuffled.arm).end
-            made.append(
-                by_estimate(
-                    f"{one.title}: more gold than from shuffled pairs at {ablation.end_of(learned.arm)}",
-                    *(end, limits["above_at_end"], learned.arm.questions),
-                    unit=GOLD_SDS,
-                    subject=one.title,
-                    topic="more gold than shuffled",
-                )
-            )
-        if pairs is not None:
-            made += _lower_loss(
-                *(one, learned, pairs, "as many pairs of more prompts", "above pairs"),
-                limits["prompts_are_better"],
-            )
-    return made
-
-
-def _lower_loss(
-    one: Way, worse: Learned, better: Learned, other: str, topic: str, rule: Mapping[str, float]
-) -> list[Claim]:
-    """That the first of two has the higher log-loss."""
-    found = worse.judged.less(better.judged, "log_loss")
-    if found is None:
-        return []
-    place = "below" if topic.startswith("below") else "above"
-    return [
-        by_estimate(
-            f"{one.title}: held-out log-loss {place} that of {other}",
-            *(found, rule, better.arm.questions),
-            unit=NATS,
-            subject=one.title,
-            topic=f"log-loss {topic}",
+def claim_rankings(claims: ClaimTable, one: Way, learned_by: LearnedBy) -> None:
+    """Claim that whole rankings beat shuffled pairs, and that as many pairs of more prompts beat whole rankings."""
+    if one.shuffled or one.answers == TWO:
+        return
+    learned, subject = learned_by[one], one.title
+    shuffled = learned_by.get(one._replace(shuffled=True))
+    pairs = learned_by.get(Way(TWO, False, one.epochs))
+    if shuffled is not None:
+        claim_lower_loss(
+            claims,
+            "whole_is_better",
+            subject,
+            "held-out log-loss is below that of shuffled pairs",
+            shuffled,
+            learned,
+            "log-loss below shuffled",
         )
-    ]
+        claims.exceeds_by_ses(
+            "above_at_end",
+            subject,
+            f"gold at {ablation.end_of(learned.arm)} is higher than from shuffled pairs",
+            ablation.versus(learned.arm, shuffled.arm).end,
+            learned.arm.questions,
+            "more gold than shuffled",
+            unit=GOLD_SDS,
+        )
+    if pairs is not None:
+        claim_lower_loss(
+            claims,
+            "prompts_are_better",
+            subject,
+            "held-out log-loss is above that of as many pairs of more prompts",
+            learned,
+            pairs,
+            "log-loss above pairs",
+        )
 
 
-# --- tables -------------------------------------------------------------------------------------------------
+def claim_lower_loss(
+    claims: ClaimTable, key: str, subject: str, sentence: str, worse: Learned, better: Learned, topic: str
+) -> None:
+    """Claim that the first of two ways has the higher log-loss."""
+    difference = worse.judged.less(better.judged, "log_loss")
+    if difference is not None:
+        claims.exceeds_by_ses(key, subject, sentence, difference, better.arm.questions, topic)
 
 
-def numbers(one: Learned) -> dict[str, Estimate]:
-    """What is drawn of a way to learn."""
+# --- tables and notes ---------------------------------------------------------------------------------------
+
+
+def numbers(learned: Learned) -> dict[str, Estimate]:
+    """Return what is drawn of a way to learn."""
     return {
-        "held-out log-loss": one.judged.estimate("log_loss"),
-        "held-out accuracy": one.judged.estimate("accuracy"),
-        "gold at the largest n": one.gold,
+        "held-out log-loss": learned.judged.estimate("log_loss"),
+        "held-out accuracy": learned.judged.estimate("accuracy"),
+        "gold at the largest n": learned.gold,
     }
 
 
-def trained_loss(one: Learned) -> float:
-    """Training log-loss at the end, a mean over replicates; nats a pair."""
-    return float(np.mean([of.training_loss for of in one.judged.replicates.values()]))
+def trained_loss(learned: Learned) -> float:
+    """Return the log-loss at the end of training, in nats a pair, a mean over replicates."""
+    return float(np.mean([heldout.training_loss for heldout in learned.judged.replicates.values()]))
 
 
-def fits_table(found: Found) -> pd.DataFrame:
-    """One row a way and number, with 95 % intervals, and the loss at the end of training."""
+def fits_table(learned_by: LearnedBy) -> pd.DataFrame:
+    """Return a row for each way and number, with 95 % intervals, and the loss at the end of training."""
     rows: list[dict[str, Any]] = []
-    for one, learned in found.items():
-        first = next(iter(learned.judged.replicates.values()))
-        about = {"method": learned.arm.method, "rm": learned.arm.rm, "label": one.title, "form": "rankings"}
-        about |= {"answers": one.answers, "shuffled": one.shuffled, "epochs": one.epochs}
-        about |= {"pairs": first.trained, "prompts": first.prompts, "n": learned.arm.questions}
-        about |= {"replicates": len(learned.judged.replicates)}
-        for name, of in numbers(learned).items():
-            rows.append(about | {"parameter": name} | of.row())
-        rows.append(about | {"parameter": "training log-loss", "estimate": trained_loss(learned)})
+    for one, learned in learned_by.items():
+        first, replicates = learned.first, len(learned.judged.replicates)
+        counts = {"answers": one.answers, "shuffled": one.shuffled, "epochs": one.epochs}
+        counts |= {"pairs": first.trained, "prompts": first.prompts}
+        named = {"method": learned.arm.method, "rm": learned.arm.rm, "label": one.title} | counts
+        for parameter, estimate in numbers(learned).items():
+            row = estimate_row(named, "rankings", parameter, estimate, learned.arm.questions)
+            rows.append(row | {"replicates": replicates})
+        rows.append(
+            named
+            | {"form": "rankings", "parameter": "training log-loss", "estimate": trained_loss(learned)}
+            | {"n": learned.arm.questions, "replicates": replicates}
+        )
     return pd.DataFrame(rows)
 
 
-def _notes(found: Found) -> list[str]:
-    """How many pairs and prompts each K has; both sides of what is contested."""
-    counts = {}
-    for one, learned in found.items():
-        first = next(iter(learned.judged.replicates.values()))
-        counts[one.answers] = f"K = {one.answers}: {first.trained:,} pairs of {first.prompts:,} prompts"
+def counts_and_losses(learned_by: LearnedBy) -> list[str]:
+    """Return notes of how many pairs and prompts each K has, and of what is contested."""
+    counts = {
+        one.answers: f"K = {one.answers}: {learned.first.trained:,} pairs of {learned.first.prompts:,} prompts"
+        for one, learned in learned_by.items()
+    }
     measured = [
-        f"{one.title} {of.value:.3f} held out, {trained_loss(learned):.3f} in training"
-        for one, learned in found.items()
-        for of in [learned.judged.estimate("log_loss")]
+        f"{one.title} {learned.judged.estimate('log_loss').value:.3f} held out, "
+        f"{trained_loss(learned):.3f} in training"
+        for one, learned in learned_by.items()
     ]
     return [
         f"rankings are whole, so that their pairs are a little fewer than were asked for: {'; '.join(counts.values())}",
@@ -187,40 +197,35 @@ def _notes(found: Found) -> list[str]:
     ]
 
 
-# --- ink ----------------------------------------------------------------------------------------------------
+# --- drawing ------------------------------------------------------------------------------------------------
 
 
-def draw(found: Found) -> Figure:
-    """A panel a number: K and reading down, a colour an epoch count; open squares are the training loss."""
-    epochs = sorted({one.epochs for one in found})
-    colour = dict(zip(epochs, theme.sizes(len(epochs)), strict=True))
-    rows = sorted({(one.answers, one.shuffled) for one in found})
-    names = list(numbers(next(iter(found.values()))))
-    figure, axes = theme.panels(len(names), 2.6, sharey=True)
-    for panel, name in zip(axes, names, strict=True):
-        for one, learned in found.items():
-            y = rows.index((one.answers, one.shuffled)) + 0.18 * (
-                epochs.index(one.epochs) - (len(epochs) - 1) / 2
-            )
-            _draw_dot(panel, y, numbers(learned)[name], colour[one.epochs])
-            if name == "held-out log-loss":
-                look = {"markerfacecolor": "none", "markersize": 3.5, "markeredgewidth": 0.8}
-                panel.plot(trained_loss(learned), y, "s", color=colour[one.epochs], **look)
+def draw(learned_by: LearnedBy) -> Figure:
+    """Draw a panel for each number: K and reading down, a colour for each epoch count, squares of training loss."""
+    epochs = sorted({one.epochs for one in learned_by})
+    colours = dict(zip(epochs, theme.sizes(len(epochs)), strict=True))
+    rows = sorted({(one.answers, one.shuffled) for one in learned_by})
+    figure, axes = theme.panels(3, 2.6, sharey=True)
+    titles = [Way(answers, shuffled, 0).title.rpartition(", ")[0] for answers, shuffled in rows]
+    for panel, number in zip(axes, numbers(next(iter(learned_by.values()))), strict=True):
+        heights = {
+            one: rows.index((one.answers, one.shuffled))
+            + 0.18 * (epochs.index(one.epochs) - (len(epochs) - 1) / 2)
+            for one in learned_by
+        }
+        points = [
+            (heights[one], numbers(learned)[number], colours[one.epochs])
+            for one, learned in learned_by.items()
+        ]
+        plot.forest(panel, points, titles, zero=number.startswith("gold"))
+        if number == "held-out log-loss":
+            look: dict[str, Any] = {"markerfacecolor": "none", "markersize": 3.5, "markeredgewidth": 0.8}
+            for one, learned in learned_by.items():
+                panel.plot(trained_loss(learned), heights[one], "s", color=colours[one.epochs], **look)
         panel.set_xlabel(
-            {"held-out log-loss": "log-loss (nats a pair)"}.get(name, name.replace(" at", "\nat"))
+            "log-loss (nats a pair)" if number == "held-out log-loss" else number.replace(" at", "\nat")
         )
-    axes[0].set_yticks(range(len(rows)), [_row_title(*row) for row in rows])
-    axes[0].invert_yaxis()
-    handles = [theme.key(f"{one} epoch{'s' * (one > 1)}", colour[one], marker="o") for one in epochs]
-    handles.append(theme.key("in training, at its end", marker="s", markerfacecolor="none"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=4)
+    entries = [theme.key(f"{count} epoch{'s' * (count > 1)}", colours[count], marker="o") for count in epochs]
+    entries.append(theme.key("in training, at its end", marker="s", markerfacecolor="none"))
+    plot.legend(figure, entries)
     return figure
-
-
-def _row_title(answers: int, shuffled: bool) -> str:
-    return Way(answers, shuffled, 0).title.rpartition(", ")[0]
-
-
-def _draw_dot(panel: Axes, y: float, of: Estimate, colour: Any) -> None:
-    panel.plot(of.interval(), [y, y], color=colour, linewidth=1.6)
-    panel.plot(of.value, y, "o", color=colour, markersize=4, markeredgecolor="white")

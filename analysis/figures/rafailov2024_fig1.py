@@ -20,7 +20,7 @@ from analysis.runs.arms import DRAWS, SEED, Arm, Study, common_seeds, study, tit
 from analysis.runs.fitting import LEAST_D_RL, curve_of, fitted_points
 from analysis.runs.gold_lost import difference_se, loss_at, split
 from analysis.runs.naming import GOLD_SDS
-from analysis.runs.penalties import FEWEST, by_beta, finals, interior_maximum
+from analysis.runs.penalties import FEWEST, by_beta, finals, peak_over_ends
 from analysis.runs.rank_order import spearman
 from analysis.runs.tables import points_table
 from analysis.statistics import fits
@@ -71,16 +71,14 @@ def claim_interior_maximum(claims: ClaimTable, arms: Sequence[Arm]) -> None:
     last = finals(arms)
     if last is None or len(arms) < FEWEST:
         return
-    claims.append(
-        interior_maximum(
-            f"{last.title}: final gold is highest at a beta between the smallest and the largest",
-            last.stacked("gold")[:, :, 1:],  # without the initial policy
-            split(last),
-            claims.limits["interior_maximum"],
-            unit=GOLD_SDS,
-            subject=last.title,
-            topic="maximum between betas",
-        )
+    ends = last.stacked("gold")[:, :, 1:]  # without the initial policy
+    claims.all_exceed_by_ses(
+        "interior_maximum",
+        last.title,
+        "final gold is highest at a beta between the smallest and the largest",
+        peak_over_ends(ends, split(last)),
+        last.questions,
+        "maximum between betas",
     )
 
 

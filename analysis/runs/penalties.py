@@ -2,163 +2,137 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from analysis.best_of_n.curves import Curves
-from analysis.runs import naming
 from analysis.runs.arms import PENALISED, Arm, Study, common_seeds
-from analysis.runs.equal_kl import root_kl
+from analysis.runs.equal_kl import distance
+from analysis.runs.naming import PENALTIES
 from analysis.runs.rank_order import spearman
-from analysis.statistics.claims import Claim, all_met, exceeds_by_ses, normal_interval
 from analysis.statistics.resampling import weights_of
 from analysis.statistics.turnover import turnover
-from rlhf_lab.functional.intervals import Estimate, conditional
+from rlhf_lab.functional.intervals import Estimate
 
 Floats = NDArray[np.float64]
 
+SHORT = {"reverse_kl": "KL", "forward_kl": "forward KL", "sqrt_chi2": "root chi²"}
 PLAIN_PENALTY = ("reverse_kl", "reward")  # that of Gao et al.: KL, subtracted from the reward
-FEWEST = 3  # strengths of which one can have a maximum between the others
 
 
 def penalised(study: Study) -> list[Arm]:
-    """Return every arm with a penalty that has an unpenalised arm to be compared with, small penalties first."""
-
-    def order(arm: Arm) -> tuple[Any, ...]:
-        return arm.method, arm.parameters, kind(arm) != PLAIN_PENALTY, kind(arm), coefficient(arm)
-
+    """Every arm with a penalty that has an unpenalised arm to be compared with, small penalties first."""
     arms = [arm for arm in study.arms if arm.kind == PENALISED and unpenalised(study, arm) is not None]
-    return sorted(arms, key=order)
+    return sorted(
+        arms,
+        key=lambda arm: (arm.method, arm.parameters, kind(arm) != PLAIN_PENALTY, kind(arm), coefficient(arm)),
+    )
 
 
 def unpenalised(study: Study, arm: Arm) -> Arm | None:
-    """Return the arm of the same method and reward without a penalty."""
-    for other in study.of(arm.method):
-        if (other.reward, other.policy) == (arm.reward, arm.policy) and not coefficient(other):
-            return other
-    return None
+    """The arm of the same method and reward without a penalty."""
+    same = (one for one in study.of(arm.method) if (one.reward, one.policy) == (arm.reward, arm.policy))
+    return next((one for one in same if not coefficient(one)), None)
 
 
 def kind(arm: Arm) -> tuple[str, str]:
-    """Return the divergence that is penalised, and where: in the reward or in the loss."""
+    """What is penalised, and where."""
     return arm.settings.get("divergence", "reverse_kl"), arm.settings.get("kl_place", "reward")
 
 
 def coefficient(arm: Arm) -> float:
-    """Return the coefficient of the penalty, SDs of the proxy per nat; 0 without one."""
+    """Of the penalty, SDs of the proxy per nat; 0 without one."""
     return float(arm.settings.get("kl_coef", 0.0))
 
 
-def short_title(arm: Arm) -> str:
-    """Return the penalty alone, for a legend or a row."""
+def in_short(arm: Arm) -> str:
+    """The penalty alone, for a legend or a row."""
     if not coefficient(arm):
         return "no penalty"
     divergence, place = kind(arm)
-    return f"{naming.penalty_legend(divergence)} {coefficient(arm):g}{' (loss)' if place == 'loss' else ''}"
+    return f"{SHORT.get(divergence, divergence)} {coefficient(arm):g}{' (loss)' if place == 'loss' else ''}"
 
 
 def families(study: Study) -> dict[str, list[Arm]]:
-    """Return, by title, the arms of one method, reward model and kind of penalty, the unpenalised first."""
-    families: dict[str, list[Arm]] = {}
+    """Title -> the arms of one method, reward model and kind of penalty, the unpenalised first."""
+    found: dict[str, list[Arm]] = {}
     for arm in penalised(study):
         first = unpenalised(study, arm)
         assert first is not None
         divergence, place = kind(arm)
-        words = naming.penalty_title(divergence) + (" in the loss" if place == "loss" else "")
-        families.setdefault(f"{first.title}, {words}", [first]).append(arm)
-    return families
+        where = " in the loss" if place == "loss" else ""
+        found.setdefault(f"{first.title}, {PENALTIES.get(divergence, divergence)}{where}", [first]).append(
+            arm
+        )
+    return found
 
 
-def falls_with_coefficient(family: Sequence[Arm], number: Callable[[Arm, int], Floats]) -> Estimate | None:
-    """Return minus the rank correlation of the coefficient and a number (B,) of each run in B draws of questions.
-
-    It is taken within each replicate that all arms of a family have; None where there is none.
+def falling(family: Sequence[Arm], number: Callable[[Arm, int], Floats]) -> Estimate | None:
+    """Minus the rank correlation of the coefficient and a number (B,) of each run, in B draws of questions, within each
+    replicate that all arms of a family have; None where there is none.
     """
-    coefficients = np.array([coefficient(arm) for arm in family])
-    falls = []
-    for seeds in common_seeds(family):
-        numbers = np.stack([number(arm, arm.seeds.index(seeds)) for arm in family], axis=1)  # (B, arms)
-        falls.append(-spearman(coefficients, numbers))
-    return Estimate.of(np.stack(falls, axis=1)) if falls else None
+    sizes = np.array([coefficient(arm) for arm in family])
+    of = [
+        np.stack([number(arm, arm.seeds.index(seeds)) for arm in family], axis=1)
+        for seeds in common_seeds(family)
+    ]  # (B, arms) of each replicate
+    return Estimate.of(np.stack([-spearman(sizes, one) for one in of], axis=1)) if of else None
 
 
 def end_kl(arm: Arm, replicate: int) -> Floats:
     """(B,): the root of KL at a replicate's last checkpoint."""
     weights = weights_of(arm.drawn.resamples, arm.questions)
-    return root_kl(arm.curves[replicate], weights)[:, -1]
+    return distance(arm.curves[replicate], weights, None)[:, -1]
 
 
-# --- the last checkpoints over strengths ------------------------------------------------------------------------
+# --- the last checkpoints over strengths ----------------------------------------------------------------------
+
+FEWEST = 3  # strengths, of a maximum between others
 
 
 def by_beta(study: Study, method: str) -> list[Arm]:
-    """Return the arms of a method with a pull `beta` to the reference, the strongest pull first."""
+    """The arms of a method with a pull `beta` to the reference, the strongest pull first."""
     arms = [arm for arm in study.of(method) if "beta" in arm.settings]
     return sorted(arms, key=lambda arm: -arm.settings["beta"])
 
 
 def finals(arms: Sequence[Arm]) -> Arm | None:
-    """Return an arm whose points are the initial policy and then the last checkpoints of `arms`, in order.
+    """An arm whose first point is the initial policy and whose next are the last checkpoints of `arms`, in order.
 
     It has the replicates that all of them have; None where there is none.
     """
     seeds = common_seeds(arms)
     if not seeds:
         return None
-    members = [arm.of_seeds(seeds) for arm in arms]
-    curves = tuple(_joined(strengths) for strengths in zip(*(arm.curves for arm in members), strict=True))
-    return replace(members[0], label=members[0].rm, curves=curves)
+    curves = tuple(_joined([arm.curves[arm.seeds.index(one)] for arm in arms]) for one in seeds)
+    runs = tuple(arms[0].runs[arms[0].seeds.index(one)] for one in seeds)
+    return replace(arms[0], label=arms[0].rm, seeds=tuple(seeds), curves=curves, runs=runs)
 
 
-def _joined(strengths: Sequence[Curves]) -> Curves:
-    """The first point of the first curves, then the last of each."""
-    first = strengths[0]
-    if any(not np.array_equal(curves.questions, first.questions) for curves in strengths):
+def peak_over_ends(ends: Floats, half: NDArray[np.bool_]) -> list[Estimate]:
+    """Return how far the highest of `ends` (R, C, K), what K strengths end at, is above the last and the first of them.
+
+    The peak is chosen on one half of the questions, and its height over both measured on the other.
+    """
+    return [turnover(order, half).estimate for order in (ends, ends[:, :, ::-1])]
+
+
+def _joined(parts: Sequence[Curves]) -> Curves:
+    first = parts[0]
+    if any(not np.array_equal(one.questions, first.questions) for one in parts):
         raise ValueError("strengths of one method were evaluated on different questions")
 
-    def join(values: Sequence[Floats]) -> Floats:
-        return np.column_stack([values[0][:, 0], *(of_strength[:, -1] for of_strength in values)])
+    def points(of: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+        return np.column_stack([of[0][:, 0], *(one[:, -1] for one in of)])
 
-    count = len(strengths) + 1
+    count = len(parts) + 1
     return replace(
         first,
         points=np.arange(count),
-        kl=join([curves.kl for curves in strengths]),
+        kl=points([one.kl for one in parts]),
         kl_good=np.ones(count, dtype=bool),
-        values={name: join([curves.values[name] for curves in strengths]) for name in first.values},
-    )
-
-
-def interior_maximum(
-    sentence: str,
-    ends: Floats,
-    half: NDArray[np.bool_],
-    rule: Mapping[str, float],
-    **about: Any,
-) -> Claim:
-    """Return the claim that `ends` (R, C, K), where each of K strengths ends, are highest between first and last.
-
-    The peak is chosen on one half of the questions, its height over both outermost strengths measured on the other.
-    """
-    over_last, over_first = (turnover(values, half) for values in (ends, ends[:, :, ::-1]))
-    lower = min(over_last, over_first, key=lambda over: over.drop)
-    exceeds_last, exceeds_first = (
-        exceeds_by_ses(over.drop, over.se, rule["ses"], rule["margin"]) for over in (over_last, over_first)
-    )
-    return Claim(
-        claim=sentence,
-        measured=lower.drop,
-        interval=normal_interval(lower.drop, lower.se),
-        threshold=rule["ses"] * lower.se,
-        n=ends.shape[1],
-        replicates=len(ends),
-        met=all_met([exceeds_last, exceeds_first]),
-        rule=f"met: the peak >= {rule['ses']:g} SE above either end; not met: the upper 95 % bound of "
-        f"either below {rule['margin']:g}",
-        conditional=conditional(len(ends)),
-        **about,
+        values={name: points([one.values[name] for one in parts]) for name in first.values},
     )
