@@ -12,14 +12,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator
 from numpy.typing import NDArray
 
-from analysis.drawing import theme
+from analysis.drawing import plot, theme
 from analysis.drawing.result import FigureResult
 from analysis.runs.arms import BEST_OF_N, MAIN, Arm, Study, common_seeds, study, title
 from analysis.runs.fitting import Refits, SharedAlpha, enough_points, form_of, kl_axes, refits, shared_alpha
-from analysis.runs.rank_order import order_claim
-from analysis.runs.tables import fits_table
-from analysis.statistics.claims import Claim, Thresholds, exceeds, thresholds
-from rlhf_lab.functional.intervals import Estimate, Interval
+from analysis.runs.rank_order import claim_size_order
+from analysis.runs.tables import fits_table, with_interval
+from analysis.statistics.claims import ClaimTable
+from rlhf_lab.functional.intervals import Estimate
 from rlhf_lab.store.records import MissingRuns, Run
 
 Floats = NDArray[np.float64]
@@ -49,26 +49,29 @@ class Sizes(NamedTuple):
         return method if self.axis == "exact" else f"{method}, {self.axis} KL"
 
     def coefficient(self, name: str) -> dict[str, Floats]:
-        """Label -> `alpha` or `beta` (B, R); beta of the fits with one alpha where there are such."""
+        """Return `alpha` or `beta` (B, R) by label; beta of the fits with one alpha where there are such."""
         if name == "beta" and self.shared is not None:
             return {arm.label: beta for arm, beta in zip(self.arms, self.shared.betas, strict=True)}
-        return {label: getattr(found, name) for label, found in self.fits.items()}
+        return {label: getattr(fit, name) for label, fit in self.fits.items()}
 
 
 def make(runs: Sequence[Run]) -> FigureResult:
-    """One row a method: alpha and beta over size, of replicates and of their pooled points."""
-    read = study(runs)
-    found = [one for method in read.methods for one in of_sizes(read.of(method, MAIN))]
-    if not found:
+    """Draw alpha and beta over size, a row for each method, of replicates and of their pooled points."""
+    data = study(runs)
+    by_method = [sizes for method in data.methods for sizes in of_sizes(data.of(method, MAIN))]
+    if not by_method:
         raise MissingRuns("no method has runs against reward models of two sizes with points for a fit")
-    fitted = fits_table(Study(tuple({arm.title: arm for one in found for arm in one.arms}.values())))
-    table = coefficients_table(found, fitted)
-    notes = [f"{one.name}: {_trends(one)}" for one in found]
-    return FigureResult(table, fitted, claims(found, thresholds(NAME)), draw(table), [*notes, PAPERS])
+    claims = ClaimTable(NAME)
+    for sizes in by_method:
+        claim_coefficients(claims, sizes)
+    fitted = fits_table(Study(tuple({arm.title: arm for sizes in by_method for arm in sizes.arms}.values())))
+    table = pd.DataFrame([row for sizes in by_method for row in coefficient_rows(sizes, fitted)])
+    notes = [f"{sizes.name}: {trends(sizes)}" for sizes in by_method]
+    return FigureResult(table, fitted, claims, draw(table), [*notes, PAPERS])
 
 
 def of_sizes(arms: Sequence[Arm]) -> list[Sizes]:
-    """One method's sizes along each of its KLs; nothing where fewer than two can be fitted."""
+    """Return one method's sizes along each of its KLs; nothing where fewer than two can be fitted."""
     found = []
     has_form = bool(arms) and (arms[0].method == BEST_OF_N or not arms[0].chooses)
     for axis in kl_axes(arms[0]) if has_form else ():
@@ -84,151 +87,114 @@ def of_sizes(arms: Sequence[Arm]) -> list[Sizes]:
 # --- claims -------------------------------------------------------------------------------------------------
 
 
-def claims(found: Sequence[Sizes], limits: Thresholds) -> list[Claim]:
-    """Of best-of-n that alpha grows and beta falls, under both KLs; of RL that beta falls and one alpha does."""
-    made: list[Claim] = []
-    for one in found:
-        if one.shared is None:
-            made += _order(one, "alpha", 1.0, limits)
-        made += _order(one, "beta", -1.0, limits)
-        made += _one_alpha_does(one, limits)
-    return made
-
-
-def _order(sizes: Sizes, name: str, sign: float, limits: Thresholds) -> list[Claim]:
-    ways = "a larger alpha" if sign > 0 else "a smaller beta"
-    less = "" if sign > 0 else "minus "
-    values = sizes.coefficient(name)
-    return order_claim(
-        sizes.arms,
-        lambda arm: values[arm.label],
-        f"{sizes.name}: larger reward models have {ways} ({less}Spearman over runs)",
-        limits[f"{name}_order"],
-        sign,
-        subject=sizes.name,
-        topic=f"{name} {'grows' if sign > 0 else 'falls'} with size",
-    )
-
-
-def _one_alpha_does(sizes: Sizes, limits: Thresholds) -> list[Claim]:
-    """That one alpha for all sizes costs little, within replicates."""
+def claim_coefficients(claims: ClaimTable, sizes: Sizes) -> None:
+    """Claim that alpha grows and beta falls with size; of RL that beta falls, and that one alpha does for all sizes."""
     if sizes.shared is None:
-        return []
-    rule, cost = limits["one_alpha"], Estimate.of(sizes.shared.cost)
-    interval, threshold = cost.interval(), rule["cost"]
-    enough = cost.replicates >= rule["replicates"] and len(sizes.arms) >= rule["sizes"]
-    above = exceeds(Interval(-interval.hi, -interval.lo), -threshold)
-    return [
-        Claim(
-            claim=f"{sizes.name}: one alpha for all sizes fits nearly as well as one each (ratio of RMSE)",
-            measured=cost.value,
-            interval=interval,
-            threshold=threshold,
-            n=sizes.arms[0].questions,
-            replicates=cost.replicates,
-            met=above if enough else None,
-            rule=f"met: interval below {threshold:g}; not met: not below it; undecided under "
-            f"{rule['replicates']:g} replicates of {rule['sizes']:g} sizes",
-            unit="ratio of RMSE",
-            subject=sizes.name,
-            topic="one alpha does",
-            conditional=cost.is_conditional,
+        claim_order(
+            claims, sizes, "alpha", "larger reward models have a larger alpha", "alpha grows with size", 1
         )
-    ]
+    claim_order(claims, sizes, "beta", "larger reward models have a smaller beta", "beta falls with size", -1)
+    if sizes.shared is not None:
+        claims.below(
+            "one_alpha",
+            sizes.name,
+            "one alpha for all sizes fits nearly as well as one each (ratio of RMSE)",
+            Estimate.of(sizes.shared.cost),
+            claims.limits["one_alpha"]["cost"],
+            sizes.arms[0].questions,
+            "one alpha does",
+            unit="ratio of RMSE",
+            enough=len(sizes.arms) >= claims.limits["one_alpha"]["sizes"],
+        )
 
 
-# --- numbers ------------------------------------------------------------------------------------------------
+def claim_order(
+    claims: ClaimTable, sizes: Sizes, coefficient: str, sentence: str, topic: str, sign: int
+) -> None:
+    """Claim that a coefficient grows with size, or falls for `sign` -1."""
+    values = sizes.coefficient(coefficient)
+    key, arms = f"{coefficient}_order", sizes.arms
+    claim_size_order(claims, key, sizes.name, sentence, arms, lambda arm: values[arm.label], topic, sign)
 
 
-def coefficients_table(found: Sequence[Sizes], fitted: pd.DataFrame) -> pd.DataFrame:
-    """One row an arm, KL and coefficient (`curve` mean, replicates pooled, 95 % interval) and one a replicate."""
+# --- tables and notes ---------------------------------------------------------------------------------------
+
+
+def coefficient_rows(sizes: Sizes, fitted: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return a row for each arm, KL and coefficient, pooled with its 95 % interval, and one for each replicate."""
     rows: list[dict[str, Any]] = []
-    for one in found:
-        form = form_of(one.arms[0])
-        for arm in one.arms:
-            about = {"method": arm.method, "rm": arm.rm, "label": arm.label, "parameters": arm.parameters}
-            about |= {"x": one.axis, "replicates": len(arm.curves), "questions": arm.questions}
-            of = fitted[(fitted["method"] == arm.method) & (fitted["x"] == one.axis)]
-            each = of[(of["label"] == arm.label) & (of["form"] == form)]
-            together = of[of["label"].isin([arm.label, "all sizes"]) & (of["form"] == "rl, one alpha")]
-            for alphas, some in ((OWN, each), (ONE, together)):
-                for _, fit in some[some["parameter"].isin(["alpha", "beta"])].iterrows():
-                    rows.append(about | {"alphas": alphas, "curve": "mean", "replicate": ""} | _numbers(fit))
-            for name in ("alpha", "beta"):
-                values = getattr(one.fits[arm.label], name)[0]
-                for seeds, value in zip(arm.seeds, values, strict=True):
-                    of_run = {"alphas": OWN, "curve": "replicate", "replicate": seeds}
-                    rows.append(about | of_run | {"parameter": name, "estimate": value})
-    return pd.DataFrame(rows)
+    form = form_of(sizes.arms[0])
+    for arm in sizes.arms:
+        named = {"method": arm.method, "rm": arm.rm, "label": arm.label, "parameters": arm.parameters}
+        named |= {"x": sizes.axis, "replicates": len(arm.curves), "questions": arm.questions}
+        own = fitted[(fitted["method"] == arm.method) & (fitted["x"] == sizes.axis)]
+        own = own[own["parameter"].isin(["alpha", "beta"])]
+        each = own[(own["label"] == arm.label) & (own["form"] == form)]
+        together = own[own["label"].isin([arm.label, "all sizes"]) & (own["form"] == "rl, one alpha")]
+        for alphas, fits in ((OWN, each), (ONE, together)):
+            mean = named | {"alphas": alphas, "curve": "mean", "replicate": ""}
+            for _, fit in fits[["parameter", "estimate", "lo", "hi"]].iterrows():
+                rows.append(mean | {str(name): value for name, value in fit.items()})
+        for coefficient in ("alpha", "beta"):
+            values = getattr(sizes.fits[arm.label], coefficient)[0]
+            for seeds, value in zip(arm.seeds, values, strict=True):
+                replicate = {"alphas": OWN, "curve": "replicate", "replicate": seeds}
+                rows.append(named | replicate | {"parameter": coefficient, "estimate": value})
+    return rows
 
 
-def _numbers(fit: pd.Series[Any]) -> dict[str, Any]:
-    return {name: fit[name] for name in ("parameter", "estimate", "lo", "hi")}
-
-
-def _trends(sizes: Sizes) -> str:
-    """Least-squares slope of each coefficient on log10 of size, within replicates; the one alpha."""
+def trends(sizes: Sizes) -> str:
+    """Return the slope of each coefficient on log10 of size within replicates, and the one alpha, in words."""
     decades = np.log10([arm.parameters for arm in sizes.arms])
     weights = (decades - decades.mean()) / ((decades - decades.mean()) ** 2).sum()
-    found = {
+    slopes = {
         f"{name} a decade of parameters": np.stack(list(sizes.coefficient(name).values()), axis=-1) @ weights
         for name in ("alpha", "beta")
     }
     if sizes.shared is not None:
-        found["one alpha"] = sizes.shared.alpha
-    return "; ".join(f"{name} {_in_words(Estimate.of(draws))}" for name, draws in found.items())
+        slopes["one alpha"] = sizes.shared.alpha
+    return "; ".join(f"{name} {with_interval(Estimate.of(draws), 3)}" for name, draws in slopes.items())
 
 
-def _in_words(found: Estimate) -> str:
-    lo, hi = found.interval()
-    return f"{found.value:+.3f} [{lo:+.3f}, {hi:+.3f}]"
+# --- drawing ------------------------------------------------------------------------------------------------
 
-
-# --- ink ----------------------------------------------------------------------------------------------------
+DARK, LIGHT = "#31688e", "#d1495b"
 
 
 def draw(table: pd.DataFrame) -> Figure:
-    """A row a method, a column a coefficient: pooled replicates with 95 % intervals, single replicates faint."""
+    """Draw a row for each method and a column for each coefficient; faint points are single replicates."""
     methods = list(dict.fromkeys(table["method"]))
     figure = theme.blank(theme.WIDTH * 0.86, 2.0 * len(methods) + 0.5)
     grid = figure.subplots(len(methods), 2, squeeze=False, sharex=True)
     for row, method in zip(grid, methods, strict=True):
         rows = table[table["method"] == method]
+        best_of_n = (rows["x"] != "exact").all()
         for panel, name in zip(row, ("alpha", "beta"), strict=True):
-            _draw_panel(panel, rows[rows["parameter"] == name])
-            panel.set_ylabel(f"{name} ({_unit(rows, name)})")
+            draw_panel(panel, rows[rows["parameter"] == name])
+            unit = "SD / nat" if name == "beta" and best_of_n else "SD / nat$^{1/2}$"
+            panel.set_ylabel(f"{name} ({unit})")
         theme.letter(row[0], title(method))
-        words = ("tie-aware KL", "bound on KL") if (rows["x"] != "exact").all() else (OWN, ONE)
-        handles = [theme.key(words[0], DARK, marker="o"), theme.key(words[1], LIGHT, marker="s")]
-        row[1].legend(handles=handles, loc="best", fontsize=6.5, handletextpad=0.2)
+        words = ("tie-aware KL", "bound on KL") if best_of_n else (OWN, ONE)
+        entries = [theme.key(words[0], DARK, marker="o"), theme.key(words[1], LIGHT, marker="s")]
+        row[1].legend(handles=entries, loc="best", fontsize=6.5, handletextpad=0.2)
     for panel in grid[-1]:
         panel.set_xlabel("parameters of the reward model")
     return figure
 
 
-DARK, LIGHT = "#31688e", "#d1495b"
-
-
-def _unit(rows: pd.DataFrame, name: str) -> str:
-    """Of a coefficient: SDs of gold per d, or of best-of-n's beta per d squared."""
-    return "SD / nat" if name == "beta" and (rows["x"] != "exact").all() else "SD / nat$^{1/2}$"
-
-
-def _draw_panel(panel: Axes, rows: pd.DataFrame) -> None:
-    first = rows["x"].iloc[0]
-    main = (rows["x"] == first) & (rows["alphas"] == OWN)
+def draw_panel(panel: Axes, rows: pd.DataFrame) -> None:
+    """Draw one coefficient over size: pooled replicates with 95 % intervals; a single alpha is a band."""
+    main = (rows["x"] == rows["x"].iloc[0]) & (rows["alphas"] == OWN)
     for chosen, colour, marker, shift in ((main, DARK, "o", 0.95), (~main, LIGHT, "s", 1.06)):
         mean = rows[chosen & (rows["curve"] == "mean")]
-        lone = rows[chosen & (rows["curve"] == "replicate")]
-        panel.plot(lone["parameters"] * shift, lone["estimate"], ".", color=colour, alpha=0.35, markersize=3)
-        if mean["estimate"].nunique() == 1 and (mean["alphas"] == ONE).all() and len(mean):
+        runs = rows[chosen & (rows["curve"] == "replicate")]
+        panel.plot(runs["parameters"] * shift, runs["estimate"], ".", color=colour, alpha=0.35, markersize=3)
+        if len(mean) and mean["estimate"].nunique() == 1 and (mean["alphas"] == ONE).all():
             panel.axhspan(mean["lo"].iloc[0], mean["hi"].iloc[0], color=colour, alpha=0.14, linewidth=0)
             panel.axhline(mean["estimate"].iloc[0], color=colour, linewidth=1.3)
             continue
-        x = mean["parameters"] * shift
-        panel.vlines(x, mean["lo"], mean["hi"], color=colour, linewidth=1.6)
-        panel.plot(x, mean["estimate"], color=colour, linewidth=0.7, alpha=0.6)
-        panel.plot(x, mean["estimate"], marker, color=colour, markersize=4.5, markeredgecolor="white")
+        x, y = mean["parameters"] * shift, mean["estimate"]
+        plot.intervals(panel, x, y, mean["lo"], mean["hi"], colour, marker, joined=True)
     panel.set_xscale("log")
     ticks = rows.drop_duplicates("rm")
     panel.set_xticks(ticks["parameters"], ticks["rm"])

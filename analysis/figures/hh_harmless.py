@@ -1,4 +1,4 @@
-"""The same on real preference data; gold is a larger reward model fitted to human choices."""
+"""Figure 1 of Gao et al. on real preference data; gold is a larger reward model fitted to human choices."""
 
 from __future__ import annotations
 
@@ -28,42 +28,43 @@ class Agreement(NamedTuple):
 
 
 def make(runs: Sequence[Run]) -> FigureResult:
-    """Figure 1 of these runs, and how far their gold can be taken for people's: no claim is about that."""
+    """Draw Figure 1 of these runs, and tell how far their gold agrees with people: no claim is about that."""
     result = gao2022_fig1.make(runs)
     judged = [run for run in runs if run.status == "made" and "gold" in run.config["task"]]
     if not judged:  # another sweep's runs, whose gold is a rubric
         return result
     found = agreements(judged[0].evaluation("gold"))
-    fits = pd.concat([result.fits, pd.DataFrame([_row(one) for one in found])], ignore_index=True)
+    rows = [
+        {
+            "method": agreement.rule,
+            "n": agreement.n,
+            "form": "agreement with people's held-out choices",
+            "parameter": "share",
+            "estimate": agreement.share,
+            "lo": agreement.interval.lo,
+            "hi": agreement.interval.hi,
+        }
+        for agreement in found
+    ]
     words = "; ".join(
-        f"{one.rule} {one.share:.3f} [{one.interval.lo:.3f}, {one.interval.hi:.3f}]" for one in found
+        f"{agreement.rule} {agreement.share:.3f} [{agreement.interval.lo:.3f}, {agreement.interval.hi:.3f}]"
+        for agreement in found
     )
     note = f"agreement with people's held-out choices (n = {found[0].n}, chance .5): {words}"
+    fits = pd.concat([result.fits, pd.DataFrame(rows)], ignore_index=True)
     return replace(result, fits=fits, notes=[*result.notes, note])
 
 
 def agreements(evaluation: dict[str, Any]) -> list[Agreement]:
-    """Of gold, and of the rules that read no words, on the same choices."""
+    """Return the agreement of gold, and of the rules that read no words, on the same choices."""
     untied = evaluation["untied"]
     accuracies = {"gold": untied["accuracy"]} | evaluation["baselines"]
     return [
         Agreement(
             rule if rule == "gold" else f"{rule} alone",
-            one["mean"],
-            normal_interval(one["mean"], float("nan") if one["se"] is None else one["se"]),
+            accuracy["mean"],
+            normal_interval(accuracy["mean"], float("nan") if accuracy["se"] is None else accuracy["se"]),
             untied["n"],
         )
-        for rule, one in accuracies.items()
+        for rule, accuracy in accuracies.items()
     ]
-
-
-def _row(one: Agreement) -> dict[str, Any]:
-    return {
-        "method": one.rule,
-        "n": one.n,
-        "form": "agreement with people's held-out choices",
-        "parameter": "share",
-        "estimate": one.share,
-        "lo": one.interval.lo,
-        "hi": one.interval.hi,
-    }

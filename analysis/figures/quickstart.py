@@ -1,4 +1,4 @@
-"""The same on the quickstart's runs, small enough for minutes on two cores."""
+"""Figure 1 of Gao et al. on the quickstart's runs, which take minutes on two cores."""
 
 from analysis.figures.gao2022_fig1 import make
 

@@ -7,16 +7,15 @@ import pytest
 from fake_store import Cell, Sweep, Truth, only, write_store
 
 from analysis.figures import gao2022_fig3
-from analysis.figures.gao2022_fig3 import claims, make, of_sizes
+from analysis.figures.gao2022_fig3 import claim_coefficients, make, of_sizes
 from analysis.runs.arms import BEST_OF_N, MAIN, Study, study
 from analysis.runs.fitting import refits, shared_alpha
 from analysis.runs.rank_order import claim_size_order, size_order
 from analysis.statistics import fits
-from analysis.statistics.claims import Claim, ClaimTable, thresholds
+from analysis.statistics.claims import Claim, ClaimTable
 from rlhf_lab.store.records import MissingRuns, runs
 
 SIZES = ("1k", "3k", "25k", "100k", "600k")
-LIMITS = thresholds("gao2022_fig3")
 
 
 def world(root: Path, truth: Truth, replicates: int = 5) -> Study:
@@ -31,7 +30,10 @@ def ordered(tmp_path_factory: pytest.TempPathFactory) -> Study:
 
 
 def claimed(read: Study) -> dict[tuple[str, str], Claim]:
-    found = claims([one for method in read.methods for one in of_sizes(read.of(method, MAIN))], LIMITS)
+    found = ClaimTable("gao2022_fig3")
+    for method in read.methods:
+        for sizes in of_sizes(read.of(method, MAIN)):
+            claim_coefficients(found, sizes)
     return {(claim.subject, claim.topic): claim for claim in found}
 
 

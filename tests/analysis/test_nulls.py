@@ -24,7 +24,7 @@ from analysis.figures.khalaf2025_hedging import make_claims, on_unseen
 from analysis.runs import gold_lost
 from analysis.runs.arms import Study, study
 from analysis.runs.penalties import by_beta, penalised
-from analysis.statistics.claims import Claim, ClaimTable, thresholds
+from analysis.statistics.claims import Claim, ClaimTable
 from rlhf_lab.store.records import Run, runs
 
 WORLDS = 20
@@ -76,12 +76,12 @@ def assert_seldom_met(claims: list[Claim], rate: float) -> None:
 
 
 def test_methods_that_are_alike_are_not_ranked_and_lose_no_more_than_best_of_n(worlds: Studies) -> None:
-    limits, more, most = thresholds("methods"), [], []
+    more, most = ClaimTable("methods"), ClaimTable("methods")
     for read in worlds(sweep(Cell("grpo", {}, 5), Cell("rloo", {}, 5), best_of_n=5)):
-        ranked = gold_lost.ranking(read.arms, limits["loses_most"]["least_kl"])
-        entries = [methods._entry(arm, read.arms, ranked.reach) for arm in read.arms]
-        more.append(methods._loses_more(entries[1], read.arms[0], limits["loses_more"]))
-        most += methods._loses_most(ranked, entries)
+        ranked = gold_lost.ranking(read.arms, most.limits["loses_most"]["least_kl"])
+        entries = [methods.entry_of(arm, read.arms, ranked.reach) for arm in read.arms]
+        methods.claim_loses_more(more, entries[1], read.arms[0])
+        methods.claim_loses_most(most, ranked, entries)
     assert_seldom_met(more, 0.025)
     assert_seldom_met(most, 0.05)
 
