@@ -20,6 +20,12 @@ else:
 
 Thresholds = Mapping[str, Mapping[str, float]]  # of one figure: claim -> name -> number
 
+NEEDED = (
+    "replicates",
+    "sizes",
+    "arms",
+    "questions",
+)  # with fewer than a threshold of these, nothing is decided
 Z95, Z95_ONE_SIDED = 1.959964, 1.644854
 
 
@@ -314,11 +320,9 @@ class ClaimTable(list[Claim]):
         enough = (
             enough and estimate.replicates >= limits.get("replicates", 0) and n >= limits.get("questions", 0)
         )
-        needed = [
-            f"{limits[name]:g} {name}"
-            for name in ("replicates", "sizes", "arms", "questions")
-            if name in limits
-        ]
+        counts = [f"{limits[name]:g} {name}" for name in NEEDED if name in limits]
+        needed = [f"with fewer than {' and '.join(counts)}"] if counts else []
+        needed += [f"below KL {limits['least_kl']:g}"] if "least_kl" in limits else []
         claim = Claim(
             claim=f"{subject}: {sentence}",
             measured=estimate.value,
@@ -327,7 +331,7 @@ class ClaimTable(list[Claim]):
             n=n,
             replicates=estimate.replicates,
             met=met if enough else None,
-            rule=rule + (f"; undecided with fewer than {' and '.join(needed)}" if needed else ""),
+            rule=rule + (f"; undecided {' or '.join(needed)}" if needed else ""),
             unit=unit or self.unit,
             subject=subject,
             topic=topic,

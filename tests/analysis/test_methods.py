@@ -50,7 +50,11 @@ def test_each_method_against_best_of_n_at_equal_kl(store: Path) -> None:
 def test_the_method_that_loses_most_is_named_with_its_share_of_draws(store: Path) -> None:
     made = methods.make(runs("methods", store))
     most = found(made.claims, "all methods", MOST)
-    assert most.met is True and most.claim.startswith("DPO") and "100% of bootstrap draws" in most.claim
+    assert (
+        most.met is True
+        and most.claim.startswith("all methods: DPO")
+        and "100% of bootstrap draws" in most.claim
+    )
     assert any("KTO" in note for note in made.notes) and made.notes[0].startswith("DPO")
     share = made.fits[made.fits["parameter"] == "share of draws with the largest loss"]
     assert share["estimate"].sum() == pytest.approx(1) and set(share["method"]) == {
