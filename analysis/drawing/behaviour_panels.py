@@ -1,4 +1,4 @@
-"""Ink of metrics of behaviour over KL: a row a method, a column a question, a colour an arm."""
+"""Panels of metrics of behaviour over KL: a row for each method, a column for each question, a colour for each arm."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from analysis.behaviour.answer_shares import ALL
 from analysis.best_of_n.curves import kl_axis
-from analysis.drawing import theme
+from analysis.drawing import plot, theme
 from analysis.runs.arms import Arm, Study, title
 
 
@@ -40,11 +40,10 @@ def grid(
 
 
 def _curves(panel: Axes, rows: pd.DataFrame, metrics: Sequence[str], colour: str) -> None:
-    """The first metric whole with its 95 % band, a second one dashed."""
-    for place, metric in enumerate(metrics):
-        own = rows[rows["metric"] == metric]
-        panel.fill_between(
-            own["kl"], own["lo"], own["hi"], color=colour, alpha=0.14 / (1 + place), linewidth=0
+    """Draw the first metric solid with its 95 % band, and a second one dashed with a fainter band."""
+    for metric, style, width, band in zip(
+        metrics, ("-", theme.DASHED), (1.5, 1.1), (0.14, 0.07), strict=False
+    ):
+        plot.curve(
+            panel, rows[rows["metric"] == metric], "value", colour, style=style, width=width, band=band
         )
-        style, width = (theme.DASHED, 1.1) if place else ("-", 1.5)
-        panel.plot(own["kl"], own["value"], color=colour, linestyle=style, linewidth=width)

@@ -17,7 +17,7 @@ DPI = 200
 
 @dataclass(frozen=True)
 class FigureResult:
-    """A figure with the numbers in it and what they show."""
+    """A figure with the numbers that it shows and the claims that they decide."""
 
     table: pd.DataFrame  # the plotted numbers, tidy
     fits: pd.DataFrame  # parameter, estimate, lo, hi, n, replicates, form, rmse, ...; may be empty
@@ -27,8 +27,9 @@ class FigureResult:
 
 
 def write(result: FigureResult, name: str, out: Path, claimed: bool = True) -> list[Path]:
-    """Write NAME.png, .pdf, .csv, .fits.csv and .claims.json into `out`; the claims of an earlier drawing go
-    where nothing is `claimed`.
+    """Write NAME.png, .pdf, .csv, .fits.csv and .claims.json into `out`, and return their paths.
+
+    Where nothing is `claimed`, the claims of an earlier drawing are deleted.
     """
     out.mkdir(parents=True, exist_ok=True)
     paths = [out / f"{name}{ending}" for ending in (".png", ".pdf", ".csv", ".fits.csv", ".claims.json")]

@@ -7,7 +7,6 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -65,7 +64,7 @@ LEAST_GAP = 0.075  # between two labels, as a share of the axis
 
 
 def blank(width: float, height: float) -> Figure:
-    """A figure of that many inches without axes, off screen."""
+    """Return a figure of that many inches without axes, off screen."""
     matplotlib.use("Agg")
     matplotlib.rcParams.update(STYLE)
     return Figure(figsize=(width, height), layout="constrained")
@@ -74,26 +73,17 @@ def blank(width: float, height: float) -> Figure:
 def panels(
     count: int, height: float = 3.6, sharey: bool = True, widths: Sequence[float] | None = None
 ) -> tuple[Figure, list[Axes]]:
-    """A figure of `count` panels side by side, by default with one y-axis and of one width, off screen."""
+    """Return a figure of `count` panels side by side; by default they share a y-axis and have one width."""
     figure = blank(WIDTH if count > 1 else WIDTH * 0.6, height)
     axes = figure.subplots(1, count, sharey=sharey, squeeze=False, width_ratios=widths)[0]
     return figure, list(axes)
 
 
-def curve(axes: Axes, rows: pd.DataFrame, colour: ColorType, number: str = "gold", x: str = "kl") -> None:
-    """A mean curve with its 95 % band; of gold bold and whole, of anything else thin and dashed without a
-    band.
-    """
-    if number == "gold":
-        axes.fill_between(rows[x], rows["gold_lo"], rows["gold_hi"], color=colour, alpha=0.14, linewidth=0)
-    style, width = ("-", 1.5) if number == "gold" else (DASHED, 0.9)
-    axes.plot(rows[x], rows[number], color=colour, linewidth=width, linestyle=style)
-
-
 def mark(axes: Axes, x: float, y: float, colour: ColorType, marker: str = "o") -> None:
-    """One point that stands out of its curve."""
+    """Draw one point that stands out of its curve."""
     axes.plot(
-        *(x, y),
+        x,
+        y,
         marker=marker,
         color=colour,
         markersize=4,
@@ -104,9 +94,7 @@ def mark(axes: Axes, x: float, y: float, colour: ColorType, marker: str = "o") -
 
 
 def share_limits(axes: Sequence[Axes]) -> None:
-    """Give panels that were drawn one y-range and, where they are linear, one x-range; only the first is
-    numbered.
-    """
+    """Give panels that were drawn one x-range and one y-range; only the first y-axis keeps its numbers."""
     for get, set_ in (("get_xlim", "set_xlim"), ("get_ylim", "set_ylim")):
         ranges = [getattr(panel, get)() for panel in axes]
         for panel in axes:
@@ -116,19 +104,19 @@ def share_limits(axes: Sequence[Axes]) -> None:
 
 
 def letter(axes: Axes, text: str) -> None:
-    """What a panel shows, in its upper left corner."""
+    """Write what a panel shows in its upper left corner."""
     axes.text(0.02, 0.98, text, transform=axes.transAxes, va="top", weight="bold", zorder=6)
 
 
 def key(label: str, colour: ColorType = "0.2", **look: Any) -> Line2D:
-    """An entry of a legend: a line, or a marker alone if `marker` is given."""
+    """Return an entry of a legend: a line, or a marker alone if `marker` is given."""
     if "marker" in look:
         look |= {"linewidth": 0, "markersize": 4.5}
     return Line2D([], [], color=colour, label=label, **look)
 
 
 def sizes(count: int) -> list[tuple[float, float, float, float]]:
-    """`count` colours of viridis, dark to light, short of the yellow that paper swallows."""
+    """Return `count` colours of viridis, dark to light, without the yellow that is hard to see on paper."""
     return [tuple(colour) for colour in matplotlib.colormaps["viridis"](np.linspace(0.0, 0.8, max(count, 1)))]
 
 
@@ -142,9 +130,7 @@ def square_root_nats(axes: Axes, largest: float, gap: float = LEAST_GAP) -> None
 
 
 def _spaced(candidates: Sequence[float], largest: float, gap: float) -> list[float]:
-    """Those of `candidates` up to `largest` whose labels keep clear of each other on the square-root
-    scale.
-    """
+    """Return the tick positions up to `largest` whose labels do not overlap on the square-root scale."""
     kept: list[float] = []
     for nats in candidates:
         if nats <= largest and (not kept or np.sqrt(nats / largest) - np.sqrt(kept[-1] / largest) >= gap):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from what_matters_design import METHODS, fraction
 
-from analysis.figures.what_matters import Found, claims, decided, estimated
+from analysis.figures.what_matters import MethodEffects, claim_effects, decided, estimated
 from analysis.runs.designs import (
     DROP,
     END,
@@ -19,14 +19,19 @@ from analysis.runs.designs import (
     interactions,
     measures,
 )
-from analysis.statistics.claims import thresholds
+from analysis.statistics.claims import ClaimTable
 from analysis.statistics.factorial import Effect, agreement, effects, error
 from rlhf_lab.functional.intervals import Interval
 
 TINY = np.array([[-1, -1], [-1, 1], [1, -1], [1, 1]])
-LIMITS = thresholds("what_matters")
 HALF = np.arange(24) % 2 == 0
 RUN: Any = SimpleNamespace(sweep="what_matters")
+
+
+def claims(by_method: list[MethodEffects]) -> ClaimTable:
+    table = ClaimTable("what_matters")
+    claim_effects(table, by_method)
+    return table
 
 
 def test_by_hand() -> None:
@@ -121,7 +126,7 @@ def designed(method: str) -> Design:
     return Design(method, factors, fraction(len(knobs)), ((RUN,) * 3,) * 16, 0)
 
 
-def swept(rng: np.random.Generator, peak: dict[str, float], drop: dict[str, float]) -> list[Found]:
+def swept(rng: np.random.Generator, peak: dict[str, float], drop: dict[str, float]) -> list[MethodEffects]:
     """Both methods: gold rises to a peak that some knobs move by so much, and falls after it by what others move."""
     d = np.linspace(0, 3, 9)
     found = []
@@ -144,7 +149,7 @@ def swept(rng: np.random.Generator, peak: dict[str, float], drop: dict[str, floa
 
 def test_worlds_without_effects_have_nothing_met() -> None:
     rng = np.random.default_rng(0)
-    met = [any(claim.met for claim in claims(swept(rng, {}, {}), LIMITS)) for _ in range(200)]
+    met = [any(claim.met for claim in claims(swept(rng, {}, {}))) for _ in range(200)]
     assert np.mean(met) < 0.05
 
 
@@ -152,7 +157,7 @@ def test_effects_of_known_size_are_recovered_on_the_side_that_is_claimed() -> No
     rng = np.random.default_rng(1)
     peak = {"rm": 0.3, "labeler": -0.25, "preferences.pairs": -0.3, "rm.center": 0.3}
     found = swept(rng, peak, {"rm_combination": -0.3, "policy.kl_coef": 0.3})
-    of = {(claim.subject.partition(":")[0], claim.topic): claim for claim in claims(found, LIMITS)}
+    of = {(claim.subject.partition(":")[0], claim.topic): claim for claim in claims(found)}
     assert len(of) == 2 * (7 + 8) and all(claim.n == 48 and not claim.conditional for claim in of.values())
     for method in ("best-of-n", "PPO"):
         states = {
@@ -169,7 +174,7 @@ def test_effects_of_known_size_are_recovered_on_the_side_that_is_claimed() -> No
 
 def test_small_effects_are_not_met_and_few_replicates_leave_it_undecided() -> None:
     found = swept(np.random.default_rng(2), {}, {})
-    states = [claim.met for claim in claims(found, LIMITS)]
+    states = [claim.met for claim in claims(found)]
     assert True not in states and states.count(False) > len(states) / 2
     few = [
         one._replace(
@@ -177,7 +182,7 @@ def test_small_effects_are_not_met_and_few_replicates_leave_it_undecided() -> No
         )
         for one in found
     ]
-    assert {claim.met for claim in claims(few, LIMITS)} == {None}
+    assert {claim.met for claim in claims(few)} == {None}
 
 
 def test_another_sweep_of_the_same_settings_is_shown_and_not_claimed() -> None:
@@ -189,7 +194,7 @@ def test_another_sweep_of_the_same_settings_is_shown_and_not_claimed() -> None:
         )
         for one in found
     ]
-    assert claims(theirs, LIMITS) == [] and set(theirs[0].effects) == set(MEASURES)
+    assert claims(theirs) == [] and set(theirs[0].effects) == set(MEASURES)
 
 
 @pytest.mark.parametrize(
