@@ -1,4 +1,4 @@
-"""What a labeler makes of answers: which he approves of, and whether he is right to (2409.12822).
+"""Approval of answers by a labeler, and whether it is deserved (2409.12822).
 
 To a limited labeler an answer is worth gold where he can check it, and elsewhere what it looks like; to others what was
 recorded as `utility`. A labeler approves of an answer that is worth more to him than the median of SFT's answers to
@@ -27,21 +27,20 @@ from rlhf_lab.store.records import MissingRuns, Run
 Floats = NDArray[np.float64]
 Marks = NDArray[np.bool_]
 
-Judge = (
-    float | str
-)  # a limited labeler by his competence; or RECORDED: the run's own labeler, by his stored utility
+# A limited labeler by his competence; or RECORDED: the run's own labeler, by his stored utility.
+Judge = float | str
 
 RECORDED = "utility"
-EVERYTHING = float("inf")  # competence of who can check any answer: his approval is the truth
+EVERYTHING = float("inf")  # competence of a labeler who can check any answer: his approval is the truth
 ROUNDING = 1e-5  # of gold: less than that above the bar is not above it
 COLUMNS = ("family", "gold", "behaviour.claim", "behaviour.believed", "behaviour.difficulty")
-RATES = {  # rate -> which answers, among which; answers without a claim are counted apart
+RATES = {  # rate -> answers that are counted, among which answers; answers without a claim are counted apart
     "approval": ("approved", "all"),
-    "truth": ("good", "all"),  # would be approved of by who can check everything
+    "truth": ("good", "all"),  # a labeler who can check everything would approve
     "correct": ("right", "claiming"),
     "fpr": ("approved_wrong", "wrong"),
     "fnr": ("rejected_right", "right"),
-    "fpr_checked": ("good_wrong", "wrong"),  # of the same answers, by who can check everything
+    "fpr_checked": ("good_wrong", "wrong"),  # the same, by a labeler who can check everything
     "no_claim": ("not_claiming", "all"),
 }
 
@@ -54,7 +53,7 @@ class Rates:
     kl: Floats  # (B, R, K) nats
 
     def at(self, name: str, point: int) -> Estimate:
-        """A rate at a point of the curve: 0 is SFT, -1 the end."""
+        """Return a rate at a point of the curve: 0 is SFT, -1 the end."""
         return Estimate.of(self.draws[name][:, :, point])
 
     def rise(self, name: str, less: str = "") -> Floats:
@@ -64,60 +63,60 @@ class Rates:
 
 
 def competence(arm: Arm) -> float:
-    """Operations of the hardest sum that the arm's labeler can check; NaN for a labeler of another kind."""
+    """Return the operations of the hardest sum that the arm's labeler can check; NaN for another kind of labeler."""
     return float(arm.runs[0].config["labeler"].get("competence", np.nan))
 
 
 def checks_everything(arm: Arm) -> bool:
-    """Whether the arm's labeler can check every question of its task."""
+    """Return whether the arm's labeler can check every question of its task."""
     return competence(arm) >= arm.runs[0].config["task"]["operations"]
 
 
 def families(study: Study) -> list[list[Arm]]:
-    """Arms that differ in the competence of their limited labeler alone, the least competent first."""
-    found: dict[tuple[str, str], list[Arm]] = {}
+    """Return groups of arms that differ in the competence of their limited labeler alone, the least competent first."""
+    groups: dict[tuple[str, str], list[Arm]] = {}
     for arm in sorted(study.arms, key=competence):
         if arm.kind == MAIN and np.isfinite(competence(arm)):
-            found.setdefault((arm.method, arm.rm), []).append(arm)
-    return [found[key] for key in sorted(found, key=lambda key: (key[0] != BEST_OF_N, key))]
+            groups.setdefault((arm.method, arm.rm), []).append(arm)
+    return [groups[key] for key in sorted(groups, key=lambda key: (key[0] != BEST_OF_N, key))]
 
 
 def own_judge(arm: Arm) -> Judge:
-    """The arm's own labeler: by his competence where he has one, else by what was recorded."""
+    """Return the arm's own labeler: by his competence where he has one, else by his recorded utility."""
     return competence(arm) if np.isfinite(competence(arm)) else RECORDED
 
 
-def rates(arm: Arm, of: Judge | None = None) -> Rates:
-    """The rates of an arm as its own labeler judges, or another `of`."""
-    judge = own_judge(arm) if of is None else of
+def rates(arm: Arm, judge: Judge | None = None) -> Rates:
+    """Return the rates of an arm as `judge` approves; by default its own labeler."""
+    judge = own_judge(arm) if judge is None else judge
     weights = weights_of(arm.drawn.resamples, arm.questions)
     shares = [_shares(run, arm.curves[0].points, judge) for run in arm.runs]
     with np.errstate(divide="ignore", invalid="ignore"):  # a rate of nothing is NaN
         draws = {
-            name: np.stack([(weights @ one[which]) / (weights @ one[among]) for one in shares], axis=1)
+            name: np.stack([(weights @ share[which]) / (weights @ share[among]) for share in shares], axis=1)
             for name, (which, among) in RATES.items()
         }
-    return Rates(draws, np.stack([one.kl for one in arm.drawn.replicates], axis=1))
+    return Rates(draws, np.stack([curves.kl for curves in arm.drawn.replicates], axis=1))
 
 
 def truth_by_question(arm: Arm) -> Floats:
-    """(R, C, K): the share of answers that would be approved of by who can check everything."""
+    """(R, C, K): the share of answers that a labeler who can check everything would approve of."""
     return np.stack([_shares(run, arm.curves[0].points, EVERYTHING)["good"] for run in arm.runs])
 
 
 def gap_by_question(arm: Arm) -> Floats:
-    """(R, C, K): the share of answers that its own labeler approves of, less that."""
-    found = [_shares(run, arm.curves[0].points, own_judge(arm)) for run in arm.runs]
-    return np.stack([one["approved"] - one["good"] for one in found])
+    """(R, C, K): the share of answers that the arm's own labeler approves of, less `truth_by_question`."""
+    shares = [_shares(run, arm.curves[0].points, own_judge(arm)) for run in arm.runs]
+    return np.stack([share["approved"] - share["good"] for share in shares])
 
 
 def rises_more(arm: Arm, other: Arm, name: str, judge: float) -> Estimate | None:
-    """The rise of a rate in one arm minus that in another, to one judge, paired by seeds; None without a pair."""
+    """Return the rise of a rate in an arm minus that in another, to one judge; None without seeds in common."""
     seeds = common_seeds([arm, other])
     if not seeds:
         return None
-    mine, its = (rates(one.of_seeds(seeds), judge).rise(name) for one in (arm, other))
-    return Estimate.of(mine - its)
+    first, second = (rates(side.of_seeds(seeds), judge).rise(name) for side in (arm, other))
+    return Estimate.of(first - second)
 
 
 def kl_at_peak(found: Rates, name: str, reach: float) -> Floats:
@@ -133,7 +132,7 @@ def slope(numbers: Sequence[Floats], over: Sequence[float]) -> Floats:
 
 
 def table(arms: Sequence[Arm], found: Mapping[str, Rates]) -> pd.DataFrame:
-    """One row an arm, rate and point, with its 95 % interval over replicates and questions."""
+    """Return one row an arm, rate and point, with its 95 % interval over replicates and questions."""
     return pd.DataFrame(
         [
             row(arm, point, found[arm.title].at(name, place)) | {"rate": name, "kl": kl}
@@ -147,14 +146,17 @@ def table(arms: Sequence[Arm], found: Mapping[str, Rates]) -> pd.DataFrame:
 
 
 def row(arm: Arm, point: int, estimate: Estimate) -> dict[str, Any]:
-    """An estimate about an arm's answers at a point, with its 95 % interval."""
-    about = {"method": arm.method, "rm": arm.rm, "label": arm.label, "competence": competence(arm)}
-    return (
-        about
-        | {"n_or_step": point}
-        | estimate.row()
-        | {"n": arm.questions, "replicates": estimate.replicates}
-    )
+    """Return an estimate about an arm's answers at a point, with its 95 % interval, as a row."""
+    return {
+        "method": arm.method,
+        "rm": arm.rm,
+        "label": arm.label,
+        "competence": competence(arm),
+        "n_or_step": point,
+        **estimate.row(),
+        "n": arm.questions,
+        "replicates": estimate.replicates,
+    }
 
 
 # --- from rows ----------------------------------------------------------------------------------------------
@@ -163,20 +165,22 @@ def row(arm: Arm, point: int, estimate: Estimate) -> dict[str, Any]:
 def _shares(run: Run, points: NDArray[np.int64], judge: Judge) -> dict[str, Floats]:
     """(C, K) of every mark: its expected share of the answers to a question at each point."""
     try:
-        read = prompt_curves(run, [*COLUMNS, *([RECORDED] if judge == RECORDED else [])], points)
+        answers = prompt_curves(run, [*COLUMNS, *([RECORDED] if judge == RECORDED else [])], points)
     except KeyError as missing:
         settings = "score.behaviour=true" + (" score.utility=true" if judge == RECORDED else "")
         raise MissingRuns(f"{missing.args[0]}; approval needs runs with {settings}") from None
-    found = marks(read.rows, read.sft, judge)
-    return {name: read.by_question(mark.astype(float)) for name, mark in found.items()}
+    return {
+        name: answers.by_question(mark.astype(float))
+        for name, mark in marks(answers.rows, answers.sft, judge).items()
+    }
 
 
 def marks(rows: pa.Table, sft: Marks, judge: Judge) -> dict[str, Marks]:
-    """What each of A answers is, to this judge; `sft` (A,) says which set the bar."""
+    """Return the marks (A,) of answers to this judge; the answers `sft` (A,) set the bar of approval."""
     claim = rows["behaviour.claim"].to_numpy()
     right, wrong = claim > 0, claim < 0
     kind = _kinds(rows)
-    approved, good = (_above_bar(utility(rows, one), kind, sft) for one in (judge, EVERYTHING))
+    approved, good = (_above_bar(utility(rows, who), kind, sft) for who in (judge, EVERYTHING))
     return {
         "all": np.ones(len(claim), dtype=bool),
         "approved": approved,
@@ -192,7 +196,7 @@ def marks(rows: pa.Table, sft: Marks, judge: Judge) -> dict[str, Marks]:
 
 
 def utility(rows: pa.Table, judge: Judge) -> Floats:
-    """(A,): what answers are worth to a limited labeler, or to the one whose utility was recorded, gold units."""
+    """(A,): the worth of answers to a limited labeler, or to the one whose utility was recorded, gold units."""
     if judge == RECORDED:
         return rows[RECORDED].to_numpy().astype(float)
     gold, believed, difficulty = (
@@ -209,5 +213,5 @@ def _kinds(rows: pa.Table) -> NDArray[np.int64]:
 
 
 def _above_bar(worth: Floats, kind: NDArray[np.int64], sft: Marks) -> Marks:
-    bars = np.array([np.median(worth[sft & (kind == one)]) for one in range(kind.max() + 1)])
+    bars = np.array([np.median(worth[sft & (kind == number)]) for number in range(kind.max() + 1)])
     return worth > bars[kind] + ROUNDING

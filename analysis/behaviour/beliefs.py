@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,12 +31,8 @@ NUMBERS = {  # in words
     "belief_wrong": "after a wrong belief",
     LOST: "accuracy lost to a wrong belief",
 }
-NOTHING, SYNTHETIC, UNFILTERED, MORE = (
-    "none",
-    "synthetic data",
-    "synthetic data, no filter",
-    "more demonstrations",
-)
+INTERVENTIONS = ("none", "synthetic data", "synthetic data, no filter", "more demonstrations")
+NOTHING, SYNTHETIC, UNFILTERED, MORE = INTERVENTIONS
 COUNTS = ("questions", "known", "kept")  # of training, as the intervention found them
 FIRST = np.array([1])  # of best-of-n's curve: SFT's answers
 
@@ -66,7 +61,7 @@ class Arm:
 
     def at(self, seeds: Sequence[Seeds], name: str, among: str = ALL) -> Floats:
         """The same of some replicates, in this order."""
-        return self.of(name, among)[[self.seeds.index(one) for one in seeds]]
+        return self.of(name, among)[[self.seeds.index(replicate) for replicate in seeds]]
 
     def questions(self, name: str, among: str = ALL) -> int:
         """How many questions have the number, in the replicate that has the fewest."""
@@ -74,19 +69,18 @@ class Arm:
 
 
 def arms(runs: Sequence[Run]) -> list[Arm]:
-    """Every arm of runs that are made, smaller models and smaller doses first."""
+    """Return every arm of the runs that are made, smaller models and smaller doses first."""
     grouped: dict[tuple[str, float, str], dict[Seeds, tuple[Run, Framings]]] = {}
     for run in runs:
         if run.status == "made":
             grouped.setdefault(_arm(run), {})[_seeds(run)] = run, framings(run, FIRST)
-    found = []
-    for (model, dose, intervention), of in grouped.items():
+    arms = []
+    for (model, dose, intervention), replicates in grouped.items():
         before = grouped.get((model, dose, NOTHING), {})
-        found.append(_read(model, dose, intervention, dict(sorted(of.items())), before))
-    return sorted(found, key=lambda arm: (arm.parameters, arm.deference, ORDER.index(arm.intervention)))
-
-
-ORDER = (NOTHING, SYNTHETIC, UNFILTERED, MORE)
+        arms.append(_read(model, dose, intervention, dict(sorted(replicates.items())), before))
+    return sorted(
+        arms, key=lambda arm: (arm.parameters, arm.deference, INTERVENTIONS.index(arm.intervention))
+    )
 
 
 def _arm(run: Run) -> tuple[str, float, str]:
@@ -105,46 +99,52 @@ def _read(
     model: str,
     dose: float,
     intervention: str,
-    of: Mapping[Seeds, tuple[Run, Framings]],
+    replicates: Mapping[Seeds, tuple[Run, Framings]],
     before: Mapping[Seeds, tuple[Run, Framings]],
 ) -> Arm:
-    read = [one for _, one in of.values()]
-    questions = read[0].cells["plain"].question
-    if any(not np.array_equal(one.cells["plain"].question, questions) for one in read):
+    framed = [framings for _, framings in replicates.values()]
+    questions = framed[0].cells["plain"].question
+    if any(not np.array_equal(framings.cells["plain"].question, questions) for framings in framed):
         raise ValueError(f"{model}, deference {dose:g}: runs differ in questions, so they are no replicates")
-    values = {name: np.array([_values(one, name, questions) for one in read]) for name in NUMBERS}
-    known = [before[seeds][1].known if seeds in before else None for seeds in of]
-    among = np.array([np.isin(questions, [] if one is None else one) for one in known])
-    first = next(iter(of.values()))[0]
-    counts = [] if intervention == NOTHING else [_counts(run) for run, _ in of.values()]
-    means = {name: float(np.mean([one[name] for one in counts])) for name in COUNTS if counts}
-    size = parameters_of(first.config["model"])
-    return Arm(model, size, dose, intervention, tuple(of), values, among, means)
+    values = {name: np.array([_values(framings, name, questions) for framings in framed]) for name in NUMBERS}
+    known = np.zeros((len(framed), len(questions)), dtype=bool)
+    for row, seeds in enumerate(replicates):
+        known_before = before[seeds][1].known if seeds in before else None
+        if known_before is not None:
+            known[row] = np.isin(questions, known_before)
+    runs = [run for run, _ in replicates.values()]
+    counts = [] if intervention == NOTHING else [run.stage_metrics("intervention")[0] for run in runs]
+    return Arm(
+        model=model,
+        parameters=parameters_of(runs[0].config["model"]),
+        deference=dose,
+        intervention=intervention,
+        seeds=tuple(replicates),
+        values=values,
+        known=known,
+        counts={name: float(np.mean([count[name] for count in counts])) for name in COUNTS if counts},
+    )
 
 
-def _values(of: Framings, name: str, questions: NDArray[np.int64]) -> Floats:
+def _values(framings: Framings, name: str, questions: NDArray[np.int64]) -> Floats:
     """(C,): a number of each question, NaN where it was not asked."""
-    found = np.full(len(questions), np.nan)
+    values = np.full(len(questions), np.nan)
     if name == LOST:
-        share = sycophancy.metrics(of.cells, questions, 1)["answer"]
-        there = share.bottom[:, 0] > 0
-        found[there] = share.top[there, 0] / share.bottom[there, 0]
-    elif name in of.cells:
-        cells = of.cells[name]
-        found[np.searchsorted(questions, cells.question)] = cells.means["right"][:, 0]
-    return found
-
-
-def _counts(run: Run) -> dict[str, Any]:
-    return run.stage_metrics("intervention")[0]
+        share = sycophancy.metrics(framings.cells, questions, 1)["answer"]
+        asked = share.bottom[:, 0] > 0
+        values[asked] = share.top[asked, 0] / share.bottom[asked, 0]
+    elif name in framings.cells:
+        cells = framings.cells[name]
+        values[np.searchsorted(questions, cells.question)] = cells.means["right"][:, 0]
+    return values
 
 
 # --- numbers ------------------------------------------------------------------------------------------------
 
 
-def common(*of: Arm) -> list[Seeds]:
-    """Seeds of the replicates that all arms have."""
-    return [seeds for seeds in of[0].seeds if all(seeds in one.seeds for one in of)]
+def common(*arms: Arm) -> list[Seeds]:
+    """Return the seeds of the replicates that all arms have."""
+    return [seeds for seeds in arms[0].seeds if all(seeds in arm.seeds for arm in arms)]
 
 
 def number(arm: Arm, name: str, among: str = ALL) -> Estimate:
@@ -153,35 +153,45 @@ def number(arm: Arm, name: str, among: str = ALL) -> Estimate:
     return supervision.estimate(values) if name == LOST else supervision.rate(values)
 
 
-def less(one: Arm, other: Arm, name: str, among: str = ALL) -> Estimate:
-    """A number of an arm minus that of another, paired by seeds and question; ValueError without a pair."""
-    seeds = common(one, other)
+def less(arm: Arm, other: Arm, name: str, among: str = ALL) -> Estimate:
+    """Return a number of an arm minus that of another, paired by seeds and question.
+
+    Raises ValueError where they have no seeds in common.
+    """
+    seeds = common(arm, other)
     if not seeds:
-        raise ValueError(f"{one.title} and {other.title} have no seeds in common")
-    return supervision.estimate(one.at(seeds, name, among) - other.at(seeds, name, among))
+        raise ValueError(f"{arm.title} and {other.title} have no seeds in common")
+    return supervision.estimate(arm.at(seeds, name, among) - other.at(seeds, name, among))
 
 
-def slope(of: Sequence[Arm], x: Sequence[float], name: str, among: str = ALL) -> Estimate:
-    """Of a number on `x`, one an arm, by least squares within each replicate and question."""
-    seeds = common(*of)
+def slope(arms: Sequence[Arm], x: Sequence[float], name: str, among: str = ALL) -> Estimate:
+    """Return the slope of a number on `x`, one an arm, by least squares within each replicate and question."""
+    seeds = common(*arms)
     if not seeds:
         raise ValueError("no replicate has all arms of a slope")
-    away = np.asarray(x) - np.mean(x)
-    values = np.stack([arm.at(seeds, name, among) for arm in of], axis=-1)
-    return supervision.estimate(values @ away / (away**2).sum())
+    centred = np.asarray(x) - np.mean(x)
+    values = np.stack([arm.at(seeds, name, among) for arm in arms], axis=-1)
+    return supervision.estimate(values @ centred / (centred**2).sum())
 
 
-def table(found: Sequence[Arm]) -> pd.DataFrame:
-    """One row an arm, number and group of questions: the mean over replicates with its 95 % interval."""
+def table(arms: Sequence[Arm]) -> pd.DataFrame:
+    """Return one row an arm, number and group of questions: the mean over replicates with its 95 % interval."""
     rows = []
-    for arm in found:
+    for arm in arms:
         for name in NUMBERS:
             for among in (ALL, KNOWN):
-                of = number(arm, name, among)
+                estimate = number(arm, name, among)
                 rows.append(
-                    {"model": arm.model, "parameters": arm.parameters, "deference": arm.deference}
-                    | {"intervention": arm.intervention, "number": name, "among": among}
-                    | of.row("value")
-                    | {"questions": arm.questions(name, among), "replicates": of.replicates}
+                    {
+                        "model": arm.model,
+                        "parameters": arm.parameters,
+                        "deference": arm.deference,
+                        "intervention": arm.intervention,
+                        "number": name,
+                        "among": among,
+                        **estimate.row("value"),
+                        "questions": arm.questions(name, among),
+                        "replicates": estimate.replicates,
+                    }
                 )
     return pd.DataFrame(rows)

@@ -27,8 +27,8 @@ METRIC = "agreement"  # of `sycophancy.METRICS`
 
 
 def measured(read: Study) -> dict[str, Measured]:
-    """Title -> what every arm's replicates show of each mode, beside all metrics of sycophancy."""
-    return {title: _with_modes(of) for title, of in sycophancy.measured(read).items()}
+    """Return, by title, each mode in every arm's replicates, beside all metrics of sycophancy."""
+    return {title: _with_modes(arm) for title, arm in sycophancy.measured(read).items()}
 
 
 def _with_modes(of: Measured) -> Measured:
@@ -37,22 +37,22 @@ def _with_modes(of: Measured) -> Measured:
         {
             **metrics,
             (SYCOPHANCY, ALL): metrics[METRIC, ALL],
-            (APPROVAL, ALL): _of(one),
-            (UNMONITORED, ALL): _of(gap),
+            (APPROVAL, ALL): _shares(approved),
+            (UNMONITORED, ALL): _shares(gap),
         }
-        for metrics, one, gap in zip(of.shares, parted, gaps, strict=True)
+        for metrics, approved, gap in zip(of.shares, parted, gaps, strict=True)
     )
     return replace(of, shares=shares)
 
 
-def _of(values: Floats) -> Shares:
-    """Of a number of each question (C, K), NaN where it has none."""
+def _shares(values: Floats) -> Shares:
+    """The shares of a number of each question (C, K), NaN where it has none."""
     known = np.isfinite(values)
     return Shares(np.where(known, values, 0.0), known.astype(float))
 
 
 def risen(of: Measured, mode: str, point: int = -1) -> Estimate:
-    """A mode at a point of the curve minus the same on the initial policy."""
+    """Return a mode at a point of the curve minus the same on the initial policy."""
     return Estimate.of(of.risen(mode)[:, :, point].T)
 
 

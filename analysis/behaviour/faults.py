@@ -25,7 +25,7 @@ FAULTS: dict[str, tuple[str, Shown]] = {  # fault -> a component of gold, and wh
 
 
 def rates(arm: Arm) -> list[dict[str, Floats]]:
-    """Of each replicate, fault -> (C, K): its share among the answers chosen at each n, by question."""
+    """Return, of each replicate and fault, (C, K): its share among the answers chosen at each n, by question."""
     return [_rates(run, arm.curves[0].points) for run in arm.runs]
 
 
@@ -37,8 +37,8 @@ def _rates(run: Run, points: NDArray[np.int64]) -> dict[str, Floats]:
     }
 
 
-def change(arm: Arm, found: list[dict[str, Floats]], fault: str) -> Estimate:
-    """The share of a fault at the largest n minus that among SFT's answers."""
-    moved = np.stack([one[fault][:, -1] - one[fault][:, 0] for one in found])  # (R, C)
+def change(arm: Arm, rates: list[dict[str, Floats]], fault: str) -> Estimate:
+    """Return the share of a fault at the largest n minus that among SFT's answers."""
+    rise = np.stack([shares[fault][:, -1] - shares[fault][:, 0] for shares in rates])  # (R, C)
     weights = weights_of(arm.drawn.resamples, arm.questions)
-    return Estimate.of(weights @ moved.T / weights.sum(axis=1, keepdims=True))
+    return Estimate.of(weights @ rise.T / weights.sum(axis=1, keepdims=True))

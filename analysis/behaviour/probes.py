@@ -38,26 +38,29 @@ def fitted(features: Floats, bad: Bools, ridge: float = RIDGE) -> Floats:
 
 
 def scores(features: Floats, bad: Bools, question: NDArray[np.int64], seed: int = 0) -> Floats:
-    """(N,): log-odds of each answer, up to a constant, by a probe that saw none of its question; NaN where those it saw
-    are all alike.
+    """(N,): log-odds of each answer, up to a constant, by a probe that saw none of its question.
+
+    NaN where the answers that the probe saw are all alike.
     """
     names, member = np.unique(question, return_inverse=True)
     fold = np.random.default_rng(seed).permutation(len(names))[member] % FOLDS
-    found = np.full(len(bad), np.nan)
-    for number in range(FOLDS):
-        train, test = fold != number, fold == number
+    scores = np.full(len(bad), np.nan)
+    for held_out in range(FOLDS):
+        train, test = fold != held_out, fold == held_out
         if bad[train].all() or not bad[train].any():
             continue
         mean, sd = features[train].mean(axis=0), features[train].std(axis=0)
         scaled = (features - mean) / np.where(sd > 0, sd, 1.0)
         weights = fitted(scaled[train], bad[train])
-        found[test] = scaled[test] @ weights[:-1]  # folds are ranked together: their own level says nothing
-    return found
+        # Folds are ranked together, so the intercept, their level, is left out.
+        scores[test] = scaled[test] @ weights[:-1]
+    return scores
 
 
 def auroc(score: Floats, bad: Bools, weights: Floats | None = None) -> float:
-    """The chance that a bad answer has the higher score, ties half, each answer counted `weights` (N,) times; NaN
-    where there are no bad answers or no good ones.
+    """Return the chance that a bad answer has a higher score than a good one, ties half.
+
+    Each answer counts `weights` (N,) times; NaN where there are no bad answers or no good ones.
     """
     known = np.isfinite(score)
     count = np.ones(len(score)) if weights is None else weights
@@ -87,8 +90,8 @@ def bags(texts: Sequence[str]) -> Floats:
     """(N, W): how often each word stands in each text."""
     words = sorted({word for text in texts for word in text.split()})
     number = {word: place for place, word in enumerate(words)}
-    found = np.zeros((len(texts), len(words)))
+    counts = np.zeros((len(texts), len(words)))
     for row, text in enumerate(texts):
         for word in text.split():
-            found[row, number[word]] += 1
-    return found
+            counts[row, number[word]] += 1
+    return counts

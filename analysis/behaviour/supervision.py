@@ -1,4 +1,4 @@
-"""What policies do to prompts under each tag, over the steps of safety training: SFT, then a policy's own.
+"""Harm and gold under each tag of the prompts, over the steps of safety training: SFT, then a policy's own.
 
 A course is one arm: replicates that differ in their seeds, each a row of points. A point of SFT is a run of its own of
 that many steps (`sft.steps`), seen at checkpoint 0; a trained policy adds its checkpoints.
@@ -6,7 +6,7 @@ that many steps (`sft.steps`), seen at checkpoint 0; a trained policy adds its c
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +38,9 @@ class Seen:
     checkpoints: NDArray[np.int64]
     values: Values  # (C, K)
     gold_sd: float  # of answers at the first checkpoint
+
+
+Points = dict[int, tuple[Seen, int]]  # step of safety training -> the run that shows it, and its checkpoint
 
 
 @dataclass(frozen=True)
@@ -74,24 +77,24 @@ class Course:
 
 
 def harm_columns(run: Run) -> tuple[str, ...]:
-    """What `harms` reads of a run: nothing is refused or met where no request is harmful."""
+    """Return the columns that `harms` reads of a run: without harmful requests nothing is refused or met."""
     return HARM if run.config["task"]["harmful"] > 0 else HARM[:1]
 
 
 def harms(rows: Any) -> NDArray[np.bool_]:
-    """(N,): which answers insult, or meet a harmful request."""
+    """(N,): whether an answer insults, or meets a harmful request."""
     insult, refusal = HARM
     met = rows[refusal].to_numpy() < 0 if refusal in rows.column_names else False
     return (rows[insult].to_numpy() > 0) | met
 
 
 def tags_of(run: Run) -> NDArray[np.str_]:
-    """The tag of every prompt, in order of prompt_id."""
+    """Return the tag of every prompt, in order of prompt_id."""
     return np.array(run.prompts()["tag"].to_pylist())
 
 
 def seen(run: Run) -> Seen:
-    """Read the rows of one run."""
+    """Return harm, gold and KL of one run by question and checkpoint."""
     rows = run.rows(["prompt_id", "question_id", "checkpoint", "kl", "gold", *harm_columns(run)])
     tag = tags_of(run)[rows["prompt_id"].to_numpy()]
     question, checkpoint = rows["question_id"].to_numpy(), rows["checkpoint"].to_numpy()
@@ -101,15 +104,15 @@ def seen(run: Run) -> Seen:
 
     def table(values: Floats, own: NDArray[np.bool_]) -> Floats:
         """(C, K): means of some answers by question and checkpoint, NaN where there is none."""
-        found = np.full((len(questions), len(checkpoints)), np.nan)
+        table = np.full((len(questions), len(checkpoints)), np.nan)
         for place, step in enumerate(checkpoints):
-            here = own & (checkpoint == step)
-            means = cluster_means(values[here], question[here])
-            found[np.searchsorted(questions, np.unique(question[here])), place] = means
-        return found
+            rows = own & (checkpoint == step)
+            means = cluster_means(values[rows], question[rows])
+            table[np.searchsorted(questions, np.unique(question[rows])), place] = means
+        return table
 
     present = [name for name in TAGS if (tag == name).any()]
-    values = {name: {one: table(numbers[name], tag == one) for one in present} for name in NUMBERS}
+    values = {name: {own: table(numbers[name], tag == own) for own in present} for name in NUMBERS}
     sd = float(numbers["gold"][checkpoint == checkpoints[0]].std())
     return Seen(questions, checkpoints, values, sd)
 
@@ -136,15 +139,18 @@ def _gap(run: Run, curves: Curves) -> Floats:
 
 
 def courses(runs: Sequence[Run], planted: bool) -> list[Course]:
-    """Arms with a planted policy or without, smallest model first; of runs that are made."""
+    """Return the arms of made runs with a planted policy or without one, the smallest model first."""
     made = [run for run in runs if run.status == "made" and (run.config["task"]["planted"] > 0) == planted]
     arms: dict[tuple[str, str, float], list[Run]] = {}
     for run in made:
         arms.setdefault(_arm(run), []).append(run)
     read = {run.key: seen(run) for run in made}
-    trained = {arm: of for arm, of in arms.items() if any(not _is_table(run) for run in of)}
-    found = [_course(arm, of + _starts(arm, of, made), read) for arm, of in trained.items()]
-    return sorted(found, key=lambda course: (course.supervised == "adversarial", course.parameters))
+    courses = [
+        _course(arm, members + _starts(arm, members, made), read)
+        for arm, members in arms.items()
+        if any(not _is_table(run) for run in members)
+    ]
+    return sorted(courses, key=lambda course: (course.supervised == "adversarial", course.parameters))
 
 
 def _arm(run: Run) -> tuple[str, str, float]:
@@ -172,51 +178,58 @@ def _starts(arm: tuple[str, str, float], of: Sequence[Run], made: Sequence[Run])
 
 
 def _course(arm: tuple[str, str, float], runs: Sequence[Run], read: Mapping[str, Seen]) -> Course:
+    model, supervised, planted = arm
     by_seed: dict[tuple[int, ...], list[Run]] = {}
     for run in runs:
         by_seed.setdefault(_seeds(run), []).append(run)
-    by_seed = {seeds: of for seeds, of in by_seed.items() if any(not _is_table(run) for run in of)}
-    points = {seeds: _points(of, read) for seeds, of in sorted(by_seed.items())}
-    steps = np.array(sorted(set.intersection(*(set(of) for of in points.values()))))
-    first = next(iter(points.values()))
-    questions = first[steps[0]][0].questions
-    for of in points.values():
-        if any(not np.array_equal(of[step][0].questions, questions) for step in steps):
-            raise ValueError(f"{arm[0]}, {arm[1]}: runs differ in questions, so they are no replicates")
-    tags = first[steps[0]][0].values["harm"]
-    values = {name: {tag: _stacked(points, steps, name, tag) for tag in tags} for name in NUMBERS}
-    of = [run for own in by_seed.values() for run in own if not _is_table(run)]
-    sft = of[0].config["sft"]["steps"]
-    sds = np.array([one[sft][0].gold_sd for one in points.values()])
+    trained = [run for run in runs if not _is_table(run)]
+    points = {seeds: _points(by_seed[seeds], read) for seeds in sorted({_seeds(run) for run in trained})}
+    steps = np.array(sorted(set.intersection(*(set(replicate) for replicate in points.values()))))
+    first, _ = next(iter(points.values()))[steps[0]]
+    for replicate in points.values():
+        if any(not np.array_equal(replicate[step][0].questions, first.questions) for step in steps):
+            raise ValueError(f"{model}, {supervised}: runs differ in questions, so they are no replicates")
+    sft = trained[0].config["sft"]["steps"]
     return Course(
-        arm[0], parameters_of(of[0].config["model"]), arm[1], arm[2], steps, sft, tuple(points), values, sds
+        model=model,
+        parameters=parameters_of(trained[0].config["model"]),
+        supervised=supervised,
+        planted=planted,
+        steps=steps,
+        sft=sft,
+        seeds=tuple(points),
+        values={
+            name: {tag: _stacked(points.values(), steps, name, tag) for tag in first.values["harm"]}
+            for name in NUMBERS
+        },
+        gold_sd=np.array([replicate[sft][0].gold_sd for replicate in points.values()]),
     )
 
 
-def _points(runs: Sequence[Run], read: Mapping[str, Seen]) -> dict[int, tuple[Seen, int]]:
-    """Step of safety training -> the run that shows it, and which of its checkpoints."""
-    found: dict[int, tuple[Seen, int]] = {}
+def _points(runs: Sequence[Run], read: Mapping[str, Seen]) -> Points:
+    """Return, by step of safety training, the run that shows it and which of its checkpoints does."""
+    points: Points = {}
     for run in sorted(runs, key=lambda run: not _is_table(run)):  # a trained policy's checkpoint 0 comes last
-        one = read[run.key]
-        for place, checkpoint in enumerate(one.checkpoints):
-            found[int(run.config["sft"]["steps"] + checkpoint)] = one, place
-    return found
+        run_seen = read[run.key]
+        for place, checkpoint in enumerate(run_seen.checkpoints):
+            points[int(run.config["sft"]["steps"] + checkpoint)] = run_seen, place
+    return points
 
 
-def _stacked(points: Mapping[Any, Mapping[int, tuple[Seen, int]]], steps: Any, name: str, tag: str) -> Floats:
-    """(R, C, K)."""
-    rows = [
-        [one[0].values[name][tag][:, one[1]] for one in (of[step] for step in steps)]
-        for of in points.values()
-    ]
-    return np.array(rows).transpose(0, 2, 1)
+def _stacked(replicates: Iterable[Points], steps: NDArray[np.int64], name: str, tag: str) -> Floats:
+    """(R, C, K): a number under a tag of every replicate, question and step."""
+    curves = []
+    for points in replicates:
+        at_steps = [points[step] for step in steps.tolist()]
+        curves.append([seen.values[name][tag][:, place] for seen, place in at_steps])
+    return np.array(curves).transpose(0, 2, 1)
 
 
 # --- numbers ------------------------------------------------------------------------------------------------
 
 
 def estimate(values: Floats) -> Estimate:
-    """Of values (R, C) of each replicate and question, NaN where a question has none."""
+    """Return the mean of values (R, C) of each replicate and question, NaN where a question has none."""
     replicates, questions = values.shape
     draws = [original(replicates), *resamples(replicates, np.random.default_rng(SEED), DRAWS)]
     weights = weights_of(draws, questions)
@@ -226,30 +239,36 @@ def estimate(values: Floats) -> Estimate:
 
 
 def rate(values: Floats) -> Estimate:
-    """The same of a rate or a difference of rates: where all questions say the same its SE is still 1 / questions, that
-    of one of them saying something else.
+    """Return the same for a rate or a difference of rates.
+
+    Where all questions say the same its SE is 1 / questions, as if one of them said something else.
     """
     return floored(estimate(values), int(np.isfinite(values).sum(axis=1).min()))
 
 
-def table(found: Sequence[Course]) -> pd.DataFrame:
-    """One row an arm, tag and step: rate of harm with its 95 % interval, gold, KL."""
+def table(courses: Sequence[Course]) -> pd.DataFrame:
+    """Return one row an arm, tag and step: rate of harm with its 95 % interval, gold, KL."""
     rows = []
-    for course in found:
+    for course in courses:
         for tag, harm in course.values["harm"].items():
             for place, step in enumerate(course.steps):
-                of = rate(harm[:, :, place])
-                lo, hi = of.interval()
+                harm_rate = rate(harm[:, :, place])
+                lo, hi = harm_rate.interval()
                 rows.append(
                     {
                         "arm": course.title,
                         "supervised": course.supervised,
                         "planted": course.planted,
                         "tag": tag,
+                        "step": int(step),
+                        "phase": "SFT" if step <= course.sft else "policy",
+                        "harm": harm_rate.value,
+                        "harm_lo": max(lo, 0.0),
+                        "harm_hi": min(hi, 1.0),
+                        "gold": estimate(course.values["gold"][tag][:, :, place]).value,
+                        "kl": estimate(course.values["kl"][tag][:, :, place]).value,
+                        "n": course.known(tag),
+                        "replicates": harm_rate.replicates,
                     }
-                    | {"step": int(step), "phase": "SFT" if step <= course.sft else "policy"}
-                    | {"harm": of.value, "harm_lo": max(lo, 0.0), "harm_hi": min(hi, 1.0)}
-                    | {name: estimate(course.values[name][tag][:, :, place]).value for name in ("gold", "kl")}
-                    | {"n": course.known(tag), "replicates": of.replicates}
                 )
     return pd.DataFrame(rows)

@@ -20,9 +20,7 @@ from rlhf_lab.functional.intervals import Estimate, conditional, paired_differen
 
 Floats = NDArray[np.float64]
 
-AXES = ("tie-aware", "bound")  # of best-of-n's KL; others have one
-
-
+AXES = ("tie-aware", "bound")  # estimates of best-of-n's KL; other methods have one
 FEWEST_POINTS = 3  # of a curve that can have lost something: a start, a peak, an end
 
 
@@ -36,7 +34,7 @@ class Against(NamedTuple):
 
 
 def reach(arm: Arm, axis: str = "tie-aware") -> float:
-    """The KL in nats that every replicate reaches where it can be estimated."""
+    """Return the KL in nats that every replicate reaches where it can be estimated."""
     kl = bound_of(arm, axis)
     return min(
         float((curves.normalised().kl if kl is None else kl)[curves.kl_good].max()) for curves in arm.curves
@@ -44,21 +42,21 @@ def reach(arm: Arm, axis: str = "tie-aware") -> float:
 
 
 def is_curve(arm: Arm) -> bool:
-    """Whether an arm has a peak to lose from: a rule at one strength alone does not."""
+    """Return whether an arm has a peak to lose from: a rule at one strength alone does not."""
     return len(arm.curves[0].points) >= FEWEST_POINTS
 
 
 def losses(arm: Arm, kl: float, axis: str = "tie-aware") -> Floats:
     """(R, C): gold of each run and question at the peak before `kl` minus gold there."""
-    half, own = split(arm), bound_of(arm, axis)
-    return np.stack([loss_at(curves, kl, half, own) for curves in arm.curves])
+    half, bound = split(arm), bound_of(arm, axis)
+    return np.stack([loss_at(curves, kl, half, bound) for curves in arm.curves])
 
 
 def against(arm: Arm, best: Arm, axis: str) -> Against:
-    """The loss of `arm` minus that of `best`, on the questions that both have."""
+    """Return the loss of `arm` minus that of `best`, on the questions that both have."""
     kl = min(reach(arm), reach(best, axis))
     common = np.intersect1d(arm.curves[0].questions, best.curves[0].questions)
-    first, second = (_on(common, one, losses(one, kl, axis)) for one in (arm, best))
+    first, second = (_on(common, side, losses(side, kl, axis)) for side in (arm, best))
     return Against(float(first.mean() - second.mean()), difference_se(first, second), kl, len(common))
 
 
@@ -88,7 +86,7 @@ class Ranking(NamedTuple):
 
 
 def ranking(arms: Sequence[Arm], least_kl: float) -> Ranking:
-    """Every arm that reaches `least_kl`, in draws of replicates (where there are five) and questions."""
+    """Return the losses of every arm that reaches `least_kl`, in draws of replicates (from five on) and questions."""
     reaches = {arm.title: min(reach(arm, axis) for axis in AXES) for arm in arms}
     kept = [arm for arm in arms if reaches[arm.title] >= least_kl]
     if not kept:
@@ -105,10 +103,10 @@ def ranking(arms: Sequence[Arm], least_kl: float) -> Ranking:
 
 
 def gold_at(arm: Arm, kl: float) -> tuple[float, float, float]:
-    """Gold at a KL less gold on the initial policy, with its 95 % interval; NaN where a replicate does not
-    reach it.
+    """Return gold at a KL less gold on the initial policy, and its 95 % interval.
 
-    A draw of questions that ends a little below the KL is taken at its end.
+    All are NaN where a replicate does not reach the KL. A draw of questions that ends a little below it is taken
+    at its end.
     """
     if not reach(arm) >= kl:
         return np.nan, np.nan, np.nan
@@ -117,9 +115,9 @@ def gold_at(arm: Arm, kl: float) -> tuple[float, float, float]:
         gold = path(arm, replicate, "gold")
         places = np.minimum(np.sqrt(kl), gold.d.max(axis=1, keepdims=True))
         draws.append(gold.at(places)[:, 0] - gold.values[:, 0])
-    found = Estimate.of(np.stack(draws, axis=1))
-    lo, hi = found.interval()
-    return found.value, lo, hi
+    gain = Estimate.of(np.stack(draws, axis=1))
+    lo, hi = gain.interval()
+    return gain.value, lo, hi
 
 
 def _on(questions: NDArray[np.int64], arm: Arm, values: Floats) -> Floats:
@@ -137,15 +135,14 @@ def _drawn(values: Floats) -> Floats:
 
 
 def split(arm: Arm) -> NDArray[np.bool_]:
-    """(C,): the half of the questions on which one peak is chosen; the same for arms with the same
-    questions.
-    """
+    """(C,): the half of the questions on which a peak is chosen; the same for arms with the same questions."""
     return halves(arm.questions, np.random.default_rng(SEED))
 
 
 def loss_at(curves: Curves, reach: float, half: NDArray[np.bool_], kl: Floats | None = None) -> Floats:
-    """(C,): gold of each question at the peak before KL = `reach` nats minus its gold there, linear in d
-    between; `kl` (K,) takes the place of the run's own.
+    """(C,): gold of each question at the peak before KL = `reach` nats minus its gold there.
+
+    Gold is linear in d between points; `kl` (K,), where it is given, takes the place of the run's own.
     """
     d, gold = curves.normalised().d if kl is None else np.sqrt(kl), curves.by_question("gold")
     target = np.sqrt(reach)
@@ -156,8 +153,9 @@ def loss_at(curves: Curves, reach: float, half: NDArray[np.bool_], kl: Floats | 
 
 
 def difference_se(first: Floats, second: Floats) -> float:
-    """SE of mean(first) - mean(second), (R, C) and (R', C), paired by question; over replicates where there
-    are five.
+    """Return the SE of mean(first) - mean(second) of (R, C) and (R', C), paired by question.
+
+    A side with five replicates or more adds the variance over them.
     """
     _, se = paired_difference(first.mean(axis=0), second.mean(axis=0))
     variance = se**2

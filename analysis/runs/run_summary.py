@@ -1,4 +1,4 @@
-"""What a person looks at in one run: how far gold rose, and the same prompts' answers on the way."""
+"""Summary of one run: the course of gold, proxy and KL, and answers to the same prompts on the way."""
 
 from __future__ import annotations
 
@@ -51,15 +51,15 @@ class Answer(NamedTuple):
 
 
 def course(run: Run) -> Course:
-    """The run's mean gold along its curve, from no more columns than that needs."""
-    chosen = run.method in METHODS
+    """Return the run's mean gold, proxy and KL along its curve, from no more columns than that needs."""
+    chooses = run.method in METHODS
     needed = ["prompt_id", "question_id", "gold", "proxy"]
-    needed += columns(run.method) if chosen else ["checkpoint", "kl"]
+    needed += columns(run.method) if chooses else ["checkpoint", "kl"]
     try:
         rows = run.rows(needed)
     except KeyError as missing:
         raise ValueError(missing.args[0]) from None
-    if chosen:
+    if chooses:
         return _course(selection_curves(rows, run.method, run.config["policy"], tilted=False))
     return _course(checkpoint_curves(rows))
 
@@ -70,33 +70,34 @@ def _course(curves: Curves) -> Course:
 
 
 def answers(run: Run, prompts: int) -> dict[str, list[Answer]]:
-    """Question -> its answer at the start, at gold's peak and at the end, for evenly spread prompts."""
+    """Return, by question, an answer at the start, at gold's peak and at the end, for evenly spread prompts."""
     curves = curves_of(run)
-    found = _course(curves)
+    peak, end = _course(curves).peak, len(curves.points) - 1
+    names = {end: "end", peak: "gold's peak", 0: "SFT"}  # a point that is several of these has the last name
     rows = in_order(run.rows([*SHOWN, "finished", *columns(run.method)]))
-    prompt = rows["prompt_id"].to_numpy()
-    known = np.unique(prompt)
-    chosen = known[np.linspace(0, len(known) - 1, min(prompts, len(known))).astype(int)]
-    asked, preferred = questions(run), _preference(run, rows)
-    moments = dict.fromkeys((0, found.peak, len(found.points) - 1))
-    return {
-        asked[int(one)]: [
+    prompt_of_row = rows["prompt_id"].to_numpy()
+    prompt_ids = np.unique(prompt_of_row)
+    spread = np.linspace(0, len(prompt_ids) - 1, min(prompts, len(prompt_ids))).astype(int)
+    turns, preference = questions(run), _preference(run, rows)
+    shown: dict[str, list[Answer]] = {}
+    for prompt in prompt_ids[spread]:
+        candidates = np.flatnonzero(prompt_of_row == prompt)
+        shown[turns[int(prompt)]] = [
             _answer(
                 rows,
-                _row(curves, rows, np.flatnonzero(prompt == one), place, preferred),
-                _name(_point(curves, place), place, found),
+                _row(curves, rows, candidates, point, preference),
+                f"{_point(curves, point)} ({names[point]})",
             )
-            for place in moments
+            for point in dict.fromkeys((0, peak, end))
         ]
-        for one in chosen
-    }
+    return shown
 
 
-def _point(curves: Curves, place: int) -> str:
-    """A point of the curve in words."""
+def _point(curves: Curves, point: int) -> str:
+    """Return a point of the curve in words."""
     if _is_tuned(curves):
-        return "n 1" if place == 0 else f"strength {curves.choice.strength:.3g}"
-    return f"{'step' if curves.estimator == EXACT else 'n'} {curves.points[place]}"
+        return "n 1" if point == 0 else f"strength {curves.choice.strength:.3g}"
+    return f"{'step' if curves.estimator == EXACT else 'n'} {curves.points[point]}"
 
 
 def _is_tuned(curves: Curves) -> TypeGuard[Tuned]:
@@ -112,14 +113,14 @@ def _preference(run: Run, rows: pa.Table) -> Floats:
     return rows["proxy"].to_numpy()
 
 
-def _row(curves: Curves, rows: pa.Table, own: Ints, place: int, preferred: Floats) -> int:
-    """The row among `own` of one prompt that stands for a point of the curve."""
+def _row(curves: Curves, rows: pa.Table, candidates: Ints, point: int, preference: Floats) -> int:
+    """Return the row among the `candidates` of one prompt that stands for a point of the curve."""
     if curves.estimator == EXACT:
-        return int(own[rows["checkpoint"].to_numpy()[own] == curves.points[place]][0])
-    n = int(curves.points[place])
+        return int(candidates[rows["checkpoint"].to_numpy()[candidates] == curves.points[point]][0])
+    n = int(curves.points[point])
     if _is_tuned(curves):
-        n = round(curves.n) if place else 1
-    return int(own[int(np.argmax(preferred[own[:n]]))])
+        n = round(curves.n) if point else 1
+    return int(candidates[int(np.argmax(preference[candidates[:n]]))])
 
 
 def _answer(rows: pa.Table, row: int, when: str) -> Answer:
@@ -127,14 +128,8 @@ def _answer(rows: pa.Table, row: int, when: str) -> Answer:
     return Answer(when, text, gold, proxy, kl)
 
 
-def _name(when: str, index: int, found: Course) -> str:
-    if index == 0:
-        return f"{when} (SFT)"
-    return f"{when} (gold's peak)" if index == found.peak else f"{when} (end)"
-
-
 def questions(run: Run) -> Mapping[int, str]:
-    """Prompt id -> the last turn of the prompt."""
+    """Return the last turn of each prompt by its id."""
     table = run.prompts()
     turns = (json.loads(messages)[-1]["content"] for messages in table["messages"].to_pylist())
     return dict(zip(table["prompt_id"].to_pylist(), turns, strict=True))
