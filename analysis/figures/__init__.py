@@ -39,20 +39,20 @@ PREFACE = (ENCODING, COMMENT, NL)  # what may stand before a docstring
 
 @dataclass(frozen=True)
 class Entry:
-    """A figure that there is, not imported yet."""
+    """A figure that can be drawn, not imported yet."""
 
     summary: str  # the first line of its docstring, or for another package's figure where it comes from
     load: Callable[[], ModuleType]
 
 
 def available() -> dict[str, Entry]:
-    """Name -> figure: those of this package, then those that installed packages add."""
-    found = {}
+    """Return the figures by name: those of this package, then those that installed packages add."""
+    figures = {}
     for path in sorted(Path(__file__).parent.glob("[!_]*.py")):
-        found[path.stem] = Entry(_summary(path), _importer(f"{__name__}.{path.stem}"))
+        figures[path.stem] = Entry(_summary(path), _importer(f"{__name__}.{path.stem}"))
     for entry in entry_points(group=GROUP):
-        found[entry.name] = Entry(f"from {entry.value}", entry.load)
-    return found
+        figures[entry.name] = Entry(f"from {entry.value}", entry.load)
+    return figures
 
 
 def _importer(module: str) -> Callable[[], ModuleType]:
@@ -60,10 +60,11 @@ def _importer(module: str) -> Callable[[], ModuleType]:
 
 
 def _summary(path: Path) -> str:
-    """The first line of a module's docstring, which comes first in the file. Importing all figures takes a second, and
-    parsing them a quarter of one.
+    """Return the first line of a module's docstring, which comes first in the file.
+
+    Importing all figures takes a second, and parsing them a quarter of one.
     """
     with path.open("rb") as file:
-        words = next((one for one in tokenize(file.readline) if one.type not in PREFACE), None)
-    told = ast.literal_eval(words.string) if words and words.type == STRING else ""
-    return told.partition("\n")[0]
+        first = next((token for token in tokenize(file.readline) if token.type not in PREFACE), None)
+    docstring = ast.literal_eval(first.string) if first and first.type == STRING else ""
+    return docstring.partition("\n")[0]

@@ -66,14 +66,14 @@ def make(runs: Sequence[Run]) -> FigureResult:
     """Draw held-out accuracy and log-loss, and gold of best-of-n, over answers, reading and epochs."""
     data_of = studies([run for run in runs if run.method == "BestOfN"])
     learned_by = {
-        way(arm.runs[0]): Learned(group(arm.runs), arm) for data in data_of.values() for arm in data.arms
+        way_of(arm.runs[0]): Learned(group(arm.runs), arm) for data in data_of.values() for arm in data.arms
     }
     learned_by = dict(sorted(learned_by.items()))
     if not any(way.shuffled for way in learned_by):
         raise MissingRuns("no best-of-n run against a reward model on shuffled pairs of rankings is made")
     claims = ClaimTable(NAME, NATS)
-    for one in learned_by:
-        claim_rankings(claims, one, learned_by)
+    for way in learned_by:
+        claim_rankings(claims, way, learned_by)
     table = pd.concat([points_table(data).assign(epochs=epochs) for epochs, data in data_of.items()])
     all_arms = Study(tuple(arm for data in data_of.values() for arm in data.arms))
     notes = [*counts_and_losses(learned_by), *checks.kl_bound_notes(all_arms)]
@@ -86,7 +86,7 @@ def studies(runs: Sequence[Run]) -> dict[int, Study]:
     return {count: study([run for run in runs if run.config["rm"]["epochs"] == count]) for count in epochs}
 
 
-def way(run: Run) -> Way:
+def way_of(run: Run) -> Way:
     """Return how a run's reward model learned."""
     answers, rm = run.config["preferences"]["answers"], run.config["rm"]
     return Way(answers, answers > TWO and rm["rankings"] == "shuffled", rm["epochs"])
@@ -95,13 +95,13 @@ def way(run: Run) -> Way:
 # --- claims -------------------------------------------------------------------------------------------------
 
 
-def claim_rankings(claims: ClaimTable, one: Way, learned_by: LearnedBy) -> None:
+def claim_rankings(claims: ClaimTable, way: Way, learned_by: LearnedBy) -> None:
     """Claim that whole rankings beat shuffled pairs, and that as many pairs of more prompts beat whole rankings."""
-    if one.shuffled or one.answers == TWO:
+    if way.shuffled or way.answers == TWO:
         return
-    learned, subject = learned_by[one], one.title
-    shuffled = learned_by.get(one._replace(shuffled=True))
-    pairs = learned_by.get(Way(TWO, False, one.epochs))
+    learned, subject = learned_by[way], way.title
+    shuffled = learned_by.get(way._replace(shuffled=True))
+    pairs = learned_by.get(Way(TWO, False, way.epochs))
     if shuffled is not None:
         claim_lower_loss(
             claims,
@@ -162,11 +162,11 @@ def trained_loss(learned: Learned) -> float:
 def fits_table(learned_by: LearnedBy) -> pd.DataFrame:
     """Return a row for each way and number, with 95 % intervals, and the loss at the end of training."""
     rows: list[dict[str, Any]] = []
-    for one, learned in learned_by.items():
+    for way, learned in learned_by.items():
         first, replicates = learned.first, len(learned.judged.replicates)
-        counts = {"answers": one.answers, "shuffled": one.shuffled, "epochs": one.epochs}
+        counts = {"answers": way.answers, "shuffled": way.shuffled, "epochs": way.epochs}
         counts |= {"pairs": first.trained, "prompts": first.prompts}
-        named = {"method": learned.arm.method, "rm": learned.arm.rm, "label": one.title} | counts
+        named = {"method": learned.arm.method, "rm": learned.arm.rm, "label": way.title} | counts
         for parameter, estimate in numbers(learned).items():
             row = estimate_row(named, "rankings", parameter, estimate, learned.arm.questions)
             rows.append(row | {"replicates": replicates})
@@ -181,13 +181,13 @@ def fits_table(learned_by: LearnedBy) -> pd.DataFrame:
 def counts_and_losses(learned_by: LearnedBy) -> list[str]:
     """Return notes of how many pairs and prompts each K has, and of what is contested."""
     counts = {
-        one.answers: f"K = {one.answers}: {learned.first.trained:,} pairs of {learned.first.prompts:,} prompts"
-        for one, learned in learned_by.items()
+        way.answers: f"K = {way.answers}: {learned.first.trained:,} pairs of {learned.first.prompts:,} prompts"
+        for way, learned in learned_by.items()
     }
     measured = [
-        f"{one.title} {learned.judged.estimate('log_loss').value:.3f} held out, "
+        f"{way.title} {learned.judged.estimate('log_loss').value:.3f} held out, "
         f"{trained_loss(learned):.3f} in training"
-        for one, learned in learned_by.items()
+        for way, learned in learned_by.items()
     ]
     return [
         f"rankings are whole, so that their pairs are a little fewer than were asked for: {'; '.join(counts.values())}",
@@ -202,26 +202,26 @@ def counts_and_losses(learned_by: LearnedBy) -> list[str]:
 
 def draw(learned_by: LearnedBy) -> Figure:
     """Draw a panel for each number: K and reading down, a colour for each epoch count, squares of training loss."""
-    epochs = sorted({one.epochs for one in learned_by})
+    epochs = sorted({way.epochs for way in learned_by})
     colours = dict(zip(epochs, theme.sizes(len(epochs)), strict=True))
-    rows = sorted({(one.answers, one.shuffled) for one in learned_by})
+    rows = sorted({(way.answers, way.shuffled) for way in learned_by})
     figure, axes = theme.panels(3, 2.6, sharey=True)
     titles = [Way(answers, shuffled, 0).title.rpartition(", ")[0] for answers, shuffled in rows]
     for panel, number in zip(axes, numbers(next(iter(learned_by.values()))), strict=True):
         heights = {
-            one: rows.index((one.answers, one.shuffled))
-            + 0.18 * (epochs.index(one.epochs) - (len(epochs) - 1) / 2)
-            for one in learned_by
+            way: rows.index((way.answers, way.shuffled))
+            + 0.18 * (epochs.index(way.epochs) - (len(epochs) - 1) / 2)
+            for way in learned_by
         }
         points = [
-            (heights[one], numbers(learned)[number], colours[one.epochs])
-            for one, learned in learned_by.items()
+            (heights[way], numbers(learned)[number], colours[way.epochs])
+            for way, learned in learned_by.items()
         ]
         plot.forest(panel, points, titles, zero=number.startswith("gold"))
         if number == "held-out log-loss":
             look: dict[str, Any] = {"markerfacecolor": "none", "markersize": 3.5, "markeredgewidth": 0.8}
-            for one, learned in learned_by.items():
-                panel.plot(trained_loss(learned), heights[one], "s", color=colours[one.epochs], **look)
+            for way, learned in learned_by.items():
+                panel.plot(trained_loss(learned), heights[way], "s", color=colours[way.epochs], **look)
         panel.set_xlabel(
             "log-loss (nats a pair)" if number == "held-out log-loss" else number.replace(" at", "\nat")
         )

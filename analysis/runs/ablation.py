@@ -53,22 +53,22 @@ class Versus(NamedTuple):
 
 
 def name(arm: Arm, group: str) -> str:
-    """What sets an arm apart in a config group, in words."""
+    """Return the option of a config group that an arm has, in words."""
     return WORDS[group](arm.runs[0]) or UNNAMED[group]
 
 
 def in_a_sentence(arm: Arm, group: str) -> str:
-    """Return the same for a sentence, where the plain option has a longer name."""
+    """Return the option as a sentence names it; the plain option has a longer name there."""
     return WORDS[group](arm.runs[0]) or IN_A_SENTENCE[group]
 
 
 def is_plain(arm: Arm, group: str) -> bool:
-    """Whether an arm has the plain option of a config group."""
+    """Return whether an arm has the plain option of a config group."""
     return not WORDS[group](arm.runs[0])
 
 
 def rest(arm: Arm, group: str) -> tuple[Any, ...]:
-    """What arms that are compared in a config group have in common."""
+    """Return what arms that are compared in a config group have in common."""
     words = [words(arm.runs[0]) for other, words in WORDS.items() if other != group]
     words += [naming.rankings(arm.runs[0]), naming.half(arm.runs[0])]
     penalty = [arm.settings.get(setting) for setting in sorted(naming.PENALTY_SETTINGS)]
@@ -76,15 +76,15 @@ def rest(arm: Arm, group: str) -> tuple[Any, ...]:
 
 
 def conditions(arms: Sequence[Arm], group: str) -> list[list[Arm]]:
-    """Arms that differ in nothing but a config group, the plain one first; only where there is one."""
+    """Return groups of arms that differ in a config group alone, the plain arm first; no group lacks it."""
     found: dict[tuple[Any, ...], list[Arm]] = {}
     for arm in sorted(arms, key=lambda arm: not is_plain(arm, group)):
         found.setdefault(rest(arm, group), []).append(arm)
-    return [of for of in found.values() if is_plain(of[0], group)]
+    return [alike for alike in found.values() if is_plain(alike[0], group)]
 
 
 def compared(study: Study, group: str) -> list[Versus]:
-    """Every arm that is not plain in a config group against the one that is and is else like it."""
+    """Return every arm against the plain one that differs from it in the config group alone and has its seeds."""
     return [
         versus(arm, plain)
         for plain, *others in conditions(study.arms, group)
@@ -94,7 +94,7 @@ def compared(study: Study, group: str) -> list[Versus]:
 
 
 def versus(arm: Arm, plain: Arm) -> Versus:
-    """Paired by seeds and by question."""
+    """Return the differences of an arm to a plain one, paired by seeds and by question."""
     places = pairs(arm, plain)
     mine, its = ends(arm), ends(plain)
     lost, its_lost = losses(arm), losses(plain)
@@ -105,12 +105,12 @@ def versus(arm: Arm, plain: Arm) -> Versus:
 
 
 def ends(arm: Arm) -> Floats:
-    """(B, R): gold at the last point of each replicate, as it is and in every draw of questions."""
+    """Return (B, R), gold at the last point of each replicate, first of all questions and then in every draw."""
     return np.stack([path(arm, i, "gold").values[:, -1] for i in range(len(arm.curves))], axis=1)
 
 
 def losses(arm: Arm) -> Floats:
-    """(B, R): gold at the peak minus gold at the last point, peak and loss on different halves of the questions."""
+    """Return (B, R), gold at the peak minus gold at the end; the halves of the questions choose each other's peaks."""
     drops = turnover(arm.stacked("gold"), split(arm)).drops
     weights = weights_of(arm.drawn.resamples, arm.questions)
     return weights @ drops.T / weights.sum(axis=1, keepdims=True)
@@ -120,7 +120,7 @@ def losses(arm: Arm) -> Floats:
 
 
 def end_of(arm: Arm) -> str:
-    """The last point of an arm's curves in words."""
+    """Return the last point of an arm's curves in words."""
     return f"n = {arm.curves[0].points[-1]}" if arm.method == BEST_OF_N else "the last checkpoint"
 
 
@@ -192,7 +192,7 @@ def differences_table(arms: Sequence[Arm], compared: Sequence[Versus], group: st
 
 
 def contested(arms: Sequence[Arm]) -> list[str]:
-    """What was measured where papers disagree, beside both their answers."""
+    """Return a note of what was measured where papers disagree, beside the answers of both."""
     measured = "; ".join(f"{arm.title} {with_interval(Estimate.of(losses(arm)))}" for arm in arms)
     return [
         "do ensembles eliminate overoptimization? Under best-of-n the minimum and UWO do (Coste et al. 2023); "
