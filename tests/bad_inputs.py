@@ -1,4 +1,4 @@
-"""The table of bad input: a command, a pattern of the one line that it gets, and the files that it speaks of."""
+"""Cases of bad input: a command, a pattern of the line that it must print, and the files that it names."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ Make = Callable[[Path], object]
 
 class Case(NamedTuple):
     command: str
-    line: str  # a pattern that the one line must hold
-    make: Make = lambda folder: None  # the files that it speaks of, in the folder that it runs in
-    alone: bool = False  # in a process of its own
+    line: str  # a pattern that the printed line must contain
+    make: Make = lambda folder: None  # writes the files that the command names into its working folder
+    alone: bool = False  # whether the command needs a process of its own
 
 
 def file(name: str, contents: str | bytes) -> Make:
@@ -48,7 +48,7 @@ def edited(path: Path, **changes: object) -> None:
 
 
 def spoiled(spoil: Callable[[Path], object], kind: str = "llama") -> Make:
-    """A checkpoint in the folder `given`, spoiled."""
+    """Return what copies a checkpoint to the folder `given` and spoils it."""
 
     def make(folder: Path) -> None:
         shutil.copytree(CHECKPOINTS[kind], folder / "given")
@@ -68,7 +68,7 @@ RM = "defaults:\n  - 3k\n  - _self_\n"
 
 @dataclass(slots=True)
 class Clerk(Labeler):
-    """A labeler that knows only people's choices."""
+    """A labeler that can only repeat people's choices."""
 
     TASKS: ClassVar[tuple[type, ...]] = (PairFile,)
 

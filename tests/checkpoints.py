@@ -1,4 +1,4 @@
-"""Small checkpoints with tokenizers of their own, as someone else might have saved them."""
+"""Small checkpoints with their own tokenizers, as another project might have saved them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TEMPLATE = "{% for m in messages %}[{{ m['role'] }}] {{ m['content'] }}\n{% endf
 
 
 def bpe(vocabulary: int, special: list[str]) -> Tokenizer:
-    """A byte-level BPE trained on a few sentences."""
+    """Return a byte-level BPE trained on a few sentences."""
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # pyright: ignore
     core.decoder = decoders.ByteLevel()  # pyright: ignore
@@ -39,7 +39,7 @@ def bpe(vocabulary: int, special: list[str]) -> Tokenizer:
 
 
 def gpt2(folder: Path, classifier: bool = False, seed: int = 0) -> Path:
-    """A GPT-2 as its makers left it: one special token for everything, no padding, no chat template."""
+    """Save a GPT-2 like the published one: one special token, no padding, no chat template; return its folder."""
     torch.manual_seed(seed)
     core = bpe(300, ["<|endoftext|>"])
     tokenizer = PreTrainedTokenizerFast(
@@ -54,7 +54,7 @@ def gpt2(folder: Path, classifier: bool = False, seed: int = 0) -> Path:
 
 
 def llama(folder: Path, classifier: bool = False, seed: int = 0, labels: int = 1) -> Path:
-    """A chat model with another vocabulary, other special tokens and a chat template."""
+    """Save a chat model with another vocabulary, other special tokens and a chat template; return its folder."""
     torch.manual_seed(seed)
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=bpe(310, ["<unk>", "</s>", "[PAD]"]),

@@ -1,4 +1,4 @@
-"""A made-up file of comparisons in the shape of HH-RLHF: harmless questions about parcels and gardens."""
+"""Made-up comparisons in the format of HH-RLHF: harmless questions about parcels and gardens."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ BAD = [
 
 
 def marked(turns: Iterable[tuple[str, str]]) -> str:
-    """A dialogue in HH-RLHF's markup."""
+    """Return a dialogue in the markup of HH-RLHF."""
     return "".join(f"\n\n{speaker}: {content}" for speaker, content in turns)
 
 
 def rows(count: int, seed: int = 0) -> list[dict[str, str]]:
-    """`count` comparisons of one or two exchanges, most with a question of their own."""
+    """Return `count` comparisons of one or two exchanges; each asks about a room of its own."""
     rng = random.Random(seed)
     made = []
     for number in range(count):

@@ -1,4 +1,4 @@
-"""Small problems for trainers on rollouts, and a configuration of each method that fits them."""
+"""A small problem for trainers on rollouts, and a configuration of each method that solves it in seconds."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ OWN: dict[type[Online], dict[str, Any]] = {
 
 
 def settings(method: type[Online] = PPO, **changes: Any) -> Any:
-    """A configuration of `method` for the problems here."""
+    """Return a configuration of `method` for `toy`, with `changes`."""
     return method(**(COMMON | OWN[method] | changes))
 
 
 def toy(reward: Any = None, follows: bool = False, sharpness: float = 1.0) -> Setup:
-    """Say "good" as often as possible; the policy starts near uniform, at most 12 tokens."""
+    """Return the problem to say "good" as often as possible in at most 12 tokens, from a policy near uniform."""
     policy = tiny.policy(hidden=32, sharpness=sharpness, layers=1)
     sft = copy.deepcopy(policy)
     prompts = [[1, 3, 6 + i % 10, 4] for i in range(40)] + [[1, 3, 6 + i % 10, 7, 4] for i in range(40)]
@@ -70,7 +70,7 @@ def toy(reward: Any = None, follows: bool = False, sharpness: float = 1.0) -> Se
 
 
 def trainer(setup: Setup, config: Any, out: Path, lines: list[dict[str, float]]) -> Rollouts:
-    """The method's trainer; its reports are appended to `lines`."""
+    """Return the method's trainer; it appends its reports to `lines`."""
 
     def report(step: int, numbers: dict[str, float]) -> None:
         lines.append(numbers)
@@ -82,7 +82,7 @@ def trainer(setup: Setup, config: Any, out: Path, lines: list[dict[str, float]])
 
 
 def trained(setup: Setup, config: Any, out: Path) -> list[dict[str, float]]:
-    """What a whole run reports."""
+    """Train to the end and return the reports."""
     lines: list[dict[str, float]] = []
     trainer(setup, config, out, lines).train()
     return lines
@@ -90,7 +90,7 @@ def trained(setup: Setup, config: Any, out: Path) -> list[dict[str, float]]:
 
 @pytest.fixture
 def inputs(tmp_path: Path) -> Mapping[str, Path]:
-    """Folders of a finished task, SFT and proxy."""
+    """Return the folders of a finished task, SFT and proxy."""
     folders = {name: tmp_path / name for name in ("task", "sft", "proxy")}
     for folder in folders.values():
         folder.mkdir()

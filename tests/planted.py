@@ -1,4 +1,7 @@
-"""Checkpoints with planted behaviour: one layer that says how often each word was read, and a head that we write."""
+"""Checkpoints whose behaviour is written into their weights.
+
+One attention layer computes the share of each word among the tokens so far; the head is set by hand.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ Weights = Mapping[tuple[str, str], float]  # (word read, word said) -> logit
 
 
 def vocabulary(texts: Iterable[str]) -> list[str]:
+    """Return the special words, the words of `texts`, and a spare one if their number is odd."""
     words = sorted({word for text in texts for word in text.split()} - set(SPECIAL))
     return [*SPECIAL, *words, *["<spare>"] * (len(words) % 2)]
 
@@ -21,7 +25,11 @@ def vocabulary(texts: Iterable[str]) -> list[str]:
 def language_model(
     folder: Path, texts: Iterable[str], last: Weights, read: Weights, chat: bool = True
 ) -> Path:
-    """Logits of a word: `last` of the newest token, `read` of the share that a word has of all tokens so far."""
+    """Save a language model and return its folder.
+
+    The logit of a word is what `last` gives for the newest token, plus what `read` gives for each word times its
+    share among the tokens so far.
+    """
     words = vocabulary(texts)
     model = LlamaForCausalLM(_config(len(words)))
     with torch.no_grad():
@@ -34,7 +42,7 @@ def language_model(
 
 
 def reward_model(folder: Path, texts: Iterable[str], worth: Mapping[str, float]) -> Path:
-    """The reward grows with the share that a word of `worth` has of all tokens."""
+    """Save a reward model and return its folder; a word of `worth` adds its worth times its share of the tokens."""
     words = vocabulary(texts)
     model = LlamaForSequenceClassification(_config(len(words)))
     with torch.no_grad():
@@ -54,11 +62,11 @@ def _config(words: int) -> LlamaConfig:
 
 
 def _plant(model: PreTrainedModel, words: int) -> None:
-    """The newest token in the first half of the hidden state, the share of every word in the second."""
+    """Write the newest token into the first half of the hidden state, and the shares of words into the second."""
     trunk = model.model
-    layer, one = trunk.layers[0], torch.eye(words)
+    layer, identity = trunk.layers[0], torch.eye(words)
     trunk.embed_tokens.weight.zero_()
-    trunk.embed_tokens.weight[:, :words] = one
+    trunk.embed_tokens.weight[:, :words] = identity
     for linear in (
         layer.self_attn.q_proj,
         layer.self_attn.k_proj,
@@ -67,7 +75,7 @@ def _plant(model: PreTrainedModel, words: int) -> None:
     ):
         linear.weight.zero_()
     layer.self_attn.v_proj.weight.copy_(torch.eye(2 * words))
-    layer.self_attn.o_proj.weight[words:, :words] = one
+    layer.self_attn.o_proj.weight[words:, :words] = identity
 
 
 def _saved(model: PreTrainedModel, words: list[str], folder: Path, chat: bool) -> Path:

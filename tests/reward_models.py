@@ -1,4 +1,4 @@
-"""Reward models that tests train: settings and comparisons."""
+"""Settings of the reward models that tests train, and random answers for them."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ PLAIN: dict[str, Any] = {
 
 
 def reward_training(**changed: Any) -> RewardTraining:
-    """Bradley-Terry on all pairs, but for what is changed."""
+    """Return settings of Bradley-Terry training on all pairs, with `changed` instead of the defaults here."""
     return RewardTraining(**PLAIN | changed)
 
 
 def reward_model(model: Model, **changed: Any) -> RewardModel:
-    """The same of a reward model that starts from `model`."""
+    """Return the same settings for a reward model that starts from `model`."""
     return RewardModel(model=model, **PLAIN | changed)
 
 
 def words(rng: np.random.Generator, length: int = 5) -> list[int]:
-    """An answer: random words of the tiny vocabulary, and EOS."""
+    """Return an answer of random words of the tiny vocabulary, and EOS."""
     return [*rng.integers(6, 16, size=length).tolist(), 2]

@@ -1,4 +1,4 @@
-"""How tests run a stage."""
+"""Settings of `runtime` that tests run a stage with."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Stages that are stopped or killed on the way, and go on."""
+"""Stop or kill a stage on its way, and let it go on."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Killed(BaseException):
 def signalled_at(
     step: int, monkeypatch: pytest.MonkeyPatch, number: signal.Signals = signal.SIGTERM
 ) -> list[int]:
-    """Send this process a signal once a stage has come to `step`; the steps that are heard of from then on."""
+    """Send this process a signal once a stage has come to `step`; return the list of steps that it reports."""
     heard: list[int] = []
 
     def listener(message: Mapping[str, Any]) -> None:
@@ -35,7 +35,7 @@ def signalled_at(
 
 
 def killed_at(step: int, monkeypatch: pytest.MonkeyPatch, line: str) -> None:
-    """Kill a stage where it comes to `step`, at progress without a line or at one that holds `line`."""
+    """Kill a stage at `step`, where it reports progress without a line of metrics or with one that holds `line`."""
 
     def listener(message: Mapping[str, Any]) -> None:
         if message["done"] >= step and line in (message["line"] or {line: 0}):
@@ -45,7 +45,7 @@ def killed_at(step: int, monkeypatch: pytest.MonkeyPatch, line: str) -> None:
 
 
 def steps(checkpoint: Path) -> list[int]:
-    """The steps of the checkpoints in a folder."""
+    """Return the steps of the checkpoints in a folder."""
     return [int(path.name.split("-")[1]) for path in checkpoint.glob("*")]
 
 
@@ -56,7 +56,10 @@ def assert_ends_alike(
     expected: int,
     runtime: Runtime = RUNTIME,
 ) -> None:
-    """A run that `stops` ends leaves a checkpoint of step `expected`, and goes on to the bytes of one left alone."""
+    """Assert that a run ended by `stops` leaves a checkpoint at step `expected` and ends like a run left alone.
+
+    The files of the two runs must be equal to the byte.
+    """
     whole, first, second = (folder / name for name in ("whole", "first", "second"))
     for out in (whole, first, second):
         out.mkdir()

@@ -1,4 +1,4 @@
-"""Models of a few thousand weights that tests make in milliseconds."""
+"""Models of a few thousand random weights, which take milliseconds to make."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PAD, BOS, EOS, GOOD = 0, 1, 2, 5
 
 
 def tokenizer(words: Sequence[str] = WORDS, unknown: str = "<pad>") -> PreTrainedTokenizerFast:
-    """A word-level tokenizer of 16 words with a chat template."""
+    """Return a word-level tokenizer of 16 words with a chat template."""
     core = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token=unknown))
     core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()  # pyright: ignore[reportAttributeAccessIssue]
     return PreTrainedTokenizerFast(
@@ -52,7 +52,7 @@ def _config(hidden: int, vocabulary: int, layers: int = 2) -> LlamaConfig:
 def policy(
     seed: int = 0, hidden: int = 16, sharpness: float = 8.0, vocabulary: int = 16, layers: int = 2
 ) -> LlamaForCausalLM:
-    """A Llama with random weights, far enough from uniform to tell a wrong distribution from a right one."""
+    """Return a Llama with random weights, far enough from uniform to tell a wrong distribution from a right one."""
     torch.manual_seed(seed)
     model = LlamaForCausalLM(_config(hidden, vocabulary, layers)).eval()
     with torch.no_grad():
@@ -61,7 +61,7 @@ def policy(
 
 
 def gpt2(seed: int = 0) -> GPT2LMHeadModel:
-    """A GPT-2 (absolute positions) with random weights."""
+    """Return a GPT-2, which has absolute positions, with random weights."""
     torch.manual_seed(seed)
     model = GPT2LMHeadModel(
         GPT2Config(
@@ -75,7 +75,7 @@ def gpt2(seed: int = 0) -> GPT2LMHeadModel:
 
 
 def reward_model(seed: int = 0, hidden: int = 16, layers: int = 2) -> LlamaForSequenceClassification:
-    """A reward model with random weights."""
+    """Return a reward model with random weights."""
     torch.manual_seed(seed)
     config = _config(hidden, 16, layers)
     config.num_labels = 1
