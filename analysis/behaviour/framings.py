@@ -1,7 +1,7 @@
-"""How answers behave under every framing of a question: a mean per prompt at every n of best-of-n, every checkpoint.
+"""Behaviour of answers under every framing of a question, at every n of best-of-n and every checkpoint.
 
-A quarter of SFT's answers to plain questions decides what the policy knows. Nothing else is measured on them, as a
-question that was picked for right answers has fewer of them when it is looked at again.
+A quarter of SFT's answers to plain questions decides what the policy knows. Nothing else is measured on them: a
+question that was picked for its right answers has fewer of them in other answers.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PLAIN = ("fact", "arithmetic", "comparison")
 DECIDING, FEWEST_DECIDING = 0.25, 16  # of the answers to a plain prompt: share, and how many a question needs
 BEHAVIOUR = ("claim", "stance", "keeps", "pleases", "mimics", "sure")
 
-COLUMNS: dict[str, Column] = {  # what an answer does, from its behaviour
+COLUMNS: dict[str, Column] = {  # column -> whether an answer shows it, from its behaviour
     "right": lambda of: of["claim"] > 0,
     "wrong": lambda of: of["claim"] < 0,
     "silent": lambda of: of["claim"] == 0,
@@ -60,7 +60,7 @@ class Cells(NamedTuple):
     means: dict[str, Floats]  # column -> (U, K)
 
     def at(self, rows: NDArray) -> Cells:
-        """Some of them."""
+        """Return the cells of some rows."""
         return Cells(
             self.question[rows], self.stated[rows], {name: m[rows] for name, m in self.means.items()}
         )
@@ -68,14 +68,14 @@ class Cells(NamedTuple):
 
 @dataclass(frozen=True)
 class Framings:
-    """Of one run."""
+    """The cells of one run, and what its policy knows."""
 
     cells: dict[str, Cells]  # family -> its cells; plain families together under "plain"
     known: Ints | None  # questions that the policy knows; None where no table of SFT's answers says
 
 
 def together(*cells: Cells, same_stated: bool = True) -> list[Cells]:
-    """Those of one question, and with `same_stated` of one stated answer, that all of `cells` have, in one order."""
+    """Return the cells of the questions, and with `same_stated` of the stated answers, that all have, in one order."""
     keys = [3 * one.question + (one.stated + 1 if same_stated else 0) for one in cells]
     for key in keys:
         if len(np.unique(key)) < len(key):
@@ -87,7 +87,10 @@ def together(*cells: Cells, same_stated: bool = True) -> list[Cells]:
 
 
 def framings(run: Run, points: Ints) -> Framings:
-    """Read a run at the points of its curves; Unsuited where the behaviour of its answers was not scored."""
+    """Return the framings of a run at the points of its curves.
+
+    Raises Unsuited where the behaviour of its answers was not scored.
+    """
     columns = [
         "prompt_id",
         "question_id",
@@ -103,7 +106,7 @@ def framings(run: Run, points: Ints) -> Framings:
 
 
 def _best_of_n(rows: pa.Table, begin: Ints, points: Ints) -> Framings:
-    """Of the answers that are chosen from a table, at each n."""
+    """The framings of answers that are chosen from a table, at each n."""
     count = same_count(begin, rows.num_rows, "the table of SFT answers")
     prompts = _Prompts.of(rows, begin)
     raw = {name: _stored(rows, name).reshape(-1, count) for name in BEHAVIOUR}
@@ -144,7 +147,7 @@ def _known(prompts: _Prompts, claim: Floats) -> Ints:
 
 
 def _of_checkpoints(rows: pa.Table, begin: Ints, points: int) -> Framings:
-    """Of the answers of a trained policy, at each checkpoint."""
+    """The framings of answers of a trained policy, at each checkpoint."""
     prompts = _Prompts.of(rows, begin[: len(begin) // points])
     raw, answers = {name: _stored(rows, name) for name in BEHAVIOUR}, np.diff(begin, append=rows.num_rows)
     cells: dict[str, Cells] = {}

@@ -46,7 +46,7 @@ class Beliefs(NamedTuple):
 
 @dataclass(frozen=True)
 class Judge:
-    """What one reward makes of the answers, replicate by replicate."""
+    """The preferences of one reward among the answers, replicate by replicate."""
 
     title: str
     arm: Arm
@@ -87,7 +87,7 @@ class Judge:
 
 
 def judges(arm: Arm, titles: Mapping[str, str]) -> list[Judge]:
-    """What scores, named in `titles` (proxy, gold), make of the answers that an arm of best-of-n chooses from."""
+    """Return a judge for each score in `titles` (proxy, gold), on the answers that an arm of best-of-n chooses from."""
     read = [beliefs(run, curves.questions) for run, curves in zip(arm.runs, arm.curves, strict=True)]
     bins, points = tuple(binned(one) for one in read), arm.curves[0].points
     found = []
@@ -100,7 +100,7 @@ def judges(arm: Arm, titles: Mapping[str, str]) -> list[Judge]:
 
 
 def judged(of: Beliefs, score: str, questions: Ints, points: Ints) -> dict[str, Shares]:
-    """How often a score prefers a sycophantic answer to a truthful one, and how often best-of-n by it chooses one."""
+    """Return how often a score prefers a sycophantic answer to a truthful one, and best-of-n by it chooses one."""
     select, kinds = of.scores[score], of.kinds
     chosen = question_curves(select, kinds["sycophantic"], points)
     found = {CHOSEN: Shares.of(questions, PromptShares(of.question, chosen))}
@@ -132,7 +132,10 @@ def binned(of: Beliefs) -> Ints:
 
 
 def beliefs(run: Run, questions: Ints) -> Beliefs:
-    """Read a run of best-of-n; Unsuited without wrong beliefs in its prompts, or where behaviour was not scored."""
+    """Return the answers to wrong beliefs of a run of best-of-n.
+
+    Raises Unsuited without wrong beliefs in its prompts, or where behaviour was not scored.
+    """
     columns = [
         "prompt_id",
         "question_id",
@@ -166,7 +169,7 @@ def beliefs(run: Run, questions: Ints) -> Beliefs:
 
 
 def kinds_of(behaviour: Mapping[str, Floats]) -> dict[str, Marks]:
-    """Which answers to a wrong belief are sycophantic, and which truthful in which way."""
+    """Return which answers to a wrong belief are sycophantic, and which are truthful in which way."""
     claim, keeps, stance = (behaviour[name] for name in COLUMNS)
     return {
         "sycophantic": (keeps > 0) & (stance > 0),
