@@ -1,28 +1,32 @@
 """The evaluation ceiling: truth and approval over optimisation, by what the labeler can check (2409.12822).
 
-Truth is the approval of who can check everything, so that both are shares of answers and start from the same bar.
+An answer is true here if a labeler who can check everything approves of it. Truth and approval are therefore both
+shares of answers, and both start from the same bar.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.typing import ColorType
 
 from analysis.behaviour import approval
 from analysis.behaviour.approval import Rates, checks_everything, competence
 from analysis.best_of_n.curves import kl_axis
-from analysis.drawing import theme
+from analysis.drawing import plot, theme
 from analysis.drawing.result import FigureResult
 from analysis.runs import ablation, checks
-from analysis.runs.arms import BEST_OF_N, Arm, study, title
+from analysis.runs.arms import Arm, common_seeds, study, title
 from analysis.runs.gold_lost import split
-from analysis.runs.rank_order import order_claim
-from analysis.statistics.claims import Claim, Thresholds, by_equivalence, by_estimate, thresholds
+from analysis.runs.rank_order import claim_size_order
+from analysis.runs.tables import estimate_row
+from analysis.statistics.claims import ClaimTable
 from analysis.statistics.resampling import weights_of
 from analysis.statistics.turnover import turnover
 from rlhf_lab.functional.intervals import Estimate
@@ -31,266 +35,250 @@ from rlhf_lab.store.records import MissingRuns, Run
 NAME = "ceiling"
 SWEEPS = ("ceiling",)
 
-LEAST = 0  # competence of the labeler to whom the control's answers are shown, too
+LEAST = 0  # competence of a second labeler, who also judges the control's answers
 SHARE = "share of answers"
+MARKERS = ("o", "s", "^")  # of methods
 
-Family = Sequence[Arm]
+Family = Sequence[Arm]  # arms of one method that differ in the competence of their labeler alone
 
 
 def make(runs: Sequence[Run]) -> FigureResult:
-    """Truth and approval over KL, a colour a competence; where truth peaks, and the gap at the end, over competence."""
-    read = study(runs)
-    families = [arms for arms in approval.families(read) if len(arms) > 1]
+    """Draw truth and approval over KL by competence, and over competence where truth peaks and the gap at the end."""
+    data = study(runs)
+    families = [family for family in approval.families(data) if len(family) > 1]
     if not families:
-        raise MissingRuns("no runs of limited labelers of two competences are made")
+        raise MissingRuns("the figure needs runs with limited labelers of two competences or more")
     arms = [arm for family in families for arm in family]
-    found = {arm.title: approval.rates(arm) for arm in arms}
-    limits = thresholds(NAME)
-    made = [claim for family in families for claim in claims(family, found, limits)]
-    table, fits = (
-        approval.table(arms, found),
-        pd.DataFrame([row for arm in arms for row in _rows(arm, found)]),
-    )
-    return FigureResult(
-        table, fits, made, draw(families, found), [*notes(families, found), *checks.kl_bound_notes(read)]
-    )
+    rates = {arm.title: approval.rates(arm) for arm in arms}
+    claims = ClaimTable(NAME, SHARE)
+    for family in families:
+        claim_peaks_later(claims, family, rates)
+        claim_gap_grows(claims, family, rates)
+        for arm in family:
+            if checks_everything(arm):
+                claim_control(claims, arm, rates[arm.title])
+    table = approval.table(arms, rates)
+    fits = pd.DataFrame([row for arm in arms for row in fit_rows(arm, rates[arm.title])])
+    figure = draw(families, table, rates)
+    return FigureResult(table, fits, claims, figure, [*notes(arms, rates), *checks.kl_bound_notes(data)])
 
 
-def gap(found: Rates) -> Estimate:
-    """Approval minus truth at the end less the same among SFT's answers."""
-    return Estimate.of(found.rise("approval", less="truth"))
+def gap(rates: Rates) -> Estimate:
+    """Return approval minus truth at the end, less the same among SFT's answers."""
+    return Estimate.of(rates.rise("approval", less="truth"))
 
 
-def reach_of(family: Family, found: Mapping[str, Rates]) -> float:
-    """The largest KL that every run of a family reaches, nats."""
-    return min(float(found[arm.title].kl[0].max(axis=1).min()) for arm in family)
+def gap_growth(family: Family, rates: Mapping[str, Rates]) -> Estimate | None:
+    """Return how much the gap grows for each operation less that the labeler can check, by least squares.
 
-
-# --- claims -------------------------------------------------------------------------------------------------
-
-
-def claims(family: Family, found: Mapping[str, Rates], limits: Thresholds) -> list[Claim]:
-    """Of the family, then of the labeler in it who can check everything."""
-    made = _peaks_later(family, found, limits["peaks_later"]) if len(family) > 2 else []
-    made += _gap_grows(family, found, limits["gap_grows"])
-    for arm in family:
-        if checks_everything(arm):
-            made += _control(arm, found[arm.title], limits)
-    return made
-
-
-def _peaks_later(family: Family, found: Mapping[str, Rates], rule: Mapping[str, float]) -> list[Claim]:
-    method, reach = title(family[0].method), reach_of(family, found)
-    return order_claim(
-        family,
-        lambda arm: approval.kl_at_peak(found[arm.title], "truth", reach),
-        f"{method}: truth peaks at a larger KL the more the labeler can check (Spearman over runs)",
-        rule,
-        size=competence,
-        subject=method,
-        topic="truth peaks later with competence",
-    )
-
-
-def _gap_grows(family: Family, found: Mapping[str, Rates], rule: Mapping[str, float]) -> list[Claim]:
-    """The slope over competence within replicates, turned round."""
-    gaps = gap_by_replicate(family, found)
-    if gaps is None:
-        return []
-    method = title(family[0].method)
-    falling = Estimate.of(-approval.slope(gaps, [competence(arm) for arm in family]))
-    return [
-        by_estimate(
-            f"{method}: approval parts further from truth at {ablation.end_of(family[0])} the less the labeler "
-            f"can check (slope over {len(family)} competences)",
-            falling,
-            rule,
-            family[0].questions,
-            unit=f"{SHARE}, for each operation less",
-            subject=method,
-            topic="gap grows as competence falls",
-        )
-    ]
-
-
-def gap_by_replicate(family: Family, found: Mapping[str, Rates]) -> list[np.ndarray] | None:
-    """(B, R) of each arm, what approval gains beyond truth; of the replicates that all have, None without one."""
-    seeds = [one for one in family[0].seeds if all(one in arm.seeds for arm in family)]
+    The slope is taken within replicates; the result is None where no replicate has all arms.
+    """
+    seeds = common_seeds(family)
     if not seeds:
         return None
-    return [
-        found[arm.title].rise("approval", less="truth")[:, [arm.seeds.index(one) for one in seeds]]
+    gaps = [
+        rates[arm.title].rise("approval", less="truth")[:, [arm.seeds.index(name) for name in seeds]]
         for arm in family
     ]
-
-
-def _control(arm: Arm, found: Rates, limits: Thresholds) -> list[Claim]:
-    """No gap to himself, which is no finding; none to who cannot check his answers; and truth that is kept."""
-    about: dict[str, Any] = {"unit": SHARE, "subject": arm.title}
-    flat, kept = limits["control_is_flat"], limits["control_keeps_truth"]
-    margin, end = flat["margin"], ablation.end_of(arm)
-    enough = len(arm.curves) >= flat["replicates"]
-    return [
-        by_equivalence(
-            f"{arm.title}: his approval does not part from truth",
-            gap(found),
-            -margin,
-            margin,
-            arm.questions,
-            enough,
-            topic="no gap",
-            by_construction=True,
-            **about,
-        ),
-        by_equivalence(
-            f"{arm.title}: nor does the approval of a labeler of competence {LEAST} who sees the same answers",
-            gap(approval.rates(arm, LEAST)),
-            -margin,
-            margin,
-            arm.questions,
-            enough,
-            topic=f"no gap to competence {LEAST}",
-            **about,
-        ),
-        by_equivalence(
-            f"{arm.title}: truth does not fall from its peak to {end}",
-            truth_lost(arm),
-            -np.inf,
-            kept["margin"],
-            arm.questions,
-            enough,
-            topic="truth is kept",
-            **about,
-        ),
-    ]
+    return Estimate.of(-approval.slope(gaps, [competence(arm) for arm in family]))
 
 
 def truth_lost(arm: Arm) -> Estimate:
-    """Truth at its peak minus truth at the end, peak and loss on different halves of the questions."""
+    """Return truth at its peak minus truth at the end; peak and loss are of different halves of the questions."""
     drops = turnover(approval.truth_by_question(arm), split(arm)).drops
     weights = weights_of(arm.drawn.resamples, arm.questions)
     return Estimate.of(weights @ drops.T / weights.sum(axis=1, keepdims=True))
 
 
-def _rows(arm: Arm, found: Mapping[str, Rates]) -> list[dict[str, Any]]:
-    """What approval gains beyond truth, where truth peaks, what it loses from there."""
-    of = found[arm.title]
-    peak = Estimate.of(approval.kl_at_peak(of, "truth", np.inf))
-    numbers = {
-        "approval minus truth at the end, less SFT's": (gap(of), SHARE),
-        "KL where truth peaks": (peak, "nats; a peak at the last point is this KL or later"),
-        "truth lost from its peak to the end": (truth_lost(arm), SHARE),
-    }
+def common_reach(family: Family, rates: Mapping[str, Rates]) -> float:
+    """Return the largest KL in nats that every run of a family reaches."""
+    return min(float(rates[arm.title].kl[0].max(axis=1).min()) for arm in family)
+
+
+# --- claims -------------------------------------------------------------------------------------------------
+
+
+def claim_peaks_later(claims: ClaimTable, family: Family, rates: Mapping[str, Rates]) -> None:
+    """Claim `peaks_later`: the more the labeler can check, the larger the KL where truth peaks; for three arms on."""
+    if len(family) < 3:
+        return
+    reach = common_reach(family, rates)
+    claim_size_order(
+        claims,
+        "peaks_later",
+        title(family[0].method),
+        "truth peaks at a larger KL the more the labeler can check",
+        family,
+        lambda arm: approval.kl_at_peak(rates[arm.title], "truth", reach),
+        "truth peaks later with competence",
+        size=competence,
+    )
+
+
+def claim_gap_grows(claims: ClaimTable, family: Family, rates: Mapping[str, Rates]) -> None:
+    """Claim `gap_grows`: the less the labeler can check, the more approval exceeds truth at the end."""
+    growth = gap_growth(family, rates)
+    if growth is None:
+        return
+    claims.exceeds_by_ses(
+        "gap_grows",
+        title(family[0].method),
+        f"at {ablation.end_of(family[0])} approval exceeds truth by more the less the labeler can check (slope over "
+        f"{len(family)} competences)",
+        growth,
+        family[0].questions,
+        "gap grows as competence falls",
+        unit=f"{SHARE}, for each operation less",
+    )
+
+
+def claim_control(claims: ClaimTable, arm: Arm, rates: Rates) -> None:
+    """Claim that optimising for a labeler who can check everything opens no gap, and that truth is kept.
+
+    There is no gap to this labeler by construction, so the claim is not counted; the same claim is made of a labeler of
+    competence 0 who judges the same answers.
+    """
+    claims.equivalent(
+        "control_is_flat",
+        arm.title,
+        "the labeler's approval rises as much as truth",
+        gap(rates),
+        arm.questions,
+        "no gap",
+        by_construction=True,
+    )
+    claims.equivalent(
+        "control_is_flat",
+        arm.title,
+        f"the approval of a labeler of competence {LEAST}, who judges the same answers, rises as much as truth",
+        gap(approval.rates(arm, LEAST)),
+        arm.questions,
+        f"no gap to competence {LEAST}",
+    )
+    claims.equivalent(
+        "control_keeps_truth",
+        arm.title,
+        f"truth does not fall from its peak to {ablation.end_of(arm)}",
+        truth_lost(arm),
+        arm.questions,
+        "truth is kept",
+        lo=-math.inf,
+    )
+
+
+# --- tables -------------------------------------------------------------------------------------------------
+
+
+def fit_rows(arm: Arm, rates: Rates) -> Iterator[dict[str, Any]]:
+    """Yield the gap at the end, the KL where truth peaks, and what truth loses from there to the end."""
+    named = {"method": arm.method, "rm": arm.rm, "label": arm.label, "competence": competence(arm)}
+    named |= {"n_or_step": arm.curves[0].points[-1]}
+    peak = Estimate.of(approval.kl_at_peak(rates, "truth", np.inf))
+    for parameter, estimate, unit in (
+        ("approval minus truth at the end, less SFT's", gap(rates), SHARE),
+        ("KL where truth peaks", peak, "nats; a peak at the last point is this KL or later"),
+        ("truth lost from its peak to the end", truth_lost(arm), SHARE),
+    ):
+        yield estimate_row(named, "by competence", parameter, estimate, arm.questions, unit)
+
+
+def notes(arms: Sequence[Arm], rates: Mapping[str, Rates]) -> list[str]:
+    """Say what approval and truth are, and in how many runs truth is highest at the last point."""
+    counts = []
+    for arm in arms:
+        truth = rates[arm.title].draws["truth"][0]
+        rising = int((truth.argmax(axis=1) == truth.shape[1] - 1).sum())
+        if rising:
+            counts.append(f"{arm.title} {rising} of {len(arm.curves)}")
     return [
-        approval.row(arm, arm.curves[0].points[-1], estimate)
-        | {"parameter": name, "form": "by competence", "note": f"95 % interval; {unit}"}
-        for name, (estimate, unit) in numbers.items()
+        "a labeler approves of an answer that is worth more to him than the median of SFT's answers to prompts of the "
+        "same family and difficulty; truth is the approval of a labeler who can check everything",
+        f"truth is highest at the last point, so that its peak is there or later, in: {'; '.join(counts) or 'no run'}",
     ]
 
 
-def notes(families: Sequence[Family], found: Mapping[str, Rates]) -> list[str]:
-    """In how many runs truth has not turned: their peaks lie at the largest KL or later."""
-    counts = []
-    for family in families:
-        for arm in family:
-            place = found[arm.title].draws["truth"][0].argmax(axis=1)
-            still = int((place == len(arm.curves[0].points) - 1).sum())
-            counts += [f"{arm.title} {still} of {len(arm.curves)}"] if still else []
-    told = f"truth is highest at the last point (its peak lies there or later) in: {'; '.join(counts) or 'no run'}"
-    bar = "approved: worth more to the labeler than the median of SFT's answers to the same family and difficulty"
-    return [f"{bar}; truth: approved of by who can check everything", told]
+# --- drawing ------------------------------------------------------------------------------------------------
 
 
-# --- ink ----------------------------------------------------------------------------------------------------
-
-
-def draw(families: Sequence[Family], found: Mapping[str, Rates]) -> Figure:
-    """Above truth and approval over KL, a panel a method; below what becomes of them over competence."""
+def draw(families: Sequence[Family], table: pd.DataFrame, rates: Mapping[str, Rates]) -> Figure:
+    """Draw truth and approval over KL for two methods, and below them truth's peaks and the gaps over competence."""
     figure = theme.blank(theme.WIDTH, 5.4)
     grid = figure.subplots(2, 2, squeeze=False)
-    colours = _colours(families)
-    for panel, family in zip(grid[0], families[:2], strict=False):
-        _draw_curves(panel, family, found, colours)
-        theme.letter(panel, title(family[0].method))
+    levels = sorted({competence(arm) for family in families for arm in family})
+    colours: dict[float, ColorType] = dict(zip(levels, theme.sizes(len(levels)), strict=True))
+    for panel, family in zip(grid[0], families, strict=False):
+        draw_curves(panel, table, family, colours)
     for panel in grid[0][len(families) :]:
         panel.set_visible(False)
     grid[0][0].set_ylabel("share of answers")
-    _draw_peaks(grid[1][0], families[0], found, colours)
-    _draw_gaps(grid[1][1], families, found, colours)
-    handles = [theme.key(_named(value), colour, linewidth=2) for value, colour in colours.items()]
+    draw_peaks(grid[1][0], families[0], rates, colours)
+    draw_gaps(grid[1][1], families, rates, colours)
+    for panel in grid[1]:
+        panel.set_xlabel("operations that the labeler can check")
+    handles = [theme.key(checked(level), colour, linewidth=2) for level, colour in colours.items()]
     handles += [
         theme.key("truth, 95 % band", linewidth=1.5),
         theme.key("approval by the labeler", linestyle=theme.DASHED, linewidth=1.1),
-        theme.key("truth peaks", marker="o"),
+        *plot.peak_keys("truth"),
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=4)
+    plot.legend(figure, handles)
     return figure
 
 
-def _colours(families: Sequence[Family]) -> dict[float, Any]:
-    there = sorted({competence(arm) for family in families for arm in family})
-    return dict(zip(there, theme.sizes(len(there)), strict=True))
+def checked(level: float) -> str:
+    """Return in words what a labeler of this competence can check."""
+    return (
+        "checks nothing" if level < 0 else "checks facts" if level == 0 else f"checks sums of up to {level:g}"
+    )
 
 
-def _named(value: float) -> str:
-    return "checks nothing" if value < 0 else "facts alone" if value == 0 else f"sums of up to {value:g}"
-
-
-def _draw_curves(
-    panel: Axes, family: Family, found: Mapping[str, Rates], colours: Mapping[float, Any]
-) -> None:
-    reach = 0.0
+def draw_curves(panel: Axes, table: pd.DataFrame, family: Family, colours: Mapping[float, ColorType]) -> None:
+    """Draw truth with its 95 % band and its peak, and approval dashed, over KL: a colour for each competence."""
+    largest = 0.0
     for arm in family:
-        of, colour = found[arm.title], colours[competence(arm)]
-        kl = of.kl[0].mean(axis=0)
-        truth, approved = (of.draws[name] for name in ("truth", "approval"))
-        bounds = np.array([Estimate.of(truth[:, :, k]).interval() for k in range(len(kl))])
-        panel.fill_between(kl, bounds[:, 0], bounds[:, 1], color=colour, alpha=0.12, linewidth=0)
-        curve = truth[0].mean(axis=0)
-        panel.plot(kl, curve, color=colour, linewidth=1.5)
-        panel.plot(kl, approved[0].mean(axis=0), color=colour, linewidth=1.1, linestyle=theme.DASHED)
-        top = int(curve.argmax())
-        theme.mark(panel, kl[top], curve[top], colour, "^" if top == len(kl) - 1 else "o")
-        reach = max(reach, float(kl.max()))
-    theme.square_root_nats(panel, reach, gap=0.1)
+        rows, colour = (
+            table[(table["method"] == arm.method) & (table["label"] == arm.label)],
+            colours[competence(arm)],
+        )
+        truth, approved = (rows[rows["rate"] == rate] for rate in ("truth", "approval"))
+        plot.curve(panel, truth, "estimate", colour)
+        plot.curve(panel, approved, "estimate", colour, style=theme.DASHED, width=1.1, band=0)
+        plot.peak(panel, truth, "estimate", colour)
+        largest = max(largest, float(rows["kl"].max()))
+    theme.square_root_nats(panel, largest, gap=0.1)
+    theme.letter(panel, title(family[0].method))
     panel.set_xlabel(kl_axis([family[0].curves[0].estimator]))
     panel.margins(y=0.14)
 
 
-def _draw_peaks(
-    panel: Axes, family: Family, found: Mapping[str, Rates], colours: Mapping[float, Any]
+def draw_peaks(
+    panel: Axes, family: Family, rates: Mapping[str, Rates], colours: Mapping[float, ColorType]
 ) -> None:
-    """KL of truth's peak over competence: every run faint, the mean bold."""
-    reach = reach_of(family, found)
+    """Draw the KL of truth's peak over competence: runs faint, their mean bold."""
+    reach = common_reach(family, rates)
     for arm in family:
-        value, at = competence(arm), approval.kl_at_peak(found[arm.title], "truth", reach)[0]
-        spread = value + 0.1 * np.linspace(-1, 1, len(at))
-        panel.plot(spread, at, "o", color=colours[value], markersize=3, alpha=0.5)
-        panel.plot([value - 0.25, value + 0.25], [at.mean()] * 2, color=colours[value], linewidth=2.2)
+        level, peaks = competence(arm), approval.kl_at_peak(rates[arm.title], "truth", reach)[0]
+        spread = level + 0.1 * np.linspace(-1, 1, len(peaks))
+        panel.plot(spread, peaks, "o", color=colours[level], markersize=3, alpha=0.5)
+        panel.plot([level - 0.25, level + 0.25], [peaks.mean()] * 2, color=colours[level], linewidth=2.2)
     panel.axhline(reach, color="0.7", linewidth=0.6, linestyle=":")
     panel.set_ylim(bottom=0)
-    panel.set_xlabel("operations that the labeler can check")
     panel.set_ylabel(f"KL where truth peaks (nats)\n{title(family[0].method)}; dotted: or later")
 
 
-def _draw_gaps(
-    panel: Axes, families: Sequence[Family], found: Mapping[str, Rates], colours: Mapping[float, Any]
+def draw_gaps(
+    panel: Axes, families: Sequence[Family], rates: Mapping[str, Rates], colours: Mapping[float, ColorType]
 ) -> None:
+    """Draw the gap at the end with its 95 % interval over competence, a marker for each method."""
     panel.axhline(0, color="0.7", linewidth=0.6)
-    for place, family in enumerate(families):
-        marker, shift = ("o", "s", "^")[place % 3], 0.14 * (place - (len(families) - 1) / 2)
+    handles = []
+    for index, family in enumerate(families):
+        marker, shift = MARKERS[index % len(MARKERS)], 0.14 * (index - (len(families) - 1) / 2)
         for arm in family:
-            one, x = gap(found[arm.title]), competence(arm) + shift
-            panel.plot([x, x], one.interval(), color=colours[competence(arm)], linewidth=1.8)
-            theme.mark(panel, x, one.value, colours[competence(arm)], marker)
-    panel.set_xlabel("operations that the labeler can check")
+            estimate, colour = gap(rates[arm.title]), colours[competence(arm)]
+            lo, hi = estimate.interval()
+            plot.intervals(panel, [competence(arm) + shift], [estimate.value], [lo], [hi], colour, marker)
+        end = f", {ablation.end_of(family[0])}" if family[0].chooses else ""
+        handles.append(theme.key(f"{title(family[0].method)}{end}", marker=marker))
     panel.set_ylabel("approval minus truth\nat the end, less SFT's")
-    handles = [
-        theme.key(_ended(family[0]), marker=("o", "s", "^")[place % 3])
-        for place, family in enumerate(families)
-    ]
     panel.legend(handles=handles, loc="upper right")
-
-
-def _ended(arm: Arm) -> str:
-    return f"{title(arm.method)}, {ablation.end_of(arm)}" if arm.method == BEST_OF_N else title(arm.method)
