@@ -10,7 +10,7 @@ from trl.trainer.reward_config import RewardConfig
 from trl.trainer.reward_trainer import DataCollatorForPreference, RewardTrainer
 
 from rlhf_lab.config.models import RewardLoss
-from rlhf_lab.models.trl_arguments import arguments, bare
+from rlhf_lab.models.trl_arguments import arguments, recording
 from rlhf_lab.stages.reward_trainer import Batches, Ranking, RankingTrainer, shuffled
 from rlhf_lab.store.metrics import Metrics
 
@@ -48,7 +48,7 @@ def trained(rankings, out, **changed):
     out.mkdir(exist_ok=True)
     made = trainer(rankings, out, **changed)
     with Metrics(out, 1) as metrics:
-        bare(made, metrics).train()
+        recording(made, metrics).train()
     return made
 
 

@@ -57,7 +57,7 @@ class _Record(TrainerCallback):
             self._metrics.log(state.global_step, **values)
 
 
-def bare(
+def recording(
     trainer: AnyTrainer, metrics: Metrics, names: tuple[str, ...] = ("loss", "grad_norm", "accuracy")
 ) -> AnyTrainer:
     """Return `trainer` changed so that it prints nothing, passes its numbers on to `metrics`, and checks its losses.

@@ -13,7 +13,7 @@ from trl.trainer.sft_trainer import SFTTrainer
 from rlhf_lab.config.models import SFT
 from rlhf_lab.config.runtime import Runtime
 from rlhf_lab.models import loading, tokenization
-from rlhf_lab.models.trl_arguments import arguments, bare
+from rlhf_lab.models.trl_arguments import arguments, recording
 from rlhf_lab.store.metrics import Metrics
 
 
@@ -51,5 +51,5 @@ def fine_tune(
         train_dataset=Dataset.from_dict(rows),
         processing_class=tokenizer,
     )
-    bare(trainer, metrics).train()
+    recording(trainer, metrics).train()
     loading.save(model, tokenizer, out / "model")

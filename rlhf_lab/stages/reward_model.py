@@ -67,7 +67,7 @@ def _train(
 ) -> None:
     from trl.trainer.reward_config import RewardConfig
 
-    from rlhf_lab.models.trl_arguments import arguments, bare
+    from rlhf_lab.models.trl_arguments import arguments, recording
     from rlhf_lab.stages.reward_trainer import RankingTrainer, shuffled
 
     if config.rankings is Rankings.shuffled:
@@ -94,7 +94,7 @@ def _train(
             tokenizer=tokenizer,
             config=config,
         )
-        bare(trainer, metrics).train()
+        recording(trainer, metrics).train()
 
 
 def _head(model) -> str:

@@ -79,7 +79,7 @@ def train(
 
         trainer = make_trainer(setup, config, _arguments(config, steps, out, runtime))
         trainer.add_callback(trl_arguments.AfterStep(after_step))
-        trl_arguments.bare(trainer, session.metrics, ("loss", "grad_norm"))
+        trl_arguments.recording(trainer, session.metrics, ("loss", "grad_norm"))
         trainer.add_callback(trl_arguments.AfterLine(after_line))
         trainer.train_from(session.begin(evaluate))
         session.finish(policy, tokenizer)

@@ -61,7 +61,7 @@ def run(config: ExpertIteration, inputs: Mapping[str, Path], out: Path, runtime:
             metrics.log(start, reward=rewards.mean(), best_reward=rewards.max(1).mean())
             trainer = _trainer(policy, tokenizer, asked, best, arguments)
             trainer.add_callback(trl_arguments.AfterStep(partial(_progress, metrics, start)))
-            loss = trl_arguments.bare(trainer, metrics, names=()).train().training_loss
+            loss = trl_arguments.recording(trainer, metrics, names=()).train().training_loss
             metrics.log(end, loss=loss)
             session.evaluation.evaluate(policy, end)
             if number + 1 < config.rounds:
