@@ -229,7 +229,7 @@ def draw(detections: Sequence[Detection]) -> Figure:
             for place, probe in enumerate(PROBES)
         ]
         panel.axvline(0.5, color="0.7", linewidth=0.6)
-        plot.forest(panel, rows)
+        plot.forest(panel, rows, zero=False)
         panel.set_title(tag)
         panel.set_xlim(0.45, 1.01)
         panel.set_ylim(max(len(arms), 1) - 0.5, -0.5)

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from analysis.statistics.calibration import agreement
 from fake_store import Cell, Truth, only, write_store
 
 from analysis.figures import warm2024
 from analysis.reward_models.accuracy import neighbour_pairs, pair_means
+from analysis.reward_models.calibration import agreement
 from analysis.runs.arms import study
 from analysis.statistics.claims import Claim
 from rlhf_lab.store.records import MissingRuns, runs
