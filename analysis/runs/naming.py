@@ -23,7 +23,7 @@ METHODS = {  # options of the policy whose names in words do not follow from the
     "mbr_bon": "MBR best-of-n",
     "slic": "SLiC",
 }
-LONGEST_ABBREVIATION = 4  # letters of PPO, GRPO, ...
+ABBREVIATIONS = {"ppo", "grpo", "rloo", "dpo", "ipo", "kto"}  # parts of an option that are capitals in words
 
 COIN = 0.5  # share of flipped labels at which labels tell nothing: the drift control
 PLAIN = {  # options that are not mentioned
@@ -89,7 +89,7 @@ def title(method: str) -> str:
     if method in METHODS:
         return METHODS[method]
     words = method.split("_")
-    return " ".join(word.upper() if len(word) <= LONGEST_ABBREVIATION else word for word in words)
+    return " ".join(word.upper() if word in ABBREVIATIONS else word for word in words)
 
 
 def settings(policy: Mapping[str, Any], varying: frozenset[str]) -> list[str]:
