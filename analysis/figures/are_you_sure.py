@@ -2,91 +2,119 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.typing import ColorType
 
 from analysis.behaviour.second_turns import MEASURES, SECOND, Rates, Turns, interval_of, rates, turns_of
-from analysis.drawing import theme
+from analysis.drawing import plot, theme
 from analysis.drawing.result import FigureResult
 from analysis.runs.arms import BEST_OF_N, Unsuited, title
-from analysis.statistics.claims import Claim, Thresholds, by_equivalence, by_estimate, thresholds
+from analysis.runs.tables import estimate_row
+from analysis.statistics.claims import ClaimTable
 from rlhf_lab.functional.intervals import Estimate
 from rlhf_lab.store.records import MissingRuns, Run
 
 NAME = "are_you_sure"
 SWEEPS = ("are_you_sure",)
+
 HONEST, SYCOPHANTIC, SFT = "honest labeler", "sycophantic labeler", "SFT"
+PAIRS = ((SYCOPHANTIC, HONEST), (HONEST, SFT), (SYCOPHANTIC, SFT))  # the first is compared with the second
 CLAIMED = "right_to_wrong"
+COLOURS = {SFT: "0.45", HONEST: "#3c6fb5", SYCOPHANTIC: "#d1495b"}
+KNOWN_OPACITY = 0.45  # of points of the questions that are known
 
 
 class Arm(NamedTuple):
-    """Replicates of one who speaks."""
+    """The replicates of SFT, or of a policy by its labeler, under one method."""
 
     method: str
     who: str  # SFT, or the labeler that the policy was optimised for
-    turns: dict[str, Turns]  # by seeds of the replicate
+    turns: dict[str, Turns]  # by the seeds of the replicate
     kl: float  # nats, mean over replicates; of best-of-n the bound
 
-    def of(self, measure: str, known: bool = False, seeds: Sequence[str] | None = None) -> Rates:
-        """A measure of these replicates, or of some."""
-        return rates([self.turns[one] for one in seeds or self.turns], MEASURES[measure], known)
+    @property
+    def title(self) -> str:
+        """Method and labeler in words."""
+        return f"{title(self.method)}, {self.who}"
+
+    def rates(self, measure: str, known: bool = False, seeds: Sequence[str] | None = None) -> Rates:
+        """Return a measure of all replicates, or of those with these `seeds`."""
+        return rates([self.turns[name] for name in seeds or self.turns], MEASURES[measure], known)
+
+
+class Difference(NamedTuple):
+    """What doubt adds in one arm minus what it adds in another."""
+
+    estimate: Estimate
+    questions: int
 
 
 def make(runs: Sequence[Run]) -> FigureResult:
-    """Every measure of doubt less its control, a panel a method: SFT, and policies by their labeler."""
-    found = arms(runs)
-    fits = differences(found)
-    return FigureResult(table(found), fits, claims(found, thresholds(NAME)), draw(found), notes(found))
+    """Draw every measure of doubt less its control: a panel for each method, a colour for SFT and each labeler."""
+    arms = arms_of(runs)
+    claims = ClaimTable(NAME, "share of right first answers")
+    for arm, other in pairs(arms):
+        difference = less(arm, other, CLAIMED)
+        if difference is not None and other.who == HONEST:
+            claim_more_flips(claims, arm, difference)
+        if difference is not None and (arm.who, other.who) == (HONEST, SFT):
+            claim_as_before(claims, arm, difference)
+    table = pd.DataFrame([row for arm in arms for row in rate_rows(arm)])
+    fits = pd.DataFrame([row for arm, other in pairs(arms) for row in difference_rows(arm, other)])
+    return FigureResult(table, fits, claims, draw(arms), notes(arms))
 
 
-def arms(runs: Sequence[Run]) -> list[Arm]:
-    """Of each method SFT and each labeler; MissingRuns where none has second turns."""
+def arms_of(runs: Sequence[Run]) -> list[Arm]:
+    """Return SFT and each labeler's policy for each method, best-of-n first; MissingRuns without second turns."""
     grouped: dict[str, dict[str, list[Run]]] = {}
     for run in runs:
         if run.status == "made" and run.config["score"].get("second_turns"):
-            grouped.setdefault(_method(run), {}).setdefault(_labeler(run), []).append(run)
+            method = BEST_OF_N if run.method == "BestOfN" else run.choices["policy"]
+            grouped.setdefault(method, {}).setdefault(labeler(run), []).append(run)
     if not grouped:
-        raise MissingRuns("no run with score.second_turns above 0 is made")
-    found = []
+        raise MissingRuns("the figure needs runs with score.second_turns above 0")
+    arms = []
     for method in sorted(grouped, key=lambda method: (method != BEST_OF_N, method)):
-        of = {who: _read(grouped[method][who]) for who in sorted(grouped[method])}  # honest first
-        before = next(iter(of.values()))
-        found.append(Arm(method, SFT, {seeds: turns[False] for seeds, (_, turns) in before.items()}, 0.0))
-        for who, read in of.items():
-            kl = float(np.mean([kl for kl, _ in read.values()]))
-            found.append(Arm(method, who, {seeds: turns[True] for seeds, (_, turns) in read.items()}, kl))
-    return found
+        replicates = {who: by_seeds(grouped[method][who]) for who in sorted(grouped[method])}  # honest first
+        turns = {
+            who: {seeds: turns_of(run.second_turns()) for seeds, run in by_seed.items()}
+            for who, by_seed in replicates.items()
+        }
+        before = next(iter(turns.values()))
+        arms.append(Arm(method, SFT, {seeds: turn[False] for seeds, turn in before.items()}, 0.0))
+        for who, after in turns.items():
+            kl = float(np.mean([final_kl(run) for run in replicates[who].values()]))
+            arms.append(Arm(method, who, {seeds: turn[True] for seeds, turn in after.items()}, kl))
+    return arms
 
 
-def _method(run: Run) -> str:
-    return BEST_OF_N if run.method == "BestOfN" else run.choices["policy"]
-
-
-def _labeler(run: Run) -> str:
-    honest = run.choices["labeler"] == "gold_argmax" or run.config["labeler"].get("bonus") == 0
-    if not honest and run.choices["labeler"] != "sycophantic":
+def labeler(run: Run) -> str:
+    """Return which labeler a run's policy was optimised for; Unsuited for another labeler."""
+    if run.choices["labeler"] == "gold_argmax" or run.config["labeler"].get("bonus") == 0:
+        return HONEST
+    if run.choices["labeler"] != "sycophantic":
         raise Unsuited(f"run {run.key[:8]} has labels of {run.choices['labeler']}: no arm of this figure")
-    return HONEST if honest else SYCOPHANTIC
+    return SYCOPHANTIC
 
 
-def _read(runs: Sequence[Run]) -> dict[str, tuple[float, dict[bool, Turns]]]:
-    """Seeds -> KL and second turns of a run; Unsuited where two runs have the same."""
-    found: dict[str, tuple[float, dict[bool, Turns]]] = {}
+def by_seeds(runs: Sequence[Run]) -> dict[str, Run]:
+    """Return the runs by their seeds; Unsuited where two runs have the same."""
+    replicates: dict[str, Run] = {}
     for run in runs:
         seeds = "/".join(str(run.config[part]["seed"]) for part in ("rm", "preferences", "policy"))
-        if seeds in found:
+        if seeds in replicates:
             raise Unsuited(f"run {run.key[:8]} and another differ in more than labeler, method and seeds")
-        found[seeds] = _kl(run), turns_of(run.second_turns())
-    return found
+        replicates[seeds] = run
+    return replicates
 
 
-def _kl(run: Run) -> float:
-    """Mean KL of the last checkpoint; of best-of-n the bound at the n of its second turns."""
+def final_kl(run: Run) -> float:
+    """Return the mean KL in nats of the last checkpoint; of best-of-n, the bound at the n of its second turns."""
     if run.method == "BestOfN":
         n = run.config["policy"]["samples"] // 4
         return float(np.log(n) - (n - 1) / n)
@@ -95,188 +123,134 @@ def _kl(run: Run) -> float:
     return float(kl[step == step.max()].mean())
 
 
+def pairs(arms: Sequence[Arm]) -> list[tuple[Arm, Arm]]:
+    """Return the pairs of arms of each method that are compared."""
+    by_name = {(arm.method, arm.who): arm for arm in arms}
+    return [
+        (by_name[method, first], by_name[method, second])
+        for method in dict.fromkeys(arm.method for arm in arms)
+        for first, second in PAIRS
+        if (method, first) in by_name and (method, second) in by_name
+    ]
+
+
+def less(arm: Arm, other: Arm, measure: str, known: bool = False) -> Difference | None:
+    """Return one arm minus another, paired by seeds and question; None where they have no replicate in common."""
+    seeds = [name for name in arm.turns if name in other.turns]
+    if not seeds:
+        return None
+    first, second = arm.rates(measure, known, seeds), other.rates(measure, known, seeds)
+    estimate = Estimate.of(first.difference - second.difference)
+    return Difference(estimate, min(first.questions, second.questions))
+
+
 # --- claims -------------------------------------------------------------------------------------------------
 
 
-class Compared(NamedTuple):
-    """One arm minus another in what doubt adds."""
-
-    arm: Arm
-    other: Arm
-    measure: str
-    known: bool
-    estimate: Estimate
-    questions: int
-    replicates: int
-
-
-def compared(arm: Arm, other: Arm, measure: str, known: bool = False) -> Compared | None:
-    """Paired by seeds and by question; None without a replicate that both have."""
-    seeds = [one for one in arm.turns if one in other.turns]
-    if not seeds:
-        return None
-    mine, its = arm.of(measure, known, seeds), other.of(measure, known, seeds)
-    apart = Estimate.of(mine.difference - its.difference)
-    return Compared(arm, other, measure, known, apart, min(mine.questions, its.questions), len(seeds))
+def claim_more_flips(claims: ClaimTable, arm: Arm, difference: Difference) -> None:
+    """Claim `more_flips`: doubt turns more right answers wrong after sycophantic labels than after honest ones."""
+    claims.exceeds_by_ses(
+        "more_flips",
+        arm.title,
+        f"doubt turns more right answers wrong, beyond its control, than after the {HONEST}",
+        difference.estimate,
+        difference.questions,
+        "more right to wrong",
+    )
 
 
-def pairs(found: Sequence[Arm]) -> list[tuple[Arm, Arm]]:
-    """The sycophantic policy against the honest one, and each policy against SFT, of each method."""
-    made = []
-    for method in dict.fromkeys(arm.method for arm in found):
-        own = {arm.who: arm for arm in found if arm.method == method}
-        wanted = ((SYCOPHANTIC, HONEST), (HONEST, SFT), (SYCOPHANTIC, SFT))
-        made += [(own[one], own[two]) for one, two in wanted if one in own and two in own]
-    return made
-
-
-def claims(found: Sequence[Arm], limits: Thresholds) -> list[Claim]:
-    """Sycophantic labels add flips from right to wrong to what honest ones do, which leave SFT as it is."""
-    made = []
-    for arm, other in pairs(found):
-        one = compared(arm, other, CLAIMED)
-        if one is None or (arm.who, other.who) == (SYCOPHANTIC, SFT):
-            continue
-        subject = f"{title(arm.method)}, {arm.who}"
-        about: dict[str, Any] = {"unit": "share of right first answers", "subject": subject}
-        if other.who == HONEST:
-            made.append(
-                by_estimate(
-                    f"{subject}: doubt turns more right answers wrong, beyond its control, than after the {HONEST}",
-                    one.estimate,
-                    limits["more_flips"],
-                    one.questions,
-                    topic="more right to wrong",
-                    **about,
-                )
-            )
-        else:
-            rule = limits["as_before"]
-            made.append(
-                by_equivalence(
-                    f"{subject}: doubt turns as many right answers wrong, beyond its control, as in SFT",
-                    one.estimate,
-                    -rule["margin"],
-                    rule["margin"],
-                    one.questions,
-                    enough=one.replicates >= rule["replicates"],
-                    topic="as SFT",
-                    **about,
-                )
-            )
-    return made
+def claim_as_before(claims: ClaimTable, arm: Arm, difference: Difference) -> None:
+    """Claim `as_before`: after honest labels doubt turns as many right answers wrong as in SFT."""
+    claims.equivalent(
+        "as_before",
+        arm.title,
+        "doubt turns as many right answers wrong, beyond its control, as in SFT",
+        difference.estimate,
+        difference.questions,
+        "as SFT",
+    )
 
 
 # --- tables -------------------------------------------------------------------------------------------------
 
 
-def table(found: Sequence[Arm]) -> pd.DataFrame:
-    """One row an arm and measure, of all first answers and of those to known questions, and one a replicate."""
-    rows = []
-    for arm in found:
-        for measure in MEASURES:
-            for known in (False, True):
-                rows += _rows(arm, measure, known)
-    return pd.DataFrame(rows)
+def rate_rows(arm: Arm) -> Iterator[dict[str, Any]]:
+    """Yield each measure, of all first answers and of those to known questions: the mean, then each replicate."""
+    for measure in MEASURES:
+        for known in (False, True):
+            result = arm.rates(measure, known)
+            named = {"method": arm.method, "who": arm.who, "kl": arm.kl, "measure": measure, "known": known}
+            named |= {"questions": result.questions, "answers": result.answers, "replicates": len(arm.turns)}
+            mean: dict[str, Any] = {"curve": "mean", **Estimate.of(result.difference).row("difference")}
+            for turn in SECOND:
+                draws = getattr(result, turn)
+                defined = np.isfinite(draws[0]).all()
+                lo, hi = interval_of(draws, result.questions) if defined else (np.nan, np.nan)
+                mean |= {turn: draws[0].mean(), f"{turn}_lo": lo, f"{turn}_hi": hi}
+            yield named | mean
+            for place, seeds in enumerate(arm.turns):
+                yield {
+                    **named,
+                    "curve": "replicate",
+                    "replicate": seeds,
+                    "difference": result.difference[0, place],
+                    **{turn: getattr(result, turn)[0, place] for turn in SECOND},
+                }
 
 
-def _rows(arm: Arm, measure: str, known: bool) -> list[dict[str, Any]]:
-    seen = arm.of(measure, known)
-    about = {"method": arm.method, "who": arm.who, "kl": arm.kl, "measure": measure, "known": known}
-    about |= {"questions": seen.questions, "answers": seen.answers, "replicates": len(arm.turns)}
-    apart = Estimate.of(seen.difference)
-    mean: dict[str, Any] = {"curve": "mean"} | apart.row("difference")
-    for turn in SECOND:
-        draws = getattr(seen, turn)
-        bounds = interval_of(draws, seen.questions) if np.isfinite(draws[0]).all() else (np.nan, np.nan)
-        mean |= {turn: draws[0].mean(), f"{turn}_lo": bounds[0], f"{turn}_hi": bounds[1]}
-    rows = [about | mean]
-    for place, seeds in enumerate(arm.turns):
-        own = {turn: getattr(seen, turn)[0, place] for turn in SECOND}
-        own |= {"curve": "replicate", "replicate": seeds, "difference": seen.difference[0, place]}
-        rows.append(about | own)
-    return rows
+def difference_rows(arm: Arm, other: Arm) -> Iterator[dict[str, Any]]:
+    """Yield one arm minus another in every measure, of all first answers and of those to known questions."""
+    for measure in MEASURES:
+        for known in (False, True):
+            difference = less(arm, other, measure, known)
+            if difference is not None:
+                named = {"method": arm.method, "known": known}
+                form = f"{arm.who} minus {other.who}"
+                yield estimate_row(named, form, measure, difference.estimate, difference.questions)
 
 
-def differences(found: Sequence[Arm]) -> pd.DataFrame:
-    """One arm minus another in what doubt adds, every measure, of all first answers and of known ones."""
-    rows = []
-    for arm, other in pairs(found):
-        for measure in MEASURES:
-            for known in (False, True):
-                one = compared(arm, other, measure, known)
-                if one is None:
-                    continue
-                rows.append(
-                    {
-                        "method": arm.method,
-                        "form": f"{arm.who} minus {other.who}",
-                        "parameter": measure,
-                        "known": known,
-                        **one.estimate.row(),
-                        "n": one.questions,
-                        "replicates": one.replicates,
-                    }
-                )
-    return pd.DataFrame(rows)
-
-
-def notes(found: Sequence[Arm]) -> list[str]:
-    """Of each arm what a reader must know beside differences: how much is known, and what was not claimed at all."""
-    told = []
-    for arm in found:
-        turns = list(arm.turns.values())
-        silent = np.mean([np.mean(one.first == 0) for one in turns])
-        right = np.mean([np.mean(one.first > 0) for one in turns])
-        known = np.mean([len(np.unique(one.question[one.known])) for one in turns])
-        asked = np.mean([len(np.unique(one.question)) for one in turns])
-        told.append(
-            f"{title(arm.method)}, {arm.who}: first answers right {right:.2f}, without a claim {silent:.2f} (these are "
-            f"in no rate); known by separate answers: {known:.0f} of {asked:.0f} questions"
+def notes(arms: Sequence[Arm]) -> list[str]:
+    """Say for each arm how many first answers are right or have no claim, and how many questions are known."""
+    lines = []
+    for arm in arms:
+        replicates = list(arm.turns.values())
+        silent = np.mean([np.mean(turns.first == 0) for turns in replicates])
+        right = np.mean([np.mean(turns.first > 0) for turns in replicates])
+        known = np.mean([len(np.unique(turns.question[turns.known])) for turns in replicates])
+        asked = np.mean([len(np.unique(turns.question)) for turns in replicates])
+        lines.append(
+            f"{arm.title}: of the first answers {right:.2f} are right and {silent:.2f} have no claim (these are in no "
+            f"rate); known by separate answers: {known:.0f} of {asked:.0f} questions"
         )
-    return told
+    return lines
 
 
-# --- ink ----------------------------------------------------------------------------------------------------
-
-COLOURS = {SFT: "0.45", HONEST: "#3c6fb5", SYCOPHANTIC: "#d1495b"}
+# --- drawing ------------------------------------------------------------------------------------------------
 
 
-def draw(found: Sequence[Arm]) -> Figure:
-    """Dots with 95 % intervals, a row a measure: filled of all first answers, open of those to known questions."""
-    methods = list(dict.fromkeys(arm.method for arm in found))
-    figure, axes = theme.panels(len(methods), 3.5)
+def draw(arms: Sequence[Arm]) -> Figure:
+    """Draw a panel for each method, a row for each measure: points with 95 % intervals, faint of known questions."""
+    methods = list(dict.fromkeys(arm.method for arm in arms))
+    figure, axes = theme.panels(len(methods), 4.0)
     for panel, method in zip(axes, methods, strict=True):
-        own = [arm for arm in found if arm.method == method]
-        for place, arm in enumerate(own):
-            _draw_arm(panel, arm, (place - (len(own) - 1) / 2) * 0.28)
+        of_method = [arm for arm in arms if arm.method == method]
+        rows: list[tuple[float, Estimate, ColorType]] = []
+        for place, arm in enumerate(of_method):
+            shift = 0.3 * (place - (len(of_method) - 1) / 2)
+            for row, measure in enumerate(MEASURES):
+                for known, offset, opacity in ((False, -0.07, 1.0), (True, 0.07, KNOWN_OPACITY)):
+                    estimate = Estimate.of(arm.rates(measure, known).difference)
+                    if np.isfinite(estimate.value):
+                        rows.append((row + shift + offset, estimate, (COLOURS[arm.who], opacity)))
+        plot.forest(panel, rows, [measure.words for measure in MEASURES.values()])
+        panel.set_ylim(len(MEASURES) - 0.5, -0.5)
         for row in range(1, len(MEASURES)):
             panel.axhline(row - 0.5, color="0.92", linewidth=0.6, zorder=0)
-        panel.axvline(0, color="0.75", linewidth=0.6, zorder=0)
         panel.set_title(title(method), loc="left")
         panel.locator_params(axis="x", nbins=6)
         panel.set_xlabel("rate when doubted minus when asked again")
-    axes[0].set_yticks(range(len(MEASURES)), [measure.words for measure in MEASURES.values()])
-    axes[0].set_ylim(len(MEASURES) - 0.5, -0.5)
-    theme_keys = [theme.key(who, COLOURS[who], marker="o") for who in COLOURS if _has(found, who)]
-    theme_keys.append(theme.key("questions it knows", "0.2", marker="o", markerfacecolor="white"))
-    figure.legend(handles=theme_keys, loc="outside lower center", ncols=4)
+    drawn = {arm.who for arm in arms}
+    handles = [theme.key(who, colour, marker="o") for who, colour in COLOURS.items() if who in drawn]
+    handles.append(theme.key("questions it knows", "0.2", marker="o", alpha=KNOWN_OPACITY))
+    plot.legend(figure, handles)
     return figure
-
-
-def _has(found: Sequence[Arm], who: str) -> bool:
-    return any(arm.who == who for arm in found)
-
-
-def _draw_arm(panel: Axes, arm: Arm, shift: float) -> None:
-    for row, measure in enumerate(MEASURES):
-        for known, face, offset in ((False, COLOURS[arm.who], -0.06), (True, "white", 0.06)):
-            one = Estimate.of(arm.of(measure, known).difference)
-            if not np.isfinite(one.value):
-                continue
-            lo, hi = one.interval()
-            y, colour = row + shift + offset, COLOURS[arm.who]
-            panel.plot(
-                [lo, hi], [y, y], color=colour, linewidth=0.9 if known else 1.3, alpha=0.6 if known else 1
-            )
-            panel.plot(one.value, y, "o", color=colour, markersize=3 if known else 4, markerfacecolor=face)

@@ -5,7 +5,7 @@ A number of an arm is (B, R): of each replicate, first as it is and then in ever
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,9 +14,8 @@ from scipy.stats import rankdata
 
 from analysis.runs.arms import BEST_OF_N, DRAWS, SEED, Arm
 from analysis.runs.tables import estimate_row
-from analysis.statistics.claims import Claim, ClaimTable, exceeds
-from analysis.statistics.resampling import Bootstrapped, original, percentile_interval, resamples
-from rlhf_lab.functional.intervals import conditional
+from analysis.statistics.claims import ClaimTable
+from analysis.statistics.resampling import Bootstrapped, original, resamples
 
 Floats = NDArray[np.float64]
 
@@ -129,40 +128,3 @@ def order_row(rm: str, parameter: str, order: Order) -> dict[str, Any]:
     """Return a row of a table of estimates for best-of-n against reward models `rm`; its `n` counts runs."""
     named = {"method": BEST_OF_N, "rm": rm, "label": rm}
     return estimate_row(named, "rank correlation", parameter, order.signed(), order.runs, "n counts runs")
-
-
-def order_claim(
-    arms: Sequence[Arm],
-    number: Callable[[Arm], Floats],
-    sentence: str,
-    rule: Mapping[str, float],
-    sign: float = 1,
-    size: Callable[[Arm], float] = parameters,
-    **about: Any,
-) -> list[Claim]:
-    """Return the claim that a number per replicate grows with size, or falls for `sign` -1; none for one size."""
-    if len({size(arm) for arm in arms}) < 2:
-        return []
-    return [_claim(sentence, size_order(arms, number, size), rule, sign, "sizes", about)]
-
-
-def _claim(
-    sentence: str, order: Order, rule: Mapping[str, float], sign: float, groups: str, about: Mapping[str, Any]
-) -> Claim:
-    """`rule` has the fewest replicates and the fewest `groups` (sizes or arms) that decide the claim."""
-    interval = percentile_interval(sign * order.draws)
-    enough = order.replicates >= rule["replicates"] and order.arms >= rule[groups]
-    return Claim(
-        claim=sentence,
-        measured=sign * order.rho,
-        interval=interval,
-        threshold=0.0,
-        n=order.runs,
-        replicates=order.replicates,
-        met=exceeds(interval, 0.0) if enough else None,
-        rule=f"met: interval above 0; not met: not above 0; undecided under {rule['replicates']:g} replicates of "
-        f"{rule[groups]:g} {groups}",
-        unit="rank correlation",
-        conditional=conditional(order.replicates),
-        **about,
-    )
