@@ -250,13 +250,17 @@ def _print_curve(run: Run) -> None:
 def _print_answers(run: Run) -> None:
     from rich.markup import escape
 
+    from analysis.best_of_n import selection
     from analysis.runs.run_summary import answers
 
     out = console()
+    trained = run.method not in selection.METHODS  # chosen answers are SFT's own: only their curve has a KL
     for question, along in answers(run, PROMPTS).items():
         out.print(f"\n[bold]{escape(question)}[/bold]")
         for answer in along:
-            scores = f"gold {answer.gold:+.2f}  proxy {answer.proxy:+.2f}  KL {answer.kl:.1f}"
+            scores = f"gold {answer.gold:+.2f}  proxy {answer.proxy:+.2f}"
+            if trained:
+                scores += f"  KL {answer.kl:.1f}"
             out.print(f"  [dim]{answer.when:<24}{scores}[/dim]")
             out.print(f"    {escape(answer.text) or '[dim](nothing)[/dim]'}")
 
