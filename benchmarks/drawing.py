@@ -9,6 +9,7 @@ answers, and its reward models differ in the proxy. What is timed is `make`: rea
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +20,10 @@ from typing import Any
 
 from analysis.runs.run_curves import curves_of
 from rlhf_lab.store.records import Run, runs
-from tests.analysis.fake_store import Cell, Sweep, write_store
+
+sys.path.append(str(Path(__file__).parents[1] / "tests/analysis"))
+
+from fake_store import Cell, Sweep, write_store
 
 QUESTIONS, FRAMINGS = 128, 4  # 512 prompts
 RULES: Mapping[str, tuple[str, Mapping[str, Any]]] = {  # option -> class of the policy, own settings
