@@ -15,7 +15,7 @@ from analysis.behaviour.beliefs import LOST, MORE, NOTHING, SYNTHETIC, UNFILTERE
 from analysis.figures import wei2023
 from analysis.runs import naming
 from analysis.runs.arms import Unsuited
-from analysis.statistics.claims import Claim, thresholds
+from analysis.statistics.claims import Claim
 from rlhf_lab.store.records import MissingRuns
 
 QUESTIONS, ANSWERS = 60, 24
@@ -120,7 +120,7 @@ HELPS = planted({SYNTHETIC: 0.2, UNFILTERED: 0.8, "10k synthetic data": 1.0})
 
 
 def claimed(runs: Sequence[Any]) -> list[Claim]:
-    return wei2023.claims(beliefs.arms(runs), thresholds("wei2023"))
+    return wei2023.make_claims(beliefs.arms(runs))
 
 
 def states(claims: Sequence[Claim]) -> dict[tuple[str, str], bool | None]:
