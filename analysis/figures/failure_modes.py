@@ -1,280 +1,394 @@
-"""Where RLHF runs out of road: gold and three failures over KL, for a labeler with all flaws and for an honest one."""
+"""Where RLHF runs out of road: gold and three failures over KL, for a labeler with all flaws and for an honest one.
+
+Sycophancy is the share of wrong beliefs that are agreed with in words: small reward models see these words, so it moves
+where metrics that compare framings may not.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
-from analysis.behaviour import answer_shares, failures
-from analysis.behaviour.answer_shares import Against, Measured, against
-from analysis.behaviour.failures import APPROVAL, METRIC, MODES, SYCOPHANCY, UNMONITORED, risen
+from analysis.behaviour import approval, supervision, sycophancy
+from analysis.behaviour.answer_shares import ALL, Against, Measured, Shares, against, arm_columns
 from analysis.behaviour.sycophancy import METRICS
 from analysis.best_of_n.curves import kl_axis
-from analysis.drawing import theme
+from analysis.drawing import plot, theme
+from analysis.drawing.ablation_panels import HUES
 from analysis.drawing.result import FigureResult
 from analysis.runs import ablation, checks, naming
-from analysis.runs.arms import BEST_OF_N, Arm, Study, study, title
+from analysis.runs.arms import Arm, Study, study, title
 from analysis.runs.naming import GOLD_SDS
-from analysis.runs.tables import points_table
-from analysis.statistics.claims import Claim, Thresholds, by_equivalence, by_estimate, thresholds
+from analysis.runs.tables import estimate_row, points_table, with_interval
+from analysis.statistics.claims import ClaimTable, Thresholds
 from rlhf_lab.functional.intervals import Estimate
 from rlhf_lab.store.records import MissingRuns, Run
+
+Floats = NDArray[np.float64]
 
 NAME = "failure_modes"
 SWEEPS = ("failure_modes",)
 
 GROUP, FLAWED = "labeler", "flawed"
-UNITS = {SYCOPHANCY: "share of answers", APPROVAL: "share of answers", UNMONITORED: GOLD_SDS}
-RULES = {
-    SYCOPHANCY: "rate",
-    APPROVAL: "rate",
-    UNMONITORED: "gap",
-}  # of a mode's claims, in its table of thresholds
-ROWS = {  # what is drawn -> what it is called
-    "gold": "gold and proxy\n(SDs above SFT)",
-    SYCOPHANCY: "sycophancy\n(share above SFT)",
-    APPROVAL: "approval minus truth\n(share above SFT)",
-    UNMONITORED: "unmonitored gap\n(SDs above SFT)",
+METRIC = "agreement"  # the metric of sycophancy that is drawn
+SYCOPHANCY, APPROVAL, UNMONITORED = "sycophancy", "approval minus truth", "unmonitored gap"
+
+
+class Mode(NamedTuple):
+    """How a failure is shown and decided."""
+
+    limits: str  # "rate" or "gap": its claims' tables of thresholds are `more_rate` and `no_rate`, or those of `gap`
+    unit: str
+    label: str  # of its panels
+
+
+MODES = {
+    SYCOPHANCY: Mode("rate", "share of answers", "sycophancy\n(share above SFT)"),
+    APPROVAL: Mode("rate", "share of answers", "approval minus truth\n(share above SFT)"),
+    UNMONITORED: Mode("gap", GOLD_SDS, "unmonitored gap\n(SDs above SFT)"),
 }
 
 
 class Pair(NamedTuple):
     """One method for a labeler with flaws and for an honest one."""
 
-    flawed: Arm
-    honest: Arm
+    flawed: Measured
+    honest: Measured
+
+    def beyond_honest(self, metric: str) -> Against:
+        """Return the rise of a metric minus its rise for the honest labeler."""
+        return against(self.flawed, self.honest, metric, from_start=True)
 
 
 def make(runs: Sequence[Run]) -> FigureResult:
-    """Two columns, a labeler each; a row for gold and for every failure."""
-    read = study(runs)
-    pairs = pairs_of(read)
+    """Draw a column for each labeler, and a row for gold and for each failure."""
+    data = study(runs)
+    pairs = both_labelers(data)
     if not pairs:
         raise MissingRuns("no runs of a labeler with flaws and of an honest one are made")
-    found, limits = failures.measured(Study(tuple(arm for pair in pairs for arm in pair))), thresholds(NAME)
-    table = failures.table(found, points_table(read))
-    fits = pd.DataFrame([row for pair in pairs for row in _fits(pair, found)])
-    gold = ablation.differences_table(
-        [arm for pair in pairs for arm in pair], ablation.compared(read, GROUP), GROUP
-    )
-    made = [claim for pair in pairs for claim in claims(pair, found, limits)]
-    onsets = {(name, mode): _onset(of, mode, limits) for name, of in found.items() for mode in MODES}
-    told = [*notes(pairs, found, limits), *checks.kl_bound_notes(read)]
-    return FigureResult(
-        table, pd.concat([gold, fits], ignore_index=True), made, draw(pairs, table, onsets), told
-    )
+    claims = ClaimTable(NAME)
+    for pair in pairs:
+        claim_gold_falls(claims, pair.flawed.arm)
+        for mode in MODES:
+            claim_rises_more(claims, pair, mode)
+            claim_stays(claims, pair.honest, mode)
+    arms = [measured for pair in pairs for measured in pair]
+    compared = ablation.compared(data, GROUP)
+    gold = ablation.differences_table([measured.arm for measured in arms], compared, GROUP)
+    fits = pd.concat([gold, rises_table(pairs)], ignore_index=True)
+    table = changes_table(arms, points_table(data))
+    lines = [*notes(pairs, claims.limits), *checks.kl_bound_notes(data)]
+    return FigureResult(table, fits, claims, draw(pairs, table, claims.limits), lines)
 
 
-def pairs_of(read: Study) -> list[Pair]:
-    """Both arms of every method that has them."""
-    return [
-        Pair(arm, honest)
-        for honest, *others in ablation.conditions(read.arms, GROUP)
+def both_labelers(data: Study) -> list[Pair]:
+    """Return both arms of each method that has them."""
+    pairs = [
+        (arm, honest)
+        for honest, *others in ablation.conditions(data.arms, GROUP)
         for arm in others
-        if labeler(arm) == FLAWED
+        if arm.runs[0].choices[GROUP] == FLAWED
     ]
+    measured = measure_modes(Study(tuple(arm for pair in pairs for arm in pair)))
+    return [Pair(measured[flawed.title], measured[honest.title]) for flawed, honest in pairs]
 
 
-def labeler(arm: Arm) -> str:
-    """The option of who labelled the comparisons."""
-    return arm.runs[0].choices[GROUP]
+def measure_modes(data: Study) -> dict[str, Measured]:
+    """Return, by title, each failure in every arm's replicates, beside all metrics of sycophancy."""
+    return {title: with_modes(measured) for title, measured in sycophancy.measured(data).items()}
 
 
-def named(arm: Arm) -> str:
-    """Method and labeler in words."""
-    return f"{title(arm.method)}, {FLAWED if labeler(arm) == FLAWED else 'honest'} labeler"
+def with_modes(measured: Measured) -> Measured:
+    """Return an arm's metrics of sycophancy with the three failures added."""
+    approved, monitored = approval.gap_by_question(measured.arm), supervision.gap_by_question(measured.arm)
+    shares = []
+    for replicate, metrics in enumerate(measured.shares):
+        modes = {
+            (SYCOPHANCY, ALL): metrics[METRIC, ALL],
+            (APPROVAL, ALL): shares_of(approved[replicate]),
+            (UNMONITORED, ALL): shares_of(monitored[replicate]),
+        }
+        shares.append({**metrics, **modes})
+    return replace(measured, shares=tuple(shares))
+
+
+def shares_of(values: Floats) -> Shares:
+    """Return numbers of each question (C, K), NaN where it has none, as shares."""
+    known = np.isfinite(values)
+    return Shares(np.where(known, values, 0.0), known.astype(float))
+
+
+def rise(measured: Measured, metric: str, point: int = -1) -> Estimate:
+    """Return a metric at a point of the curve minus the same on the initial policy."""
+    return Estimate.of(measured.risen(metric)[:, :, point].T)
+
+
+def onset(measured: Measured, mode: str, limits: Thresholds) -> int | None:
+    """Return the first point where a failure is as many SE above SFT's as its claim asks for; None if there is none."""
+    ses = limits[f"more_{MODES[mode].limits}"]["ses"]
+    for point in range(1, len(measured.arm.curves[0].points)):
+        estimate = rise(measured, mode, point)
+        if estimate.se > 0 and estimate.value >= ses * estimate.se:
+            return point
+    return None
+
+
+def in_words(arm: Arm) -> str:
+    """Return the method and the labeler of an arm in words."""
+    return f"{title(arm.method)}, {FLAWED if arm.runs[0].choices[GROUP] == FLAWED else 'honest'} labeler"
 
 
 # --- claims -------------------------------------------------------------------------------------------------
 
 
-def claims(pair: Pair, found: Mapping[str, Measured], limits: Thresholds) -> list[Claim]:
-    """Gold turns; each failure rises more than for the honest labeler, for whom it does not rise."""
-    made = [_gold_falls(pair.flawed, limits["gold_falls"])]
-    flawed, honest = (found[arm.title] for arm in pair)
-    for mode in MODES:
-        made += [_more(flawed, honest, mode, limits), _none(honest, mode, limits)]
-    return made
-
-
-def _gold_falls(arm: Arm, rule: Mapping[str, float]) -> Claim:
-    return by_estimate(
-        f"{named(arm)}: gold falls from its peak to {ablation.end_of(arm)}",
+def claim_gold_falls(claims: ClaimTable, arm: Arm) -> None:
+    """Claim that gold for the flawed labeler falls from its peak to the end."""
+    claims.exceeds_by_ses(
+        "gold_falls",
+        in_words(arm),
+        f"gold falls from its peak to {ablation.end_of(arm)}",
         Estimate.of(ablation.losses(arm)),
-        rule,
         arm.questions,
+        "gold falls",
         unit=GOLD_SDS,
-        subject=named(arm),
-        topic="gold falls",
     )
 
 
-def more(flawed: Measured, honest: Measured, mode: str) -> Estimate:
-    """What a failure rises beyond the honest labeler's: at the end of best-of-n, of PPO at equal KL."""
-    one = against(flawed, honest, mode, from_start=True)
-    return one.end if one.equal_kl is None else one.equal_kl.estimate
-
-
-def _more(flawed: Measured, honest: Measured, mode: str, limits: Thresholds) -> Claim:
-    arm = flawed.arm
-    where = ablation.end_of(arm) if arm.chooses else "equal KL"
-    return by_estimate(
-        f"{named(arm)}: {mode} has risen more at {where} than for the honest labeler",
-        more(flawed, honest, mode),
-        limits[f"more_{RULES[mode]}"],
-        flawed.questions(mode),
-        unit=UNITS[mode],
-        subject=named(arm),
-        topic=f"more {mode}",
+def claim_rises_more(claims: ClaimTable, pair: Pair, mode: str) -> None:
+    """Claim that a failure rises more than for the honest labeler: at the end of best-of-n, at equal KL otherwise."""
+    difference, place = pair.beyond_honest(mode), "equal KL"
+    if difference.equal_kl is None:
+        place = ablation.end_of(pair.flawed.arm)
+    claims.exceeds_by_ses(
+        f"more_{MODES[mode].limits}",
+        in_words(pair.flawed.arm),
+        f"{mode} has risen more at {place} than for the honest labeler",
+        difference.end if difference.equal_kl is None else difference.equal_kl.estimate,
+        pair.flawed.questions(mode),
+        f"more {mode}",
+        unit=MODES[mode].unit,
     )
 
 
-def _none(honest: Measured, mode: str, limits: Thresholds) -> Claim:
-    """An honest labeler approves of what is good, so that his approval is truth whatever happens."""
-    arm, rule = honest.arm, limits[f"no_{RULES[mode]}"]
-    margin = rule["margin"]
-    return by_equivalence(
-        f"{named(arm)}: {mode} at {ablation.end_of(arm)} is SFT's",
-        risen(honest, mode),
-        -margin,
-        margin,
+def claim_stays(claims: ClaimTable, honest: Measured, mode: str) -> None:
+    """Claim that a failure does not rise for the honest labeler, whose approval is truth by construction."""
+    claims.equivalent(
+        f"no_{MODES[mode].limits}",
+        in_words(honest.arm),
+        f"{mode} at {ablation.end_of(honest.arm)} is SFT's",
+        rise(honest, mode),
         honest.questions(mode),
-        enough=len(arm.curves) >= rule["replicates"],
-        unit=UNITS[mode],
-        subject=named(arm),
-        topic=f"no {mode}",
+        f"no {mode}",
+        unit=MODES[mode].unit,
         by_construction=mode == APPROVAL,
     )
 
 
-def _fits(pair: Pair, found: Mapping[str, Measured]) -> Iterator[dict[str, Any]]:
-    """Every failure, and every metric of sycophancy: its rise for each labeler, and the difference of the two."""
-    flawed, honest = (found[arm.title] for arm in pair)
-    for name in (*MODES, *METRICS):
-        for of in (flawed, honest):
-            n = of.questions(name)
-            yield answer_shares.fit_row(of.arm, "change from SFT", f"{name} at the end", risen(of, name), n)
-        one, n = against(flawed, honest, name, from_start=True), flawed.questions(name)
-        form = "paired by seeds"
-        yield answer_shares.fit_row(
-            pair.flawed, form, f"{name} at the end beyond the honest labeler's", one.end, n
+# --- tables and notes ---------------------------------------------------------------------------------------
+
+
+def rises_table(pairs: Sequence[Pair]) -> pd.DataFrame:
+    """Return the rise of each failure and metric of sycophancy for each labeler, and the difference of the two."""
+    rows: list[dict[str, Any]] = []
+    for pair in pairs:
+        for metric in (*MODES, *METRICS):
+            for measured in pair:
+                parameter, n = f"{metric} at the end", measured.questions(metric)
+                rows.append(
+                    estimate_row(measured.arm, "change from SFT", parameter, rise(measured, metric), n=n)
+                )
+            rows += difference_rows(pair, metric)
+    return pd.DataFrame(rows)
+
+
+def difference_rows(pair: Pair, metric: str) -> Iterator[dict[str, Any]]:
+    """Yield the rise of a metric beyond the honest labeler's, at the end and where there is one at equal KL."""
+    difference = pair.beyond_honest(metric)
+    places = {"at the end": difference.end}
+    if difference.equal_kl is not None:
+        places["at equal KL"] = difference.equal_kl.estimate
+    for place, estimate in places.items():
+        row = estimate_row(
+            pair.flawed.arm,
+            "paired by seeds",
+            f"{metric} {place} beyond the honest labeler's",
+            estimate,
+            n=pair.flawed.questions(metric),
         )
-        if one.equal_kl is not None:
-            yield _at_equal_kl(pair.flawed, form, name, one, n)
+        if place == "at equal KL" and difference.equal_kl is not None:
+            row["reach_kl"] = float(difference.equal_kl.reach.mean())
+        yield row
 
 
-def _at_equal_kl(arm: Arm, form: str, name: str, one: Against, n: int) -> dict[str, Any]:
-    assert one.equal_kl is not None
-    parameter = f"{name} at equal KL beyond the honest labeler's"
-    row = answer_shares.fit_row(arm, form, parameter, one.equal_kl.estimate, n)
-    return row | {"reach_kl": float(one.equal_kl.reach.mean())}
+def changes_table(arms: Sequence[Measured], points: pd.DataFrame) -> pd.DataFrame:
+    """Return a row for each arm, failure and point: its change from SFT with its 95 % interval, and its level.
+
+    Gold and proxy come from `points`, the table of `points_table`.
+    """
+    means = points[points["curve"] == "mean"]
+    return pd.DataFrame(
+        [row for measured in arms for row in (*gold_rows(measured.arm, means), *mode_rows(measured))]
+    )
 
 
-# --- notes --------------------------------------------------------------------------------------------------
+def gold_rows(arm: Arm, means: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """Yield the rows of gold and of the proxy of one arm."""
+    of_arm = means[(means["method"] == arm.method) & (means["label"] == arm.label)]
+    for number in ("gold", "proxy"):
+        for row in of_arm.to_dict("records"):
+            yield {
+                **point_columns(arm, number, row["n_or_step"], row["kl"]),
+                "change": row[number],
+                "lo": row[f"{number}_lo"],
+                "hi": row[f"{number}_hi"],
+                "level": np.nan,
+                "questions": arm.questions,
+                "replicates": row["replicates"],
+            }
 
 
-def notes(pairs: Sequence[Pair], found: Mapping[str, Measured], limits: Thresholds) -> list[str]:
-    """Which failure comes first; what the other metrics of sycophancy say; what the words mean."""
-    ses = limits["more_rate"]["ses"]
-    first = "; ".join(_first(pair.flawed, found[pair.flawed.title], limits) for pair in pairs)
-    others = "; ".join(_others(*(found[arm.title] for arm in pair)) for pair in pairs)
+def mode_rows(measured: Measured) -> Iterator[dict[str, Any]]:
+    """Yield the rows of the failures of one arm."""
+    points, kl = measured.arm.curves[0].points.tolist(), measured.arm.drawn.mean().kl[0].tolist()
+    for mode in MODES:
+        level = measured.draws(mode)[:, 0].mean(axis=0)
+        for place, (point, nats) in enumerate(zip(points, kl, strict=True)):
+            change = rise(measured, mode, place)
+            lo, hi = change.interval()
+            yield {
+                **point_columns(measured.arm, mode, point, nats),
+                "change": change.value,
+                "lo": lo,
+                "hi": hi,
+                "level": float(level[place]),
+                "questions": measured.questions(mode),
+                "replicates": change.replicates,
+            }
+
+
+def point_columns(arm: Arm, mode: str, point: int, nats: float) -> dict[str, Any]:
+    """Return the columns that name an arm, a failure (or gold, or the proxy) and a point of the curve."""
+    return {
+        **arm_columns(arm),
+        "labeler": arm.runs[0].choices[GROUP],
+        "mode": mode,
+        "n_or_step": int(point),
+        "kl": nats,
+        "d": float(np.sqrt(max(nats, 0))),
+    }
+
+
+def notes(pairs: Sequence[Pair], limits: Thresholds) -> list[str]:
+    """Say which failure comes first, what the other metrics of sycophancy show, and what the words mean."""
+    order = "; ".join(order_of_failures(pair.flawed, limits) for pair in pairs)
+    others = "; ".join(other_metrics(pair) for pair in pairs)
     return [
-        f"KL in nats at which gold peaks and each failure is first {ses:g} SE above SFT's: {first}",
-        f"sycophancy is told by '{METRICS[METRIC]}'; the others at the end, beyond the honest labeler's: {others}",
+        f"KL in nats at which gold peaks and each failure is first {limits['more_rate']['ses']:g} SE above SFT's: "
+        + order,
+        f"sycophancy is measured by '{METRICS[METRIC]}'; the other metrics at the end, beyond the honest labeler's: "
+        + others,
         "an honest labeler's approval is truth by construction; approved: worth more to the arm's own labeler than the "
         "median of SFT's answers to the same family and difficulty; truth: the same by gold",
     ]
 
 
-def _others(flawed: Measured, honest: Measured) -> str:
-    """The metrics of sycophancy that are not drawn, where there are prompts for them."""
-    said = [
-        f"{metric} {against(flawed, honest, metric, from_start=True).end.signed}"
+def order_of_failures(measured: Measured, limits: Thresholds) -> str:
+    """Return gold's peak and the failures of an arm in the order of their KL."""
+    mean = measured.arm.drawn.mean()
+    kl_at = {}
+    for mode in MODES:
+        point = onset(measured, mode, limits)
+        kl_at[mode] = np.inf if point is None else float(mean.kl[0][point])
+    kl_at["gold peaks"] = float(mean.kl[0][mean.values["gold"][0].argmax()])
+    events = [
+        f"{event} {kl_at[event]:.2g}" if np.isfinite(kl_at[event]) else f"{event} never"
+        for event in sorted(kl_at, key=kl_at.__getitem__)
+    ]
+    return f"{in_words(measured.arm)}: {', '.join(events)}"
+
+
+def other_metrics(pair: Pair) -> str:
+    """Return the metrics of sycophancy that are not drawn, where there are prompts for them."""
+    metrics = [
+        f"{metric} {with_interval(pair.beyond_honest(metric).end)}"
         for metric in METRICS
-        if metric != METRIC and flawed.questions(metric)
+        if metric != METRIC and pair.flawed.questions(metric)
     ]
-    return f"{named(flawed.arm)}: {', '.join(said)}"
+    return f"{in_words(pair.flawed.arm)}: {', '.join(metrics)}"
 
 
-def _first(arm: Arm, of: Measured, limits: Thresholds) -> str:
-    """Gold's peak and the failures of an arm in the order of their KL."""
-    nats = failures.kl(arm)
-    places = {mode: _onset(of, mode, limits) for mode in MODES}
-    at = {mode: np.inf if place is None else float(nats[place]) for mode, place in places.items()}
-    at["gold peaks"] = float(nats[int(arm.drawn.mean().values["gold"][0].argmax())])
-    said = [
-        f"{mode} {at[mode]:.2g}" if np.isfinite(at[mode]) else f"{mode} never"
-        for mode in sorted(at, key=at.__getitem__)
-    ]
-    return f"{named(arm)}: {', '.join(said)}"
+# --- drawing ------------------------------------------------------------------------------------------------
 
 
-def _onset(of: Measured, mode: str, limits: Thresholds) -> int | None:
-    return failures.onset(of, mode, limits[f"more_{RULES[mode]}"]["ses"])
-
-
-# --- ink ----------------------------------------------------------------------------------------------------
-
-
-def draw(pairs: Sequence[Pair], table: pd.DataFrame, onsets: Mapping[tuple[str, str], int | None]) -> Figure:
-    """A column a labeler, a row for gold and every failure, a colour a method; all are changes from SFT."""
+def draw(pairs: Sequence[Pair], table: pd.DataFrame, limits: Thresholds) -> Figure:
+    """Draw changes from SFT: a column for each labeler, a row for gold and each failure, a colour for each method."""
+    methods = dict.fromkeys(pair.flawed.arm.method for pair in pairs)
+    colour_of = dict(zip(methods, HUES, strict=False))
     figure = theme.blank(theme.WIDTH, 6.6)
-    axes = figure.subplots(len(ROWS), 2, sharex=True, sharey="row", height_ratios=[1.4, 1, 1, 1])
+    axes = figure.subplots(1 + len(MODES), 2, sharex=True, sharey="row", height_ratios=[1.4, 1, 1, 1])
     for column, arms in zip(axes.T, zip(*pairs, strict=True), strict=True):
-        for panel, number in zip(column, ROWS, strict=True):
+        for measured in arms:
+            arm, colour = measured.arm, colour_of[measured.arm.method]
+            rows = table[(table["method"] == arm.method) & (table["label"] == arm.label)]
+            draw_gold(column[0], rows, colour)
+            for panel, mode in zip(column[1:], MODES, strict=True):
+                draw_mode(panel, rows[rows["mode"] == mode], colour, onset(measured, mode, limits))
+        name_labeler(column[0], arms[0].arm)
+    for row, label in zip(
+        axes, ["gold and proxy\n(SDs above SFT)", *(mode.label for mode in MODES.values())], strict=True
+    ):
+        row[0].set_ylabel(label)
+        row[0].margins(y=0.1)
+        for panel in row:
             panel.axhline(0, color="0.75", linewidth=0.6, zorder=0)
-            for arm in arms:
-                rows = table[(table["method"] == arm.method) & (table["labeler"] == labeler(arm))]
-                _draw_arm(panel, rows, number, _colour(arm), onsets.get((arm.title, number)))
-        _head(column[0], arms[0])
-    for panel, called in zip(axes[:, 0], ROWS.values(), strict=True):
-        panel.set_ylabel(called)
-        panel.margins(y=0.1)
-    said = {"transform": axes[2, 1].transAxes, "color": "0.4", "fontsize": 7}
-    axes[2, 1].text(0.02, 0.93, "none by construction: he approves of what is good", va="top", **said)
+    small_text(
+        axes[2, 1], 0.02, 0.93, "none by construction: an honest labeler approves of what is good", "top"
+    )
     theme.square_root_nats(axes[0, 0], float(table["kl"].max()), gap=0.09)
     figure.align_ylabels(axes[:, 0])
-    estimators = [arm.curves[0].estimator for pair in pairs for arm in pair]
+    estimators = [measured.arm.curves[0].estimator for pair in pairs for measured in pair]
     axes[-1, 0].set_xlabel(kl_axis(estimators), x=1.03)
-    _legend(figure, [pair.flawed for pair in pairs])
-    return figure
-
-
-def _draw_arm(panel: Axes, rows: pd.DataFrame, number: str, colour: str, onset: int | None) -> None:
-    """A number's mean with its 95 % band; beside gold the proxy, dashed. Gold's peak, a failure's onset marked."""
-    own = rows[rows["mode"] == number]
-    panel.fill_between(own["kl"], own["lo"], own["hi"], color=colour, alpha=0.15, linewidth=0)
-    panel.plot(own["kl"], own["change"], color=colour, linewidth=1.6)
-    if number == "gold":
-        proxy, onset = rows[rows["mode"] == "proxy"], int(own["change"].to_numpy().argmax())
-        panel.plot(proxy["kl"], proxy["change"], color=colour, linewidth=1.0, linestyle=theme.DASHED)
-    if onset is not None:
-        later = number == "gold" and onset == len(own) - 1
-        theme.mark(panel, own["kl"].iloc[onset], own["change"].iloc[onset], colour, ">" if later else "o")
-
-
-def _colour(arm: Arm) -> str:
-    return "#3c6fb5" if arm.method == BEST_OF_N else "#d1495b"
-
-
-def _head(panel: Axes, arm: Arm) -> None:
-    """Who labelled, and with what flaws."""
-    flaws = naming.flaws(arm.runs[0].config[GROUP])
-    panel.set_title(("flawed" if flaws else "honest") + " labeler", loc="left", weight="bold", pad=16)
-    said = {"transform": panel.transAxes, "color": "0.4", "fontsize": 7}
-    panel.text(0, 1.03, ", ".join(flaws) or "the answer with the higher gold", va="bottom", **said)
-
-
-def _legend(figure: Figure, arms: Sequence[Arm]) -> None:
-    handles = [theme.key(title(arm.method), _colour(arm), linewidth=2) for arm in arms]
+    ses = limits["more_rate"]["ses"]
+    handles = [theme.key(title(method), colour, linewidth=2) for method, colour in colour_of.items()]
     handles += [
         theme.key("mean, 95 % band", linewidth=1.6),
         theme.key("proxy, rescaled", linestyle=theme.DASHED, linewidth=1.0),
-        theme.key("gold peaks (triangle: here or later);\na failure is first 3 SE above SFT's", marker="o"),
+        theme.key(f"gold's peak; a failure is first {ses:g} SE above SFT's", marker="o"),
+        theme.key("gold's peak at this KL or later", marker=">"),
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    plot.legend(figure, handles)
+    return figure
+
+
+def draw_gold(panel: Axes, rows: pd.DataFrame, colour: str) -> None:
+    """Draw gold with its 95 % band and its peak, and the proxy dashed."""
+    gold = rows[rows["mode"] == "gold"]
+    plot.curve(panel, gold, "change", colour, width=1.6)
+    plot.curve(panel, rows[rows["mode"] == "proxy"], "change", colour, style=theme.DASHED, width=1.0, band=0)
+    plot.peak(panel, gold, "change", colour)
+
+
+def draw_mode(panel: Axes, rows: pd.DataFrame, colour: str, point: int | None) -> None:
+    """Draw a failure with its 95 % band, and mark the point at which it has risen."""
+    plot.curve(panel, rows, "change", colour, width=1.6)
+    if point is not None:
+        theme.mark(panel, rows["kl"].iloc[point], rows["change"].iloc[point], colour)
+
+
+def name_labeler(panel: Axes, arm: Arm) -> None:
+    """Write above a panel which labeler it is, and its flaws."""
+    flaws = naming.flaws(arm.runs[0].config[GROUP])
+    panel.set_title("flawed labeler" if flaws else "honest labeler", loc="left", weight="bold", pad=16)
+    small_text(panel, 0, 1.03, ", ".join(flaws) or "prefers the answer with the higher gold", "bottom")
+
+
+def small_text(panel: Axes, x: float, y: float, text: str, va: str) -> None:
+    """Write grey text at a place of the panel, from (0, 0) at the lower left to (1, 1)."""
+    panel.text(x, y, text, va=va, transform=panel.transAxes, color="0.4", fontsize=7)

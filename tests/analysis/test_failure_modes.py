@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from flawed_runs import runs
 
-from analysis.behaviour import approval, failures, supervision
-from analysis.behaviour.failures import APPROVAL, MODES, SYCOPHANCY, UNMONITORED
+from analysis.behaviour import approval, supervision
 from analysis.drawing.result import FigureResult
 from analysis.figures import failure_modes
+from analysis.figures.failure_modes import APPROVAL, MODES, SYCOPHANCY, UNMONITORED
 from analysis.runs.arms import study
 from rlhf_lab.store.records import MissingRuns
 
@@ -64,7 +64,7 @@ def test_all_modes_start_from_sft_and_the_first_to_rise_is_told(
 
 def test_modes_are_what_is_counted_by_hand() -> None:
     (arm,) = study([one for one in runs(1.0, 1, questions=6) if one.key == "ppoflawed0"]).arms
-    (found,) = failures.measured(study(arm.runs)).values()
+    (found,) = failure_modes.measure_modes(study(arm.runs)).values()
     rows, last = (
         arm.runs[0].rows([*approval.COLUMNS, "utility", "checkpoint", "prompt_id", "behaviour.stance"]),
         100,
