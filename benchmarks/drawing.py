@@ -23,7 +23,7 @@ from rlhf_lab.store.records import Run, runs
 
 sys.path.append(str(Path(__file__).parents[1] / "tests/analysis"))
 
-from fake_store import Cell, Sweep, write_store
+from fake_store import Cell, Sweep, write_store  # pyright: ignore[reportMissingImports]
 
 QUESTIONS, FRAMINGS = 128, 4  # 512 prompts
 RULES: Mapping[str, tuple[str, Mapping[str, Any]]] = {  # option -> class of the policy, own settings
