@@ -1,6 +1,7 @@
 """The rooms of docs/architecture.md: a room is a folder, and a file imports only from its own room and lower ones."""
 
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 TOP = Path(__file__).parents[1]
@@ -134,6 +135,11 @@ def _may_enter(here, name):
         return name in DOORS
     beside = any({here, there} <= floor for floor in SIDE_BY_SIDE) and here != there
     return ORDER.index(there) <= ORDER.index(here) and not beside
+
+
+def test_no_files_import_each_other_in_a_circle():
+    graph = {module: {name for name in imports(module) if name in MODULES} for module in MODULES}
+    assert len(list(TopologicalSorter(graph).static_order())) == len(MODULES)  # CycleError names the circle
 
 
 def test_a_stage_imports_no_other_stage():
