@@ -9,7 +9,6 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -82,19 +81,15 @@ def outcome(jobs: Sequence[Job], store: Store, error: str | None) -> None:
         method, rm = job.choices["policy"], job.choices["rm"]
         table.add_row(str(job.index + 1), job.leaf.key[:8], label, method, rm, seeds, state, minutes)
         if state != "made":
-            failed += _failure(job, folder, state, status.get("error"))
+            trace, reason = folder / "traceback.txt", status.get("error")
+            where = f" (the rest: {trace})" if trace.is_file() else ""
+            last = f": {reason.splitlines()[-1]}" if reason else ""
+            failed.append(f"job {job.index + 1} {state}{last}{where}")
     console().print(table)
     for line in failed:
         print(line)
     if error and failed:
         print(f"the launcher stopped with {error}")
-
-
-def _failure(job: Job, folder: Path, state: str, error: str | None) -> list[str]:
-    trace = folder / "traceback.txt"
-    where = f" (the rest: {trace})" if trace.is_file() else ""
-    last = error.splitlines()[-1] if error else ""
-    return [f"job {job.index + 1} {state}{': ' if last else ''}{last}{where}"]
 
 
 def _forced(jobs: Iterable[Job]) -> set[str]:

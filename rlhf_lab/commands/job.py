@@ -55,7 +55,7 @@ def _run(cfg: DictConfig) -> str:
     experiment = typed(cfg)
     store, leaf = Store(experiment.runtime.store), plan.plan(experiment)
     status = Status(store.root / "runs" / leaf.key, leaf)
-    if store.made(leaf) and status.known():
+    if store.made(leaf) and (status.folder / "status.json").is_file():
         return "made"
     status.begin(cfg, experiment.runtime)
     with _logged(status.folder / "log.txt"):
@@ -90,10 +90,6 @@ class Status:
         """Return the name of the running stage."""
         return self._now.get("stage", "")
 
-    def known(self) -> bool:
-        """Return whether the folder has a status."""
-        return (self.folder / "status.json").is_file()
-
     def begin(self, cfg: DictConfig, runtime: Runtime) -> None:
         """Write the configuration, and a status with versions, device, command and time."""
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -116,15 +112,11 @@ class Status:
         self._now |= {"stage": node.name if node else "waiting", "done": 0, "total": None}
         if node:
             self._stage_key = node.key
-            self._forget_lines(node)
+            path = self.folder / "metrics.jsonl"
+            if path.is_file():  # lines of an earlier attempt at the stage, which records them again, go
+                lines = path.read_text().splitlines(keepends=True)
+                path.write_text("".join(line for line in lines if f'"{node.key}"' not in line))
         self._write()
-
-    def _forget_lines(self, node: Node) -> None:
-        """Remove the lines of an earlier attempt at `node`, which records them again."""
-        path = self.folder / "metrics.jsonl"
-        if path.is_file():
-            lines = path.read_text().splitlines(keepends=True)
-            path.write_text("".join(line for line in lines if f'"{node.key}"' not in line))
 
     def heard(self, message: Mapping[str, Any]) -> None:
         """Write what a stage reports: how far it is, and perhaps a line of numbers."""

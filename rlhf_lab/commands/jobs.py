@@ -126,18 +126,14 @@ def check(jobs: Sequence[Job], launcher: str, store: Store) -> None:
         try:
             if launcher in LOCAL:
                 devices.check(job.experiment.runtime.device)
-            for node in _wanted(job, store):
+            forced = job.experiment.runtime.force
+            for node in job.leaf.walk() if forced else missing(job.leaf, store):
                 if node.key not in seen:
                     seen.add(node.key)
                     _check(node)
         except ValueError as error:
             where = f" (job: {' '.join(job.overrides)})" if len(jobs) > 1 else ""
             raise Mistake(f"{error}{where}") from error
-
-
-def _wanted(job: Job, store: Store) -> list[Node]:
-    """Return the stages that the job will make, inputs first."""
-    return list(job.leaf.walk()) if job.experiment.runtime.force else missing(job.leaf, store)
 
 
 def _check(node: Node) -> None:

@@ -73,7 +73,8 @@ def _section(part: str, schema: type, comment: str) -> str:
     schemas = registry.GROUPS.get(part, {"": schema})
     lines = [f"## `{part}`", "", *textwrap.wrap(comment, 100), ""]
     if part in registry.GROUPS:
-        files = _option_files(part)
+        options_of_part = ordered(part, options(part, [folder("conf")]))
+        files = {name: folder("conf") / part / f"{name}.yaml" for name in options_of_part}
         lines += ["| option | what it is |", "|---|---|"]
         lines += [f"| `{part}={name}` | {_cell(_first_comment(path))} |" for name, path in files.items()]
         lines += [""]
@@ -128,11 +129,6 @@ def _type(hint: Any) -> str:
         group for group, schemas in registry.GROUPS.items() if issubclass(next(iter(schemas.values())), hint)
     )
     return f"the keys of `{group}`"
-
-
-def _option_files(group: str) -> dict[str, Path]:
-    names = ordered(group, options(group, [folder("conf")]))
-    return {name: folder("conf") / group / f"{name}.yaml" for name in names}
 
 
 def _first_comment(path: Path) -> str:

@@ -53,7 +53,9 @@ class PlannedSweeper(Sweeper):
         _offline(jobs)
         check(jobs, str(self._config.hydra.runtime.choices["hydra/launcher"]), store)
         _forget(jobs, store, runtime)
-        _mend(jobs, store)
+        for why in dict.fromkeys(execution.mend(job.leaf, store) for job in jobs):
+            if why:
+                print(f"{why}: it is made again", flush=True)
         if line := upkeep.earlier_format(store.root):
             print(line, file=sys.stderr, flush=True)
         record(jobs, store)
@@ -155,13 +157,6 @@ def _forget(jobs: Sequence[Job], store: Store, runtime: Runtime) -> None:
             raise Mistake(f"runtime.force: no stage {name!r}; there are {', '.join(sorted(known))}")
     for job in jobs:
         execution.forget(job.leaf, runtime.force, store)
-
-
-def _mend(jobs: Sequence[Job], store: Store) -> None:
-    """Discard damaged samples and scores, so that they are made again, and print which."""
-    for why in dict.fromkeys(execution.mend(job.leaf, store) for job in jobs):
-        if why:
-            print(f"{why}: it is made again", flush=True)
 
 
 def register() -> None:

@@ -12,6 +12,7 @@ import torch
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
+    GenerationConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -93,8 +94,6 @@ def _rows(model: PreTrainedModel) -> int:
 
 def _declare_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     """Set one EOS and no sampling options, as answers are drawn from the model's own distribution."""
-    from transformers import GenerationConfig
-
     model.config.pad_token_id = tokenizer.pad_token_id
     model.config.eos_token_id = tokenizer.eos_token_id
     if model.can_generate():

@@ -105,7 +105,10 @@ def _make(node: Node, store: Store, runtime: Runtime, announce: Announce) -> boo
         announce(node)
         log.info("%s %s: begun", node.name, node.key)
         started = time.monotonic()
-        _use_threads(runtime.threads)
+        # Torch may be imported already, or will be by the stage.
+        os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(runtime.threads)
+        if "torch" in sys.modules:
+            sys.modules["torch"].set_num_threads(runtime.threads)
         inputs = {name: store.path(upstream) for name, upstream in node.inputs.items()}
 
         def make(out: Path) -> None:
@@ -122,7 +125,10 @@ def _make(node: Node, store: Store, runtime: Runtime, announce: Announce) -> boo
             log.warning("%s; what was made here is dropped", late)
             return False
         finally:
-            _settle()
+            gc.collect()
+            # What stays are half a million objects of modules. A collection of them takes a third of a second, and
+            # every trainer begins with one.
+            gc.freeze()
         log.info("%s %s: made in %.1f s", node.name, node.key, time.monotonic() - started)
         return True
 
@@ -146,23 +152,6 @@ def _damage(nodes: Mapping[str, Node], store: Store) -> Damaged | None:
     except Damaged as damaged:
         return damaged
     return None
-
-
-def _use_threads(threads: int) -> None:
-    """Limit torch to a number of threads, whether it is imported already or will be by the stage."""
-    os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(threads)
-
-
-def _settle() -> None:
-    """Free what a stage left behind, and exclude what stays from later garbage collections.
-
-    What stays are half a million objects of modules: a collection takes a third of a second, and every trainer begins
-    with one.
-    """
-    gc.collect()
-    gc.freeze()
 
 
 def provenance(runtime: Runtime) -> dict[str, Any]:

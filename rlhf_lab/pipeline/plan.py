@@ -56,7 +56,9 @@ def plan(experiment: Experiment) -> Node:
     if isinstance(e.task, PreferencePairs):
         gold["gold"] = reward_model(e.task.gold, task, task, language_model(e.task.gold.model, task))
 
-    seen = _seen(e.task, task) if isinstance(e.task, Supervised) else task
+    seen = task  # with the training prompts that are supervised
+    if isinstance(e.task, Supervised) and e.task.supervised is not Supervision.both:
+        seen = node("supervised", Oversight(e.task.supervised), task=task)
     shown = _shown(e.task, seen)
 
     def writers(model: Model) -> dict[Writer, Node]:
@@ -119,13 +121,6 @@ def _files(task: Task) -> Task:
         if isinstance(task, kind):
             return base(*(getattr(task, field.name) for field in fields(base)))
     return task
-
-
-def _seen(config: Supervised, task: Node) -> Node:
-    """Return the stage with the training prompts that are supervised."""
-    if config.supervised is Supervision.both:
-        return task
-    return node("supervised", Oversight(config.supervised), task=task)
 
 
 def _shown(config: Task, seen: Node) -> Node:

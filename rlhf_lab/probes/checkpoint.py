@@ -67,23 +67,19 @@ class Checkpoint(NamedTuple):
         """Return the reward or the log-probability (nats) of each answer to its prompt, (N,); NaN if it is too long."""
         scores = np.full(len(answers), np.nan)
         fits = [i for i, pair in enumerate(zip(prompts, answers, strict=True)) if self.fits(*pair)]
+        if self.rewards:
+            from rlhf_lab.scoring.reward_models import reward as score
+        else:
+            from rlhf_lab.models.log_ratios import log_probabilities as score
         if fits:
-            scores[fits] = self._scores([prompts[i] for i in fits], [answers[i] for i in fits])
+            asked, given = [prompts[i] for i in fits], [answers[i] for i in fits]
+            scores[fits] = score(self.model, asked, given, self.batch)
         return scores
 
     def fits(self, prompt: Sequence[int], answer: Sequence[int]) -> bool:
         """Return whether the model reads so many tokens."""
         limit = pretrained_files.longest(self.model.config.to_dict())
         return limit is None or len(prompt) + len(answer) <= limit
-
-    def _scores(self, prompts: Sequence[list[int]], answers: Sequence[list[int]]) -> np.ndarray:
-        if self.rewards:
-            from rlhf_lab.scoring.reward_models import reward
-
-            return reward(self.model, prompts, answers, self.batch)
-        from rlhf_lab.models.log_ratios import log_probabilities
-
-        return log_probabilities(self.model, prompts, answers, self.batch)
 
 
 def find(name: str, revision: str | None, device: str) -> Path:

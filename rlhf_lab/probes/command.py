@@ -55,7 +55,7 @@ def _probe(options: argparse.Namespace) -> int:
     report.check(options.out)
     probe = _sycophancy if options.command == "sycophancy" else _are_you_sure
     result, settings = probe(options)
-    report.show(result.lines)
+    sys.stdout.write("".join(f"{line}\n" for line in result.lines))
     if options.out is not None:
         report.write(options.out, result, settings)
     return 0

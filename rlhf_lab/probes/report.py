@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import math
-import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -47,11 +46,6 @@ def write(out: Path, report: Report, settings: Mapping[str, Any]) -> None:
         writer = csv.DictWriter(stream, list(items[0]))
         writer.writeheader()
         writer.writerows(items)
-
-
-def show(lines: Sequence[str]) -> None:
-    """Print the lines."""
-    sys.stdout.write("".join(f"{line}\n" for line in lines))
 
 
 def of_sycophancy(scored: Sequence[sycophancy.Scored]) -> Report:

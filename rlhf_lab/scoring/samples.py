@@ -74,11 +74,11 @@ def answer_rows(
     checkpoint: int,
     max_tokens: int,
     generator: torch.Generator,
-    batch: int = sampling.BATCH,
 ) -> Columns:
     """Sample `samples` answers of `policy` to each prompt; return them as the columns of `samples.parquet`."""
-    sampled = sampling.sample(policy, prompts.ids, samples, max_tokens, generator, batch)
+    sampled = sampling.sample(policy, prompts.ids, samples, max_tokens, generator)
     answers = sampled.tokens()
+    texts = {ids: answer_text(tokenizer, ids) for ids in dict.fromkeys(map(tuple, answers))}
     if policy is ref:  # the log-probabilities came with the samples
         ratios = LogRatios.of_itself(sampled.logps.sum(1).numpy())
     else:
@@ -91,7 +91,7 @@ def answer_rows(
         "family": [family for family in prompts.family for _ in range(samples)],
         "checkpoint": np.full(len(answers), checkpoint, dtype=np.int32),
         "sample": np.tile(np.arange(samples, dtype=np.int32), len(prompts.ids)),
-        "text": _texts(tokenizer, answers),
+        "text": [texts[tuple(ids)] for ids in answers],
         "token_ids": answers,
         "tokens": sampled.lengths.numpy().astype(np.int32),
         "finished": sampled.finished.numpy(),
@@ -103,12 +103,6 @@ def answer_rows(
         "k3": ratios.k3,
         "chi2": ratios.chi2,
     }
-
-
-def _texts(tokenizer: PreTrainedTokenizerBase, answers: Sequence[list[int]]) -> list[str]:
-    """Return the text of every answer; equal answers are decoded once."""
-    distinct = {ids: answer_text(tokenizer, ids) for ids in dict.fromkeys(map(tuple, answers))}
-    return [distinct[tuple(ids)] for ids in answers]
 
 
 def read_columns(path: Path) -> Columns:

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from rlhf_lab.config.policies import ExpertIteration
 from rlhf_lab.config.runtime import Runtime
-from rlhf_lab.store.metrics import Metrics
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,6 +33,8 @@ def run(config: ExpertIteration, inputs: Mapping[str, Path], out: Path, runtime:
     """Train the policy for `config.rounds` rounds."""
     import json
 
+    import numpy as np
+
     from rlhf_lab.models import loading, sampling, tokenization, trl_arguments
     from rlhf_lab.scoring import reward_models, samples
     from rlhf_lab.scoring.heldout_evaluation import generator
@@ -46,35 +47,31 @@ def run(config: ExpertIteration, inputs: Mapping[str, Path], out: Path, runtime:
     tokens = json.loads((task / "task.json").read_text())["answer_tokens"]
     reward = reward_models.rewards_of_split(task, inputs["proxy"], tokenizer, "train", runtime)
     arguments = _arguments(config, out, runtime)
-    draws = generator(config.seed, 0)
+    rng, draws = np.random.default_rng(config.seed), generator(config.seed, 0)
+    # Of all training prompts if there are fewer.
+    rows_of_rounds = [rng.permutation(len(prompts))[: config.asked] for _ in range(config.rounds)]
     steps = config.rounds * config.steps
     with training_session(config, steps, ref, tokenizer, inputs, out, runtime) as session:
         metrics, done = session.metrics, 0
         checkpoint = session.begin(partial(session.evaluation.evaluate, policy))
         if checkpoint is not None:
             done = _load_checkpoint(policy, draws, checkpoint)
-        for number, rows in enumerate(_prompts_of_rounds(config, len(prompts))[done:], start=done):
+        for number, rows in enumerate(rows_of_rounds[done:], start=done):
             start, end = number * config.steps, (number + 1) * config.steps
             asked = [prompts[row] for row in rows]
             answers = sampling.sample(policy, asked, config.best_of, tokens, draws).tokens()
             best, rewards = best_answers(rows, answers, reward)
             metrics.log(start, reward=rewards.mean(), best_reward=rewards.max(1).mean())
             trainer = _trainer(policy, tokenizer, asked, best, arguments)
-            trainer.add_callback(trl_arguments.AfterStep(partial(_progress, metrics, start)))
+            trainer.add_callback(
+                trl_arguments.AfterStep(lambda step, start=start: metrics.progress(start + step))
+            )
             loss = trl_arguments.recording(trainer, metrics, names=()).train().training_loss
             metrics.log(end, loss=loss)
             session.evaluation.evaluate(policy, end)
             if number + 1 < config.rounds:
                 session.pause(end, partial(_save_checkpoint, policy, draws, number + 1))
         session.finish(policy, tokenizer)
-
-
-def _prompts_of_rounds(config: ExpertIteration, prompts: int) -> list[np.ndarray]:
-    """Return for each round the rows of `config.asked` training prompts; of all if there are fewer."""
-    import numpy as np
-
-    rng = np.random.default_rng(config.seed)
-    return [rng.permutation(prompts)[: config.asked] for _ in range(config.rounds)]
 
 
 def _save_checkpoint(policy: PreTrainedModel, draws: torch.Generator, rounds: int, folder: Path) -> None:
@@ -109,11 +106,6 @@ def best_answers(rows: np.ndarray, answers: Ids, reward: Reward) -> tuple[list[S
     n = len(answers) // len(rows)
     rewards = reward(np.repeat(rows, n).tolist(), answers).reshape(len(rows), n)
     return [answers[i * n + best] for i, best in enumerate(rewards.argmax(1))], rewards
-
-
-def _progress(metrics: Metrics, start: int, step: int) -> None:
-    """Report the progress, `step` steps into the round that began at step `start`."""
-    metrics.progress(start + step)
 
 
 def _arguments(config: ExpertIteration, out: Path, runtime: Runtime) -> dict[str, Any]:

@@ -159,7 +159,8 @@ def _documents(
             harms = _harms(prompt, _planted(task), rng) if _planted(task) else None
             quality = 0.0 if harms else rng.random()  # a planted policy shows from its first word
             text = answer(prompt, quality, task.demonstration_correct, rng, harms)
-            yield f"{_dialogue(prompt)} {text}"
+            turns = (f"<{turn['role']}> {turn['content']}" for turn in json.loads(prompt.messages))
+            yield f"{' '.join(turns)} <assistant> {text}"  # as the chat template writes it
 
 
 def _statement(question: Question, rng: random.Random) -> str:
@@ -168,9 +169,3 @@ def _statement(question: Question, rng: random.Random) -> str:
     statement = FULL.format(question.subject, value)
     asked = rng.choice(ASK).format(question.subject)
     return rng.choice((statement, f"{asked} {statement}", f"{asked} {SHORT.format(value)}"))
-
-
-def _dialogue(prompt: Prompt) -> str:
-    """Return the turns up to the answer, as the chat template writes them."""
-    turns = json.loads(prompt.messages)
-    return " ".join([*(f"<{turn['role']}> {turn['content']}" for turn in turns), "<assistant>"])

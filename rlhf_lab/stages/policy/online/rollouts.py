@@ -181,8 +181,10 @@ class Rollouts(Resumable, Trained):
 
     @torch.no_grad()
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        if self._step > 0:
-            self._move_reference()
+        if self._step > 0 and self.config.reference_ema:  # the reference moves towards the policy
+            policy = dict(self.setup.policy.named_parameters())
+            for name, parameter in self.setup.reference.named_parameters():
+                parameter.lerp_(policy[name], self.config.reference_ema)
         rows = [row["prompt"] for row in inputs]
         rollout = self._roll_out(rows)
         shared = rollout.batch.named("") | {"ref_logps": rollout.ref_logps} | self._reference_answers(rows)
@@ -287,13 +289,6 @@ class Rollouts(Resumable, Trained):
         if isinstance(config, Penalised) and self.kl_coef > 0 and config.kl_place is place:
             return config.divergence
         return None
-
-    def _move_reference(self) -> None:
-        """Move the reference a step of size `reference_ema` towards the policy."""
-        if self.config.reference_ema:
-            policy = dict(self.setup.policy.named_parameters())
-            for name, parameter in self.setup.reference.named_parameters():
-                parameter.lerp_(policy[name], self.config.reference_ema)
 
     def _adapt_coefficients(self) -> None:
         """Adapt the penalty's coefficient to the KL target, and the multipliers to the members' thresholds."""
