@@ -348,9 +348,7 @@ def draw(pairs: Sequence[Pair], table: pd.DataFrame, limits: Thresholds) -> Figu
         row[0].margins(y=0.1)
         for panel in row:
             panel.axhline(0, color="0.75", linewidth=0.6, zorder=0)
-    small_text(
-        axes[2, 1], 0.02, 0.93, "none by construction: an honest labeler approves of what is good", "top"
-    )
+    small_text(axes[2, 1], 0.02, 0.93, "zero by construction: his approval is truth", "top")
     theme.square_root_nats(axes[0, 0], float(table["kl"].max()), gap=0.09)
     figure.align_ylabels(axes[:, 0])
     estimators = [measured.arm.curves[0].estimator for pair in pairs for measured in pair]
