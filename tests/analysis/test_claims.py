@@ -5,8 +5,8 @@ from importlib.resources import files
 import pytest
 
 from analysis.figures import available
-from analysis.statistics.claims import Claim, by_ses, equivalent, exceeds, exceeds_by_ses, thresholds
-from rlhf_lab.functional.intervals import Interval
+from analysis.statistics.claims import Claim, ClaimTable, equivalent, exceeds, thresholds
+from rlhf_lab.functional.intervals import Estimate, Interval
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,11 @@ def test_a_wide_interval_around_zero_is_no_evidence_of_no_change() -> None:
 
 
 def test_a_claim_states_its_threshold_in_its_own_units() -> None:
-    claim = by_ses("gold falls", 0.4, 0.1, {"ses": 3.0, "margin": 0.1}, 130, replicates=2, unit="SDs")
+    claims = ClaimTable("any", "SDs", {"falls": {"ses": 3.0, "margin": 0.1}})
+    claim = claims.exceeds_by_ses(
+        "falls", "PPO", "gold falls", Estimate(0.4, 0.1, math.inf, 2), 130, "gold falls"
+    )
+    assert list(claims) == [claim] and claim.claim == "PPO: gold falls" and claim.conditional
     assert claim.threshold == pytest.approx(0.3) and claim.interval == pytest.approx((0.204, 0.596), abs=1e-3)
     assert claim.state == "met" and "3 SE" in claim.rule
 

@@ -13,7 +13,7 @@ from analysis.commands.figures import main
 from analysis.figures import gao2022_fig9
 from analysis.runs.arms import Study, study
 from analysis.runs.penalties import end_kl, falls_with_coefficient, families, penalised
-from analysis.statistics.claims import Claim, by_equivalence
+from analysis.statistics.claims import Claim, ClaimTable
 from rlhf_lab.functional.intervals import Estimate
 from rlhf_lab.store.records import MissingRuns, runs
 
@@ -156,9 +156,9 @@ def test_the_power_that_the_thresholds_state(
 
 def test_a_difference_as_large_as_the_margin_is_seldom_called_none() -> None:
     """Through the claim's own code: pairs of SD .07, questions of SE .01."""
-    rng, met = np.random.default_rng(1), 0
+    rng, claims = np.random.default_rng(1), ClaimTable("any", limits={"alike": {"margin": 0.1}})
     for _ in range(300):
         draws = 0.1 + 0.07 * rng.normal(size=10) + 0.01 * rng.normal(size=(61, 1))
         draws[0] -= 0.01 * rng.normal()
-        met += by_equivalence("", Estimate.of(draws), -0.1, 0.1, 122, unit="").met is True
-    assert met <= 0.08 * 300
+        claims.equivalent("alike", "PPO", "no difference", Estimate.of(draws), 122, "alike")
+    assert sum(claim.met is True for claim in claims) <= 0.08 * 300
