@@ -5,7 +5,7 @@ from importlib.resources import files
 import pytest
 
 from analysis.figures import available
-from analysis.statistics.claims import Claim, ClaimTable, equivalent, exceeds, thresholds
+from analysis.statistics.claims import Claim, ClaimTable, equivalent, exceeds, exceeds_by_ses, thresholds
 from rlhf_lab.functional.intervals import Estimate, Interval
 
 
