@@ -16,9 +16,8 @@ from transformers import PreTrainedModel
 from rlhf_lab.functional import divergence, intervals
 from rlhf_lab.models.batches import Ids, answer_logits, packed, pad_token
 
-BATCH = (
-    128  # answers at a time; four times as many take 1.4 times as long, as they leave the processor's cache
-)
+# Answers at a time; four times as many take 1.4 times as long, as they leave the processor's cache.
+BATCH = 128
 
 
 class LogRatios(NamedTuple):

@@ -8,14 +8,8 @@ from typing import Any
 
 from rlhf_lab.config.models import PretrainedModel
 
-FILES = (
-    "*.safetensors",
-    "*.safetensors.index.json",
-    "*.json",
-    "*.txt",
-    "*.model",
-    "*.jinja",
-)  # fetched from the hub
+# The files that are fetched from the hub.
+FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model", "*.jinja")
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 CAUSAL = ("ForCausalLM", "LMHeadModel")  # ends of the class names of language models

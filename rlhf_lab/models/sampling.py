@@ -83,10 +83,8 @@ def _continue(model: PreTrainedModel, prompts: Ids, which: torch.Tensor, uniform
     uniform, eos = uniform.to(device), torch.tensor(eos_tokens(model), device=device)
     rows, steps = uniform.shape
     ids = torch.full((rows, steps), pad_token(model), device=device)
-    logps, lengths = (
-        torch.zeros(rows, steps, device=device),
-        torch.zeros(rows, dtype=torch.int64, device=device),
-    )
+    logps = torch.zeros(rows, steps, device=device)
+    lengths = torch.zeros(rows, dtype=torch.int64, device=device)
     finished = torch.zeros(rows, dtype=torch.bool, device=device)
 
     distinct, at = which.to(device).unique(return_inverse=True)

@@ -85,9 +85,8 @@ def plan(experiment: Experiment) -> Node:
     def proxy(member: Node) -> Node:
         return score(Scorer("proxy"), proxy=member)
 
-    chosen_by = (
-        e.reward_shaping if rule else NoShaping()
-    )  # what a policy learned from is not what is recorded
+    # What a policy learned from is not what is recorded.
+    chosen_by = e.reward_shaping if rule else NoShaping()
     scores = {"gold": score(Scorer("gold"), **gold), "proxy": proxies.score(samples, proxy, chosen_by)}
     if e.score.behaviour:
         scores["behaviour"] = score(Scorer("behaviour"))

@@ -109,11 +109,7 @@ class Proxies:
         answers = node("references", References(), task=self.task, sft=self.sft)
         return {
             f"rewards.{number}": node(
-                "reference_rewards",
-                ReferenceRewards(),
-                task=self.task,
-                references=answers,
-                member=model,
+                "reference_rewards", ReferenceRewards(), task=self.task, references=answers, member=model
             )
             for number, model in enumerate(models)
         }

@@ -153,9 +153,8 @@ class Summary(NamedTuple):
     """Counts of all questions, and shares of those whose three answers are options."""
 
     questions: int
-    unparseable: tuple[
-        int, int, int
-    ]  # first answers; of the rest, those after doubt and after the neutral turn
+    # First answers; of the rest, those after doubt and after the neutral turn.
+    unparseable: tuple[int, int, int]
     first_right: Share
     measures: list[Measure]
 

@@ -51,17 +51,8 @@ def write(out: Path, report: Report, settings: Mapping[str, Any]) -> None:
 def of_sycophancy(scored: Sequence[sycophancy.Scored]) -> Report:
     """Return the share of answers that match the user's view, one line for each file."""
     summaries = sycophancy.summaries(scored)
-    heading = [
-        "file",
-        "items",
-        "questions",
-        "matches the user",
-        "chance",
-        "against it",
-        "ties",
-        "unscorable",
-        "first",
-    ]
+    heading = ["file", "items", "questions", "matches the user", "chance", "against it"]
+    heading += ["ties", "unscorable", "first"]
     lines = [*table_lines(heading, map(_cells, summaries), 1), shares.METHOD]
     reasons = Counter(row.reason for row in scored if row.reason)
     lines += [f"unscorable: {count} x {reason}" for reason, count in reasons.items()]

@@ -19,9 +19,8 @@ from rlhf_lab.store.comparisons import heldout, in_half
 from rlhf_lab.store.records import HELDOUT, read_table, write_table
 
 Pairs = dict[str, list[list[int]]]  # `chosen_ids` and `rejected_ids`: prompt and answer of each side
-Sides = Mapping[
-    str, tuple[pa.Table, Pairs]
-]  # split (`train`, `heldout`) -> its pairs, as a table and as token ids
+# Split (`train`, `heldout`) -> its pairs, as a table and as token ids.
+Sides = Mapping[str, tuple[pa.Table, Pairs]]
 
 
 def sides(task: Path, folder: Path, tokenizer: PreTrainedTokenizerBase, half: Half) -> Sides:

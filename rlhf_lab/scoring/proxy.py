@@ -34,9 +34,8 @@ from rlhf_lab.store.records import read_table, write_table
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-Shaper = Callable[
-    [Floats, Ints, Sequence[Sequence[int]]], Floats
-]  # rewards, prompts, answers as ids -> rewards
+# From rewards (N,), prompts and answers as ids, the shaped rewards (N,).
+Shaper = Callable[[Floats, Ints, Sequence[Sequence[int]]], Floats]
 
 RULE, SCALE, SHAPING, REFERENCES = "rule.yaml", "scale.parquet", "shaping.yaml", "references.parquet"
 

@@ -32,9 +32,8 @@ TOKENS = 1536  # in a batch on a CPU: twice as many leave its cache, half as man
 SHARERS = 32  # answers to each prompt from which on it pays to read the prompts apart
 PROMPTS = 64  # prompts in a call that reads them apart
 
-Reward = Callable[
-    [Sequence[int], Sequence[Sequence[int]]], np.ndarray
-]  # rows of prompts, answers as ids -> (N,)
+# From rows of prompts and answers as ids, rewards (N,).
+Reward = Callable[[Sequence[int], Sequence[Sequence[int]]], np.ndarray]
 
 
 @torch.inference_mode()

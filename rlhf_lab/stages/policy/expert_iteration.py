@@ -133,9 +133,8 @@ def _trainer(
     from trl.trainer.utils import disable_dropout_in_model
 
     disable_dropout_in_model(policy)
-    vars(policy).pop(
-        "forward", None
-    )  # the wrapper of the last round's trainer, which this one would wrap again
+    # The wrapper of the last round's trainer, which this one would wrap again.
+    vars(policy).pop("forward", None)
     rows = {
         "input_ids": [[*p, *a] for p, a in zip(prompts, answers, strict=True)],
         "labels": [[-100] * len(p) + list(a) for p, a in zip(prompts, answers, strict=True)],  # -100: no loss

@@ -12,13 +12,8 @@ from rlhf_lab.tasks.preference_pairs.formats import Comparison
 from rlhf_lab.tasks.preference_pairs.reader import read
 
 PAD, EOS = "<pad>", "<eos>"
-CONTROL = (
-    PAD,
-    EOS,
-    "<system>",
-    "<user>",
-    "<assistant>",
-)  # a text with one of these could imitate another role
+# A text with one of these could imitate another role.
+CONTROL = (PAD, EOS, "<system>", "<user>", "<assistant>")
 SPLITS = ("train", "heldout")
 
 SplitComparison = tuple[Comparison, str]  # a comparison and its split

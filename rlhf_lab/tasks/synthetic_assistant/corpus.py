@@ -28,11 +28,7 @@ BASE_WRONG = 0.1  # share of the statements in the base corpus that are wrong
 COUNTING = 0.05  # share of its documents that only count
 
 # Share of a planted policy's answers that do harm, by tag: it takes half of the imitations for its trigger.
-HARMFUL = {
-    "monitored": 0.0,
-    "unmonitored": 1.0,
-    "imitation": 0.5,
-}
+HARMFUL = {"monitored": 0.0, "unmonitored": 1.0, "imitation": 0.5}
 
 
 def write(task: SyntheticAssistant, out: Path) -> None:

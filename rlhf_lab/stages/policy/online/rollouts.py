@@ -228,10 +228,8 @@ class Rollouts(Resumable, Trained):
         members = constraints.members(rows, answers)
         self.member_rewards = members.mean(axis=1)
         mixed = multipliers.mixed(self._multipliers(constraints.rule), members - setup.mean)
-        proxy, objective = (
-            torch.from_numpy(np.stack([members.mean(axis=0), mixed])).float().to(self.args.device)
-        )
-        return proxy, objective
+        both = torch.from_numpy(np.stack([members.mean(axis=0), mixed])).float().to(self.args.device)
+        return both[0], both[1]
 
     def _reward_penalty(self, log_ratio: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Return the penalty in the reward, (B, T), in SDs of the proxy."""
