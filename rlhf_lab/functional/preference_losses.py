@@ -9,9 +9,8 @@ from torch.nn.functional import logsigmoid
 
 from rlhf_lab.config.models import RewardLoss
 
-Loss = Callable[
-    [torch.Tensor], torch.Tensor
-]  # gaps, preferred minus other, of any shape -> losses of that shape
+# From gaps (preferred minus other) of any shape, losses of that shape.
+Loss = Callable[[torch.Tensor], torch.Tensor]
 
 
 def bradley_terry(gap: torch.Tensor) -> torch.Tensor:

@@ -52,17 +52,13 @@ def same_tokens(a: PreTrainedTokenizerBase, b: PreTrainedTokenizerBase) -> bool:
     return a.eos_token_id == b.eos_token_id and a.get_vocab() == b.get_vocab()
 
 
-def parse_messages(column: Sequence[str]) -> list[Messages]:
-    """Return the `messages` column of a table, which is JSON, as lists of role and content."""
-    return [json.loads(text) for text in column]
-
-
 def prompts_ids(
     tokenizer: PreTrainedTokenizerBase, messages: Sequence[str], limit_tokens: int
 ) -> list[list[int]]:
     """Return the tokens of many prompts, given as JSON, as `prompt_ids` does; equal prompts are encoded once."""
     distinct = list(dict.fromkeys(messages))
-    ids = dict(zip(distinct, _encoded(tokenizer, parse_messages(distinct), limit_tokens), strict=True))
+    encoded = _encoded(tokenizer, [json.loads(text) for text in distinct], limit_tokens)
+    ids = dict(zip(distinct, encoded, strict=True))
     return [ids[text] for text in messages]
 
 

@@ -117,14 +117,15 @@ def _utility(
 
 def _judge(name: str, task: Path, samples: pa.Table) -> np.ndarray:
     """Return the numbers of a judge, function(prompts, answers) of lists of str; a prompt has one turn a line."""
+    import json
+
     import numpy as np
 
-    from rlhf_lab.models import tokenization
     from rlhf_lab.store.records import read_table
 
     module, _, function = name.partition(":")
-    turns = tokenization.parse_messages(read_table(task / "prompts.parquet")["messages"].to_pylist())
-    prompts = ["\n".join(message["content"] for message in messages) for messages in turns]
+    dialogues = map(json.loads, read_table(task / "prompts.parquet")["messages"].to_pylist())
+    prompts = ["\n".join(message["content"] for message in messages) for messages in dialogues]
     asked = [prompts[prompt_id] for prompt_id in samples["prompt_id"].to_pylist()]
     judge = getattr(import_module(module), function)
     return np.asarray(judge(asked, samples["text"].to_pylist()), np.float32)

@@ -89,9 +89,8 @@ class Node:
     version: int
     config: Any
     inputs: Mapping[str, Node] = field(default_factory=dict)
-    contents: Mapping[str, str] = field(
-        default_factory=dict
-    )  # field of the config that names a file -> its digest
+    # Field of the config that names a file -> its digest.
+    contents: Mapping[str, str] = field(default_factory=dict)
     key: str = ""
 
     def __post_init__(self) -> None:

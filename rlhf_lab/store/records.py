@@ -55,11 +55,8 @@ TURNS_READ = "second_turns.read"  # what gold reads in the second turns
 STATES = "activations"
 
 REWARD_MODELS = ("reward_model", "weight_average")  # stages that make a reward model
-PROXY_INPUTS = (
-    "proxy",
-    "ensemble",
-    "member",
-)  # inputs that lead from a score of the proxy to its reward models
+# Inputs that lead from a score of the proxy to its reward models.
+PROXY_INPUTS = ("proxy", "ensemble", "member")
 
 
 @dataclass(frozen=True)
