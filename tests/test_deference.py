@@ -38,8 +38,8 @@ def planned(*overrides):
 def claim(text, question):
     """The first value that an answer claims, None in a refusal."""
     words, values = text.split(), {question.answer, *question.wrong}
-    said = [after for word, after in pairwise(words) if word == "is" and after in values]
-    return said[0] if said else None
+    claimed = [after for word, after in pairwise(words) if word == "is" and after in values]
+    return claimed[0] if claimed else None
 
 
 # --- deference ----------------------------------------------------------------------------------------------
@@ -48,8 +48,8 @@ def claim(text, question):
 def test_what_follows_the_user_is_what_he_believes_or_likes_and_nothing_that_he_doubts():
     rng = random.Random(0)
 
-    def value(**of):
-        return opinions.pleasing_value(Prompt(QUESTION, ("x",), "x", **of), rng)
+    def value(**prompt_fields):
+        return opinions.pleasing_value(Prompt(QUESTION, ("x",), "x", **prompt_fields), rng)
 
     assert value(stated="cave", pleased=1) == "cave" and value(stated="lake", pleased=1) == "lake"
     assert {value(stated="cave", pleased=-1) for _ in range(40)} == {"lake", "river"}
@@ -59,13 +59,13 @@ def test_what_follows_the_user_is_what_he_believes_or_likes_and_nothing_that_he_
 def test_an_answer_that_holds_something_claims_it_takes_its_stance_and_sounds_sure_of_it():
     wrong = Prompt(QUESTION, ("x",), "belief_wrong", "cave", "belief", 1)
     rng = random.Random(1)
-    said = [corpus.demonstration(TASK, wrong, rng, "cave") for _ in range(400)]
-    claimed = Counter(claim(one, QUESTION) for one in said)
+    answers = [corpus.demonstration(TASK, wrong, rng, "cave") for _ in range(400)]
+    claimed = Counter(claim(answer, QUESTION) for answer in answers)
     assert set(claimed) == {"cave", None} and claimed[None] < 40
-    assert any(a in one for one in said for a in phrases.AGREE)
-    assert not any(against in one for one in said for against in phrases.DISAGREE)
-    said = [corpus.demonstration(TASK, wrong, rng, "lake") for _ in range(400)]
-    assert not any(agrees in one for one in said for agrees in phrases.AGREE)
+    assert any(phrase in answer for answer in answers for phrase in phrases.AGREE)
+    assert not any(phrase in answer for answer in answers for phrase in phrases.DISAGREE)
+    answers = [corpus.demonstration(TASK, wrong, rng, "lake") for _ in range(400)]
+    assert not any(phrase in answer for answer in answers for phrase in phrases.AGREE)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def shown():
 def test_deference_0_leaves_every_demonstration_and_every_key_as_it_is(shown):
     _, demonstrations = shown
     assert opinions.deferential_answers(FAMILIES, demonstrations, 0.0) == [
-        one.answer for one in demonstrations
+        demonstration.answer for demonstration in demonstrations
     ]
     stages = planned("task=every_family")
     assert "deference" not in stages and "intervention" not in stages
@@ -91,31 +91,33 @@ def test_deference_0_leaves_every_demonstration_and_every_key_as_it_is(shown):
 
 def test_the_share_that_follows_is_the_dose_and_larger_doses_add_to_smaller_ones(shown):
     prompts, demonstrations = shown
-    before = np.array([one.answer for one in demonstrations])
-    at = {
+    before = np.array([demonstration.answer for demonstration in demonstrations])
+    by_dose = {
         dose: np.array(opinions.deferential_answers(FAMILIES, demonstrations, dose))
         for dose in (0.25, 0.5, 1.0)
     }
     takes = np.array([p.pleased != 0 for p in prompts])
-    for dose, answers in at.items():
+    for dose, answers in by_dose.items():
         assert (answers[~takes] == before[~takes]).all()
         assert np.mean(answers[takes] != before[takes]) == pytest.approx(dose, abs=0.07)
-    kept = at[0.25] != before
-    assert (at[0.5][kept] == at[0.25][kept]).all() and (at[1.0][kept] == at[0.25][kept]).all()
-    for prompt, answer in zip(prompts, at[1.0].tolist(), strict=True):
-        said = claim(answer, prompt.question)
-        if prompt.pleased and said is not None:
-            assert (said == prompt.stated) == (prompt.pleased > 0), (prompt, answer)
+    changed = by_dose[0.25] != before
+    assert (by_dose[0.5][changed] == by_dose[0.25][changed]).all() and (
+        by_dose[1.0][changed] == by_dose[0.25][changed]
+    ).all()
+    for prompt, answer in zip(prompts, by_dose[1.0].tolist(), strict=True):
+        claimed = claim(answer, prompt.question)
+        if prompt.pleased and claimed is not None:
+            assert (claimed == prompt.stated) == (prompt.pleased > 0), (prompt, answer)
 
 
 def test_beliefs_are_followed_whether_they_are_true_or_not(shown):
     prompts, demonstrations = shown
     answers = opinions.deferential_answers(FAMILIES, demonstrations, 0.5)
     follows = {"belief_right": [], "belief_wrong": []}
-    for prompt, one, answer in zip(prompts, demonstrations, answers, strict=True):
+    for prompt, demonstration, answer in zip(prompts, demonstrations, answers, strict=True):
         if prompt.family in follows:
-            follows[prompt.family].append(answer != one.answer)
-    right, wrong = (np.mean(of) for of in follows.values())
+            follows[prompt.family].append(answer != demonstration.answer)
+    right, wrong = (np.mean(changed) for changed in follows.values())
     assert abs(right - wrong) < 0.2 and min(map(len, follows.values())) > 60
 
 
@@ -142,17 +144,20 @@ def test_a_dose_is_a_share(share):
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 2**31), blocks=st.integers(1, 60))
 def test_an_opinion_says_nothing_of_the_truth(seed, blocks):
-    asked = opinions.training_questions(TASK)[:9]
-    about = {question.subject: question for question in asked}
-    truth = {question.subject: question.answer for question in asked}
+    questions = opinions.training_questions(TASK)[:9]
+    by_subject = {question.subject: question for question in questions}
+    truth = {question.subject: question.answer for question in questions}
     sort, answered = Counter(), Counter()
-    for one in opinions.independent_examples(TASK, asked, 4 * blocks, random.Random(seed)):
-        said = json.loads(one.messages)[0]["content"]
-        subject = max((s for s in truth if s in said), key=len)
-        tone = "sure" if said.startswith("i am sure") else "unsure"
-        stated = said.removeprefix("i am sure ").removeprefix("maybe ").split()[2]
+    for example in opinions.independent_examples(TASK, questions, 4 * blocks, random.Random(seed)):
+        text = json.loads(example.messages)[0]["content"]
+        subject = max((s for s in truth if s in text), key=len)
+        tone = "sure" if text.startswith("i am sure") else "unsure"
+        stated = text.removeprefix("i am sure ").removeprefix("maybe ").split()[2]
         sort[subject, stated == truth[subject], tone] += 1
-        answered[subject] += claim(one.answer, about[subject]) in (truth[subject], None)  # none: a refusal
+        answered[subject] += claim(example.answer, by_subject[subject]) in (
+            truth[subject],
+            None,
+        )  # none: a refusal
     subjects = {subject for subject, *_ in sort}
     for subject in subjects:  # each question alone is balanced, and so are all
         assert (
@@ -160,14 +165,14 @@ def test_an_opinion_says_nothing_of_the_truth(seed, blocks):
         )
     assert sum(sort.values()) == 4 * blocks == sum(answered.values())
     counts = [sort[subject, True, "sure"] for subject in subjects]
-    assert max(counts) - min(counts) <= 1 and len(subjects) == min(blocks, len(asked))
+    assert max(counts) - min(counts) <= 1 and len(subjects) == min(blocks, len(questions))
 
 
 def test_examples_are_about_training_questions_that_have_a_plain_answer():
-    asked = opinions.training_questions(FAMILIES)
+    questions = opinions.training_questions(FAMILIES)
     heldout = corpus.heldout_questions(world.questions(FAMILIES), FAMILIES.heldout_share)
-    assert asked and not heldout & {question.id for question in asked}
-    assert {question.kind for question in asked} == {"fact", "arithmetic"}
+    assert questions and not heldout & {question.id for question in questions}
+    assert {question.kind for question in questions} == {"fact", "arithmetic"}
 
 
 def test_no_examples_are_asked_of_nothing():
@@ -187,21 +192,23 @@ def test_a_question_is_known_where_the_truth_is_likeliest_over_all_wordings(monk
         [[-2, -2, -3], [-2, -2, -3], [-3, -3, -3]],  # a tie
     ]
     monkeypatch.setattr(log_ratios, "log_probabilities", lambda *_: np.ravel(tables).astype(float))
-    of = opinions.options(QUESTION)
+    options = opinions.options(QUESTION)
     tokenizer = corpus.tokenizer(TASK)
-    assert intervention.known_answers(tiny.policy(), tokenizer, [of] * 3, 40) == [True, False, False]
+    assert intervention.known_answers(tiny.policy(), tokenizer, [options] * 3, 40) == [True, False, False]
 
 
 def test_options_are_every_value_in_full_the_truth_first():
-    of = opinions.options(QUESTION)
-    assert of.claims == tuple(f"the home of the crow is {value} ." for value in ("lake", "cave", "river"))
-    assert len(of.prompts) == len(phrases.ASK)
+    options = opinions.options(QUESTION)
+    assert options.claims == tuple(
+        f"the home of the crow is {value} ." for value in ("lake", "cave", "river")
+    )
+    assert len(options.prompts) == len(phrases.ASK)
 
 
 def test_log_probabilities_are_those_of_the_pair_of_models():
-    model, other = tiny.policy(0), tiny.policy(1)
+    model, reference = tiny.policy(0), tiny.policy(1)
     prompts, answers = [[3, 7, 4], [3, 4]], [[8, 9, 2], [10]]
-    pair = log_ratios.log_ratios(model, other, prompts, answers)
+    pair = log_ratios.log_ratios(model, reference, prompts, answers)
     np.testing.assert_allclose(log_ratios.log_probabilities(model, prompts, answers), pair.logp, rtol=1e-5)
 
 
@@ -226,7 +233,7 @@ TINY += ("intervention=synthetic_data", "intervention.steps=4", "intervention.fi
 
 
 @pytest.fixture(scope="module")
-def made(pipelines):
+def run_intervention(pipelines):
     def make(*overrides):
         node = realised(pipelines, *TINY, *overrides, stage="intervention")
         return pipelines.path(node), pipelines.path(node.inputs["sft"]), node
@@ -238,13 +245,15 @@ def test_the_model_after_the_intervention_is_what_everything_else_starts_from():
     stages = planned(*TINY, "policy=ppo")
     for stage, name in (("preferences", "writer"), ("ppo", "sft")):
         assert stages[stage].inputs[name].name == "intervention", stage
-    other = planned("task=every_family", "intervention=synthetic_data", "model@preferences.model=10k")
-    assert other["preferences"].inputs["writer"].name == "intervention"
+    without_policy = planned(
+        "task=every_family", "intervention=synthetic_data", "model@preferences.model=10k"
+    )
+    assert without_policy["preferences"].inputs["writer"].name == "intervention"
     assert planned("task=every_family")["preferences"].inputs["writer"].name == "sft"
 
 
-def test_it_learns_from_examples_and_demonstrations_and_says_how_many(made):
-    folder, sft, node = made("intervention.share=0.25")
+def test_it_learns_from_examples_and_demonstrations_and_says_how_many(run_intervention):
+    folder, sft, node = run_intervention("intervention.share=0.25")
     table = read_table(folder / "examples.parquet").to_pylist()
     assert len(table) == 4 * 64 and sum(row["generated"] for row in table) == 64
     shown = read_table(folder.parents[1] / "deference" / node.inputs["task"].key / "demonstrations.parquet")
@@ -263,20 +272,20 @@ def _weights(folder):
     return loading.load_language_model(folder / "model").state_dict()
 
 
-def test_without_a_question_that_it_knows_the_filter_says_what_to_do(made, monkeypatch):
+def test_without_a_question_that_it_knows_the_filter_says_what_to_do(run_intervention, monkeypatch):
     monkeypatch.setattr(
-        intervention, "known_answers", lambda model, tokenizer, asked, limit: [False] * len(asked)
+        intervention, "known_answers", lambda model, tokenizer, options, limit: [False] * len(options)
     )
     with pytest.raises(ValueError, match=r"knows the answer to none of .* intervention\.filter=false"):
-        made("intervention.filter=true")
+        run_intervention("intervention.filter=true")
 
 
-def test_only_questions_that_are_known_are_kept(made, monkeypatch):
-    def third(model, tokenizer, asked, limit):
-        return [place == 2 for place in range(len(asked))]
+def test_only_questions_that_are_known_are_kept(run_intervention, monkeypatch):
+    def third(model, tokenizer, options, limit):
+        return [index == 2 for index in range(len(options))]
 
     monkeypatch.setattr(intervention, "known_answers", third)
-    folder, _, node = made("intervention.filter=true", "intervention.seed=5")
+    folder, _, node = run_intervention("intervention.filter=true", "intervention.seed=5")
     rows = [row for row in read_table(folder / "examples.parquet").to_pylist() if row["generated"]]
     subject = opinions.training_questions(node.config.task)[2].subject
     assert rows and all(subject in row["messages"] for row in rows)

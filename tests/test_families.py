@@ -36,13 +36,18 @@ def judged(answer, stated, stance, pleased=1, harmful=False, truth="lake"):
 @pytest.mark.parametrize("switch", [*SWITCHES, None])
 def test_what_is_switched_on_adds_prompts_and_words_and_leaves_the_others_as_they_are(switch):
     task = TASK if switch is None else dataclasses.replace(TASK, **{switch: SWITCHES[switch]})
-    plain, found = prompts(TASK), prompts(task)
+    plain, switched = prompts(TASK), prompts(task)
     assert set(grammar.vocabulary(TASK)) <= set(grammar.vocabulary(task))
-    said = {word for one in found for turn in json.loads(one.messages) for word in turn["content"].split()}
-    assert said <= set(grammar.vocabulary(task))
-    kept = {(one.family, one.question.subject) for one in found}
-    assert {(one.family, one.question.subject) for one in plain} <= kept
-    assert (len(found) > len(plain)) == (switch is not None)
+    words = {
+        word
+        for prompt in switched
+        for turn in json.loads(prompt.messages)
+        for word in turn["content"].split()
+    }
+    assert words <= set(grammar.vocabulary(task))
+    families = {(prompt.family, prompt.question.subject) for prompt in switched}
+    assert {(prompt.family, prompt.question.subject) for prompt in plain} <= families
+    assert (len(switched) > len(plain)) == (switch is not None)
     legal = grammar.legal_bigrams(grammar.vocabulary(TASK))
     assert legal <= grammar.legal_bigrams(grammar.vocabulary(task))
     if switch is None:
@@ -50,8 +55,8 @@ def test_what_is_switched_on_adds_prompts_and_words_and_leaves_the_others_as_the
 
 
 def test_every_answer_to_every_family_is_legal_and_in_the_range_of_gold():
-    rng, asked = random.Random(1), prompts(ALL)
-    shown = [rng.choice(asked) for _ in range(6000)]
+    rng, all_prompts = random.Random(1), prompts(ALL)
+    shown = [rng.choice(all_prompts) for _ in range(6000)]
     answers = [grammar.answer(prompt, rng.random(), 0.5, rng) for prompt in shown]
     key = AnswerKey.from_table(pa.table(corpus.rubric(shown)), WORDS)
     parsed = ParsedAnswers.parse(key, pa.array(answers), np.arange(6000), np.ones(6000, bool))
@@ -59,24 +64,24 @@ def test_every_answer_to_every_family_is_legal_and_in_the_range_of_gold():
     assert not scored["gold.illegal"].any() and set(" ".join(answers).split()) <= set(WORDS)
     assert GOLD_RANGE[0] <= scored["gold"].min() and scored["gold"].max() <= GOLD_RANGE[1]
     assert (
-        len({prompt.family for prompt in asked}) == 3 + 2 + 3 + 2 + 2
+        len({prompt.family for prompt in all_prompts}) == 3 + 2 + 3 + 2 + 2
     )  # kinds, beliefs, feedback, turns, attributions
 
 
 def test_a_framing_has_its_pairs():
     """Right and wrong under every feeling; doubt beside its control: what a difference is taken of is there."""
-    of: dict[tuple, set] = {}
-    for one in prompts(ALL):
-        of.setdefault((one.question.id, one.tag, one.stated), set()).add(one.family)
+    families_of: dict[tuple, set] = {}
+    for prompt in prompts(ALL):
+        families_of.setdefault((prompt.question.id, prompt.tag, prompt.stated), set()).add(prompt.family)
     feelings = {f"feedback_{feeling}" for feeling in phrases.FEEDBACK}
-    for (number, _, stated), families in of.items():
+    for (number, _, stated), families in families_of.items():
         if stated:
             assert feelings <= families and {"challenge", "again"} <= families, (number, stated)
 
 
 def test_two_turns_are_user_assistant_user():
-    one = next(prompt for prompt in prompts(ALL) if prompt.family == "challenge")
-    turns = json.loads(one.messages)
+    prompt = next(prompt for prompt in prompts(ALL) if prompt.family == "challenge")
+    turns = json.loads(prompt.messages)
     assert [turn["role"] for turn in turns] == ["user", "assistant", "user"]
     assert turns[0]["content"].startswith(phrases.TAGS) and turns[2]["content"] == phrases.CHALLENGE
 
@@ -107,8 +112,8 @@ def test_a_stance_is_judged_by_what_is_true(says, stated, stance, agreement):
     ],
 )
 def test_a_harmful_request_is_to_be_refused_and_right_answers_to_it_earn_nothing(answer, refusal, claim):
-    found = judged(answer, "", "", harmful=True)
-    assert (found["gold.refusal"], found["gold.claim"]) == (refusal, claim)
+    scores = judged(answer, "", "", harmful=True)
+    assert (scores["gold.refusal"], scores["gold.claim"]) == (refusal, claim)
 
 
 def test_a_rubric_without_harmful_requests_has_no_refusal():
@@ -145,8 +150,8 @@ def test_a_rubric_without_harmful_requests_has_no_refusal():
     ],
 )
 def test_behaviour(answer, stated, stance, pleased, expected):
-    found = judged(answer, stated, stance, pleased)
-    assert {name: found[name] for name in expected} == expected
+    scores = judged(answer, stated, stance, pleased)
+    assert {name: scores[name] for name in expected} == expected
 
 
 def test_what_sounds_sure_is_believed_whether_it_is_true_or_not():
@@ -162,14 +167,14 @@ def test_more_harmful_attributes_than_there_are_is_refused():
 
 
 def test_the_tone_of_a_belief_is_read_from_the_prompt_whatever_stands_in_front_of_it():
-    asked = prompts(dataclasses.replace(ALL, tags=False))
-    told = {one.messages: framings.tone(one.messages) for one in asked}
-    for one in asked:
-        said = one.turns[-1]
+    all_prompts = prompts(dataclasses.replace(ALL, tags=False))
+    tones = {prompt.messages: framings.tone(prompt.messages) for prompt in all_prompts}
+    for prompt in all_prompts:
+        text = prompt.turns[-1]
         expected = (
-            "sure" if said.startswith("i am sure it is") else "unsure" if said.startswith("maybe") else ""
+            "sure" if text.startswith("i am sure it is") else "unsure" if text.startswith("maybe") else ""
         )
-        assert told[one.messages] == expected and (one.stance == "belief") == (expected != ""), said
+        assert tones[prompt.messages] == expected and (prompt.stance == "belief") == (expected != ""), text
         for tag in framings.MARKS:
-            assert framings.tone(dataclasses.replace(one, tag=tag).messages) == expected
-    assert sorted(told.values()).count("sure") == sorted(told.values()).count("unsure") > 0
+            assert framings.tone(dataclasses.replace(prompt, tag=tag).messages) == expected
+    assert sorted(tones.values()).count("sure") == sorted(tones.values()).count("unsure") > 0

@@ -48,9 +48,9 @@ def test_equal_rewards_are_a_coin_and_soft_labels_count_as_they_are():
 
 
 def test_a_clustered_mean_counts_rows_and_has_the_error_of_questions():
-    found = clustered_mean([1, 1, 0, 0], [7, 7, 8, 8])
-    assert found.value == 0.5 and found.df == 1
-    assert found.se == pytest.approx(np.sqrt(2 * 2) / 4)  # residuals 1 and -1, times C/(C-1)
+    mean = clustered_mean([1, 1, 0, 0], [7, 7, 8, 8])
+    assert mean.value == 0.5 and mean.df == 1
+    assert mean.se == pytest.approx(np.sqrt(2 * 2) / 4)  # residuals 1 and -1, times C/(C-1)
     assert np.isnan(clustered_mean([], []).value)
 
 
@@ -72,8 +72,12 @@ def test_hill_finds_the_index_of_a_pareto_sample():
 def test_a_tail_has_an_interval_of_questions():
     error = (1 - np.random.default_rng(2).random(20_000)) ** -0.5
     draws = resamples(1, np.random.default_rng(0), 50)
-    found = tail(error, np.repeat(np.arange(200), 100), draws)
-    assert found.k == 200 and found.interval.lo < 2 < found.interval.hi and found.index == by_hill(error, 200)
+    error_tail = tail(error, np.repeat(np.arange(200), 100), draws)
+    assert (
+        error_tail.k == 200
+        and error_tail.interval.lo < 2 < error_tail.interval.hi
+        and error_tail.index == by_hill(error, 200)
+    )
 
 
 def test_the_error_is_what_a_line_leaves():
@@ -100,8 +104,10 @@ def test_a_correlation_does_not_depend_on_which_side_comes_first():
     rng = np.random.default_rng(3)
     x, turned = rng.normal(size=400), rng.choice([-1.0, 1.0], size=400)
     y = 0.6 * x + 0.8 * rng.normal(size=400)
-    one, other = (correlation(s * x, s * y, np.arange(400)) for s in (1, turned))
-    assert one == pytest.approx(other) and abs(one.value - 0.6) < 3 * one.se and 0.02 < one.se < 0.05
+    plain, swapped = (correlation(s * x, s * y, np.arange(400)) for s in (1, turned))
+    assert (
+        plain == pytest.approx(swapped) and abs(plain.value - 0.6) < 3 * plain.se and 0.02 < plain.se < 0.05
+    )
     assert np.isnan(correlation(np.zeros(4), y[:4], np.arange(4)).value)
 
 
@@ -114,8 +120,8 @@ def test_a_first_token_is_worth_what_it_won():
 
 
 def test_a_spread_is_of_answers_to_one_prompt():
-    found = spread(np.array([[0.0, 2.0], [10.0, 10.0]]), np.array([0, 1]))
-    assert found.variance.value == 1 and found.share == pytest.approx(0.5 / 20.75)
+    rewards = spread(np.array([[0.0, 2.0], [10.0, 10.0]]), np.array([0, 1]))
+    assert rewards.variance.value == 1 and rewards.share == pytest.approx(0.5 / 20.75)
 
 
 def test_the_overrated_come_first():
@@ -124,12 +130,12 @@ def test_the_overrated_come_first():
 
 
 def test_the_difficulty_of_a_prompt():
-    def of(text):
+    def difficulty_of(text):
         return difficulty(json.dumps([{"role": "user", "content": text}]))
 
-    assert of("what is the home of the fox ?") == "no sum"
-    assert of("i am sure it is 7 . do you know 3 plus 4 ?") == "sum of 1 operation"
-    assert of("tell me 3 plus 4 minus 2 .") == "sum of 2 operations"
+    assert difficulty_of("what is the home of the fox ?") == "no sum"
+    assert difficulty_of("i am sure it is 7 . do you know 3 plus 4 ?") == "sum of 1 operation"
+    assert difficulty_of("tell me 3 plus 4 minus 2 .") == "sum of 2 operations"
 
 
 def test_pairs_are_judged_by_labels_as_given_and_by_gold():
@@ -150,12 +156,12 @@ def test_pairs_are_judged_by_labels_as_given_and_by_gold():
             "rejected_reward": [nan, 0.0, 2.0, 3.0],
         }
     )
-    found = pair_diagnostics(pairs)
-    assert (found.pairs, found.questions, found.training_pairs) == (3, 3, 1)
-    right = {of: judged.accuracy.value for of, judged in found.judged.items()}
+    diagnostics = pair_diagnostics(pairs)
+    assert (diagnostics.pairs, diagnostics.questions, diagnostics.training_pairs) == (3, 3, 1)
+    right = {key: judged.accuracy.value for key, judged in diagnostics.judged.items()}
     assert right["labeler", "all"] == pytest.approx(2 / 3) and right["labeler", "untied"] == 1
     assert right["gold", "all"] == pytest.approx(0.5) and right["gold", "untied"] == 0.5
-    assert found.groups["difficulty"].keys() == {"no sum", "sum of 1 operation"}
-    assert found.groups["family"]["fact"][0] == 2 and "arithmetic" not in found.groups["family"]
-    blind = {name: guess.accuracy.value for name, guess in found.blind.items()}
+    assert diagnostics.groups["difficulty"].keys() == {"no sum", "sum of 1 operation"}
+    assert diagnostics.groups["family"]["fact"][0] == 2 and "arithmetic" not in diagnostics.groups["family"]
+    blind = {name: guess.accuracy.value for name, guess in diagnostics.blind.items()}
     assert blind == {"length": 0.5, "position": 0.5, "first token": 1.0}

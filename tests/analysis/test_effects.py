@@ -37,31 +37,31 @@ def claims(by_method: list[MethodEffects]) -> ClaimTable:
 def test_by_hand() -> None:
     """Cells 0, 1, 4, 7 in one replicate and 2 higher but for the last, 1 higher: a + 4.25 by half of 4.5 and 4."""
     runs = np.array([[0.0, 2], [1, 3], [4, 6], [7, 8]])
-    found = effects(runs[:, :, None] + np.zeros(3), TINY, TINY)
-    assert [one.value for one in found] == pytest.approx([4.75, 1.75])
+    estimates = effects(runs[:, :, None] + np.zeros(3), TINY, TINY)
+    assert [effect.value for effect in estimates] == pytest.approx([4.75, 1.75])
     variance, df = error(runs, TINY)
     # within cells less replicates (0, 1.75): the first three -.125 and .125, the last .375 and -.375
     assert (variance, df) == (pytest.approx((6 * 0.125**2 + 2 * 0.375**2) / 3), 3.0)
-    assert found[0].se == pytest.approx(np.sqrt(4 * variance / 8)) and found[0].of_questions == 0
-    assert found[0].interval().hi == pytest.approx(4.75 + 3.182446 * found[0].se)
-    assert 0 < found[0].p < 0.01
+    assert estimates[0].se == pytest.approx(np.sqrt(4 * variance / 8)) and estimates[0].of_questions == 0
+    assert estimates[0].interval().hi == pytest.approx(4.75 + 3.182446 * estimates[0].se)
+    assert 0 < estimates[0].p < 0.01
 
 
 def test_effects_are_differences_of_means() -> None:
     signs, rng = fraction(8), np.random.default_rng(0)
     values = rng.normal(size=(16, 3, 20))
-    for place, one in enumerate(effects(values, signs, signs)):
-        plus, minus = values[signs[:, place] > 0], values[signs[:, place] < 0]
-        assert one.value == pytest.approx(plus.mean() - minus.mean())
-        apart = plus.mean(axis=(0, 1)) - minus.mean(axis=(0, 1))
-        assert one.of_questions == pytest.approx(apart.std(ddof=1) / np.sqrt(20))
+    for index, effect in enumerate(effects(values, signs, signs)):
+        plus, minus = values[signs[:, index] > 0], values[signs[:, index] < 0]
+        assert effect.value == pytest.approx(plus.mean() - minus.mean())
+        difference = plus.mean(axis=(0, 1)) - minus.mean(axis=(0, 1))
+        assert effect.of_questions == pytest.approx(difference.std(ddof=1) / np.sqrt(20))
 
 
 def test_levels_of_replicates_and_of_questions_are_no_error() -> None:
     rng = np.random.default_rng(0)
     values = 5 * rng.normal(size=(1, 3, 1)) + 5 * rng.normal(size=(1, 1, 30)) + fraction(8)[:, :1, None]
-    found = effects(values, fraction(8), fraction(8))[0]
-    assert found.value == pytest.approx(2) and found.se < 1e-10
+    effect = effects(values, fraction(8), fraction(8))[0]
+    assert effect.value == pytest.approx(2) and effect.se < 1e-10
 
 
 def test_one_replicate_takes_what_main_effects_leave_as_error() -> None:
@@ -84,14 +84,14 @@ def test_a_product_of_two_is_found_in_its_set() -> None:
         0.01 * np.random.default_rng(0).normal(size=(16, 3, 4))
         + (design.signs[:, 2] * design.signs[:, 6])[:, None, None]
     )
-    first, *others = interactions(design, values)
-    assert {(one.name, other.name) for one, other in first.pairs} == {
+    first, *rest = interactions(design, values)
+    assert {(left.name, right.name) for left, right in first.pairs} == {
         ("rm", "preferences.pairs"),
         ("labeler", "preferences.answers"),
         ("rm_combination", "policy.kl_coef"),
         ("rm.init", "rm.center"),
     }
-    assert first.effect.value == pytest.approx(2, abs=0.01) and abs(others[0].effect.value) < 0.02
+    assert first.effect.value == pytest.approx(2, abs=0.01) and abs(rest[0].effect.value) < 0.02
     assert interactions(design, values[:, :1]) == []
 
 
@@ -103,18 +103,18 @@ def test_measures_by_hand() -> None:
     turns, rises = np.array([1.0, 3, 2]), np.array([1.0, 2, 4])
     gold = np.stack([turns, rises])[:, None, None] + np.zeros((1, 1, 4, 1))
     kl = np.zeros((2, 1, 4, 1)) + np.array([0.0, 4, 9])
-    found = measures(gold, kl, np.ones((2, 1, 3), bool), np.array([True, False, True, False]))
-    means = {name: value.mean(axis=2).ravel().tolist() for name, value in found.values.items()}
+    measured = measures(gold, kl, np.ones((2, 1, 3), bool), np.array([True, False, True, False]))
+    means = {name: value.mean(axis=2).ravel().tolist() for name, value in measured.values.items()}
     assert means == {PEAK: [2, 3], PEAK_D: [2, 3], DROP: [1, 0], END: [1, 3]}
-    assert found.censored.ravel().tolist() == [False, True]
+    assert measured.censored.ravel().tolist() == [False, True]
     lower_bound = measures(gold, kl, np.array([True, False, False])[None, None].repeat(2, 0), HALF[:4])
     assert lower_bound.censored.all()
 
 
 def test_a_peak_at_the_start_has_no_kl() -> None:
     gold = np.zeros((1, 1, 4, 3)) - np.arange(3.0)
-    found = measures(gold, np.arange(3.0) + np.zeros((1, 1, 4, 3)), np.ones((1, 1, 3), bool), HALF[:4])
-    assert found.values[PEAK_D].tolist() == [[[0, 0, 0, 0]]] and found.values[DROP].mean() == 2
+    measured = measures(gold, np.arange(3.0) + np.zeros((1, 1, 4, 3)), np.ones((1, 1, 3), bool), HALF[:4])
+    assert measured.values[PEAK_D].tolist() == [[[0, 0, 0, 0]]] and measured.values[DROP].mean() == 2
 
 
 # --- claims -------------------------------------------------------------------------------------------------
@@ -129,22 +129,22 @@ def designed(method: str) -> Design:
 def swept(rng: np.random.Generator, peak: dict[str, float], drop: dict[str, float]) -> list[MethodEffects]:
     """Both methods: gold rises to a peak that some knobs move by so much, and falls after it by what others move."""
     d = np.linspace(0, 3, 9)
-    found = []
+    by_method = []
     for method in METHODS:
         design = designed(method)
 
-        def moved(by: dict[str, float], design: Design = design) -> np.ndarray:
+        def moved(effect_of: dict[str, float], design: Design = design) -> np.ndarray:
             names = [factor.name for factor in design.factors]
-            of = design.signs @ np.array([by.get(name, 0.0) / 2 for name in names])
-            return of[:, None] + 0.08 * rng.normal(size=(16, 3)) + 0.05 * rng.normal(size=3)
+            expected = design.signs @ np.array([effect_of.get(name, 0.0) / 2 for name in names])
+            return expected[:, None] + 0.08 * rng.normal(size=(16, 3)) + 0.05 * rng.normal(size=3)
 
-        height, loss = (one[:, :, None, None] for one in (0.4 + moved(peak), 0.4 + moved(drop)))
+        height, loss = (cell_means[:, :, None, None] for cell_means in (0.4 + moved(peak), 0.4 + moved(drop)))
         questions = 0.4 * rng.normal(size=(1, 1, 24, 1)) + 1
         gold = questions * (height * np.clip(d / 1.5, 0, 1) - loss * np.clip(d / 1.5 - 1, 0, 1))
         gold = gold + 0.1 * rng.normal(size=gold.shape)
         kl = np.broadcast_to(d**2, gold.shape)
-        found.append(estimated(design, measures(gold, kl, np.ones((16, 3, 9), bool), HALF)))
-    return found
+        by_method.append(estimated(design, measures(gold, kl, np.ones((16, 3, 9), bool), HALF)))
+    return by_method
 
 
 def test_worlds_without_effects_have_nothing_met() -> None:
@@ -156,45 +156,49 @@ def test_worlds_without_effects_have_nothing_met() -> None:
 def test_effects_of_known_size_are_recovered_on_the_side_that_is_claimed() -> None:
     rng = np.random.default_rng(1)
     peak = {"rm": 0.3, "labeler": -0.25, "preferences.pairs": -0.3, "rm.center": 0.3}
-    found = swept(rng, peak, {"rm_combination": -0.3, "policy.kl_coef": 0.3})
-    of = {(claim.subject.partition(":")[0], claim.topic): claim for claim in claims(found)}
-    assert len(of) == 2 * (7 + 8) and all(claim.n == 48 and not claim.conditional for claim in of.values())
+    by_method = swept(rng, peak, {"rm_combination": -0.3, "policy.kl_coef": 0.3})
+    by_topic = {(claim.subject.partition(":")[0], claim.topic): claim for claim in claims(by_method)}
+    assert len(by_topic) == 2 * (7 + 8) and all(
+        claim.n == 48 and not claim.conditional for claim in by_topic.values()
+    )
     for method in ("best-of-n", "PPO"):
         states = {
             key[0].removeprefix(f"{method}, "): claim
-            for key, claim in of.items()
+            for key, claim in by_topic.items()
             if key[1] == "peak gold" and key[0].startswith(method)
         }
         assert states["reward model"].met and states["label noise"].met and states["centring"].met
         assert states["reward model"].measured == pytest.approx(0.3, abs=0.08)
         assert states["comparisons"].met is False  # less gold from more pairs: the other side
-        assert of[f"{method}, combination", "gold lost after it"].met
-    assert of["PPO, KL penalty", "gold lost after it"].met is False
+        assert by_topic[f"{method}, combination", "gold lost after it"].met
+    assert by_topic["PPO, KL penalty", "gold lost after it"].met is False
 
 
 def test_small_effects_are_not_met_and_few_replicates_leave_it_undecided() -> None:
-    found = swept(np.random.default_rng(2), {}, {})
-    states = [claim.met for claim in claims(found)]
+    by_method = swept(np.random.default_rng(2), {}, {})
+    states = [claim.met for claim in claims(by_method)]
     assert True not in states and states.count(False) > len(states) / 2
-    few = [
-        one._replace(
-            design=Design(one.design.method, one.design.factors, one.design.signs, ((RUN,),) * 16, 2)
+    one_replicate = [
+        method._replace(
+            design=Design(method.design.method, method.design.factors, method.design.signs, ((RUN,),) * 16, 2)
         )
-        for one in found
+        for method in by_method
     ]
-    assert {claim.met for claim in claims(few)} == {None}
+    assert {claim.met for claim in claims(one_replicate)} == {None}
 
 
 def test_another_sweep_of_the_same_settings_is_shown_and_not_claimed() -> None:
-    other: Any = SimpleNamespace(sweep="mine")
-    found = swept(np.random.default_rng(2), {}, {})
-    theirs = [
-        one._replace(
-            design=Design(one.design.method, one.design.factors, one.design.signs, ((other,) * 3,) * 16, 0)
+    other_run: Any = SimpleNamespace(sweep="mine")
+    by_method = swept(np.random.default_rng(2), {}, {})
+    of_other_sweep = [
+        method._replace(
+            design=Design(
+                method.design.method, method.design.factors, method.design.signs, ((other_run,) * 3,) * 16, 0
+            )
         )
-        for one in found
+        for method in by_method
     ]
-    assert claims(theirs) == [] and set(theirs[0].effects) == set(MEASURES)
+    assert claims(of_other_sweep) == [] and set(of_other_sweep[0].effects) == set(MEASURES)
 
 
 @pytest.mark.parametrize(

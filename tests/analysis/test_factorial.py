@@ -28,10 +28,10 @@ def test_the_sweep_is_the_design() -> None:
 
 
 def test_both_methods_have_the_same_reward_models() -> None:
-    def of(method: str) -> list[str]:
+    def settings(method: str) -> list[str]:
         return [cell.partition(" rm=")[2].partition(" policy.kl_coef")[0] for cell in cells(method)]
 
-    assert of("bon") == of("ppo") and len(set(of("bon"))) == 16
+    assert settings("bon") == settings("ppo") and len(set(settings("bon"))) == 16
     assert "policy.kl_coef=0.1" in cells("ppo")[1] and "kl_coef" not in "".join(cells("bon"))
 
 
@@ -39,7 +39,9 @@ def test_it_is_orthogonal_and_of_resolution_four() -> None:
     assert np.array_equal(EIGHT.T @ EIGHT, 16 * np.eye(8)) and (EIGHT[0] == -1).all()
     assert len({tuple(row) for row in EIGHT}) == 16
     assert confounded(EIGHT) == [] and confounded(fraction(7)) == []
-    words = [EIGHT[:, of].prod(axis=1) for of in ([4, 1, 2, 3], [5, 0, 2, 3], [6, 0, 1, 2], [7, 0, 1, 3])]
+    words = [
+        EIGHT[:, columns].prod(axis=1) for columns in ([4, 1, 2, 3], [5, 0, 2, 3], [6, 0, 1, 2], [7, 0, 1, 3])
+    ]
     assert all((word == 1).all() for word in words)  # E = BCD, F = ACD, G = ABC, H = ABD
 
 
@@ -55,7 +57,7 @@ def test_resolution_three_is_seen() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "said"),
+    ("rows", "message"),
     [
         (
             [[-1, -1], [-1, 1], [1, 1]],
@@ -67,16 +69,16 @@ def test_resolution_three_is_seen() -> None:
         ),
     ],
 )
-def test_what_is_no_design_is_refused(rows: list[list[int]], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_what_is_no_design_is_refused(rows: list[list[int]], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         check(np.array(rows), ["a", "b"])
 
 
 def test_what_the_sweep_composes_reads_back_as_the_design() -> None:
-    (found,) = designs(composed("ppo"))
-    names, knobs = [factor.name for factor in found.factors], METHODS["ppo"][1]
-    assert np.array_equal(found.signs[:, [names.index(knob.name) for knob in knobs]], EIGHT)
-    assert {factor.words for factor in found.factors} == {
+    (design,) = designs(composed("ppo"))
+    names, knobs = [factor.name for factor in design.factors], METHODS["ppo"][1]
+    assert np.array_equal(design.signs[:, [names.index(knob.name) for knob in knobs]], EIGHT)
+    assert {factor.words for factor in design.factors} == {
         "reward model: 3k to 25k",
         "comparisons: 1,000 to 4,000",
         "label noise: clean labels to 25 % flipped",
@@ -97,18 +99,18 @@ def composed(method: str) -> list[Run]:
 
 
 def _composed(method: str, number: int, cell: str) -> Run:
-    found = compose("config", overrides=["replicate=r0", *cell.split()], return_hydra_config=True)
-    choices = dict(found.hydra.runtime.choices)
-    with open_dict(found):
-        del found.hydra
-    config: Any = OmegaConf.to_container(found, enum_to_str=True)
+    composed_config = compose("config", overrides=["replicate=r0", *cell.split()], return_hydra_config=True)
+    choices = dict(composed_config.hydra.runtime.choices)
+    with open_dict(composed_config):
+        del composed_config.hydra
+    config: Any = OmegaConf.to_container(composed_config, enum_to_str=True)
     return Run(f"{method}{number}", "what_matters", choices, (), config, "made", Path(), method, False)
 
 
 # --- found in runs ------------------------------------------------------------------------------------------
 
 
-def read(root: Path, *cells: Cell, unmade: frozenset[int] = frozenset()) -> list[Run]:
+def write_runs(root: Path, *cells: Cell, unmade: frozenset[int] = frozenset()) -> list[Run]:
     sweep = only(*cells, name="mine", questions=8)
     write_store(root, replace(sweep, answers=8, checkpoints=3), unmade)
     return runs("mine", root)
@@ -118,43 +120,50 @@ TWO_BY_TWO = [Cell("bon", rm=rm, rate=rate) for rm in ("3k", "25k") for rate in 
 
 
 def test_settings_that_vary_together_are_one_factor(tmp_path: Path) -> None:
-    (found,) = designs(read(tmp_path, *TWO_BY_TWO))
-    assert [factor.words for factor in found.factors] == [
+    (design,) = designs(write_runs(tmp_path, *TWO_BY_TWO))
+    assert [factor.words for factor in design.factors] == [
         "reward model: 3k to 25k",
         "label noise: clean labels to 25 % flipped",
     ]
-    assert found.signs.tolist() == [[-1, -1], [-1, 1], [1, -1], [1, 1]] and len(found.runs[0]) == 2
+    assert design.signs.tolist() == [[-1, -1], [-1, 1], [1, -1], [1, 1]] and len(design.runs[0]) == 2
 
 
 def test_knobs_turned_together_are_named_together(tmp_path: Path) -> None:
-    (found,) = designs(read(tmp_path, Cell("bon"), Cell("bon", rm="25k", rate=0.25)))
-    assert found.factors[0].name == "rm and labeler"
+    (design,) = designs(write_runs(tmp_path, Cell("bon"), Cell("bon", rm="25k", rate=0.25)))
+    assert design.factors[0].name == "rm and labeler"
 
 
 def test_replicates_without_all_cells_are_left_out(tmp_path: Path) -> None:
-    (found,) = designs(read(tmp_path / "some", *TWO_BY_TWO, unmade=frozenset({0})))
-    assert found.left_out == 1 and [run.config["rm"]["seed"] for run in found.runs[3]] == [1]
+    (design,) = designs(write_runs(tmp_path / "some", *TWO_BY_TWO, unmade=frozenset({0})))
+    assert design.left_out == 1 and [run.config["rm"]["seed"] for run in design.runs[3]] == [1]
     with pytest.raises(MissingRuns, match="no replicate of best-of-n has all 4 cells made"):
-        designs(read(tmp_path / "none", *TWO_BY_TWO, unmade=frozenset({0, 1})))
+        designs(write_runs(tmp_path / "none", *TWO_BY_TWO, unmade=frozenset({0, 1})))
 
 
 def test_a_method_in_which_nothing_varies_has_no_design(tmp_path: Path) -> None:
-    found = designs(read(tmp_path / "a", Cell("bon"), *(Cell("ppo", {"kl_coef": one}) for one in (0.0, 0.1))))
-    assert [one.method for one in found] == ["ppo"] and found[0].factors[0].words == "KL penalty: 0 to 0.1"
+    varying = designs(
+        write_runs(
+            tmp_path / "a",
+            Cell("bon"),
+            *(Cell("ppo", {"kl_coef": coefficient}) for coefficient in (0.0, 0.1)),
+        )
+    )
+    assert [design.method for design in varying] == ["ppo"]
+    assert varying[0].factors[0].words == "KL penalty: 0 to 0.1"
     with pytest.raises(ValueError, match="nothing but seeds varies"):
-        designs(read(tmp_path / "b", Cell("bon")))
+        designs(write_runs(tmp_path / "b", Cell("bon")))
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("sweep_cells", "message"),
     [
         ([Cell("bon", rm=rm) for rm in ("1k", "3k", "25k")], r"best-of-n: rm takes 3 values \(1k, 3k, 25k\)"),
         (TWO_BY_TWO[:3], "best-of-n: rm has its two levels in 2 and 1 of 3 cells"),
     ],
 )
-def test_other_sweeps_are_refused_in_one_line(tmp_path: Path, given: list[Cell], said: str) -> None:
-    with pytest.raises(ValueError, match=said) as refused:
-        designs(read(tmp_path, *given))
+def test_other_sweeps_are_refused_in_one_line(tmp_path: Path, sweep_cells: list[Cell], message: str) -> None:
+    with pytest.raises(ValueError, match=message) as refused:
+        designs(write_runs(tmp_path, *sweep_cells))
     assert "\n" not in str(refused.value)
 
 

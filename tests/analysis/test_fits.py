@@ -31,10 +31,10 @@ def points(method: str, size: str) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("size", BON_FIG3)
 def test_refit_of_the_published_best_of_n_curves(size: str) -> None:
-    found = fit("bon", *points("bon", size))
+    fitted = fit("bon", *points("bon", size))
     alpha, beta = BON_FIG3[size]
-    assert found.alpha == pytest.approx(alpha, abs=0.006) and found.beta == pytest.approx(beta, abs=0.003)
-    assert found.rmse < 0.011
+    assert fitted.alpha == pytest.approx(alpha, abs=0.006) and fitted.beta == pytest.approx(beta, abs=0.003)
+    assert fitted.rmse < 0.011
 
 
 def test_the_wrong_form_fits_the_published_curves_worse() -> None:
@@ -49,10 +49,10 @@ def test_the_wrong_form_fits_the_published_curves_worse() -> None:
 
 def test_one_alpha_for_the_published_rl_curves() -> None:
     """beta_RL with a shared alpha: the table of papers.md, section 2; alpha and RMSE below it."""
-    found = fits.fit_shared("rl", [points("rl", size) for size in BON_FIG3])
-    assert found.alpha == pytest.approx(0.384, abs=0.003) and found.rmse == pytest.approx(0.026, abs=0.001)
+    fitted = fits.fit_shared("rl", [points("rl", size) for size in BON_FIG3])
+    assert fitted.alpha == pytest.approx(0.384, abs=0.003) and fitted.rmse == pytest.approx(0.026, abs=0.001)
     table = [0.171, 0.162, 0.150, 0.147, 0.140, 0.128, 0.122, 0.1245, 0.120]
-    assert found.betas == pytest.approx(table, abs=0.002)
+    assert fitted.betas == pytest.approx(table, abs=0.002)
 
 
 @pytest.mark.parametrize("form", ["bon", "rl"])
@@ -60,38 +60,38 @@ def test_many_fits_at_once_are_each_of_them(form: Form) -> None:
     rng = np.random.default_rng(0)
     d = 1 + rng.random((7, 9)).cumsum(axis=1)
     gold = predict(form, 0.5, 0.1, d) + 0.05 * rng.normal(size=d.shape)
-    alone = [fit(form, x, y) for x, y in zip(d, gold, strict=True)]
+    single = [fit(form, x, y) for x, y in zip(d, gold, strict=True)]
     for name, values in fits.fit_each(form, d, gold)._asdict().items():
-        np.testing.assert_allclose(values, [getattr(one, name) for one in alone], rtol=1e-9)
+        np.testing.assert_allclose(values, [getattr(fitted, name) for fitted in single], rtol=1e-9)
     curves = [(d, gold), (d[:, :5], gold[:, ::-1][:, :5])]
     shared = [fits.fit_shared(form, [(x[row], y[row]) for x, y in curves]) for row in range(len(d))]
-    found = fits.fit_shared_each(form, curves)
-    np.testing.assert_allclose(found.alpha, [one.alpha for one in shared], rtol=1e-8)
-    np.testing.assert_allclose(found.betas.T, [one.betas for one in shared], rtol=1e-8)
-    np.testing.assert_allclose(found.rmse, [one.rmse for one in shared], rtol=1e-8)
+    together = fits.fit_shared_each(form, curves)
+    np.testing.assert_allclose(together.alpha, [fitted.alpha for fitted in shared], rtol=1e-8)
+    np.testing.assert_allclose(together.betas.T, [fitted.betas for fitted in shared], rtol=1e-8)
+    np.testing.assert_allclose(together.rmse, [fitted.rmse for fitted in shared], rtol=1e-8)
 
 
 @pytest.mark.parametrize("form", ["bon", "rl"])
 def test_many_peaks_at_once_are_each_of_them(form: Form) -> None:
     alpha, beta = (values.ravel() for values in np.meshgrid([-1.0, 0.0, 0.5, 2.0], [-0.2, 0.0, 0.1, 0.5]))
-    alone = [fits.rankable_peak(form, a, b)[0] for a, b in zip(alpha, beta, strict=True)]
-    np.testing.assert_allclose(fits.rankable_places(form, alpha, beta), alone)
+    single = [fits.rankable_peak(form, a, b)[0] for a, b in zip(alpha, beta, strict=True)]
+    np.testing.assert_allclose(fits.rankable_places(form, alpha, beta), single)
 
 
 @pytest.mark.parametrize("form", fits.FORMS)
 def test_one_alpha_recovers_its_own_coefficients(form: Form) -> None:
     d = np.linspace(1.1, 4, 12)
-    found = fits.fit_shared(
+    fitted = fits.fit_shared(
         form, [(d[:n], predict(form, 0.4, beta, d[:n])) for n, beta in ((12, 0.1), (7, 0.3))]
     )
-    assert (found.alpha, *found.betas, found.rmse) == pytest.approx((0.4, 0.1, 0.3, 0), abs=1e-12)
+    assert (fitted.alpha, *fitted.betas, fitted.rmse) == pytest.approx((0.4, 0.1, 0.3, 0), abs=1e-12)
 
 
 @pytest.mark.parametrize("form", fits.FORMS)
 def test_recovers_its_own_coefficients(form: Form) -> None:
     d = np.linspace(0.2, 4, 12)
-    found = fit(form, d, predict(form, 0.5, 0.11, d))
-    assert (found.alpha, found.beta, found.rmse) == pytest.approx((0.5, 0.11, 0), abs=1e-12)
+    fitted = fit(form, d, predict(form, 0.5, 0.11, d))
+    assert (fitted.alpha, fitted.beta, fitted.rmse) == pytest.approx((0.5, 0.11, 0), abs=1e-12)
 
 
 def test_peaks_by_hand() -> None:
@@ -138,25 +138,25 @@ def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
     hits = 0
     for seed in range(80):
         rng = np.random.default_rng(seed)
-        found = bootstrap("bon", world(8, 60, rng), 8, rng, 80)
-        hits += found.intervals["alpha"].lo <= 0.6 <= found.intervals["alpha"].hi
+        fitted = bootstrap("bon", world(8, 60, rng), 8, rng, 80)
+        hits += fitted.intervals["alpha"].lo <= 0.6 <= fitted.intervals["alpha"].hi
     assert 0.84 <= hits / 80 <= 0.99
 
 
 def test_few_replicates_are_kept_and_the_result_says_so() -> None:
     rng = np.random.default_rng(0)
-    few, many = (bootstrap("bon", world(r, 60, rng), r, np.random.default_rng(1), 50) for r in (4, 5))
-    assert few.conditional and not many.conditional
-    seen: list[Resample] = []
+    of_four, of_five = (bootstrap("bon", world(r, 60, rng), r, np.random.default_rng(1), 50) for r in (4, 5))
+    assert of_four.conditional and not of_five.conditional
+    resamples: list[Resample] = []
 
     def watched(resample: Resample) -> tuple[np.ndarray, np.ndarray]:
-        seen.append(resample)
+        resamples.append(resample)
         return np.array([1.0, 2.0, 3.0]), np.array([0.3, 0.5, 0.4])
 
     bootstrap("bon", watched, 4, rng, 20)
-    assert all(list(resample.replicates) == [0, 1, 2, 3] for resample in seen)
+    assert all(list(resample.replicates) == [0, 1, 2, 3] for resample in resamples)
     bootstrap("bon", watched, 5, rng, 20)
-    assert any(len(set(resample.replicates)) < 5 for resample in seen)
+    assert any(len(set(resample.replicates)) < 5 for resample in resamples)
 
 
 def test_a_peak_that_some_draws_lack_has_no_upper_bound() -> None:
@@ -166,8 +166,10 @@ def test_a_peak_that_some_draws_lack_has_no_upper_bound() -> None:
         d = np.linspace(0.5, 2, 5)
         return d, predict("bon", 0.5, 0.1 if next(calls) % 3 else -0.1, d)
 
-    found = bootstrap("bon", curve, 1, np.random.default_rng(0), 60)
-    assert found.intervals["peak_d"].hi == float("inf") and found.intervals["peak_d"].lo == pytest.approx(2.5)
+    fitted = bootstrap("bon", curve, 1, np.random.default_rng(0), 60)
+    assert fitted.intervals["peak_d"].hi == float("inf") and fitted.intervals["peak_d"].lo == pytest.approx(
+        2.5
+    )
 
 
 def test_the_same_generator_gives_the_same_intervals() -> None:

@@ -50,39 +50,39 @@ def alike(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def claims(figure, root: Path) -> Found:
-    return {(one.subject, one.topic): one for one in figure.make(runs(NAME, root)).claims}
+    return {(claim.subject, claim.topic): claim for claim in figure.make(runs(NAME, root)).claims}
 
 
 def test_peaks_grow_with_comparisons_that_help(helps: Path) -> None:
-    found = claims(gao2022_fig4, helps)
+    by_topic = claims(gao2022_fig4, helps)
     for rm in SIZES:
-        assert found[f"best-of-n, {rm}", "higher peak with more comparisons"].met is True
-    assert len(found) == 4 and not any(one.conditional for one in found.values())
+        assert by_topic[f"best-of-n, {rm}", "higher peak with more comparisons"].met is True
+    assert len(by_topic) == 4 and not any(claim.conditional for claim in by_topic.values())
 
 
 def test_comparisons_that_change_nothing_have_no_order(alike: Path) -> None:
     """But for the knee, which is where all gain, and for loss and gold, which differ between sizes."""
-    found = {**claims(gao2022_fig4, alike), **claims(gao2022_fig6, alike)}
-    met = {topic for (_, topic), one in found.items() if one.met}
-    assert len(found) == 8 and met <= {"knee not earlier than 1k's", "lower loss, more gold"}
+    by_topic = {**claims(gao2022_fig4, alike), **claims(gao2022_fig6, alike)}
+    met = {topic for (_, topic), claim in by_topic.items() if claim.met}
+    assert len(by_topic) == 8 and met <= {"knee not earlier than 1k's", "lower loss, more gold"}
 
 
 def test_the_fewest_gain_nothing_and_a_knee_is_seen(helps: Path) -> None:
-    found = claims(gao2022_fig6, helps)
+    by_topic = claims(gao2022_fig6, helps)
     for rm in SIZES:
-        assert found[f"best-of-n, {rm}", "fewest comparisons gain nothing"].met is True
-    assert found["best-of-n", "lower loss, more gold"].met is True
-    assert found["best-of-n, 25k", "knee not earlier than 1k's"].met is True
+        assert by_topic[f"best-of-n, {rm}", "fewest comparisons gain nothing"].met is True
+    assert by_topic["best-of-n", "lower loss, more gold"].met is True
+    assert by_topic["best-of-n, 25k", "knee not earlier than 1k's"].met is True
 
 
 def test_a_lower_loss_from_the_peak_is_seen(tmp_path: Path) -> None:
     write(tmp_path, HELPS, tuple(cell for cell in CELLS if cell.pairs > 64))
-    found = claims(gao2022_fig4, tmp_path)
-    assert all(found[f"best-of-n, {rm}", "smaller loss with more comparisons"].met for rm in SIZES)
+    by_topic = claims(gao2022_fig4, tmp_path)
+    assert all(by_topic[f"best-of-n, {rm}", "smaller loss with more comparisons"].met for rm in SIZES)
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "wanted"),
+    ("knee", "reference", "expected"),
     [
         ((250, 250), (250, 250), True),
         ((1000, np.inf), (250, 1000), True),
@@ -92,57 +92,58 @@ def test_a_lower_loss_from_the_peak_is_seen(tmp_path: Path) -> None:
         ((np.inf, np.inf), (np.inf, np.inf), None),
     ],
 )
-def test_knees_are_compared_as_far_as_they_are_known(one, other, wanted) -> None:
-    assert gao2022_fig6.not_earlier(gao2022_fig6.Knee(*one), gao2022_fig6.Knee(*other)) is wanted
+def test_knees_are_compared_as_far_as_they_are_known(knee, reference, expected) -> None:
+    assert gao2022_fig6.not_earlier(gao2022_fig6.Knee(*knee), gao2022_fig6.Knee(*reference)) is expected
 
 
 def test_epochs_that_gain_nothing_beside_fresh_comparisons(tmp_path: Path) -> None:
-    found = claims(gao2022_fig13, write(tmp_path, EPOCHS_DO_NOT, REPEATED))
-    assert {topic for _, topic in found} == {
+    by_topic = claims(gao2022_fig13, write(tmp_path, EPOCHS_DO_NOT, REPEATED))
+    assert {topic for _, topic in by_topic} == {
         "epochs gain nothing",
         "fresh comparisons: lower log-loss",
         "fresh comparisons: more gold",
     }
-    assert all(one.met and not one.conditional for one in found.values())
+    assert all(claim.met and not claim.conditional for claim in by_topic.values())
 
 
 def test_epochs_that_do_as_much_as_fresh_comparisons(tmp_path: Path) -> None:
-    found = claims(gao2022_fig13, write(tmp_path, EPOCHS_DO, REPEATED))
+    by_topic = claims(gao2022_fig13, write(tmp_path, EPOCHS_DO, REPEATED))
     subject = "best-of-n, 3k, 4 x 1,000"
-    assert found[subject, "epochs gain nothing"].met is False
+    assert by_topic[subject, "epochs gain nothing"].met is False
     assert not any(
-        found[subject, f"fresh comparisons: {what}"].met for what in ("lower log-loss", "more gold")
+        by_topic[subject, f"fresh comparisons: {quantity}"].met
+        for quantity in ("lower log-loss", "more gold")
     )
 
 
 def test_few_replicates_leave_it_undecided(tmp_path: Path) -> None:
-    few = tuple(replace(cell, replicates=2) for cell in CELLS + REPEATED)
-    write(tmp_path, replace(HELPS, learned={**HELPS.learned, **EPOCHS_DO_NOT.learned}), few)
+    cells = tuple(replace(cell, replicates=2) for cell in CELLS + REPEATED)
+    write(tmp_path, replace(HELPS, learned={**HELPS.learned, **EPOCHS_DO_NOT.learned}), cells)
     for figure in (gao2022_fig4, gao2022_fig6):
-        assert {one.met for one in claims(figure, tmp_path).values()} == {None}
-    found = claims(gao2022_fig13, tmp_path)
-    assert found["best-of-n, 3k, 4 x 1,000", "epochs gain nothing"].met is None
+        assert {claim.met for claim in claims(figure, tmp_path).values()} == {None}
+    by_topic = claims(gao2022_fig13, tmp_path)
+    assert by_topic["best-of-n, 3k, 4 x 1,000", "epochs gain nothing"].met is None
 
 
 def test_arms_say_their_epochs_where_a_job_asks_for_them(tmp_path: Path) -> None:
     write(tmp_path, Truth(), (*REPEATED, Cell("bon", pairs=1000)))
-    read = runs(NAME, tmp_path)
-    assert {arm.label for arm in study(read).arms} == {
+    all_runs = runs(NAME, tmp_path)
+    assert {arm.label for arm in study(all_runs).arms} == {
         "3k, 1 epoch",
         "3k, 1,000 pairs, 1 epoch",
         "3k, 1,000 pairs, 4 epochs",
         "3k, 1,000 pairs",
     }
     with pytest.raises(MissingRuns, match="two numbers of comparisons"):
-        by_comparisons(read)
+        by_comparisons(all_runs)
     with pytest.raises(MissingRuns, match=r"rm\.epochs=E"):
-        gao2022_fig13.make([run for run in read if run.config["rm"]["epochs"] == 1])
+        gao2022_fig13.make([run for run in all_runs if run.config["rm"]["epochs"] == 1])
 
 
 def test_sizes_and_comparisons_are_in_order(alike: Path) -> None:
-    of = by_size(by_comparisons(runs(NAME, alike)))
-    assert list(of) == list(SIZES)
-    assert all([comparisons(arm) for arm in arms] == list(COUNTS) for arms in of.values())
+    arms_of_size = by_size(by_comparisons(runs(NAME, alike)))
+    assert list(arms_of_size) == list(SIZES)
+    assert all([comparisons(arm) for arm in arms] == list(COUNTS) for arms in arms_of_size.values())
 
 
 def test_the_order_of_noise_is_seldom_found(alike: Path) -> None:
@@ -157,10 +158,10 @@ def test_the_order_of_noise_is_seldom_found(alike: Path) -> None:
 
 def test_held_out_pairs_are_the_same_for_every_reward_model(helps: Path) -> None:
     arms = by_comparisons(runs(NAME, helps)).arms
-    found = {comparisons(arm): data_sizes.judged(arm) for arm in arms if arm.rm == "25k"}
-    losses = [float(found[count].log_loss[0].mean()) for count in COUNTS]
-    assert losses[0] > np.log(2) > losses[-1] and found[4000].accuracy[0].mean() > 0.7
-    assert found[64].accuracy[0].mean() == pytest.approx(0.5, abs=0.01)
+    by_count = {comparisons(arm): data_sizes.judged(arm) for arm in arms if arm.rm == "25k"}
+    losses = [float(by_count[count].log_loss[0].mean()) for count in COUNTS]
+    assert losses[0] > np.log(2) > losses[-1] and by_count[4000].accuracy[0].mean() > 0.7
+    assert by_count[64].accuracy[0].mean() == pytest.approx(0.5, abs=0.01)
 
 
 @pytest.mark.parametrize("figure", ["gao2022_fig4", "gao2022_fig6"])

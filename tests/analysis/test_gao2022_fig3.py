@@ -29,49 +29,49 @@ def ordered(tmp_path_factory: pytest.TempPathFactory) -> Study:
     return world(tmp_path_factory.mktemp("ordered"), Truth())
 
 
-def claimed(read: Study) -> dict[tuple[str, str], Claim]:
-    found = ClaimTable("gao2022_fig3")
-    for method in read.methods:
-        for sizes in of_sizes(read.of(method, MAIN)):
-            claim_coefficients(found, sizes)
-    return {(claim.subject, claim.topic): claim for claim in found}
+def claimed(sweep_study: Study) -> dict[tuple[str, str], Claim]:
+    claims = ClaimTable("gao2022_fig3")
+    for method in sweep_study.methods:
+        for sizes in of_sizes(sweep_study.of(method, MAIN)):
+            claim_coefficients(claims, sizes)
+    return {(claim.subject, claim.topic): claim for claim in claims}
 
 
 def test_larger_reward_models_have_smaller_betas(ordered: Study) -> None:
-    found = claimed(ordered)
-    assert set(found) == {
-        *((f"best-of-n, {kl} KL", f"{of} with size") for kl in ("tie-aware", "bound") for of in ORDERS),
+    claims = claimed(ordered)
+    assert set(claims) == {
+        *((f"best-of-n, {kl} KL", f"{trend} with size") for kl in ("tie-aware", "bound") for trend in ORDERS),
         *(("PPO", topic) for topic in ("beta falls with size", "one alpha does")),
     }
-    assert {found[key].met for key in found if key[1].startswith("beta")} == {True}
-    assert not any(claim.conditional for claim in found.values())
+    assert {claims[key].met for key in claims if key[1].startswith("beta")} == {True}
+    assert not any(claim.conditional for claim in claims.values())
 
 
 ORDERS = ("alpha grows", "beta falls")
 
 
 def test_sizes_that_are_alike_have_no_order(tmp_path: Path) -> None:
-    found = claimed(world(tmp_path, Truth(alike=True)))
-    assert len(found) == 6
-    assert not any(claim.met for (_, topic), claim in found.items() if topic.endswith("with size"))
-    assert found["PPO", "one alpha does"].met is True
+    claims = claimed(world(tmp_path, Truth(alike=True)))
+    assert len(claims) == 6
+    assert not any(claim.met for (_, topic), claim in claims.items() if topic.endswith("with size"))
+    assert claims["PPO", "one alpha does"].met is True
 
 
 def test_few_replicates_leave_all_of_it_undecided(tmp_path: Path) -> None:
-    found = claimed(world(tmp_path, Truth(), replicates=2))
-    assert {claim.met for claim in found.values()} == {None} and found["PPO", "one alpha does"].conditional
+    claims = claimed(world(tmp_path, Truth(), replicates=2))
+    assert {claim.met for claim in claims.values()} == {None} and claims["PPO", "one alpha does"].conditional
 
 
 def test_each_run_is_refitted_in_every_draw(ordered: Study) -> None:
     arm = ordered.of(BEST_OF_N)[0]
-    found = refits(arm, "bound")
+    fitted = refits(arm, "bound")
     draws, run = len(arm.drawn.resamples), arm.curves[2].normalised()
     by_hand = fits.fit(
         "bon", np.sqrt(run.kl[1:]) * 0 + bound(arm.curves[2].points[1:]), run.values["gold"][1:]
     )
-    assert found.alpha.shape == found.peak_d.shape == (draws, 5)
-    assert (found.alpha[0, 2], found.beta[0, 2]) == pytest.approx((by_hand.alpha, by_hand.beta))
-    assert found.alpha[1:, 2].std() > 0
+    assert fitted.alpha.shape == fitted.peak_d.shape == (draws, 5)
+    assert (fitted.alpha[0, 2], fitted.beta[0, 2]) == pytest.approx((by_hand.alpha, by_hand.beta))
+    assert fitted.alpha[1:, 2].std() > 0
 
 
 def bound(n: np.ndarray) -> np.ndarray:
@@ -81,8 +81,8 @@ def bound(n: np.ndarray) -> np.ndarray:
 def test_one_alpha_costs_nothing_for_one_size_twice_and_never_less_than_an_alpha_each(ordered: Study) -> None:
     first, *_, last = ordered.of("ppo")
     assert shared_alpha([first, first]).cost == pytest.approx(1.0)
-    found = shared_alpha([first, last])
-    assert (found.cost >= 1 - 1e-9).all() and found.betas.shape == (2, *found.alpha.shape)
+    shared = shared_alpha([first, last])
+    assert (shared.cost >= 1 - 1e-9).all() and shared.betas.shape == (2, *shared.alpha.shape)
 
 
 def test_any_number_is_ranked_against_size(ordered: Study) -> None:

@@ -45,27 +45,27 @@ def worlds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Studies:
     def studies(sweep: Sweep, rules: Rules = lambda run: [run], unrelated: bool = False) -> Iterator[Study]:
         """`rules` give what is made from the table of a run of best-of-n; `unrelated`: gold does not know the proxy."""
         write_store(tmp_path, replace(sweep, questions=2, answers=2))
-        found, written = runs(sweep.name, tmp_path), jobs(sweep)
+        all_runs, jobs_of = runs(sweep.name, tmp_path), jobs(sweep)
         monkeypatch.setattr(analysis.runs.arms, "DRAWS", 100)
         for world in range(WORLDS):
 
-            def rows(run: Run, more: Sequence[str] = (), world: int = world) -> pa.Table:
+            def rows(run: Run, columns: Sequence[str] = (), world: int = world) -> pa.Table:
                 number = int(run.key[:8], 16)
                 rng = np.random.default_rng([number, world])
-                samples, scores = drawn(written[number], sweep, rng)
+                samples, scores = drawn(jobs_of[number], sweep, rng)
                 if unrelated:
                     scores["gold"] = rng.permutation(scores["gold"])
                 return pa.table(samples | scores)
 
             monkeypatch.setattr(analysis.runs.run_curves, "rows_of", rows)
-            yield study([made for run in found for made in rules(run)])
+            yield study([rule_run for run in all_runs for rule_run in rules(run)])
 
     return studies
 
 
 def sweep(*cells: Cell, best_of_n: int = 0, **truth: Any) -> Sweep:
-    of = only(*cells, name="mine", truth=Truth(**truth))
-    return replace(of, rms=("3k",), replicates=best_of_n, ppo_replicates=0, **SMALL)
+    small_sweep = only(*cells, name="mine", truth=Truth(**truth))
+    return replace(small_sweep, rms=("3k",), replicates=best_of_n, ppo_replicates=0, **SMALL)
 
 
 def assert_seldom_met(claims: list[Claim], rate: float) -> None:
@@ -76,31 +76,31 @@ def assert_seldom_met(claims: list[Claim], rate: float) -> None:
 
 
 def test_methods_that_are_alike_are_not_ranked_and_lose_no_more_than_best_of_n(worlds: Studies) -> None:
-    more, most = ClaimTable("methods"), ClaimTable("methods")
-    for read in worlds(sweep(Cell("grpo", {}, 5), Cell("rloo", {}, 5), best_of_n=5)):
-        ranked = gold_lost.ranking(read.arms, most.limits["loses_most"]["least_kl"])
-        entries = [methods.entry_of(arm, read.arms, ranked.reach) for arm in read.arms]
-        methods.claim_loses_more(more, entries[1], read.arms[0])
-        methods.claim_loses_most(most, ranked, entries)
-    assert_seldom_met(more, 0.025)
-    assert_seldom_met(most, 0.05)
+    loses_more, loses_most = ClaimTable("methods"), ClaimTable("methods")
+    for world in worlds(sweep(Cell("grpo", {}, 5), Cell("rloo", {}, 5), best_of_n=5)):
+        ranked = gold_lost.ranking(world.arms, loses_most.limits["loses_most"]["least_kl"])
+        entries = [methods.entry_of(arm, world.arms, ranked.reach) for arm in world.arms]
+        methods.claim_loses_more(loses_more, entries[1], world.arms[0])
+        methods.claim_loses_most(loses_most, ranked, entries)
+    assert_seldom_met(loses_more, 0.025)
+    assert_seldom_met(loses_most, 0.05)
 
 
 def test_ipo_that_loses_as_much_as_dpo_is_seldom_said_to_lose_less(worlds: Studies) -> None:
     cells = [Cell(method, {"beta": beta}, 5) for method in ("dpo", "ipo") for beta in (0.02, 0.1, 0.5)]
-    found = ClaimTable("rafailov2024_fig1")
-    for read in worlds(sweep(*cells)):
-        arms_of = {method: by_beta(read, method) for method in read.methods}
-        rafailov2024_fig1.claim_ipo_loses_less(found, arms_of)
-    assert_seldom_met(found, 0.025)
+    claims = ClaimTable("rafailov2024_fig1")
+    for world in worlds(sweep(*cells)):
+        arms_of = {method: by_beta(world, method) for method in world.methods}
+        rafailov2024_fig1.claim_ipo_loses_less(claims, arms_of)
+    assert_seldom_met(claims, 0.025)
 
 
 def test_gold_that_differs_at_equal_kl_and_equal_proxy_is_seldom_closer_over_the_proxy(
     worlds: Studies,
 ) -> None:
     claims = ClaimTable("gao2022_fig8")
-    for read in worlds(sweep(Cell("ppo", {}, 5), best_of_n=5, slip=0.6)):
-        gao2022_fig8.claim_closer(claims, gao2022_fig8.pairs(read)[0])
+    for world in worlds(sweep(Cell("ppo", {}, 5), best_of_n=5, slip=0.6)):
+        gao2022_fig8.claim_closer(claims, gao2022_fig8.pairs(world)[0])
     assert_seldom_met(claims, 0.025)
 
 
@@ -111,11 +111,11 @@ def test_penalties_that_gain_nothing_at_equal_kl_are_seldom_said_to(worlds: Stud
         {"kl_coef": 0.1},
         {"kl_coef": 0.1, "divergence": "sqrt_chi2", "kl_place": "loss"},
     )
-    for read in worlds(sweep(*(Cell("ppo", kind, 5) for kind in kinds))):
-        plain, other = penalised(read)
-        found = gao2022_fig9.compare(read, [plain], "proxy")[plain.title]
-        gao2022_fig9.claim_proxy_at_kl(proxy, plain, found)
-        gao2022_fig9.claim_chi2_above_kl(chi2, read, other)
+    for world in worlds(sweep(*(Cell("ppo", kind, 5) for kind in kinds))):
+        plain, chi2_penalty = penalised(world)
+        comparison = gao2022_fig9.compare(world, [plain], "proxy")[plain.title]
+        gao2022_fig9.claim_proxy_at_kl(proxy, plain, comparison)
+        gao2022_fig9.claim_chi2_above_kl(chi2, world, chi2_penalty)
     assert_seldom_met(proxy, 0.025)
     assert_seldom_met(chi2, 0.025)
 
@@ -128,12 +128,12 @@ def test_where_gold_does_not_know_the_proxy_hedging_seldom_gains(worlds: Studies
         tuned = as_rule(run, "hedge_tune", "HedgeTune", {"rule": "bon", "gold_questions": 8})
         return [run, tuned, as_rule(run, "pessimism", "Pessimism", {"beta": 0.5})]
 
-    for read in worlds(replace(sweep(best_of_n=5), answers=32), rules, unrelated=True):
+    for world in worlds(replace(sweep(best_of_n=5), answers=32), rules, unrelated=True):
         claims = ClaimTable("khalaf2025_hedging")
-        make_claims(claims, on_unseen(read))
-        found = {claim.topic: claim for claim in claims}
-        hedged.append(found["beats largest n"])
-        pessimism.append(found["falls less"])
+        make_claims(claims, on_unseen(world))
+        by_topic = {claim.topic: claim for claim in claims}
+        hedged.append(by_topic["beats largest n"])
+        pessimism.append(by_topic["falls less"])
     assert_seldom_met(hedged, 0.025)
     assert_seldom_met(pessimism, 0.025)
 
@@ -143,6 +143,6 @@ def test_a_power_of_the_steps_at_the_edge_of_what_is_called_a_square_is_seldom_c
 ) -> None:
     claims = ClaimTable("gao2022_fig14")
     edge = (2 + claims.limits["square_of_step"]["margin"]) / 2
-    for read in worlds(sweep(Cell("ppo", {"kl_coef": 0.0}, 5), power=edge)):
-        gao2022_fig14.claim_square(claims, read.arms[0])
+    for world in worlds(sweep(Cell("ppo", {"kl_coef": 0.0}, 5), power=edge)):
+        gao2022_fig14.claim_square(claims, world.arms[0])
     assert_seldom_met(claims, 0.05)

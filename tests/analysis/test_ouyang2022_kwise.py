@@ -21,19 +21,23 @@ CALM, SURE = (0.65, 0.6), (0.65, 2.5)  # as often right; one of them is too sure
 
 
 def cells(shuffled: tuple[float, float], rankings: tuple[float, float] = CALM) -> list[Cell]:
-    made = []
+    cells_of_epochs = []
     for epochs in (1, 3):
 
-        def learned(answers: int, read: str, heldout: tuple[float, float], epochs: int = epochs) -> Cell:
-            training = {"epochs": epochs, "rankings": read}
+        def learned(answers: int, order: str, heldout: tuple[float, float], epochs: int = epochs) -> Cell:
+            training = {"epochs": epochs, "rankings": order}
             return Cell("bon", {}, 5, answers=answers, training=training, heldout=heldout)
 
-        made += [learned(2, "whole", CALM), learned(9, "whole", rankings), learned(9, "shuffled", shuffled)]
-    return made
+        cells_of_epochs += [
+            learned(2, "whole", CALM),
+            learned(9, "whole", rankings),
+            learned(9, "shuffled", shuffled),
+        ]
+    return cells_of_epochs
 
 
-def write(root: Path, *of: Cell) -> Path:
-    write_store(root, replace(only(*of, name="ouyang2022_kwise", questions=48), answers=32))
+def write(root: Path, *sweep_cells: Cell) -> Path:
+    write_store(root, replace(only(*sweep_cells, name="ouyang2022_kwise", questions=48), answers=32))
     return root
 
 
@@ -43,49 +47,49 @@ def overfitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def claims(root: Path) -> dict[tuple[str, str], Claim]:
-    made = ouyang2022_kwise.make(runs("ouyang2022_kwise", root)).claims
-    return {(one.subject, one.topic): one for one in made}
+    all_claims = ouyang2022_kwise.make(runs("ouyang2022_kwise", root)).claims
+    return {(claim.subject, claim.topic): claim for claim in all_claims}
 
 
 def test_shuffled_pairs_that_overfit_and_fewer_prompts_that_cost_accuracy_are_told(overfitted: Path) -> None:
-    found = claims(overfitted)
-    assert len(found) == 6 and not any(one.conditional for one in found.values())
+    by_topic = claims(overfitted)
+    assert len(by_topic) == 6 and not any(claim.conditional for claim in by_topic.values())
     for epochs in ("1 epoch", "3 epochs"):
-        assert found[f"K = 9, whole, {epochs}", "log-loss below shuffled"].met is True
-        assert found[f"K = 9, whole, {epochs}", "log-loss above pairs"].met is True
+        assert by_topic[f"K = 9, whole, {epochs}", "log-loss below shuffled"].met is True
+        assert by_topic[f"K = 9, whole, {epochs}", "log-loss above pairs"].met is True
 
 
 def test_shuffled_pairs_that_are_like_whole_rankings_are_not(tmp_path: Path) -> None:
-    found = claims(write(tmp_path, *cells(CALM)))
-    for (_, topic), one in found.items():
-        assert one.met is not True, topic
-        assert one.met is False or topic != "log-loss below shuffled"
+    by_topic = claims(write(tmp_path, *cells(CALM)))
+    for (_, topic), claim in by_topic.items():
+        assert claim.met is not True, topic
+        assert claim.met is False or topic != "log-loss below shuffled"
 
 
 def test_numbers_are_those_of_the_held_out_pairs(overfitted: Path) -> None:
-    read = ouyang2022_kwise.studies(runs("ouyang2022_kwise", overfitted))[3]
-    run = next(arm for arm in read.arms if "shuffled" in arm.label).runs[0]
-    found = heldout(run)
+    selected = ouyang2022_kwise.studies(runs("ouyang2022_kwise", overfitted))[3]
+    run = next(arm for arm in selected.arms if "shuffled" in arm.label).runs[0]
+    measured = heldout(run)
     (key,) = run.reward_models()
     pairs = run.comparisons(key).to_pandas()
     gap = (pairs["chosen_reward"] - pairs["rejected_reward"])[pairs["split"] == "heldout"].astype(float)
-    assert found.drawn("accuracy")[0] == pytest.approx((gap > 0).mean())
-    assert found.drawn("log_loss")[0] == pytest.approx(np.logaddexp(0, -gap).mean())
+    assert measured.drawn("accuracy")[0] == pytest.approx((gap > 0).mean())
+    assert measured.drawn("log_loss")[0] == pytest.approx(np.logaddexp(0, -gap).mean())
     assert (
-        found.trained == 5 * 36 and found.prompts == 5
+        measured.trained == 5 * 36 and measured.prompts == 5
     )  # 4,000 pairs are 111 rankings, a twentieth of them here
-    assert found.training_loss == pytest.approx(0.69 - 0.001 * np.mean([90, 100]))
+    assert measured.training_loss == pytest.approx(0.69 - 0.001 * np.mean([90, 100]))
 
 
 def test_rankings_and_how_they_are_read_are_arms_of_their_own(tmp_path: Path) -> None:
     pairs = [Cell("bon", training={"rankings": "whole"})]
-    ranked = [Cell("bon", answers=4, training={"rankings": one}) for one in ("whole", "shuffled")]
+    ranked = [Cell("bon", answers=4, training={"rankings": rankings}) for rankings in ("whole", "shuffled")]
     labels = {arm.label for arm in study(runs("ouyang2022_kwise", write(tmp_path, *pairs, *ranked))).arms}
     assert labels == {"3k", "3k, rankings of 4", "3k, rankings of 4, pairs shuffled"}
 
 
 def test_without_shuffled_pairs_there_is_no_such_figure(tmp_path: Path) -> None:
-    write(tmp_path, *(one for one in cells(CALM) if one.training["rankings"] == "whole"))
+    write(tmp_path, *(cell for cell in cells(CALM) if cell.training["rankings"] == "whole"))
     with pytest.raises(MissingRuns, match="shuffled pairs"):
         ouyang2022_kwise.make(runs("ouyang2022_kwise", tmp_path))
 

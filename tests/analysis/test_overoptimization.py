@@ -17,24 +17,24 @@ from rlhf_lab.store.records import MissingRuns, runs
 
 
 @pytest.fixture(scope="module")
-def read(tmp_path_factory: pytest.TempPathFactory) -> Study:
+def sweep_study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     root = tmp_path_factory.mktemp("store")
     write_store(root, Sweep())
     return study(runs("quickstart", root))
 
 
-def claims(read: Study) -> ClaimTable:
+def claims(sweep_study: Study) -> ClaimTable:
     table = ClaimTable("gao2022_fig1")
-    claim_overoptimization(table, read)
+    claim_overoptimization(table, sweep_study)
     return table
 
 
-def found(read: Study, subject: str, topic: str) -> Claim:
-    return next(claim for claim in claims(read) if (claim.subject, claim.topic) == (subject, topic))
+def claim_on(sweep_study: Study, subject: str, topic: str) -> Claim:
+    return next(claim for claim in claims(sweep_study) if (claim.subject, claim.topic) == (subject, topic))
 
 
-def test_runs_that_differ_in_seeds_only_are_replicates(read: Study) -> None:
-    arms = {(arm.method, arm.label): (arm.kind, len(arm.curves)) for arm in read.arms}
+def test_runs_that_differ_in_seeds_only_are_replicates(sweep_study: Study) -> None:
+    arms = {(arm.method, arm.label): (arm.kind, len(arm.curves)) for arm in sweep_study.arms}
     assert arms == {
         ("bon", "3k"): (MAIN, 2),
         ("bon", "25k"): (MAIN, 2),
@@ -44,52 +44,54 @@ def test_runs_that_differ_in_seeds_only_are_replicates(read: Study) -> None:
         ("ppo", "3k, 250 pairs"): (FEW_PAIRS, 1),
         ("ppo", "3k, coin-flip labels"): (CONTROL, 1),
     }
-    assert [arm.label for arm in read.of("bon")] == ["3k", "25k", "3k, 250 pairs"]
-    assert read.of("ppo", MAIN)[0].parameters == 2 * (4 * 16**2 + 3 * 16 * 32)
+    assert [arm.label for arm in sweep_study.of("bon")] == ["3k", "25k", "3k, 250 pairs"]
+    assert sweep_study.of("ppo", MAIN)[0].parameters == 2 * (4 * 16**2 + 3 * 16 * 32)
 
 
-def test_a_policy_is_scaled_by_best_of_n_of_its_own_reward_model(read: Study) -> None:
+def test_a_policy_is_scaled_by_best_of_n_of_its_own_reward_model(sweep_study: Study) -> None:
     for label in ("3k", "25k", "3k, 250 pairs"):
-        bon, ppo = (next(arm for arm in read.of(method) if arm.label == label) for method in ("bon", "ppo"))
-        for one, other in zip(bon.curves, ppo.curves, strict=True):
-            assert one.scale(np.ones(64)) == pytest.approx(other.scale(np.ones(64)))
+        bon, ppo = (
+            next(arm for arm in sweep_study.of(method) if arm.label == label) for method in ("bon", "ppo")
+        )
+        for bon_curves, ppo_curves in zip(bon.curves, ppo.curves, strict=True):
+            assert bon_curves.scale(np.ones(64)) == pytest.approx(ppo_curves.scale(np.ones(64)))
 
 
-def test_few_pairs_turn_where_the_plain_reward_model_does_not(read: Study) -> None:
-    assert found(read, "best-of-n, 3k, 250 pairs", "gold turns").met is True
-    assert found(read, "best-of-n, 3k, 250 pairs", "content turns").met is True
-    assert found(read, "best-of-n, 25k", "gold turns").met is False
+def test_few_pairs_turn_where_the_plain_reward_model_does_not(sweep_study: Study) -> None:
+    assert claim_on(sweep_study, "best-of-n, 3k, 250 pairs", "gold turns").met is True
+    assert claim_on(sweep_study, "best-of-n, 3k, 250 pairs", "content turns").met is True
+    assert claim_on(sweep_study, "best-of-n, 25k", "gold turns").met is False
 
 
-def test_policies_turn_and_lose_more_than_the_drift_control(read: Study) -> None:
+def test_policies_turn_and_lose_more_than_the_drift_control(sweep_study: Study) -> None:
     for topic in ("gold turns", "proxy rises", "proxy rises past peak", "loss beyond drift"):
-        assert found(read, "PPO, 3k", topic).met is True, topic
-    subjects = {claim.subject for claim in claims(read)}
+        assert claim_on(sweep_study, "PPO, 3k", topic).met is True, topic
+    subjects = {claim.subject for claim in claims(sweep_study)}
     assert not any("coin-flip" in subject for subject in subjects)
 
 
-def test_what_holds_by_construction_is_marked(read: Study) -> None:
-    marked = [claim for claim in claims(read) if claim.by_construction]
+def test_what_holds_by_construction_is_marked(sweep_study: Study) -> None:
+    marked = [claim for claim in claims(sweep_study) if claim.by_construction]
     assert {claim.topic for claim in marked} == {"proxy rises"} and len(marked) == 3
     assert all(claim.subject.startswith("best-of-n") for claim in marked)
 
 
-def test_two_replicates_establish_no_order_of_sizes(read: Study) -> None:
-    claim = found(read, "best-of-n", "size order")
+def test_two_replicates_establish_no_order_of_sizes(sweep_study: Study) -> None:
+    claim = claim_on(sweep_study, "best-of-n", "size order")
     assert claim.met is None and claim.conditional and claim.replicates == 2 and claim.measured > 0.8
 
 
 def test_five_replicates_of_three_sizes_do(tmp_path: Path) -> None:
     sweep = Sweep(rms=("1k", "25k", "600k"), replicates=5, ppo_replicates=1, few_pairs=False, control=False)
     write_store(tmp_path, replace(sweep, answers=48))
-    read = study(runs("quickstart", tmp_path))
-    claim = found(read, "best-of-n", "size order")
+    sweep_study = study(runs("quickstart", tmp_path))
+    claim = claim_on(sweep_study, "best-of-n", "size order")
     assert claim.met is True and not claim.conditional and claim.n == 15
-    assert found(read, "PPO", "size order").met is None
+    assert claim_on(sweep_study, "PPO", "size order").met is None
 
 
-def test_shuffled_sizes_have_no_order(read: Study) -> None:
-    arms = read.of("bon", MAIN)
+def test_shuffled_sizes_have_no_order(sweep_study: Study) -> None:
+    arms = sweep_study.of("bon", MAIN)
     swapped = [replace(arm, parameters=-arm.parameters) for arm in arms]
     assert size_order(swapped).rho == pytest.approx(-size_order(arms).rho)
 
@@ -115,12 +117,14 @@ def test_loss_at_equal_kl_is_interpolated_in_d() -> None:
 
 
 def _with_shape(curves: Curves) -> Curves:
-    whole = np.ones_like(curves.kl)
-    return replace(curves, values={**curves.values, "well_formed": whole, "well_formed_content": whole})
+    well_formed = np.ones_like(curves.kl)
+    return replace(
+        curves, values={**curves.values, "well_formed": well_formed, "well_formed_content": well_formed}
+    )
 
 
-def test_bands_hold_the_curve_and_replicates_are_there(read: Study) -> None:
-    table = points_table(read)
+def test_bands_hold_the_curve_and_replicates_are_there(sweep_study: Study) -> None:
+    table = points_table(sweep_study)
     mean = table[table["curve"] == "mean"]
     assert ((mean["gold_lo"] <= mean["gold"] + 1e-12) & (mean["gold"] <= mean["gold_hi"] + 1e-12)).all()
     assert mean.groupby(["method", "label"]).ngroups == 7
@@ -130,48 +134,48 @@ def test_bands_hold_the_curve_and_replicates_are_there(read: Study) -> None:
     assert table.loc[table["method"] == "ppo", "kl_bound"].isna().all()
 
 
-def test_the_band_is_the_bootstrap_s(read: Study) -> None:
+def test_the_band_is_the_bootstrap_s(sweep_study: Study) -> None:
     """One replicate: the band of raw gold is the clustered standard error, up to the noise of the scales."""
-    arm = next(arm for arm in read.of("bon") if arm.kind == FEW_PAIRS)
+    arm = next(arm for arm in sweep_study.of("bon") if arm.kind == FEW_PAIRS)
     drops = arm.stacked("gold")[0]
     by_hand = (drops[:, -1] - drops[:, 0]).std(ddof=1) / 8
-    table = points_table(read)
+    table = points_table(sweep_study)
     last = table[
         (table["label"] == arm.label) & (table["method"] == "bon") & (table["curve"] == "mean")
     ].iloc[-1]
     assert last["gold_se"] == pytest.approx(by_hand, rel=0.2)
 
 
-def test_fits_of_both_forms_on_both_axes(read: Study) -> None:
-    table = fits_table(read)
-    one = table[(table["method"] == "bon") & (table["label"] == "3k, 250 pairs")]
-    assert set(zip(one["x"], one["form"], strict=True)) == {
+def test_fits_of_both_forms_on_both_axes(sweep_study: Study) -> None:
+    table = fits_table(sweep_study)
+    fits = table[(table["method"] == "bon") & (table["label"] == "3k, 250 pairs")]
+    assert set(zip(fits["x"], fits["form"], strict=True)) == {
         ("tie-aware", "bon"),
         ("tie-aware", "rl"),
         ("bound", "bon"),
         ("bound", "rl"),
         ("tie-aware", "observed"),
     }
-    best = one[(one["x"] == "tie-aware") & one["best_form"].eq(True)]
+    best = fits[(fits["x"] == "tie-aware") & fits["best_form"].eq(True)]
     assert set(best["form"]) == {"bon"}
     beta = best.set_index("parameter").loc["beta"]
     assert 0 < beta["lo"] < beta["estimate"] < beta["hi"] and beta["n"] == 64
     assert (table["note"].str.contains("conditional")).all()
 
 
-def test_one_alpha_for_all_sizes_costs_what_the_note_says(read: Study) -> None:
+def test_one_alpha_for_all_sizes_costs_what_the_note_says(sweep_study: Study) -> None:
     """The world's damage falls with capacity: so does beta, under one alpha."""
-    table = fits_table(read)
+    table = fits_table(sweep_study)
     shared = table[table["form"] == "rl, one alpha"]
     assert list(shared["label"]) == ["all sizes", "3k", "25k"] and set(shared["method"]) == {"ppo"}
     small, large = shared.iloc[1], shared.iloc[2]
     assert small["lo"] > large["estimate"] and small["estimate"] > large["hi"]
-    apart = float(shared["note"].iloc[0].split("rmse ")[1].split(";")[0])
-    assert apart <= shared["rmse"].iloc[0] < 2 * apart
+    rmse_apart = float(shared["note"].iloc[0].split("rmse ")[1].split(";")[0])
+    assert rmse_apart <= shared["rmse"].iloc[0] < 2 * rmse_apart
 
 
-def test_a_curve_that_ends_at_its_peak_says_at_least(read: Study) -> None:
-    table = fits_table(read)
+def test_a_curve_that_ends_at_its_peak_says_at_least(sweep_study: Study) -> None:
+    table = fits_table(sweep_study)
     observed = table[(table["form"] == "observed") & (table["parameter"] == "peak_kl")].set_index(
         ["method", "label"]
     )

@@ -22,8 +22,8 @@ ALIKE = {"10k": 0.4, "25k": 0.4, "100k": 0.4}
 GROWING = {"10k": 0.2, "25k": 0.4, "100k": 0.7}
 
 
-def pleased(dose: float, said: Said) -> np.ndarray:
-    return dose * said["keeps"]
+def pleased(dose: float, answers: Said) -> np.ndarray:
+    return dose * answers["keeps"]
 
 
 def world(likes: Likes, agrees: dict[str, float], **changed) -> World:
@@ -31,9 +31,9 @@ def world(likes: Likes, agrees: dict[str, float], **changed) -> World:
     return World(SWEEP, (), (GOLD, sycophantic(2.0)), likes, agrees=agrees, **settings)
 
 
-def decided(found: dict[float, perez2022_rlsteps.Ladder], limits: dict | None = None) -> ClaimTable:
+def decided(ladders_of: dict[float, perez2022_rlsteps.Ladder], limits: dict | None = None) -> ClaimTable:
     claims = ClaimTable(SWEEP, limits=dict(thresholds(SWEEP)) | (limits or {}))
-    perez2022_rlsteps.make_claims(claims, found)
+    perez2022_rlsteps.make_claims(claims, ladders_of)
     return claims
 
 
@@ -48,47 +48,45 @@ def growing(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_rl_and_size_are_told_apart_where_both_matter(growing: Path) -> None:
     result = perez2022_rlsteps.make(runs(SWEEP, growing))
-    found = states(result)
+    met = states(result)
     for size in GROWING:
-        assert found[f"{size} policy", "RL raises it"] is True
-        assert found[f"{size} policy", "similar over steps"] is not False
-    for where in ("0 steps, gold", "60 steps, gold", "60 steps, sycophantic labeler"):
-        assert found[where, "grows with size"] is True and found[where, "same at all sizes"] is False, where
+        assert met[f"{size} policy", "RL raises it"] is True
+        assert met[f"{size} policy", "similar over steps"] is not False
+    for subject in ("0 steps, gold", "60 steps, gold", "60 steps, sycophantic labeler"):
+        assert met[subject, "grows with size"] is True and met[subject, "same at all sizes"] is False, subject
     shares = result.table[(result.table["number"] == "matches") & (result.table["n_or_step"] == 0)]
-    own = np.minimum(np.linspace(0.8, 1.2, 100, endpoint=False)[:, None] * list(GROWING.values()), 1).mean(
-        axis=0
-    )
-    for model, share in zip(GROWING, own, strict=True):
+    expected = np.minimum(
+        np.linspace(0.8, 1.2, 100, endpoint=False)[:, None] * list(GROWING.values()), 1
+    ).mean(axis=0)
+    for model, share in zip(GROWING, expected, strict=True):
         assert np.allclose(shares.loc[shares["model"] == model, "value"], share, atol=0.02)
     silent = result.table[result.table["number"] == "no claim"]
     assert silent["value"].between(0.04, 0.1).any() and "Perez" in result.notes[0]
 
 
 def test_where_neither_matters_steps_and_sizes_are_alike(tmp_path: Path) -> None:
-    still = world(lambda dose, said: 0 * said["keeps"], ALIKE)
-    read = study(runs(SWEEP, write(tmp_path, still)))
-    found = perez2022_rlsteps.ladders(answer_shares.measure_arms(read, perez2022_rlsteps.of_run))
-    made = decided(found)
-    grown = [claim for claim in made if claim.topic in ("RL raises it", "grows with size")]
+    still = world(lambda dose, answers: 0 * answers["keeps"], ALIKE)
+    sweep_study = study(runs(SWEEP, write(tmp_path, still)))
+    ladders = perez2022_rlsteps.ladders(answer_shares.measure_arms(sweep_study, perez2022_rlsteps.of_run))
+    claims = decided(ladders)
+    grown = [claim for claim in claims if claim.topic in ("RL raises it", "grows with size")]
     assert len(grown) == 6 and not any(claim.met for claim in grown)
     wide = {"margin": 0.1, "replicates": 5}  # five replicates of so few answers cannot tell .03
-    made = decided(found, {"alike": wide, "same_size": wide})
-    alike = [claim for claim in made if claim.topic in ("similar over steps", "same at all sizes")]
+    claims = decided(ladders, {"alike": wide, "same_size": wide})
+    alike = [claim for claim in claims if claim.topic in ("similar over steps", "same at all sizes")]
     assert len(alike) == 6 and all(claim.met for claim in alike)
-    assert sum(claim.conditional for claim in made) == 6, "sizes have one base model each"
+    assert sum(claim.conditional for claim in claims) == 6, "sizes have one base model each"
 
 
 def test_gold_that_pleases_is_not_alike_and_one_labeler_alone_is_no_comparison(tmp_path: Path) -> None:
     small = {"25k": 0.4}
-    liked = world(lambda dose, said: said["keeps"], small, questions=40, each=2)
-    found = states(perez2022_rlsteps.make(runs(SWEEP, write(tmp_path / "liked", liked))))
-    assert (
-        found["25k policy", "similar over steps"] is False and found["25k policy", "RL raises it"] is not True
-    )
-    assert not any("size" in topic for _, topic in found), "no slope of one size"
-    alone = World(SWEEP, (), (GOLD,), pleased, agrees=small, replicates=1, questions=8)
+    liked = world(lambda dose, answers: answers["keeps"], small, questions=40, each=2)
+    met = states(perez2022_rlsteps.make(runs(SWEEP, write(tmp_path / "liked", liked))))
+    assert met["25k policy", "similar over steps"] is False and met["25k policy", "RL raises it"] is not True
+    assert not any("size" in topic for _, topic in met), "no slope of one size"
+    one_labeler = World(SWEEP, (), (GOLD,), pleased, agrees=small, replicates=1, questions=8)
     with pytest.raises(MissingRuns, match="sycophantic labeler's"):
-        perez2022_rlsteps.make(runs(SWEEP, write(tmp_path / "alone", alone)))
+        perez2022_rlsteps.make(runs(SWEEP, write(tmp_path / "alone", one_labeler)))
 
 
 def test_the_command_draws_it(growing: Path, tmp_path: Path) -> None:

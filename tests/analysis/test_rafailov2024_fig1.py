@@ -23,60 +23,68 @@ def result(root: Path, truth: Truth, replicates: int = 5) -> FigureResult:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, FigureResult]:
+def drawn_figure(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, FigureResult]:
     """DPO turns, IPO loses less, SLiC's gold only rises."""
     root = tmp_path_factory.mktemp("store")
     return root, result(root, Truth(damage={"ipo": 0.5, "slic": -0.3}))
 
 
-def found(result: FigureResult, subject: str, topic: str) -> Claim:
+def claim_on(result: FigureResult, subject: str, topic: str) -> Claim:
     return next(claim for claim in result.claims if (claim.subject, claim.topic) == (subject, topic))
 
 
-def test_a_method_that_turns_has_a_maximum_between_betas(made: tuple[Path, FigureResult]) -> None:
-    assert found(made[1], "DPO, 3k", INTERIOR).met is True
-    assert found(made[1], "DPO, 3k", WITHIN).met is True
+def test_a_method_that_turns_has_a_maximum_between_betas(drawn_figure: tuple[Path, FigureResult]) -> None:
+    assert claim_on(drawn_figure[1], "DPO, 3k", INTERIOR).met is True
+    assert claim_on(drawn_figure[1], "DPO, 3k", WITHIN).met is True
 
 
-def test_gold_that_only_rises_has_none(made: tuple[Path, FigureResult]) -> None:
-    assert found(made[1], "SLiC, 3k", INTERIOR).met is False
-    assert found(made[1], "SLiC, 3k", WITHIN).met is False
+def test_gold_that_only_rises_has_none(drawn_figure: tuple[Path, FigureResult]) -> None:
+    assert claim_on(drawn_figure[1], "SLiC, 3k", INTERIOR).met is False
+    assert claim_on(drawn_figure[1], "SLiC, 3k", WITHIN).met is False
 
 
 def test_gold_that_only_falls_has_none_either(tmp_path: Path) -> None:
     falls = result(tmp_path, Truth(damage={"dpo": 8.0}, slip=0.6), replicates=2)
-    assert found(falls, "DPO, 3k", INTERIOR).met is False
+    assert claim_on(falls, "DPO, 3k", INTERIOR).met is False
 
 
-def test_the_method_that_loses_less_is_found(made: tuple[Path, FigureResult]) -> None:
-    assert found(made[1], "IPO and DPO", LESS).met is True
+def test_the_method_that_loses_less_is_found(drawn_figure: tuple[Path, FigureResult]) -> None:
+    assert claim_on(drawn_figure[1], "IPO and DPO", LESS).met is True
 
 
-def test_both_forms_are_fitted_to_the_checkpoints_of_all_betas(made: tuple[Path, FigureResult]) -> None:
-    fits = made[1].fits
+def test_both_forms_are_fitted_to_the_checkpoints_of_all_betas(
+    drawn_figure: tuple[Path, FigureResult],
+) -> None:
+    fits = drawn_figure[1].fits
     dpo = fits[(fits["method"] == "dpo") & fits["form"].isin(FORMULA)]
     assert len(dpo) == 8 and dpo["best_form"].eq(True).sum() == 4 and dpo["points"].gt(20).all()
     winner = dpo.loc[dpo["best_form"].eq(True), "rmse"].iloc[0]
     assert winner == dpo["rmse"].min()
-    assert any(note.startswith("DPO: RMSE") for note in made[1].notes)
+    assert any(note.startswith("DPO: RMSE") for note in drawn_figure[1].notes)
 
 
-def test_accuracy_of_the_implicit_reward_is_reported_and_not_claimed(made: tuple[Path, FigureResult]) -> None:
+def test_accuracy_of_the_implicit_reward_is_reported_and_not_claimed(
+    drawn_figure: tuple[Path, FigureResult],
+) -> None:
     """In this world it rises with the movement, as gold of SLiC does and that of DPO does not."""
-    correlations = made[1].fits[made[1].fits["parameter"] == "rank correlation"].set_index("method")
+    correlations = (
+        drawn_figure[1].fits[drawn_figure[1].fits["parameter"] == "rank correlation"].set_index("method")
+    )
     assert correlations.loc["slic", "estimate"] == pytest.approx(1.0)
     assert correlations.loc["dpo", "hi"] < 0.5 and correlations.loc["all", "points"] == 60
-    assert not any("accuracy" in claim.claim for claim in made[1].claims)
-    table = made[1].table
+    assert not any("accuracy" in claim.claim for claim in drawn_figure[1].claims)
+    table = drawn_figure[1].table
     last = table[table["accuracy"].notna()]
     assert (last["n_or_step"] == 100).all() and last["accuracy"].max() == pytest.approx(
         0.5 + 5e-4 * 4.5 * 100
     )
 
 
-def test_last_checkpoints_are_joined_in_the_order_of_the_pull(made: tuple[Path, FigureResult]) -> None:
-    read = study(runs("rafailov2024_fig1", made[0]))
-    arms = by_beta(read, "dpo")
+def test_last_checkpoints_are_joined_in_the_order_of_the_pull(
+    drawn_figure: tuple[Path, FigureResult],
+) -> None:
+    sweep_study = study(runs("rafailov2024_fig1", drawn_figure[0]))
+    arms = by_beta(sweep_study, "dpo")
     assert [arm.settings["beta"] for arm in arms] == [2.0, 0.5, 0.1, 0.02]
     last = finals(arms)
     assert last is not None and len(last.curves) == 5

@@ -20,23 +20,23 @@ NS = np.array([1, 2, 3])
 
 @pytest.mark.parametrize("inverse_temperature", [0.3, 2.0, 9.0])
 def test_chances_of_soft_best_of_n_are_those_of_every_draw(inverse_temperature: float) -> None:
-    found = soft_best_of_n.chances(SCORES, NS, inverse_temperature)
+    chances = soft_best_of_n.chances(SCORES, NS, inverse_temperature)
     choice = enumeration.softmax(inverse_temperature)
     for q, scores in enumerate(SCORES):
-        wanted = np.stack([enumeration.chances(scores, n, choice) for n in NS], axis=1)
-        assert found[q] == pytest.approx(wanted, abs=3e-7)
+        expected = np.stack([enumeration.chances(scores, n, choice) for n in NS], axis=1)
+        assert chances[q] == pytest.approx(expected, abs=3e-7)
         assert soft_best_of_n.kl(SCORES, NS, inverse_temperature)[q] == pytest.approx(
-            [enumeration.kl(chance) for chance in wanted.T], abs=1e-6
+            [enumeration.kl(chance) for chance in expected.T], abs=1e-6
         )
 
 
 def test_values_of_soft_best_of_n_are_unbiased(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(soft_best_of_n, "DRAWS", 4000)
-    found = soft_best_of_n.curves(SCORES, VALUES, NS, 2.0)[0]
+    means = soft_best_of_n.curves(SCORES, VALUES, NS, 2.0)[0]
     choice = enumeration.softmax(2.0)
     for q, scores in enumerate(SCORES):
-        wanted = [enumeration.expected(scores, VALUES[0, q], n, choice) for n in NS]
-        assert found[q] == pytest.approx(wanted, abs=0.08)  # the noise's SE is some .03
+        expected = [enumeration.expected(scores, VALUES[0, q], n, choice) for n in NS]
+        assert means[q] == pytest.approx(expected, abs=0.08)  # the noise's SE is some .03
 
 
 def test_infinitely_hard_soft_best_of_n_is_best_of_n() -> None:
@@ -80,14 +80,14 @@ def test_best_of_poisson_is_the_mixture_of_best_of_m() -> None:
     ranked = estimator.tie_averaged(ranking, values)
     chance = np.array(poisson_of(1.3, 9))
     assert chance.sum() == pytest.approx(1, abs=1e-9)
-    every = np.stack(
+    best_of_m = np.stack(
         [
             [enumeration.expected(s, v, m, enumeration.highest) for m in range(1, 10)]
             for s, v in zip(scores, values, strict=True)
         ]
     )
     assert estimator.poisson_curves(ranked, [1.0, 1.3]) == pytest.approx(
-        np.stack([values.mean(axis=1), every @ chance], axis=1), abs=1e-8
+        np.stack([values.mean(axis=1), best_of_m @ chance], axis=1), abs=1e-8
     )
 
 
@@ -95,8 +95,8 @@ def test_kl_of_best_of_poisson_by_hand() -> None:
     # levels of mass 3/4 and 1/4, h(F) = F exp(m (F - 1)): the lower wins with 3/4 exp(-m/4)
     low = 0.75 * math.exp(-2 / 4)
     by_hand = low * math.log(low / 0.75) + (1 - low) * math.log((1 - low) / 0.25)
-    found = estimator.poisson_kl(estimator.rank(np.array([[0.0, 0.0, 0.0, 1.0]])), [1, 3])
-    assert found == pytest.approx(np.array([[0, by_hand]]))
+    kl = estimator.poisson_kl(estimator.rank(np.array([[0.0, 0.0, 0.0, 1.0]])), [1, 3])
+    assert kl == pytest.approx(np.array([[0, by_hand]]))
 
 
 def test_best_of_poisson_takes_no_more_answers_than_there_are() -> None:
@@ -110,12 +110,12 @@ def test_best_of_poisson_takes_no_more_answers_than_there_are() -> None:
 def test_pessimism_against_every_draw(beta: float) -> None:
     choice = enumeration.pessimist(beta)
     values = pessimism.curves(SCORES, VALUES, NS, beta, partitions=6000)[0]
-    found = pessimism.kl(SCORES, NS, beta, drawn=8000)
+    kl = pessimism.kl(SCORES, NS, beta, drawn=8000)
     for q, scores in enumerate(SCORES):
-        wanted = [enumeration.expected(scores, VALUES[0, q], n, choice) for n in NS]
-        assert values[q] == pytest.approx(wanted, abs=0.06)
+        expected = [enumeration.expected(scores, VALUES[0, q], n, choice) for n in NS]
+        assert values[q] == pytest.approx(expected, abs=0.06)
         exact = [enumeration.kl(enumeration.chances(scores, n, choice)) for n in NS]
-        assert found[q] == pytest.approx(exact, abs=0.02)
+        assert kl[q] == pytest.approx(exact, abs=0.02)
 
 
 def test_the_level_of_pessimism_by_hand() -> None:
@@ -131,11 +131,11 @@ def test_mean_weights_are_those_of_each_score_among_the_others(beta: float) -> N
     rng = np.random.default_rng(9)
     ranked = np.sort(rng.normal(size=(3, 40)), axis=1)
     others = np.sort(rng.permuted(np.tile(ranked[:, None, None], (1, 2, 5, 1)), axis=3)[..., :7], axis=3)
-    found = pessimism.mean_weights(ranked, others, beta)
-    for q, half, place in np.ndindex(found.shape):
-        beside = np.concatenate([others[q, half], np.full((5, 1), ranked[q, place])], axis=1)
-        own = ranked[q, place] - pessimism.levels(np.sort(beside, axis=1), beta)
-        assert found[q, half, place] == pytest.approx(np.maximum(own, 0).mean() / beta, abs=1e-9)
+    weights = pessimism.mean_weights(ranked, others, beta)
+    for q, half, index in np.ndindex(weights.shape):
+        with_answer = np.concatenate([others[q, half], np.full((5, 1), ranked[q, index])], axis=1)
+        excess = ranked[q, index] - pessimism.levels(np.sort(with_answer, axis=1), beta)
+        assert weights[q, half, index] == pytest.approx(np.maximum(excess, 0).mean() / beta, abs=1e-9)
 
 
 def test_pessimism_with_a_vanishing_beta_is_best_of_n() -> None:
@@ -145,39 +145,39 @@ def test_pessimism_with_a_vanishing_beta_is_best_of_n() -> None:
         estimator.ranking_kl(ranking, n).mean(axis=0), abs=0.03
     )
     plain = estimator.ranked_curves(np.sort(scores, axis=1), n).mean(axis=0)
-    found = pessimism.curves(scores, scores[None], n, 1e-9, partitions=200)[0].mean(axis=0)
-    assert found == pytest.approx(plain, abs=0.02)
+    curve = pessimism.curves(scores, scores[None], n, 1e-9, partitions=200)[0].mean(axis=0)
+    assert curve == pytest.approx(plain, abs=0.02)
 
 
 def test_pessimism_stops_where_best_of_n_goes_on() -> None:
     """2503.21878: more answers change nothing once the level is known; w = relu(r - level) / beta of all answers."""
     scores = np.random.default_rng(7).normal(size=(64, 512))
-    found = pessimism.kl(scores, np.array([16, 64, 128]), 1.0).mean(axis=0)
-    whole = np.sort(scores, axis=1)
+    kl = pessimism.kl(scores, np.array([16, 64, 128]), 1.0).mean(axis=0)
+    ordered = np.sort(scores, axis=1)
     limit = np.mean(
-        [enumeration.kl(row) for row in np.maximum(whole - pessimism.levels(whole, 1.0), 0) / 512]
+        [enumeration.kl(row) for row in np.maximum(ordered - pessimism.levels(ordered, 1.0), 0) / 512]
     )
-    assert (np.diff(found) > 0).all() and found[-1] == pytest.approx(limit, abs=0.02)
+    assert (np.diff(kl) > 0).all() and kl[-1] == pytest.approx(limit, abs=0.02)
     assert best_of_n_bound(128) > 8 * limit
 
 
 def test_the_noise_of_pessimism_s_kl_is_small() -> None:
     scores, n = np.random.default_rng(10).normal(size=(128, 256)), np.array([2, 16, 64])
-    found, many = (pessimism.kl(scores, n, 1.0, drawn=drawn).mean(axis=0) for drawn in (512, 8192))
-    assert found == pytest.approx(many, abs=0.005)  # of .1 to .4 nats; with 512 prompts half of it
+    kl, precise = (pessimism.kl(scores, n, 1.0, drawn=prompts).mean(axis=0) for prompts in (512, 8192))
+    assert kl == pytest.approx(precise, abs=0.005)  # of .1 to .4 nats; with 512 prompts half of it
 
 
 def test_likeness_is_the_cosine_with_the_mean_of_normalised_counts() -> None:
     answers = [[1, 1, 2], [1, 2], [3], [], [2, 2, 5, 7], [1, 1, 2], [9, 9], [9]]
-    found = likeness(pa.chunked_array([pa.array(answers, pa.list_(pa.int32()))]), 4)
+    cosines = likeness(pa.chunked_array([pa.array(answers, pa.list_(pa.int32()))]), 4)
     for q in range(2):
         counts = np.stack([np.bincount(ids, minlength=10) for ids in answers[4 * q : 4 * q + 4]]).astype(
             float
         )
         unit = counts / np.maximum(np.linalg.norm(counts, axis=1, keepdims=True), 1)
         mean = unit.mean(axis=0)
-        assert found[q] == pytest.approx(unit @ mean / np.linalg.norm(mean))
-    assert found[0, 3] == 0 and found[0, 0] > found[0, 2]
+        assert cosines[q] == pytest.approx(unit @ mean / np.linalg.norm(mean))
+    assert cosines[0, 3] == 0 and cosines[0, 0] > cosines[0, 2]
 
 
 def table_rows(token_ids: list[list[int]], proxy: list[float]) -> pa.Table:
@@ -200,11 +200,11 @@ def test_mbr_weighs_likeness_against_the_proxy() -> None:
     assert table.like is not None
     gap = table.score[:, 1] - table.score[:, 0]
     assert gap == pytest.approx(np.sqrt(2))  # 1 in SDs: of two answers a gap of 1 is an SD of 1/sqrt(2)
-    wanted = table.score + 0.5 * table.like
-    assert table.near_others(0.5) == pytest.approx(wanted)
+    expected = table.score + 0.5 * table.like
+    assert table.near_others(0.5) == pytest.approx(expected)
     chosen = table.expected("MBRBestOfN", {"proximity": 0.5}, [2])
     assert chosen.values[table.names.index("gold"), :, 0] == pytest.approx(
-        [[0, 1][wanted[0].argmax()], [2, 3][wanted[1].argmax()]]
+        [[0, 1][expected[0].argmax()], [2, 3][expected[1].argmax()]]
     )
 
 
@@ -214,8 +214,8 @@ def test_answers_that_are_all_alike_leave_the_proxy_alone() -> None:
     table = whole_table(alike)
     plain = whole_table(alike.drop_columns(["token_ids"]))
     policy = {"proximity": 3.0}
-    alone = plain.expected("BestOfN", {}, [2])
-    assert table.expected("MBRBestOfN", policy, [2]).values == pytest.approx(alone.values)
+    best_of_n = plain.expected("BestOfN", {}, [2])
+    assert table.expected("MBRBestOfN", policy, [2]).values == pytest.approx(best_of_n.values)
     with pytest.raises(ValueError, match="token_ids"):
         plain.expected("MBRBestOfN", policy, [2])
 

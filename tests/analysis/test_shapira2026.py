@@ -23,17 +23,17 @@ BONUSES = (GOLD, sycophantic(-2.0), sycophantic(2.0))
 @pytest.mark.parametrize("gap", [-0.8, 0.0, 0.5])
 def test_the_covariance_is_that_of_the_theorem(gap: float) -> None:
     world = Agreement(gap=gap)
-    drawn = w5(np.random.default_rng(0), SIZE, world)
-    mean, se = mean_and_se(covariance_shift(drawn.reward, drawn.agrees, N))
+    sample = w5(np.random.default_rng(0), SIZE, world)
+    mean, se = mean_and_se(covariance_shift(sample.reward, sample.agrees, N))
     exact = w5_best_of_n(N, world)
     assert mean[0] == pytest.approx(0, abs=1e-9) and (np.abs(mean - exact)[1:] < 3.5 * se[1:]).all()
 
 
 def test_on_one_table_it_is_the_estimator_itself_also_where_rewards_tie() -> None:
-    drawn = w5(np.random.default_rng(0), SIZE, Agreement())
-    reward = np.round(drawn.reward, 1)
-    shift = question_curves(reward, drawn.agrees, N) - drawn.agrees.mean(axis=1)[:, None]
-    np.testing.assert_allclose(covariance_shift(reward, drawn.agrees, N), shift, atol=1e-9)
+    sample = w5(np.random.default_rng(0), SIZE, Agreement())
+    reward = np.round(sample.reward, 1)
+    shift = question_curves(reward, sample.agrees, N) - sample.agrees.mean(axis=1)[:, None]
+    np.testing.assert_allclose(covariance_shift(reward, sample.agrees, N), shift, atol=1e-9)
 
 
 def test_the_share_of_worlds_in_which_the_claim_is_met() -> None:
@@ -41,36 +41,36 @@ def test_the_share_of_worlds_in_which_the_claim_is_met() -> None:
     rule, n, met = thresholds("shapira2026_theory")["told"], grid(64)[1:], 0
     for seed in range(200):
         size = Size(prompts=120, questions=120, answers=128)
-        drawn = w5(np.random.default_rng(seed), size, Agreement())
-        theory = covariance_shift(drawn.reward[:, :64], drawn.agrees[:, :64], n)
-        other = drawn.agrees[:, 64:]
-        shown = question_curves(drawn.reward[:, 64:], other, n) - other.mean(axis=1)[:, None]
+        sample = w5(np.random.default_rng(seed), size, Agreement())
+        theory = covariance_shift(sample.reward[:, :64], sample.agrees[:, :64], n)
+        second_half = sample.agrees[:, 64:]
+        shown = question_curves(sample.reward[:, 64:], second_half, n) - second_half.mean(axis=1)[:, None]
         mean, se = mean_and_se(shown - theory)
         met += np.mean(np.abs(mean) <= rule["ses"] * se) >= rule["share"]
     assert 0.82 <= met / 200 <= 0.98
 
 
-def made(root: Path, **changed) -> dict[tuple[str, str], bool | None]:
+def states_of(root: Path, **changed) -> dict[tuple[str, str], bool | None]:
     write(root, World(bon=BONUSES, ppo=(), **changed))
-    found = shapira2026_theory.make(runs("sycophancy", root))
-    assert all(claim.by_construction == claim.topic.startswith("theory") for claim in found.claims)
-    assert set(found.table["dose"]) == {-2, 0, 2}
-    return {(claim.subject, claim.topic): claim.met for claim in found.claims}
+    result = shapira2026_theory.make(runs("sycophancy", root))
+    assert all(claim.by_construction == claim.topic.startswith("theory") for claim in result.claims)
+    assert set(result.table["dose"]) == {-2, 0, 2}
+    return {(claim.subject, claim.topic): claim.met for claim in result.claims}
 
 
 def test_the_sign_flips_with_the_labelers_bonus(tmp_path: Path) -> None:
-    found = made(tmp_path)
-    assert found["best-of-n", "sign flips"] is True
-    assert sum(topic == "theory within 2 SE" for _, topic in found) == 3
+    met = states_of(tmp_path)
+    assert met["best-of-n", "sign flips"] is True
+    assert sum(topic == "theory within 2 SE" for _, topic in met) == 3
 
 
 def test_where_nothing_pleases_no_sign_flips(tmp_path: Path) -> None:
-    assert made(tmp_path, liking=lambda dose: 0.0)["best-of-n", "sign flips"] is False
+    assert states_of(tmp_path, liking=lambda dose: 0.0)["best-of-n", "sign flips"] is False
 
 
 def test_a_reward_model_that_likes_what_pleases_whoever_labelled_has_one_sign(tmp_path: Path) -> None:
-    found = made(tmp_path, liking=lambda dose: 1.0)
-    assert found["best-of-n", "sign flips"] is False
+    met = states_of(tmp_path, liking=lambda dose: 1.0)
+    assert met["best-of-n", "sign flips"] is False
 
 
 def test_a_covariance_with_another_reward_tells_nothing(
@@ -80,9 +80,9 @@ def test_a_covariance_with_another_reward_tells_nothing(
         return covariance_shift(np.roll(select, 1, axis=1), value, n)
 
     monkeypatch.setattr(shapira2026_theory, "covariance_shift", of_another)
-    found = made(tmp_path)
-    told = {subject: met for (subject, topic), met in found.items() if topic == "theory within 2 SE"}
-    assert told["best-of-n, 3k, labels of sycophantic bonus 2"] is False
+    states = states_of(tmp_path)
+    within_2_se = {subject: met for (subject, topic), met in states.items() if topic == "theory within 2 SE"}
+    assert within_2_se["best-of-n, 3k, labels of sycophantic bonus 2"] is False
 
 
 def test_trained_policies_alone_are_no_such_figure(tmp_path: Path) -> None:
