@@ -86,6 +86,11 @@ def lost_shard(given: Path) -> None:
 WORDS = {
     "misspelt group": Case("rlhf-lab rmm=3k", r"no key 'rmm': did you mean rm\?"),
     "misspelt option": Case("rlhf-lab rm=3kk", r"no rm '3kk': did you mean 3k\?"),
+    "a number for an option": Case("rlhf-lab rm=25", r"no rm '25': did you mean 25k\?"),
+    "a number among options": Case("rlhf-lab rm=1k,25", r"no rm '25': did you mean 25k\?"),
+    "a number for a replicate": Case("rlhf-lab replicate=5", r"no replicate '5'"),
+    "no option": Case("rlhf-lab policy=null", r"no policy 'null'"),
+    "a range of options": Case("rlhf-lab model=range(1,3)", r"no model 'range"),
     "misspelt labeler": Case("rlhf-lab labeler=boltzman", r"no labeler .*did you mean boltzmann\?"),
     "misspelt key": Case("rlhf-lab preferences.pair=10", r"no key 'preferences.pair': did you mean pairs\?"),
     "misspelt part": Case("rlhf-lab polcy.seed=1", r"did you mean policy.seed\?"),

@@ -25,8 +25,6 @@ from rlhf_lab.commands import hydra_internals, options
 from rlhf_lab.config import registry
 from rlhf_lab.config.experiment import Experiment
 
-REPLICATES = (*range(10), *range(100, 120))
-
 
 @dataclass
 class PlannedSweeperConf:
@@ -77,7 +75,7 @@ def register(studies: Collection[str] | None = None) -> None:
     for path in sorted(options.folder("sweeps").glob("*.yaml")):
         node = OmegaConf.load(path) if studies is None or path.stem in studies else {}
         store.store(group="experiment", name=path.stem, node=node, package="_global_")
-    for number in REPLICATES:
+    for number in options.REPLICATES:
         seeds = {part: {"seed": number} for part in ("preferences", "rm", "policy")}
         store.store(group="replicate", name=f"r{number}", node=seeds, package="_global_")
 

@@ -42,8 +42,14 @@ def main() -> None:
     os.environ["RLHF_LAB_COMMAND"] = shlex.join(["rlhf-lab", *sys.argv[1:]])
     if "" not in sys.path:
         sys.path.append(os.getcwd())  # judges of the user's own: score.extra=[my_module:judge]
-    with interrupts.listening():
-        sys.exit(_run(sys.argv[1:]))
+    try:
+        with interrupts.listening():
+            code = _run(sys.argv[1:])
+            sys.stdout.flush()
+    except BrokenPipeError:  # the reader of the output has seen enough: rlhf-lab --cfg job | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code)
 
 
 def _run(arguments: Sequence[str]) -> int:

@@ -17,6 +17,7 @@ from pathlib import Path
 from rlhf_lab.config import registry
 
 ENTRY_POINTS = "rlhf_lab"  # group of the entry points of other packages
+REPLICATES = (*range(10), *range(100, 120))  # of `replicate=rN`
 WIDTH = 100
 # groups in the order in which the help lists them; groups of other packages follow
 READING_ORDER = (

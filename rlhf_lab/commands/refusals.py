@@ -12,9 +12,10 @@ from argparse import ArgumentParser
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
 from hydra.core.plugins import Plugins
 
+from rlhf_lab.commands import options
 from rlhf_lab.commands.errors import Mistake, keys
 from rlhf_lab.commands.terminal import hint
 from rlhf_lab.config.experiment import Experiment
@@ -86,6 +87,7 @@ def refuse_override(override: Override) -> None:
         raise Mistake(f"{override.input_line}: one experiment at a time: give each a command of its own")
     if "." not in key and isinstance(option := override.value(), str):
         refuse_paths({key: option})
+    refuse_values_as_options(override)
     if key == "sweeps":
         raise Mistake(f"{override.input_line}: write experiment={override.value()}")
     if key == "hydra/sweeper" and override.value() != "planned":
@@ -100,6 +102,20 @@ def refuse_override(override: Override) -> None:
         known = [*keys(Experiment), "experiment", "replicate"]
         instead = f": write {key}=..." if key in known else hint(key, known)
         raise Mistake(f"{override.input_line}: no key can be added{instead}")
+
+
+def refuse_values_as_options(override: Override) -> None:
+    """Refuse a number, true, false, null or a range where a group takes the name of an option, such as rm=25."""
+    group, value = override.key_or_group, override.value()
+    folders = [options.folder("conf"), *options.load_plugins()]
+    if group != "replicate" and not any((folder / group).is_dir() for folder in folders):
+        return
+    written = (override.input_line or "").partition("=")[2]
+    values = {str(each): each for each in value.list} if isinstance(value, ChoiceSweep) else {written: value}
+    for name, option in values.items():
+        if option is None or isinstance(option, (bool, int, float, RangeSweep)):
+            names = options.options(group, folders) or [f"r{number}" for number in options.REPLICATES]
+            raise Mistake(f"no {group} {name!r}{hint(name, names)}")
 
 
 def refuse_paths(choices: Mapping[str, str]) -> None:
