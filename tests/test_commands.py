@@ -159,9 +159,9 @@ def test_two_workers_share_stages_and_one_of_them_may_die(console, tmp_path):
     assert len((store / "launcher").exists() and list((store / "launcher").iterdir())) == 0
 
 
-def test_help_names_every_group_and_three_examples(lab):
+def test_help_names_every_group_and_four_examples(lab):
     answer = lab("--help")
-    assert answer.code == 0 and answer.out.count("  rlhf-lab ") == 3 and "Hydra" not in answer.out
+    assert answer.code == 0 and answer.out.count("  rlhf-lab ") == 4 and "Hydra" not in answer.out
     for group in (path.name for path in (TESTS.parent / "conf").iterdir() if path.is_dir()):
         assert f"  {group} " in answer.out or not list((TESTS.parent / "conf" / group).glob("*.yaml"))
 

@@ -37,6 +37,7 @@ READING_ORDER = (
 HEADER = """\
 rlhf-lab: what happens when a policy is optimised too hard against a learned reward.
 
+  rlhf-lab                                                 starts a run: best-of-n, 3k reward model
   rlhf-lab rm=25k policy=ppo policy.kl_coef=0.05           one experiment
   rlhf-lab -m rm=3k,25k policy=ppo replicate=r0,r1,r2      a sweep; only what is missing is made
   rlhf-lab experiment=quickstart runtime.plan=true         what a named study would make
@@ -46,7 +47,8 @@ Options (group=option)
 
 FOOTER = """
 Values (key=value); rlhf-lab --cfg job prints them all and the options chosen; `make docs` explains each
-  sft.steps  preferences.pairs  preferences.seed  rm.seed  policy.seed  policy.kl_coef (ppo)  score.extra
+  sft.steps  preferences.pairs  preferences.seed  rm.seed  policy.seed  score.extra
+  policy.kl_coef (ppo, grpo, rloo)  policy.clip (ppo)
   runtime.store  runtime.plan  runtime.force  runtime.device  runtime.threads
 
 Flags
