@@ -30,8 +30,9 @@ def test_a_device_that_is_not_there(two, name):
 
 
 def test_devices_of_other_machines_are_theirs_to_find(monkeypatch, tmp_path):
-    monkeypatch.setattr(jobs, "_wanted", lambda job, store: [])
-    job = SimpleNamespace(experiment=SimpleNamespace(runtime=SimpleNamespace(device="cuda:77")), overrides=())
+    monkeypatch.setattr(jobs, "missing", lambda leaf, store: [])
+    runtime = SimpleNamespace(device="cuda:77", force=[])
+    job = SimpleNamespace(experiment=SimpleNamespace(runtime=runtime), overrides=(), leaf=None)
     jobs.check([job], "submitit_slurm", Store(tmp_path))
     with pytest.raises(Mistake, match="finds no such device"):
         jobs.check([job], "joblib", Store(tmp_path))

@@ -8,8 +8,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from rlhf_lab.commands import jobs as sweep_jobs
-from rlhf_lab.commands.compose import REPLICATES
-from rlhf_lab.commands.options import folder
+from rlhf_lab.commands.options import REPLICATES, folder
 from rlhf_lab.config.registry import GROUPS
 from rlhf_lab.pipeline.plan import plan
 from rlhf_lab.store import records
