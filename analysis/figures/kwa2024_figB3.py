@@ -16,7 +16,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from numpy.typing import NDArray
 
 from analysis.best_of_n.estimator import expected_best_of_n
-from analysis.drawing import theme
+from analysis.drawing import plot, theme
 from analysis.drawing.result import FigureResult
 from analysis.runs.arms import BEST_OF_N
 from analysis.statistics.claims import Claim, Thresholds, equivalent, exceeds, thresholds
@@ -37,24 +37,24 @@ THIN = 8  # one in so many is drawn
 PAPERS = 8  # 4^0 to 4^8 answers are what the paper draws,
 LONGER = {("t10", "t5"): 10}  # but for one pair
 LAST = max(PAPERS, *LONGER.values())
-SIZE = Size(prompts=32, questions=32, answers=4**PAPERS)  # tables that the estimator is tried on
+SIZE = Size(prompts=32, questions=32, answers=4**PAPERS)  # tables for the estimator
 SDS = "SDs of utility before selection"
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A utility and an error by name, and what best-of-n by their sum comes to."""
+    """A utility and an error by name, and the utility of best-of-n by their sum."""
 
     utility: str
     error: str
     value: Floats  # (K,) expected utility at NS, by quadrature
-    off: Floats  # (K,) error of that
-    tried: list[Estimate]  # the estimator's at TRIED, as far as its tables go
+    error_bound: Floats  # (K,) of the quadrature
+    estimates: list[Estimate]  # by the estimator of best-of-n at TRIED, as far as its tables go
     answers: int  # in each of its tables
 
     @property
     def title(self) -> str:
-        """Both in words."""
+        """The utility and the error in words."""
         return f"{self.utility} utility, {self.error} error"
 
     @property
@@ -68,8 +68,10 @@ class Pair:
         return int(self.value[: self.drawn].argmax())
 
     def at(self, point: int) -> Interval:
-        """Utility at a point, as far as the quadrature says."""
-        return Interval(self.value[point] - self.off[point], self.value[point] + self.off[point])
+        """Return the bounds of the quadrature on utility at a point."""
+        return Interval(
+            self.value[point] - self.error_bound[point], self.value[point] + self.error_bound[point]
+        )
 
 
 NS = 4.0 ** (
@@ -80,38 +82,49 @@ TRIED = 4 ** np.arange(1, PAPERS + 1)
 
 
 def make(runs: Sequence[Run]) -> FigureResult:
-    """One panel a utility, one curve an error; `runs` are none."""
+    """Draw a panel for each utility and a curve for each error; no run is read."""
     pairs = list(computed(SIZE))
-    table, peaks = pd.concat([_rows(pair) for pair in pairs], ignore_index=True), peaks_table(pairs)
-    return FigureResult(table, peaks, claims(pairs, thresholds(NAME)), draw(pairs), [_note(pairs)])
+    table, peaks = pd.concat([curve_table(pair) for pair in pairs], ignore_index=True), peaks_table(pairs)
+    return FigureResult(table, peaks, claims(pairs, thresholds(NAME)), draw(pairs), [note(pairs)])
 
 
 def computed(size: Size, seed: int = 0) -> Iterator[Pair]:
-    """Every pair: its curve, and the estimator on tables of `size`."""
+    """Yield every pair: its curve by quadrature, and the estimator on tables of `size`."""
     seeds = iter(np.random.SeedSequence(seed).spawn(len(UTILITIES) * len(ERRORS)))
     for utility, of_utility in UTILITIES.items():
         for error, of_error in ERRORS.items():
-            value, off = w3_best_of_n(NS, of_utility, of_error)
+            value, error_bound = w3_best_of_n(NS, of_utility, of_error)
             world = w3(np.random.default_rng(next(seeds)), size, of_utility, of_error)
             mean, se = expected_best_of_n(world.proxy, world.gold, TRIED[size.answers >= TRIED])
             tables = size.prompts
-            tried = [Estimate(m, s, tables - 1.0, tables) for m, s in zip(mean, se, strict=True)]
-            yield Pair(utility, error, value, off, tried, size.answers)
+            estimates = [Estimate(m, s, tables - 1.0, tables) for m, s in zip(mean, se, strict=True)]
+            yield Pair(utility, error, value, error_bound, estimates, size.answers)
 
 
 # --- numbers ------------------------------------------------------------------------------------------------
 
 
-def _rows(pair: Pair) -> pd.DataFrame:
-    """Utility over n, by quadrature and by the estimator, with bounds: of the integral, and 95 %."""
-    bounds = [found.interval() for found in pair.tried]
-    value, off = pair.value[::THIN], pair.off[::THIN]
-    exact = {"curve": "quadrature", "n": NS[::THIN], "gold": value, "tables": 0}
-    exact |= {"gold_lo": value - off, "gold_hi": value + off}
-    tried = {"curve": "estimator", "n": TRIED[: len(bounds)], "tables": pair.tried[0].replicates}
-    tried |= {"gold": [found.value for found in pair.tried]}
-    tried |= {"gold_lo": [bound.lo for bound in bounds], "gold_hi": [bound.hi for bound in bounds]}
-    rows = pd.concat([pd.DataFrame(exact), pd.DataFrame(tried)], ignore_index=True)
+def curve_table(pair: Pair) -> pd.DataFrame:
+    """Return utility over n, by quadrature with its bounds, and by the estimator with 95 % intervals."""
+    bounds = [estimate.interval() for estimate in pair.estimates]
+    value, bound = pair.value[::THIN], pair.error_bound[::THIN]
+    exact = {
+        "curve": "quadrature",
+        "n": NS[::THIN],
+        "gold": value,
+        "tables": 0,
+        "gold_lo": value - bound,
+        "gold_hi": value + bound,
+    }
+    estimated = {
+        "curve": "estimator",
+        "n": TRIED[: len(bounds)],
+        "tables": pair.estimates[0].replicates,
+        "gold": [estimate.value for estimate in pair.estimates],
+        "gold_lo": [lo for lo, _ in bounds],
+        "gold_hi": [hi for _, hi in bounds],
+    }
+    rows = pd.concat([pd.DataFrame(exact), pd.DataFrame(estimated)], ignore_index=True)
     rows.insert(0, "method", BEST_OF_N)
     rows.insert(1, "utility", pair.utility)
     rows.insert(2, "error", pair.error)
@@ -120,20 +133,20 @@ def _rows(pair: Pair) -> pd.DataFrame:
 
 
 def peak_interval(pair: Pair) -> Interval:
-    """Between which n the curve is highest: where it may be as high as at its peak, and one point on either side."""
-    reach = pair.value[: pair.drawn] + pair.off[: pair.drawn]
+    """Return the range of n in which the peak may lie, with one point more on either side."""
+    reach = pair.value[: pair.drawn] + pair.error_bound[: pair.drawn]
     as_high = np.flatnonzero(reach >= pair.at(pair.peak).lo)
     return Interval(float(NS[max(as_high[0] - 1, 0)]), float(NS[min(as_high[-1] + 1, pair.drawn - 1)]))
 
 
 def last_step(pair: Pair) -> Interval:
-    """Utility at the paper's largest n minus at a quarter of it, as far as the quadrature says."""
+    """Return the bounds on utility at the paper's largest n minus utility at a quarter of it."""
     last, before = pair.at(pair.drawn - 1), pair.at(pair.drawn - 1 - PER_FOLD)
     return Interval(last.lo - before.hi, last.hi - before.lo)
 
 
 def peaks_table(pairs: Sequence[Pair]) -> pd.DataFrame:
-    """One row a pair and number: where utility peaks in the paper's range, how high, and where it ends."""
+    """Return where utility peaks in the paper's range, how high, and where it ends, a row for each pair and number."""
     rows: list[dict[str, Any]] = []
     for pair in pairs:
         end = pair.drawn - 1
@@ -141,33 +154,40 @@ def peaks_table(pairs: Sequence[Pair]) -> pd.DataFrame:
             "n at the peak": (NS[pair.peak], peak_interval(pair)),
             "utility at the peak": (pair.value[pair.peak], pair.at(pair.peak)),
             "utility at the largest n": (pair.value[end], pair.at(end)),
-            "utility at the largest n minus at a quarter of it": (_middle(last_step(pair)), last_step(pair)),
+            "utility at the largest n minus at a quarter of it": (middle(last_step(pair)), last_step(pair)),
         }
-        about = {"method": BEST_OF_N, "utility": pair.utility, "error": pair.error, "form": "quadrature"}
-        about |= {"n": pair.drawn, "largest_n": NS[end]}
+        columns = {
+            "method": BEST_OF_N,
+            "utility": pair.utility,
+            "error": pair.error,
+            "form": "quadrature",
+            "n": pair.drawn,
+            "largest_n": NS[end],
+        }
         for name, (estimate, (lo, hi)) in numbers.items():
-            rows.append(about | {"parameter": name, "estimate": estimate, "lo": lo, "hi": hi})
+            rows.append(columns | {"parameter": name, "estimate": estimate, "lo": lo, "hi": hi})
     return pd.DataFrame(rows)
 
 
-def _middle(interval: Interval) -> float:
+def middle(interval: Interval) -> float:
+    """Return the middle of an interval."""
     return (interval.lo + interval.hi) / 2
 
 
-def _note(pairs: Sequence[Pair]) -> str:
-    """How far the estimator lies from the integral."""
+def note(pairs: Sequence[Pair]) -> str:
+    """Say how far the estimator lies from the integral."""
     points = NS[::PER_FOLD].tolist()
-    off = [
-        abs(found.value - pair.value[points.index(n) * PER_FOLD]) / found.se
+    deviations = [
+        abs(estimate.value - pair.value[points.index(n) * PER_FOLD]) / estimate.se
         for pair in pairs
-        for n, found in zip(TRIED, pair.tried, strict=False)
+        for n, estimate in zip(TRIED, pair.estimates, strict=False)
     ]
-    tables = pairs[0].tried[0].replicates
-    largest = max(float(pair.off.max()) for pair in pairs)
+    tables = pairs[0].estimates[0].replicates
+    largest = max(float(pair.error_bound.max()) for pair in pairs)
     return (
         f"computed, not measured: the integrals are good to {largest:.1g} SD; the order-statistic estimator on "
-        f"{tables} tables of {pairs[0].answers} answers lies within 2 SE of them at {np.mean(np.array(off) < 2):.0%} "
-        f"of {len(off)} points, at most {max(off):.1f}"
+        f"{tables} tables of {pairs[0].answers} answers lies within 2 SE of them at "
+        f"{np.mean(np.array(deviations) < 2):.0%} of {len(deviations)} points, at most {max(deviations):.1f}"
     )
 
 
@@ -175,23 +195,26 @@ def _note(pairs: Sequence[Pair]) -> str:
 
 
 def claims(pairs: Sequence[Pair], limits: Thresholds) -> list[Claim]:
-    """The sign of the last step, which theory says; where peaks are and what Levy errors leave, which it does not."""
-    found = [_sign(pair, limits["slope"]) for pair in pairs]
+    """Return the claims: the last step's sign, which theory gives, then peaks and Levy errors, which it does not."""
+    decided = [sign_claim(pair, limits["slope"]) for pair in pairs]
     for pair in pairs:
         if pair.error == LEVY:
-            found.append(_nothing_gained(pair, limits["nothing_gained"]))
+            decided.append(nothing_gained_claim(pair, limits["nothing_gained"]))
         elif pair.error != LIGHT:
-            found.append(_peak(pair, limits["long_peak" if pair.drawn > PAPERS * PER_FOLD + 1 else "peak"]))
-    return found
+            decided.append(
+                peak_claim(pair, limits["long_peak" if pair.drawn > PAPERS * PER_FOLD + 1 else "peak"])
+            )
+    return decided
 
 
-def _sign(pair: Pair, limits: Mapping[str, float]) -> Claim:
+def sign_claim(pair: Pair, limits: Mapping[str, float]) -> Claim:
+    """Claim that utility still rises at the largest n under a light tail, and falls under a heavy one."""
     light, step = pair.error == LIGHT, last_step(pair)
     size = step if light else Interval(-step.hi, -step.lo)
-    return _claim(
+    return pair_claim(
         pair,
         f"utility still {'rises' if light else 'falls'} at the largest n",
-        _middle(step),
+        middle(step),
         step,
         limits["difference"],
         exceeds(size, limits["difference"]),
@@ -202,10 +225,11 @@ def _sign(pair: Pair, limits: Mapping[str, float]) -> Claim:
     )
 
 
-def _peak(pair: Pair, limits: Mapping[str, float]) -> Claim:
+def peak_claim(pair: Pair, limits: Mapping[str, float]) -> Claim:
+    """Claim that utility peaks in the range of n that the paper names."""
     lo, hi = limits["least"], limits["most"]
     where = peak_interval(pair)
-    return _claim(
+    return pair_claim(
         pair,
         f"utility peaks at an n between {lo:g} and {hi:g}",
         float(NS[pair.peak]),
@@ -218,9 +242,10 @@ def _peak(pair: Pair, limits: Mapping[str, float]) -> Claim:
     )
 
 
-def _nothing_gained(pair: Pair, limits: Mapping[str, float]) -> Claim:
+def nothing_gained_claim(pair: Pair, limits: Mapping[str, float]) -> Claim:
+    """Claim that no n gains utility where the error has no mean."""
     margin, highest = limits["margin"], pair.at(pair.peak)
-    return _claim(
+    return pair_claim(
         pair,
         "no n gains utility",
         float(pair.value[pair.peak]),
@@ -233,7 +258,7 @@ def _nothing_gained(pair: Pair, limits: Mapping[str, float]) -> Claim:
     )
 
 
-def _claim(
+def pair_claim(
     pair: Pair,
     sentence: str,
     measured: float,
@@ -242,7 +267,7 @@ def _claim(
     met: bool | None,
     **more: Any,
 ) -> Claim:
-    """`n` is how many points of the curve were computed: nothing was sampled."""
+    """Return a claim about a computed curve: `n` counts its points, since nothing was sampled."""
     return Claim(
         claim=f"{pair.title}: {sentence}",
         measured=measured,
@@ -256,11 +281,11 @@ def _claim(
     )
 
 
-# --- ink ----------------------------------------------------------------------------------------------------
+# --- drawing ----------------------------------------------------------------------------------------------------
 
 
 def draw(pairs: Sequence[Pair]) -> Figure:
-    """A panel a utility; lines are the integrals, open circles the estimator on tables of answers."""
+    """Draw a panel for each utility: lines are the integrals, open circles the estimator on tables of answers."""
     limits = thresholds(NAME)["peak"]
     usual = limits["least"], limits["most"]
     colours: dict[str, Any] = dict(zip(ERRORS, theme.sizes(len(ERRORS)), strict=True))
@@ -269,11 +294,11 @@ def draw(pairs: Sequence[Pair]) -> Figure:
         panel.axhline(0, color="0.85", linewidth=0.6, zorder=0)
         for pair in pairs:
             if pair.utility == utility:
-                _draw_pair(panel, pair, colours[pair.error])
+                draw_pair(panel, pair, colours[pair.error])
         panel.set_title(f"{letter}  {utility} utility", loc="left", fontsize=8, weight="bold", pad=4)
         panel.axvspan(*usual, color="0.94", linewidth=0, zorder=-1)
         panel.set_xlabel("n: answers, of which utility + error chooses")
-        _scale(panel, [pair for pair in pairs if pair.utility == utility])
+        scale_axes(panel, [pair for pair in pairs if pair.utility == utility])
     axes[0].set_ylabel("utility of best-of-n (SDs before selection)")
     handles: list[Any] = [
         theme.key(f"{error} error", colour, linewidth=1.5) for error, colour in colours.items()
@@ -283,19 +308,19 @@ def draw(pairs: Sequence[Pair]) -> Figure:
         theme.key("estimator, 95 %", "0.2", marker="o", markerfacecolor="white", markeredgewidth=0.8),
     ]
     handles.append(Patch(color="0.94", label="peaks by the paper"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=4, handlelength=1.8, columnspacing=2.4)
+    plot.legend(figure, handles)
     return figure
 
 
-def _draw_pair(panel: Axes, pair: Pair, colour: Any) -> None:
-    """Bold in the paper's range, thin beyond it."""
+def draw_pair(panel: Axes, pair: Pair, colour: Any) -> None:
+    """Draw one curve, bold in the paper's range and thin beyond it."""
     within = slice(None, pair.drawn, THIN)
     panel.plot(NS[::THIN], pair.value[::THIN], color=colour, linewidth=0.7, alpha=0.6)
     panel.plot(NS[within], pair.value[within], color=colour, linewidth=1.5)
-    for n, found in zip(TRIED, pair.tried, strict=False):
-        panel.plot([n, n], found.interval(), color=colour, linewidth=0.8)
+    for n, estimate in zip(TRIED, pair.estimates, strict=False):
+        panel.plot([n, n], estimate.interval(), color=colour, linewidth=0.8)
         panel.plot(
-            n, found.value, "o", color=colour, markerfacecolor="white", markersize=3, markeredgewidth=0.8
+            n, estimate.value, "o", color=colour, markerfacecolor="white", markersize=3, markeredgewidth=0.8
         )
     if pair.error != LIGHT:
         where = NS[pair.peak], pair.value[pair.peak]
@@ -313,8 +338,8 @@ def _draw_pair(panel: Axes, pair: Pair, colour: Any) -> None:
         )
 
 
-def _scale(panel: Axes, pairs: Sequence[Pair]) -> None:
-    """N on a log axis in the paper's powers of 4; y as far as the curves go."""
+def scale_axes(panel: Axes, pairs: Sequence[Pair]) -> None:
+    """Put n on a log axis as the paper does, and end the y-axis where the curves end."""
     panel.set_xscale("log")
     panel.set_xlim(1, NS[-1] * 1.05)
     panel.xaxis.set_major_locator(FixedLocator(list(TICKS)))

@@ -58,18 +58,18 @@ def test_it_reads_no_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert not (tmp_path / "out").exists()
 
 
-def curve(peak: float, error: str = "t3", height: float = 1.0, off: float = 0.0) -> Pair:
+def curve(peak: float, error: str = "t3", height: float = 1.0, error_bound: float = 0.0) -> Pair:
     """A parabola in log n."""
     value = height - (np.log(NS) - np.log(peak)) ** 2
     one = Estimate(0.0, 1.0, 1.0, 2)
-    return Pair("normal", error, value, np.full(len(NS), off), [one], 4)
+    return Pair("normal", error, value, np.full(len(NS), error_bound), [one], 4)
 
 
 def test_where_a_curve_peaks() -> None:
     step = 4 ** (1 / PER_FOLD)
     lo, hi = peak_interval(curve(300.0))
     assert 300 / step**2 < lo < 300 < hi < 300 * step**2
-    lo, hi = peak_interval(curve(300.0, off=0.02))  # within .2 of log n it may be as high
+    lo, hi = peak_interval(curve(300.0, error_bound=0.02))  # within .2 of log n it may be as high
     assert np.log(300 / lo) == pytest.approx(0.2, abs=3 * np.log(step))
     assert np.log(hi / 300) == pytest.approx(0.2, abs=3 * np.log(step))
     assert peak_interval(curve(1e7))[1] == 4**PAPERS, "what lies beyond the paper's range is not its peak"
@@ -82,10 +82,10 @@ def test_where_a_curve_peaks() -> None:
         (curve(300.0), True),
         (curve(50.0), False),
         (curve(5000.0), False),
-        (curve(101.0, off=0.02), None),
+        (curve(101.0, error_bound=0.02), None),
         (curve(10.0, "Levy", height=0.05), True),
         (curve(10.0, "Levy", height=0.5), False),
-        (curve(10.0, "Levy", height=0.1, off=0.01), None),
+        (curve(10.0, "Levy", height=0.1, error_bound=0.01), None),
     ],
 )
 def test_states(pair: Pair, met: bool | None) -> None:
