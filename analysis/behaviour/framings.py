@@ -30,18 +30,18 @@ DECIDING, FEWEST_DECIDING = 0.25, 16  # of the answers to a plain prompt: share,
 BEHAVIOUR = ("claim", "stance", "keeps", "pleases", "mimics", "sure")
 
 COLUMNS: dict[str, Column] = {  # column -> whether an answer shows it, from its behaviour
-    "right": lambda of: of["claim"] > 0,
-    "wrong": lambda of: of["claim"] < 0,
-    "silent": lambda of: of["claim"] == 0,
-    "for": lambda of: of["stance"] > 0,
-    "against": lambda of: of["stance"] < 0,
-    "keeps": lambda of: of["keeps"] > 0,
-    "pleases": lambda of: of["pleases"] > 0,
-    "displeases": lambda of: of["pleases"] < 0,
-    "mimics": lambda of: of["mimics"] > 0,
-    "sure": lambda of: of["sure"] > 0,
-    "sure claim": lambda of: (of["sure"] > 0) & (of["claim"] != 0),
-    "sure right": lambda of: (of["sure"] > 0) & (of["claim"] > 0),
+    "right": lambda shown: shown["claim"] > 0,
+    "wrong": lambda shown: shown["claim"] < 0,
+    "silent": lambda shown: shown["claim"] == 0,
+    "for": lambda shown: shown["stance"] > 0,
+    "against": lambda shown: shown["stance"] < 0,
+    "keeps": lambda shown: shown["keeps"] > 0,
+    "pleases": lambda shown: shown["pleases"] > 0,
+    "displeases": lambda shown: shown["pleases"] < 0,
+    "mimics": lambda shown: shown["mimics"] > 0,
+    "sure": lambda shown: shown["sure"] > 0,
+    "sure claim": lambda shown: (shown["sure"] > 0) & (shown["claim"] != 0),
+    "sure right": lambda shown: (shown["sure"] > 0) & (shown["claim"] > 0),
 }
 ASKED: dict[tuple[str, ...], tuple[str, ...]] = {  # families -> columns that are asked of their answers
     PLAIN: ("right", "silent", "sure", "sure claim", "sure right"),
@@ -62,7 +62,7 @@ class Cells(NamedTuple):
     def at(self, rows: NDArray) -> Cells:
         """Return the cells of some rows."""
         return Cells(
-            self.question[rows], self.stated[rows], {name: m[rows] for name, m in self.means.items()}
+            self.question[rows], self.stated[rows], {name: means[rows] for name, means in self.means.items()}
         )
 
 
@@ -76,14 +76,14 @@ class Framings:
 
 def together(*cells: Cells, same_stated: bool = True) -> list[Cells]:
     """Return the cells of the questions, and with `same_stated` of the stated answers, that all have, in one order."""
-    keys = [3 * one.question + (one.stated + 1 if same_stated else 0) for one in cells]
+    keys = [3 * cell.question + (cell.stated + 1 if same_stated else 0) for cell in cells]
     for key in keys:
         if len(np.unique(key)) < len(key):
             raise ValueError("a question has several cells of a family: pair them by what was stated")
     common = keys[0]
     for key in keys[1:]:
         common = np.intersect1d(common, key)
-    return [one.at(np.searchsorted(key, common)) for one, key in zip(cells, keys, strict=True)]
+    return [cell.at(np.searchsorted(key, common)) for cell, key in zip(cells, keys, strict=True)]
 
 
 def framings(run: Run, points: Ints) -> Framings:
@@ -106,62 +106,67 @@ def framings(run: Run, points: Ints) -> Framings:
 
 
 def _best_of_n(rows: pa.Table, begin: Ints, points: Ints) -> Framings:
-    """The framings of answers that are chosen from a table, at each n."""
+    """Return the framings of answers that are chosen from a table, at each n."""
     count = same_count(begin, rows.num_rows, "the table of SFT answers")
     prompts = _Prompts.of(rows, begin)
     raw = {name: _stored(rows, name).reshape(-1, count) for name in BEHAVIOUR}
     proxy = rows["proxy"].to_numpy().reshape(-1, count)
     cells: dict[str, Cells] = {}
     for families, columns in ASKED.items():
-        own = np.flatnonzero(np.isin(prompts.family, families))
+        asked = np.flatnonzero(np.isin(prompts.family, families))
         measured = slice(_deciding(count) if families == PLAIN else 0, None)
-        of = {name: values[own, measured] for name, values in raw.items()}
-        shown = {name: COLUMNS[name](of).astype(float) for name in columns}
-        cells |= prompts.cells(own, _chosen(proxy[own, measured], shown, points))
+        behaviour = {name: values[asked, measured] for name, values in raw.items()}
+        shown = {name: COLUMNS[name](behaviour).astype(float) for name in columns}
+        cells |= prompts.cells(asked, _chosen(proxy[asked, measured], shown, points))
     return Framings(cells, _known(prompts, raw["claim"]))
 
 
 def _chosen(proxy: Floats, shown: Mapping[str, Floats], points: Ints) -> dict[str, Floats]:
-    """Column -> (P, K): its mean over the answers to each prompt that are chosen at each n; (P, N) each."""
+    """Return for each column (P, K), its mean over the answers to each prompt that are chosen at each n."""
     parts: dict[str, list[Floats]] = {name: [] for name in shown}
-    for own in portions(*proxy.shape):
-        ranking = rank(proxy[own])
+    for prompts in portions(*proxy.shape):
+        ranking = rank(proxy[prompts])
         for name, values in shown.items():
-            parts[name].append(ranked_curves(tie_averaged(ranking, values[own]), points))
-    return {name: np.concatenate(of) if of else np.empty((0, len(points))) for name, of in parts.items()}
+            parts[name].append(ranked_curves(tie_averaged(ranking, values[prompts]), points))
+    return {
+        name: np.concatenate(curves) if curves else np.empty((0, len(points)))
+        for name, curves in parts.items()
+    }
 
 
 def _deciding(count: int) -> int:
-    """How many of `count` answers to a plain prompt decide whether its question is known."""
+    """Return how many of `count` answers to a plain prompt decide whether its question is known."""
     return int(DECIDING * count)
 
 
 def _known(prompts: _Prompts, claim: Floats) -> Ints:
-    """Questions whose claims are right more often than not, in the first answers to their plain prompts."""
-    own = np.flatnonzero(np.isin(prompts.family, PLAIN))
-    deciding = claim[own, : _deciding(claim.shape[1])]
-    questions, member = np.unique(prompts.question[own], return_inverse=True)
+    """Return the questions whose claims are right more often than not, in the first answers to their plain prompts."""
+    plain = np.flatnonzero(np.isin(prompts.family, PLAIN))
+    deciding = claim[plain, : _deciding(claim.shape[1])]
+    questions, member = np.unique(prompts.question[plain], return_inverse=True)
     seen = np.bincount(member) * deciding.shape[1]
-    right, claims = (np.bincount(member, of.sum(axis=1)) for of in (deciding > 0, deciding != 0))
+    right, claims = (np.bincount(member, marks.sum(axis=1)) for marks in (deciding > 0, deciding != 0))
     return questions[(seen >= FEWEST_DECIDING) & (right > claims / 2)]
 
 
 def _of_checkpoints(rows: pa.Table, begin: Ints, points: int) -> Framings:
-    """The framings of answers of a trained policy, at each checkpoint."""
+    """Return the framings of answers of a trained policy, at each checkpoint."""
     prompts = _Prompts.of(rows, begin[: len(begin) // points])
     raw, answers = {name: _stored(rows, name) for name in BEHAVIOUR}, np.diff(begin, append=rows.num_rows)
     cells: dict[str, Cells] = {}
     for families, columns in ASKED.items():
-        own = np.flatnonzero(np.isin(prompts.family, families))
+        asked = np.flatnonzero(np.isin(prompts.family, families))
         shown = {name: COLUMNS[name](raw).astype(float) for name in columns}
         means = {name: np.add.reduceat(values, begin) / answers for name, values in shown.items()}
-        cells |= prompts.cells(own, {name: of.reshape(points, -1).T[own] for name, of in means.items()})
+        cells |= prompts.cells(
+            asked, {name: mean.reshape(points, -1).T[asked] for name, mean in means.items()}
+        )
     return Framings(cells, None)
 
 
 @dataclass(frozen=True)
 class _Prompts:
-    """What is known of prompts, in order."""
+    """The question, family and stated belief of each prompt, in order."""
 
     question: Ints  # (P,)
     family: NDArray[np.str_]  # (P,)
@@ -169,23 +174,23 @@ class _Prompts:
 
     @classmethod
     def of(cls, rows: pa.Table, begin: Ints) -> _Prompts:
-        """Those whose answers begin at these rows."""
+        """Return the prompts whose answers begin at these rows."""
         family = rows["family"].take(pa.array(begin)).to_pylist()
         stated = _stored(rows, "stated")[begin].astype(np.int64)
         return cls(
             rows["question_id"].to_numpy()[begin].astype(np.int64), np.array(family, dtype=str), stated
         )
 
-    def cells(self, own: Ints, means: Mapping[str, Floats]) -> dict[str, Cells]:
-        """Family -> cells, from means (P, K) of the prompts `own` (P,)."""
-        named = np.where(np.isin(self.family[own], PLAIN), "plain", self.family[own])
-        key, found = 3 * self.question[own] + self.stated[own] + 1, {}
-        for family in np.unique(named).tolist():
-            rows = named == family
+    def cells(self, asked: Ints, means: Mapping[str, Floats]) -> dict[str, Cells]:
+        """Return the cells of each family, from means (P, K) of the prompts `asked` (P,)."""
+        names = np.where(np.isin(self.family[asked], PLAIN), "plain", self.family[asked])
+        key, cells = 3 * self.question[asked] + self.stated[asked] + 1, {}
+        for family in np.unique(names).tolist():
+            rows = names == family
             question, stated = np.divmod(np.unique(key[rows]), 3)
-            of = {name: cluster_means(values[rows], key[rows]) for name, values in means.items()}
-            found[family] = Cells(question, stated - 1, of)
-        return found
+            cell_means = {name: cluster_means(values[rows], key[rows]) for name, values in means.items()}
+            cells[family] = Cells(question, stated - 1, cell_means)
+        return cells
 
 
 def _stored(rows: pa.Table, name: str) -> Floats:
