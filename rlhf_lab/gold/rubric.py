@@ -2,8 +2,8 @@
 
 `PARTS` is the whole rubric. Parts of *content* judge what an answer says; their sum is `gold.content`. Parts of
 *form* judge how it is written; their sum is `gold.form`. Form falls under any drift of a policy, so overoptimization
-is claimed for content, and on well-formed answers. When gold changes, raise VERSION of the stages `score` and
-`preferences`.
+is claimed for content, and on well-formed answers. When gold changes, its new digest is appended to
+`rlhf_lab.gold.DIGESTS`.
 """
 
 from __future__ import annotations

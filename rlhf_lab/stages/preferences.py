@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from rlhf_lab.config.labelers import Labeler, Preferences, Unsure
 from rlhf_lab.config.runtime import Runtime
+from rlhf_lab.gold import CHANGES as GOLD_CHANGES
 from rlhf_lab.store.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-VERSION = 2  # rankings; the writer of the answers
+VERSION = 2 + GOLD_CHANGES  # rankings; the writer of the answers
 HELDOUT_PAIRS = 1000  # about held-out questions; no model trains on them
 
 

@@ -14,7 +14,7 @@ from rlhf_lab.store import sources
 from rlhf_lab.store.artifacts import Node
 
 HERE = "rlhf_lab.stages"
-MODULES = {
+MODULES = {  # any other stage is a way to optimise of its own: a module of its name in `policy/`
     "task": f"{HERE}.task",
     "supervised": f"{HERE}.supervised",
     "deference": f"{HERE}.deference",
@@ -29,14 +29,12 @@ MODULES = {
     "reference_rewards": f"{HERE}.proxies",
     "ensemble": f"{HERE}.proxies",
     "shaped": f"{HERE}.proxies",
-    "sft_answers": f"{HERE}.policy.sft_answers",
     "ppo": f"{HERE}.policy.trainers",
     "grpo": f"{HERE}.policy.trainers",
     "rloo": f"{HERE}.policy.trainers",
     "online_dpo": f"{HERE}.policy.trainers",
     "dpo": f"{HERE}.policy.trainers",
     "kto": f"{HERE}.policy.trainers",
-    "expert_iteration": f"{HERE}.policy.expert_iteration",
     "second_turns": f"{HERE}.second_turns",
     "activations": f"{HERE}.activations",
     "score": f"{HERE}.score",
@@ -47,7 +45,7 @@ MODULES = {
 
 def module(stage: str) -> ModuleType:
     """Return the module of a stage, which has `VERSION`, `run(config, inputs, out, runtime)` and perhaps `check`."""
-    return import_module(MODULES[stage])
+    return import_module(MODULES.get(stage, f"{HERE}.policy.{stage}"))
 
 
 def version(stage: str) -> int:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from rlhf_lab.config.labelers import Labeler
 from rlhf_lab.config.runtime import Runtime
+from rlhf_lab.gold import CHANGES as GOLD_CHANGES
 from rlhf_lab.store.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-VERSION = 1
+VERSION = 1 + GOLD_CHANGES
 MODELS = ("proxy", "test")  # scorers that are reward models
 BUILT_IN = ("gold", "behaviour", "utility", "second_turns", *MODELS)  # every other name is a judge
 
