@@ -52,12 +52,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     if unknown:
         return _fail(f"no figure is called {unknown[0]!r}{hint(unknown[0], figures)}", MISUSED)
     from analysis.runs.arms import Unsuited
-    from rlhf_lab.store.records import MissingRuns
+    from rlhf_lab.store.records import MissingRuns, store_root, sweep_names
 
-    drawn, skipped, code = 0, [], 0
+    drawn, skipped, not_run, code = 0, [], [], 0
+    known = sweep_names(store_root(options.store))
     for name in options.names or figures:
         try:
-            refused = _draw(name, figures[name].load(), options)
+            figure = figures[name].load()
+            if not (options.names or options.sweep) and figure.SWEEPS and not set(figure.SWEEPS) & set(known):
+                not_run.append(name)
+                continue
+            refused = _draw(name, figure, options)
             drawn += refused is not None
             code = MISUSED if refused and not code else code
         except MissingRuns as missing:
@@ -68,6 +73,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             code = _fail(f"{name}: {error}", BROKEN)
     if options.sweep and not (options.names or drawn or skipped or code):
         return _fail(f"no figure reads sweep {options.sweep!r} by default; name one before --sweep", MISUSED)
+    if not_run:
+        example = "rlhf-lab experiment=quickstart, for instance, runs one"
+        skipped.append(f"left out, as their sweeps have not been run ({example}): {', '.join(not_run)}")
     if skipped:
         sys.stderr.write("".join(f"rlhf-figures: {line}\n" for line in skipped))
     return MISUSED if skipped and (options.names or not drawn) else code
