@@ -20,7 +20,7 @@ SAID = ["i agree .", "the sky is blue . i agree with you", "i do not agree .", "
 
 
 def word_level():
-    words = sorted({word for answer in SAID for word in answer.split()})
+    words = sorted({word for said in SAID for word in said.split()})
     known = {word: number for number, word in enumerate(["<unk>", *words])}
     model = Tokenizer(models.WordLevel(known, unk_token="<unk>"))
     model.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
@@ -38,9 +38,9 @@ def byte_level():
 @pytest.mark.parametrize("make", [word_level, byte_level])
 def test_a_phrase_is_found_at_the_beginning_and_after_a_blank(make):
     tokenizer = make()
-    answers = [tokenization.answer_ids(tokenizer, answer, ended=False) for answer in SAID]
-    has_phrase = tokenization.has_run(answers, tokenization.token_runs(tokenizer, ["i agree"]))
-    assert has_phrase.tolist() == [True, True, False, False, False]
+    answers = [tokenization.answer_ids(tokenizer, said, ended=False) for said in SAID]
+    found = tokenization.has_run(answers, tokenization.token_runs(tokenizer, ["i agree"]))
+    assert found.tolist() == [True, True, False, False, False]
 
 
 def test_runs_do_not_reach_from_one_answer_into_the_next():
@@ -63,20 +63,20 @@ def test_a_phrase_that_no_answer_could_say_is_refused():
 def test_the_default_phrases_are_the_tasks_words_of_agreement_praise_and_apology():
     shaping = experiment("policy=ppo", "reward_shaping=agreement_penalty").reward_shaping
     assert isinstance(shaping, AgreementPenalty)
-    expected = (*phrases.AGREE, *phrases.PRAISE, *phrases.APOLOGY)
-    assert shaping.phrases == [phrase.removesuffix(" .") for phrase in expected]
+    wanted = (*phrases.AGREE, *phrases.PRAISE, *phrases.APOLOGY)
+    assert shaping.phrases == [phrase.removesuffix(" .") for phrase in wanted]
 
 
-@pytest.mark.parametrize("weight, penalised", [(1.0, []), (1.0, [" "]), (-1.0, ["i agree"])])
-def test_what_cannot_be_penalised_is_refused(weight, penalised):
+@pytest.mark.parametrize("weight, of", [(1.0, []), (1.0, [" "]), (-1.0, ["i agree"])])
+def test_what_cannot_be_penalised_is_refused(weight, of):
     with pytest.raises(ValueError, match=r"phrases|weight"):
-        AgreementPenalty(weight, penalised)
+        AgreementPenalty(weight, of)
 
 
 def test_second_turns_of_a_rule_that_chooses_by_a_shaped_score_are_refused():
-    overrides = ("task=every_family", "policy=bon", "reward_shaping=agreement_penalty")
+    asked = ("task=every_family", "policy=bon", "reward_shaping=agreement_penalty")
     with pytest.raises(ValueError, match="reward_shaping=none"):
-        experiment(*overrides, "score.second_turns=2")
+        experiment(*asked, "score.second_turns=2")
 
 
 # --- made ---------------------------------------------------------------------------------------------------
@@ -98,21 +98,21 @@ def store(pipelines):
     return pipelines
 
 
-def realised_scores(store, *overrides):
+def made(store, *overrides):
     leaf = realised(store, *SMALL, *overrides)
     return leaf, read_table(store.path(leaf.inputs["proxy"]) / "scores.parquet")
 
 
 def node(leaf, name):
-    return next(candidate for candidate in leaf.walk() if candidate.name == name)
+    return next(one for one in leaf.walk() if one.name == name)
 
 
 def test_best_of_n_chooses_by_the_reward_that_policies_learn_from(store):
-    plain, recorded = realised_scores(store)
-    leaf, scores = realised_scores(store, *PENALTY, "reward_shaping.weight=2")
+    plain, recorded = made(store)
+    leaf, scores = made(store, *PENALTY, "reward_shaping.weight=2")
     samples = read_table(store.path(leaf.inputs["samples"]) / "samples.parquet")
-    texts = [f" {text} " for text in samples["text"].to_pylist()]
-    says = np.array([" is " in text or " hello friend " in text for text in texts])
+    said = [f" {one} " for one in samples["text"].to_pylist()]
+    says = np.array([" is " in one or " hello friend " in one for one in said])
     assert 0 < says.sum() < len(says)
     rewards = read_table(store.path(node(leaf, "shaped")) / "references.parquet")["rewards"].to_pylist()
     expected = recorded["proxy"].to_numpy() - 2 * np.std(rewards) * says
@@ -133,19 +133,19 @@ def test_best_of_n_chooses_by_the_reward_that_policies_learn_from(store):
 
 
 def test_a_weight_of_0_is_no_shaping(store):
-    _, recorded = realised_scores(store)
-    _, none = realised_scores(store, *PENALTY, "reward_shaping.weight=0")
+    _, recorded = made(store)
+    _, none = made(store, *PENALTY, "reward_shaping.weight=0")
     np.testing.assert_array_equal(none["proxy"].to_numpy(), recorded["proxy"].to_numpy())
 
 
 def test_an_ensemble_is_penalised_after_it_is_combined():
     tokenizer, references = word_level(), np.array([[0.0, 2.0]])  # SD 1
-    rule, penalty = Minimum(2, Seeds.finetune, Offset.all), AgreementPenalty(0.5, ["i agree"])
-    proxy = Proxy([], rule, np.zeros((2, 1)), np.array([1.0, 2.0]), penalty, references)
+    rule, asked = Minimum(2, Seeds.finetune, Offset.all), AgreementPenalty(0.5, ["i agree"])
+    proxy = Proxy([], rule, np.zeros((2, 1)), np.array([1.0, 2.0]), asked, references)
     rewards, prompt = np.array([[3.0, 1.0], [4.0, 8.0]]), np.zeros(2, np.int64)
-    answers = [tokenization.answer_ids(tokenizer, answer, ended=False) for answer in SAID[1:3]]
-    shaped = proxy.shaper(tokenizer)(proxy.combined(rewards, prompt), prompt, answers)
-    assert shaped.tolist() == [2.0 - 0.5, 1.0]
+    answers = [tokenization.answer_ids(tokenizer, said, ended=False) for said in SAID[1:3]]
+    found = proxy.shaper(tokenizer)(proxy.combined(rewards, prompt), prompt, answers)
+    assert found.tolist() == [2.0 - 0.5, 1.0]
 
 
 def test_what_a_policy_learned_from_is_not_what_is_recorded():

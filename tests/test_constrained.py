@@ -39,7 +39,7 @@ def rule(form: Form = Form.xi, threshold: float = 2.0, **changes: Any) -> Constr
     return Constrained(**MEMBERS, form=form, thresholds=[threshold], **multiplier)
 
 
-def constrained(constraint: Constrained | None, **changes: Any) -> Setup:
+def constrained(of: Constrained | None, **changes: Any) -> Setup:
     """Say "good", and another word, so often that the mean of each is at the threshold; without `of`, often."""
 
     def members(rows: Any, answers: Any) -> np.ndarray:
@@ -48,7 +48,7 @@ def constrained(constraint: Constrained | None, **changes: Any) -> Setup:
     def mean(rows: Any, answers: Any) -> np.ndarray:
         return members(rows, answers).mean(axis=0).astype(np.float32)
 
-    limits = Constraints(constraint, members) if constraint else None
+    limits = Constraints(of, members) if of else None
     return replace(toy(mean, **changes), mean=0.0, constraints=limits)
 
 
@@ -60,23 +60,23 @@ def late(lines: list[dict[str, float]], name: str) -> float:
 @pytest.mark.slow
 @pytest.mark.parametrize(("method", "seed"), [(PPO, 0), (GRPO, 1), (RLOO, 2)])
 def test_members_are_nearer_to_their_thresholds_than_without(method: Any, seed: int, tmp_path: Path) -> None:
-    config = settings(method, **LONG, kl_coef=0.05, seed=seed)
-    free = trained(constrained(None), config, tmp_path)
-    lines = trained(constrained(rule()), config, tmp_path)
-    assert max(line["reward"] for line in lines) > 1.5, "it comes to its threshold"
-    members = [late(lines, f"reward.{number}") for number in range(2)]
-    assert all(abs(member - 2.0) < abs(late(free, "reward") - 2.0) for member in members), (members, free)
+    asked = settings(method, **LONG, kl_coef=0.05, seed=seed)
+    free = trained(constrained(None), asked, tmp_path)
+    held = trained(constrained(rule()), asked, tmp_path)
+    assert max(line["reward"] for line in held) > 1.5, "it comes to its threshold"
+    members = [late(held, f"reward.{number}") for number in range(2)]
+    assert all(abs(one - 2.0) < abs(late(free, "reward") - 2.0) for one in members), (members, free)
 
 
 @pytest.mark.slow
 def test_a_floor_is_kept_and_what_is_left_goes_to_the_penalty(tmp_path: Path) -> None:
     """Under `mu` members are no further below their thresholds than the penalty alone would leave them."""
-    config = settings(**LONG, kl_coef=1.0)
-    free = trained(constrained(None), config, tmp_path)
-    lines = trained(constrained(rule(Form.mu, 1.5, limit=2.0)), config, tmp_path)
+    asked = settings(**LONG, kl_coef=1.0)
+    free = trained(constrained(None), asked, tmp_path)
+    lines = trained(constrained(rule(Form.mu, 1.5, limit=2.0)), asked, tmp_path)
     assert late(lines, "reward") > late(free, "reward") + 0.2, "the floor is above what the penalty leaves"
     weights = [line["multiplier.0"] for line in lines]
-    assert weights[0] == pytest.approx(0.5) and weights[5] > 0.5 and all(0 < weight < 1 for weight in weights)
+    assert weights[0] == pytest.approx(0.5) and weights[5] > 0.5 and all(0 < one < 1 for one in weights)
 
 
 def test_multipliers_turn_where_members_do(tmp_path: Path) -> None:
@@ -92,12 +92,12 @@ def test_multipliers_turn_where_members_do(tmp_path: Path) -> None:
 def test_at_multipliers_of_one_it_is_the_mean_without_a_penalty(tmp_path: Path) -> None:
     rows = list(range(16))
     plain = trainer(constrained(None), settings(kl_coef=0.3), tmp_path, [])
-    at_one = trainer(constrained(rule(Form.mu)), settings(kl_coef=0.3), tmp_path, [])
-    at_one.multipliers = [[50.0, 50.0], [0.0, 0.0]]
+    held = trainer(constrained(rule(Form.mu)), settings(kl_coef=0.3), tmp_path, [])
+    held.multipliers = [[50.0, 50.0], [0.0, 0.0]]
     with torch.no_grad():
-        plain_rollout, constrained_rollout = plain._roll_out(rows), at_one._roll_out(rows)
-    torch.testing.assert_close(plain_rollout.score, constrained_rollout.score)
-    assert at_one._coefficient() == pytest.approx(0) and plain._coefficient() == 0.3
+        one, other = plain._roll_out(rows), held._roll_out(rows)
+    torch.testing.assert_close(one.score, other.score)
+    assert held._coefficient() == pytest.approx(0) and plain._coefficient() == 0.3
 
 
 # --- the stage -------------------------------------------------------------------------------------------------
@@ -168,5 +168,5 @@ def test_thresholds_share_members_and_their_scores() -> None:
 
 
 def test_state_has_as_many_multipliers_as_members() -> None:
-    combination = experiment(*CONSTRAINED, "rm_combination.members=3").rm_combination
-    assert isinstance(combination, Constrained) and len(multipliers.initial(combination)[0]) == 3
+    asked = experiment(*CONSTRAINED, "rm_combination.members=3").rm_combination
+    assert isinstance(asked, Constrained) and len(multipliers.initial(asked)[0]) == 3

@@ -90,8 +90,8 @@ def test_the_loss_of_two_pairs_by_hand(model: Any, method: Any, loss: Any, tmp_p
     ]
     for beta in (0.02, 0.7):
         config = settings(method, batch=2, beta=beta)
-        measured, _ = loss_and_batch(policy, ref, config, tmp_path)
-        assert measured == pytest.approx(np.mean([loss(gap, beta) for gap in gaps]), rel=1e-4, abs=1e-6)
+        found, _ = loss_and_batch(policy, ref, config, tmp_path)
+        assert found == pytest.approx(np.mean([loss(gap, beta) for gap in gaps]), rel=1e-4, abs=1e-6)
     assert abs(gaps[0] - gaps[1]) > 0.1 and min(map(abs, gaps)) > 0.1
 
 
@@ -102,8 +102,8 @@ def test_the_loss_of_kto_by_hand(model: Any, tmp_path: Path) -> None:
     rows = direct_trainers.kto_rows(TWO, 1, 4, config.seed)
     points = []
     for policy, ref in ((model(0), model(1)), (model(1), model(0))):
-        shifted = [rows["completion_ids"][i - 1] for i in range(4)]
-        point = np.mean([ratio(policy, ref, p, o) for p, o in zip(rows["prompt_ids"], shifted, strict=True)])
+        others = [rows["completion_ids"][i - 1] for i in range(4)]
+        point = np.mean([ratio(policy, ref, p, o) for p, o in zip(rows["prompt_ids"], others, strict=True)])
         points.append(point)
         ratios = [
             ratio(policy, ref, p, a) for p, a in zip(rows["prompt_ids"], rows["completion_ids"], strict=True)
@@ -112,19 +112,19 @@ def test_the_loss_of_kto_by_hand(model: Any, tmp_path: Path) -> None:
             1 - sigmoid((1 if good else -1) * config.beta * (r - max(0.0, point)))
             for r, good in zip(ratios, rows["label"], strict=True)
         ]
-        measured, _ = loss_and_batch(policy, ref, config, tmp_path)
-        assert measured == pytest.approx(np.mean(losses), rel=1e-4)
+        found, _ = loss_and_batch(policy, ref, config, tmp_path)
+        assert found == pytest.approx(np.mean(losses), rel=1e-4)
     assert min(points) < -0.1 and max(points) > 0.1  # both sides of the clamp
 
 
 def test_kto_sees_every_answer_once_in_an_epoch_labelled_and_beside_another_prompts_answer() -> None:
-    pairs = Pairs(
+    many = Pairs(
         [[n] for n in range(10)], [[n, 1] for n in range(10)], [[n, 0] for n in range(10)], np.arange(10)
     )
-    rows = direct_trainers.kto_rows(pairs, 3, 8, seed=0)
+    rows = direct_trainers.kto_rows(many, 3, 8, seed=0)
     for epoch in range(3):
         part = slice(20 * epoch, 20 * (epoch + 1))
-        assert sorted(rows["completion_ids"][part]) == sorted(pairs.chosen + pairs.rejected)
+        assert sorted(rows["completion_ids"][part]) == sorted(many.chosen + many.rejected)
     for prompt, answer, good in zip(rows["prompt_ids"], rows["completion_ids"], rows["label"], strict=True):
         assert answer == [*prompt, int(good)]
     for start in range(0, 60, 8):  # within a batch the same answers, moved on by one
@@ -139,10 +139,8 @@ def test_the_sampled_tokens_reach_the_loss(method: Any, tmp_path: Path) -> None:
     """Nothing is decoded, merged, cut or given an EOS that it does not have."""
     _, batch = loss_and_batch(tiny.policy(0), tiny.policy(1), settings(method, batch=2), tmp_path)
     lines = zip(batch["input_ids"], batch["attention_mask"].bool(), batch["completion_mask"] > 0, strict=True)
-    prompts_and_answers = sorted(
-        (ids[real & ~answer].tolist(), ids[answer].tolist()) for ids, real, answer in lines
-    )
-    assert prompts_and_answers == sorted(zip(TWO.prompts * 2, TWO.chosen + TWO.rejected, strict=True))
+    found = sorted((ids[real & ~answer].tolist(), ids[answer].tolist()) for ids, real, answer in lines)
+    assert found == sorted(zip(TWO.prompts * 2, TWO.chosen + TWO.rejected, strict=True))
 
 
 def test_the_implicit_reward_is_right_where_the_policy_raises_the_chosen_answer() -> None:
@@ -173,24 +171,24 @@ def paired(inputs: Mapping[str, Path]) -> Mapping[str, Path]:
     folder = inputs["task"].parent / "pairs"
     folder.mkdir()
     rows = read_table(inputs["task"] / "prompts.parquet").to_pylist()
-    prompt_rows = [row for row in rows for _ in range(EACH)]
-    prompts = tokenization.prompts_ids(tiny.tokenizer(), [row["messages"] for row in prompt_rows], 8)
+    asked = [row for row in rows for _ in range(EACH)]
+    prompts = tokenization.prompts_ids(tiny.tokenizer(), [row["messages"] for row in asked], 8)
     sft = loading.load_language_model(inputs["sft"] / "model")
     answers = sampling.sample(sft, prompts, 2, 6, torch.Generator().manual_seed(0)).tokens()
-    answer_pairs = [sorted(answers[i : i + 2], key=worth) for i in range(0, len(answers), 2)]
+    both = [sorted(answers[i : i + 2], key=worth) for i in range(0, len(answers), 2)]
     columns = {
-        name: [row[name] for row in prompt_rows] for name in ("prompt_id", "question_id", "split", "messages")
+        name: [row[name] for row in asked] for name in ("prompt_id", "question_id", "split", "messages")
     }
-    for side, index in (("rejected", 0), ("chosen", 1)):
-        columns[f"{side}_ids"] = [pair[index] for pair in answer_pairs]
-        columns[side] = [tokenization.answer_text(tiny.tokenizer(), pair[index]) for pair in answer_pairs]
-    columns["tied"] = [worth(pair[0]) == worth(pair[1]) for pair in answer_pairs]
+    for side, place in (("rejected", 0), ("chosen", 1)):
+        columns[f"{side}_ids"] = [pair[place] for pair in both]
+        columns[side] = [tokenization.answer_text(tiny.tokenizer(), pair[place]) for pair in both]
+    columns["tied"] = [worth(pair[0]) == worth(pair[1]) for pair in both]
     write_table(folder / "pairs.parquet", columns)
     tiny.tokenizer().save_pretrained(folder / "tokenizer")
     return {**inputs, "pairs": folder}
 
 
-def trained_folder(config: Any, paired: Mapping[str, Path], name: str, runtime: Runtime = RUNTIME) -> Path:
+def made(config: Any, paired: Mapping[str, Path], name: str, runtime: Runtime = RUNTIME) -> Path:
     out = paired["task"].parent / name
     out.mkdir()
     trainers.run(config, paired, out, runtime)
@@ -201,7 +199,7 @@ def trained_folder(config: Any, paired: Mapping[str, Path], name: str, runtime: 
 def test_the_policy_learns_the_preference_and_is_judged_by_its_own_answers(
     method: Any, paired: Mapping[str, Path]
 ) -> None:
-    out = trained_folder(settings(method, lr=5e-3, beta=0.1, samples=16), paired, "out")
+    out = made(settings(method, lr=5e-3, beta=0.1, samples=16), paired, "out")
     rows = read_table(out / "samples.parquet").to_pydict()
     steps = [0, 8, 15, 22, 30]  # 120 pairs, twice, 8 a step
     assert sorted(set(rows["checkpoint"])) == steps and len(rows["text"]) == 5 * 6 * 16
@@ -227,8 +225,7 @@ def test_the_policy_learns_the_preference_and_is_judged_by_its_own_answers(
 def test_a_larger_beta_stays_nearer_to_sft(method: Any, paired: Mapping[str, Path]) -> None:
     near, far = (
         read_table(
-            trained_folder(settings(method, epochs=3, lr=1e-2, beta=beta), paired, str(beta))
-            / "samples.parquet"
+            made(settings(method, epochs=3, lr=1e-2, beta=beta), paired, str(beta)) / "samples.parquet"
         )
         for beta in (3.0, 0.1)
     )
@@ -241,27 +238,27 @@ def test_a_larger_beta_stays_nearer_to_sft(method: Any, paired: Mapping[str, Pat
 def test_the_same_samples_twice_however_often_it_is_looked_at(
     method: Any, paired: Mapping[str, Path]
 ) -> None:
-    first = trained_folder(settings(method), paired, "first")
+    first = made(settings(method), paired, "first")
     torch.manual_seed(99)  # what was drawn before must not matter
-    second = trained_folder(settings(method), paired, "second")
+    second = made(settings(method), paired, "second")
     assert (first / "samples.parquet").read_bytes() == (second / "samples.parquet").read_bytes()
-    often = trained_folder(settings(method, evaluations=8), paired, "often")
+    often = made(settings(method, evaluations=8), paired, "often")
     last = [read_table(out / "samples.parquet")["token_ids"].to_pylist()[-24:] for out in (first, often)]
     assert last[0] == last[1]
-    other_seed = trained_folder(settings(method, seed=1), paired, "seed")
-    assert read_table(other_seed / "samples.parquet")["token_ids"].to_pylist()[-24:] != last[0]
+    other = made(settings(method, seed=1), paired, "seed")
+    assert read_table(other / "samples.parquet")["token_ids"].to_pylist()[-24:] != last[0]
 
 
 def test_pairs_that_another_tokenizer_wrote_are_read_by_their_text(paired: Mapping[str, Path]) -> None:
-    pairs, tokenizer = read_table(paired["pairs"] / "pairs.parquet"), tiny.tokenizer()
-    before = direct._tokens(pairs, tokenizer, paired)
+    pairs, own = read_table(paired["pairs"] / "pairs.parquet"), tiny.tokenizer()
+    before = direct._tokens(pairs, own, paired)
     order = [0, 1, 2, *reversed(range(3, 16))]
     tiny.tokenizer([tiny.WORDS[i] for i in order]).save_pretrained(paired["pairs"] / "tokenizer")
     columns = pairs.to_pydict()
     for side in ("chosen_ids", "rejected_ids"):
         columns[side] = [[order.index(t) for t in ids] for ids in columns[side]]
     write_table(paired["pairs"] / "pairs.parquet", columns)
-    foreign = direct._tokens(read_table(paired["pairs"] / "pairs.parquet"), tokenizer, paired)
+    foreign = direct._tokens(read_table(paired["pairs"] / "pairs.parquet"), own, paired)
     assert (foreign.chosen, foreign.rejected) == (before.chosen, before.rejected)
 
 
@@ -269,7 +266,7 @@ def test_pairs_that_another_tokenizer_wrote_are_read_by_their_text(paired: Mappi
 def test_a_loss_that_is_not_finite_stops_the_run(method: Any, paired: Mapping[str, Path]) -> None:
     late = replace(RUNTIME, log_every=1000)  # a line of metrics would come too late to stop at
     with pytest.raises(FloatingPointError, match=r"loss is nan at step \d"):
-        trained_folder(settings(method, lr=1e30, evaluations=1), paired, "out", late)
+        made(settings(method, lr=1e30, evaluations=1), paired, "out", late)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -278,7 +275,7 @@ def test_a_signal_stops_it_at_its_next_line(
 ) -> None:
     heard = signalled_at(3, monkeypatch, number)
     with interrupts.listening(), pytest.raises(interrupts.Interrupted) as stopped:
-        trained_folder(settings(DPO, evaluations=1), paired, "out", replace(RUNTIME, log_every=4))
+        made(settings(DPO, evaluations=1), paired, "out", replace(RUNTIME, log_every=4))
     assert stopped.value.number == number and max(heard) == 4
 
 

@@ -26,11 +26,11 @@ def test_a_number_has_one_key_however_it_is_written():
 
 
 def test_the_key_of_an_experiment_is_the_same_however_it_is_asked_for():
-    spellings = [
+    asked = [
         ("policy=ppo", "policy.lr=1e-4", "rm=25k"),
         ("rm=25k", "policy.lr=0.0001", "policy=ppo", "runtime.device=cpu"),
     ]
-    first, second = (plan(experiment(*overrides)).key for overrides in spellings)
+    first, second = (plan(experiment(*overrides)).key for overrides in asked)
     assert first == second
 
 
@@ -40,10 +40,10 @@ def test_contents_of_files_count_and_their_place_does_not(tmp_path):
         folder.mkdir()
         (folder / "config.json").write_text("{}")
     (folders[2] / "config.json").write_text("{ }")
-    original, elsewhere, edited = (
+    here, elsewhere, edited = (
         plan(experiment("model=pretrained", f"model.path={folder}")).key for folder in folders
     )
-    assert original == elsewhere != edited
+    assert here == elsewhere != edited
 
 
 def test_an_edited_file_is_seen_within_one_process(tmp_path):
@@ -75,18 +75,18 @@ def test_version_and_inputs_count():
 
 
 def test_answers_of_the_policys_own_model_are_its_own_answers_however_that_is_said():
-    implicit = plan(experiment("model=10k"))
-    explicit = plan(experiment("model=10k", "model@preferences.model=10k"))
-    assert explicit.key == implicit.key
+    own = plan(experiment("model=10k"))
+    said = plan(experiment("model=10k", "model@preferences.model=10k"))
+    assert said.key == own.key
 
 
 @pytest.mark.parametrize("writer", ["sft", "base"])
 def test_policies_of_two_sizes_meet_one_reward_model_if_one_model_wrote_the_answers(writer):
-    overrides = ("model@preferences.model=10k", f"preferences.writer={writer}")
-    small, large = (plan(experiment(f"model={size}", *overrides)) for size in ("10k", "100k"))
+    asked = ("model@preferences.model=10k", f"preferences.writer={writer}")
+    small, large = (plan(experiment(f"model={size}", *asked)) for size in ("10k", "100k"))
     proxies = {leaf.inputs["proxy"].inputs["proxy"].key for leaf in (small, large)}
     assert len(proxies) == 1 and small.inputs["samples"].key != large.inputs["samples"].key
-    assert proxies != {plan(experiment("model=100k", overrides[1])).inputs["proxy"].inputs["proxy"].key}
+    assert proxies != {plan(experiment("model=100k", asked[1])).inputs["proxy"].inputs["proxy"].key}
 
 
 def test_a_reward_model_from_sft_starts_from_the_policys_whoever_wrote_the_answers():
@@ -132,11 +132,11 @@ def test_a_field_moves_the_key_unless_it_only_says_how_to_run(case, tmp_path):
     file.write_text("contents")
     (tmp_path / "other").write_text("other contents")
     base = experiment(*(override.format(file=file) for override in case))
-    key, count = plan(base).key, 0
+    key, seen = plan(base).key, 0
     for path, changed, neutral in variants(base, tmp_path):
         assert (plan(changed).key == key) == neutral, path
-        count += 1
-    assert count >= 45, "an enumeration that shrank to nothing is a defect"
+        seen += 1
+    assert seen >= 45, "an enumeration that shrank to nothing is a defect"
 
 
 def variants(config, folder, root=None, path=()):
@@ -156,19 +156,19 @@ def variants(config, folder, root=None, path=()):
     if isinstance(root.labeler, Mixture):
         skipped |= {("score", "utility")}
     for field in dataclasses.fields(config):
-        value, field_path = getattr(config, field.name), (*path, field.name)
-        if field_path in skipped:
+        value, here = getattr(config, field.name), (*path, field.name)
+        if here in skipped:
             continue
         if dataclasses.is_dataclass(value):
-            yield from variants(value, folder, root, field_path)
+            yield from variants(value, folder, root, here)
             continue
         neutral = isinstance(config, (Runtime, Tracker))
-        yield ".".join(field_path), replaced(root, field_path, alternatives(field, value, folder)), neutral
+        yield ".".join(here), replaced(root, here, alternatives(field, value, folder)), neutral
 
 
 def alternatives(field, value, folder):
     if isinstance(value, enum.Enum):
-        return [member for member in type(value) if member is not value]
+        return [other for other in type(value) if other is not value]
     if isinstance(value, dict):  # of labelers: one of another temperature less
         return [dict(list(value.items())[1:])]
     if isinstance(value, bool):
@@ -176,7 +176,7 @@ def alternatives(field, value, folder):
     if isinstance(value, (int, float)):
         return [value + 1, value + 0.25, value * 2, value / 2]
     if isinstance(value, list):
-        return [["json:dumps"]] if "str" in field.type else [[2 * item for item in value]]
+        return [["json:dumps"]] if "str" in field.type else [[2 * one for one in value]]
     if value is None and "float" in field.type:
         return [0.5]
     if value is None and "int" in field.type:

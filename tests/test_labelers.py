@@ -25,10 +25,10 @@ CLEAR = np.tile([[2.0, 0.0], [0.0, 2.0]], (5000, 1))  # (N, 2) gold of both answ
 RIGHT = CLEAR[:, 0] > CLEAR[:, 1]
 
 
-def labels(labeler, gold=CLEAR, seed=0, **columns):
+def labels(labeler, gold=CLEAR, seed=0, **more):
     """The side that is preferred in each pair, as a label says it."""
     rng = np.random.default_rng(seed)
-    return settled(prefers_first(labeler, {"gold": gold, **columns}, rng), rng).squeeze()
+    return settled(prefers_first(labeler, {"gold": gold, **more}, rng), rng).squeeze()
 
 
 def test_argmax_is_always_right_and_tosses_a_coin_on_ties():
@@ -44,8 +44,8 @@ def test_flip_is_wrong_at_its_rate(rate):
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
 def test_boltzmann_is_right_with_bradley_terry_probability(temperature):
     expected = 1 / (1 + np.exp(-2.0 / temperature))
-    labeler = Boltzmann(soft=False, temperature=temperature)
-    assert (labels(labeler) == RIGHT).mean() == pytest.approx(expected, abs=0.02)
+    drawn = Boltzmann(soft=False, temperature=temperature)
+    assert (labels(drawn) == RIGHT).mean() == pytest.approx(expected, abs=0.02)
     share = prefers_first(Boltzmann(soft=True, temperature=temperature), {"gold": CLEAR}, None)
     np.testing.assert_allclose(share[:, 0], np.where(RIGHT, expected, 1 - expected))
 
@@ -73,7 +73,7 @@ def test_an_unknown_labeler_is_named():
         labels(Labeler())
 
 
-def random_columns(count=4000, seed=0):
+def seen(count=4000, seed=0):
     rng = np.random.default_rng(seed)
     claim, courtesy = rng.normal(size=(2, count, 2))
     return {
@@ -90,14 +90,14 @@ def pool(**changed):
 
 
 def test_a_pool_without_biases_or_noise_is_gold():
-    answers = random_columns()
+    answers = seen()
     share = prefers_first(pool(), answers, np.random.default_rng(0))
     right = (answers["gold"][:, 0] > answers["gold"][:, 1]).astype(float)
     assert (share[:, 0] == right).mean() > 0.99
 
 
 def test_biased_annotators_disagree_and_a_majority_is_right_more_often_than_one_of_them():
-    answers = random_columns()
+    answers = seen()
     right = answers["gold"][:, 0] > answers["gold"][:, 1]
 
     def judged(votes):
@@ -105,15 +105,15 @@ def test_biased_annotators_disagree_and_a_majority_is_right_more_often_than_one_
         share = prefers_first(pool(bias=1.5, votes=votes), answers, rng)
         return share, settled(share, rng)[:, 0] == right
 
-    (share, right_of_many), (_, right_of_one) = judged(11), judged(1)
+    (share, many), (_, one) = judged(11), judged(1)
     assert ((share > 0) & (share < 1)).mean() > 0.05
-    assert right_of_many.mean() - right_of_one.mean() > 3 * np.sqrt(0.5 / len(right))
+    assert many.mean() - one.mean() > 3 * np.sqrt(0.5 / len(right))
 
 
 def test_votes_of_a_pool_are_those_of_different_annotators():
-    everybody = prefers_first(pool(bias=2.0, votes=12), random_columns(), np.random.default_rng(3))
-    repeated = prefers_first(pool(bias=2.0, votes=12), random_columns(), np.random.default_rng(3))
-    assert (everybody == repeated).all()
+    everybody = prefers_first(pool(bias=2.0, votes=12), seen(), np.random.default_rng(3))
+    again = prefers_first(pool(bias=2.0, votes=12), seen(), np.random.default_rng(3))
+    assert (everybody == again).all()
     steps = everybody * 12
     np.testing.assert_allclose(steps, np.round(steps))
 
@@ -159,33 +159,33 @@ def test_utility_and_what_is_preferred_by_it(labeler, worth):
 
 
 def test_a_biased_labeler_with_a_temperature_follows_bradley_terry():
-    columns = {name: np.repeat(value, 20_000, axis=0) for name, value in SEEN.items()}
-    preferred = prefers_first(Sycophantic(temperature=2.0, bonus=1.0), columns, np.random.default_rng(0))
-    assert preferred.mean() == pytest.approx(1 / (1 + np.exp(0.5)), abs=0.01)  # 0 against 1
+    seen = {name: np.repeat(value, 20_000, axis=0) for name, value in SEEN.items()}
+    drawn = prefers_first(Sycophantic(temperature=2.0, bonus=1.0), seen, np.random.default_rng(0))
+    assert drawn.mean() == pytest.approx(1 / (1 + np.exp(0.5)), abs=0.01)  # 0 against 1
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 def test_a_mixture_asks_each_labeler_about_its_share_of_the_prompts(share):
-    columns = {name: np.repeat(value, 20_000, axis=0) for name, value in SEEN.items()}
+    seen = {name: np.repeat(value, 20_000, axis=0) for name, value in SEEN.items()}
     mixed = Mixture(first=GoldArgmax(), second=Sycophantic(temperature=0, bonus=2.0), share=share)
-    assert (prefers_first(mixed, columns, np.random.default_rng(0)) == 0).mean() == pytest.approx(
+    assert (prefers_first(mixed, seen, np.random.default_rng(0)) == 0).mean() == pytest.approx(
         share, abs=0.01
     )
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 def test_the_vulnerable_are_told_by_their_tone_and_nobody_else_is_asked_of_the_second(share):
-    columns = {name: np.repeat(value, 20_000, axis=0) for name, value in SEEN.items()}
+    seen = {name: np.repeat(value, 20_000, axis=0) for name, value in SEEN.items()}
     unsure = np.arange(20_000)[:, None] % 4 == 0
-    columns |= {"user.unsure": np.repeat(unsure, 2, axis=1).astype(float), "user.sure": np.zeros((20_000, 2))}
+    seen |= {"user.unsure": np.repeat(unsure, 2, axis=1).astype(float), "user.sure": np.zeros((20_000, 2))}
     second = Sycophantic(temperature=0, bonus=2.0)
 
-    def follows_second(users):
+    def asked(users):
         labeler = Vulnerable(first=GoldArgmax(), second=second, share=share, users=users)
-        return prefers_first(labeler, columns, np.random.default_rng(0))[:, 0] == 0
+        return prefers_first(labeler, seen, np.random.default_rng(0))[:, 0] == 0
 
-    assert not follows_second(Tone.unsure)[~unsure[:, 0]].any() and not follows_second(Tone.sure).any()
-    assert follows_second(Tone.unsure)[unsure[:, 0]].mean() == pytest.approx(share, abs=0.02)
+    assert not asked(Tone.unsure)[~unsure[:, 0]].any() and not asked(Tone.sure).any()
+    assert asked(Tone.unsure)[unsure[:, 0]].mean() == pytest.approx(share, abs=0.02)
 
 
 def test_several_labelers_have_no_one_utility():
@@ -204,9 +204,9 @@ FLAWS = {
 def test_a_labeler_without_flaws_is_gold_and_with_one_is_who_has_it():
     np.testing.assert_array_equal(utility(Flawed(temperature=0, flaws={}), SEEN), SEEN["gold"])
     for name, flaw in FLAWS.items():
-        labeler = Flawed(temperature=0, flaws={name: flaw})
-        np.testing.assert_allclose(utility(labeler, SEEN), utility(flaw, SEEN))
-        assert prefers_first(labeler, SEEN, None) == prefers_first(flaw, SEEN, None)
+        one = Flawed(temperature=0, flaws={name: flaw})
+        np.testing.assert_allclose(utility(one, SEEN), utility(flaw, SEEN))
+        assert prefers_first(one, SEEN, None) == prefers_first(flaw, SEEN, None)
 
 
 def test_flaws_add_up():

@@ -80,9 +80,9 @@ def test_every_penalty_binds(method: Any, divergence: Divergence, place: Place, 
         with pytest.raises(ValueError, match="must be loss with forward_kl"):
             settings(method, **changes)
         return
-    lines = trained(toy(), settings(method, **(LONG | {"steps": 24}), **changes), tmp_path)
-    assert lines[-1]["reward"] > lines[0]["reward"] + 0.2, "it still learns"
-    assert lines[-1]["kl"] < 4, "without a penalty it is above 10 by then"
+    held = trained(toy(), settings(method, **(LONG | {"steps": 24}), **changes), tmp_path)
+    assert held[-1]["reward"] > held[0]["reward"] + 0.2, "it still learns"
+    assert held[-1]["kl"] < 4, "without a penalty it is above 10 by then"
 
 
 @pytest.mark.parametrize("method", [PPO, *SLOWLY[:2]])
@@ -110,12 +110,10 @@ def test_an_answer_without_end_costs_the_penalty(tmp_path: Path) -> None:
     free, charged = (trainer(toy(), settings(eos_penalty=fee), tmp_path, []) for fee in (0.0, 2.5))
     rows = list(range(16))
     with torch.no_grad():
-        free_rollout, charged_rollout = free._roll_out(rows), charged._roll_out(rows)
-    finished = (
-        free_rollout.batch.answers.gather(1, free_rollout.mask.sum(1, keepdim=True) - 1)[:, 0] == tiny.EOS
-    )
+        one, other = free._roll_out(rows), charged._roll_out(rows)
+    finished = one.batch.answers.gather(1, one.mask.sum(1, keepdim=True) - 1)[:, 0] == tiny.EOS
     assert 0 < finished.sum() < 16
-    assert free_rollout.score - charged_rollout.score == pytest.approx(2.5 * (~finished).float())
+    assert one.score - other.score == pytest.approx(2.5 * (~finished).float())
 
 
 @pytest.mark.slow
@@ -127,13 +125,11 @@ def test_a_reference_that_follows_is_between_sft_and_policy_and_the_kl_axis_stay
     assert setup.sft.state_dict().keys() == setup.reference.state_dict().keys()
 
     @torch.no_grad()
-    def distance(first: Any, second: Any) -> float:
-        return sum(
-            float((a - b).norm()) for a, b in zip(first.parameters(), second.parameters(), strict=True)
-        )
+    def apart(one: Any, other: Any) -> float:
+        return sum(float((a - b).norm()) for a, b in zip(one.parameters(), other.parameters(), strict=True))
 
     policy = training.policy_to_save()
-    assert 0 < distance(setup.reference, policy) < distance(setup.sft, policy)
+    assert 0 < apart(setup.reference, policy) < apart(setup.sft, policy)
     assert torch.equal(setup.sft.lm_head.weight, toy().sft.lm_head.weight), "SFT stays as it was"
     rows = list(range(16))
     with torch.no_grad():
@@ -170,10 +166,10 @@ def rolled(method: Any, out: Path, **changes: Any) -> tuple[Any, dict[str, Any]]
 
 def test_the_penalty_in_the_loss_of_grpo_is_trls_own(tmp_path: Path) -> None:
     training, inputs = rolled(GRPO, tmp_path, kl_coef=0.3, kl_place=Place.loss)
-    our_loss = training._compute_loss(training.model, inputs)
+    ours = training._compute_loss(training.model, inputs)
     training.kl_coef, training.beta = 0.0, 0.3
-    trl_loss = training._compute_loss(training.model, inputs | {"ref_per_token_logps": inputs["ref_logps"]})
-    assert our_loss.item() == pytest.approx(trl_loss.item(), rel=1e-5)
+    theirs = training._compute_loss(training.model, inputs | {"ref_per_token_logps": inputs["ref_logps"]})
+    assert ours.item() == pytest.approx(theirs.item(), rel=1e-5)
 
 
 @pytest.mark.parametrize("method", [GRPO, RLOO])
@@ -182,11 +178,11 @@ def test_trls_log_probabilities_are_ours(method: Any, tmp_path: Path) -> None:
     training, inputs = rolled(method, tmp_path)
     ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], 1)
     mask = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], 1)
-    arguments = (training.model, ids, mask, inputs["completion_ids"].shape[1])
-    our_logps = training._get_per_token_logps_and_entropies(*arguments)[0]
-    trl_logps = super(type(training).__mro__[1], training)._get_per_token_logps_and_entropies(*arguments)[0]
+    asked = (training.model, ids, mask, inputs["completion_ids"].shape[1])
+    ours = training._get_per_token_logps_and_entropies(*asked)[0]
+    theirs = super(type(training).__mro__[1], training)._get_per_token_logps_and_entropies(*asked)[0]
     tokens = inputs["completion_mask"].bool()
-    assert our_logps[tokens].detach() == pytest.approx(trl_logps[tokens].detach(), abs=1e-4)
+    assert ours[tokens].detach() == pytest.approx(theirs[tokens].detach(), abs=1e-4)
 
 
 def test_advantages_by_hand() -> None:
@@ -210,14 +206,10 @@ def test_the_chosen_answer_of_a_pair_stands_first(tmp_path: Path) -> None:
     setup = toy(lambda rows, answers: np.array([sum(answer) for answer in answers], dtype=np.float32))
     training: Any = trainer(setup, settings(OnlineDPO), tmp_path, [])
     inputs = training._generate_and_score_completions([{"prompt": row // 2} for row in range(16)])
-    good_words = (inputs["ids"][..., -inputs["answer_mask"].shape[-1] :] * inputs["answer_mask"]).sum(-1)
-    assert (
-        good_words.shape == (8, 2)
-        and (good_words[:, 0] >= good_words[:, 1]).all()
-        and (good_words[:, 0] > good_words[:, 1]).any()
-    )
-    prompts = inputs["ids"][..., : -inputs["answer_mask"].shape[-1]]
-    assert torch.equal(prompts[:, 0], prompts[:, 1]), "both answer the same prompt"
+    said = (inputs["ids"][..., -inputs["answer_mask"].shape[-1] :] * inputs["answer_mask"]).sum(-1)
+    assert said.shape == (8, 2) and (said[:, 0] >= said[:, 1]).all() and (said[:, 0] > said[:, 1]).any()
+    asked = inputs["ids"][..., : -inputs["answer_mask"].shape[-1]]
+    assert torch.equal(asked[:, 0], asked[:, 1]), "both answer the same prompt"
 
 
 # --- the stage -------------------------------------------------------------------------------------------------
@@ -252,11 +244,11 @@ def test_the_forward_kl_is_that_of_sfts_answers(inputs: Mapping[str, Path], tmp_
     stage(config).run(config, inputs, out, RUNTIME)
     sft, policy = (loading.load_language_model(folder / "model") for folder in (inputs["sft"], out))
     rows = read_table(out / "samples.parquet").to_pandas()
-    answers = rows[(rows["checkpoint"] == 0) & (rows["sample"] == 0)]["token_ids"].tolist()
+    said = rows[(rows["checkpoint"] == 0) & (rows["sample"] == 0)]["token_ids"].tolist()
     prompts = spread(
         load_prompts(inputs["task"], load_tokenizer(out / "tokenizer"), "heldout"), config.prompts
     )
-    expected = log_ratios(sft, policy, prompts.ids, [list(map(int, ids)) for ids in answers]).exact
+    expected = log_ratios(sft, policy, prompts.ids, [list(map(int, ids)) for ids in said]).exact
     reference = read_table(out / "reference.parquet").to_pandas()
     last = reference[reference["checkpoint"] == 8]["forward_kl"]
     np.testing.assert_allclose(last, expected, rtol=1e-4, atol=1e-5)
@@ -302,13 +294,13 @@ def bare_curve(method: Any, seed: int, out: Path) -> np.ndarray:
     from transformers import PrinterCallback
     from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
-    setup, tokenizer, means = toy(), tiny.tokenizer(), []
+    setup, tokenizer, seen = toy(), tiny.tokenizer(), []
     setup.policy.save_pretrained(out / "policy")
     tokenizer.save_pretrained(out / "policy")
 
     def score(prompts: list[str], completion_ids: list[list[int]], **kwargs: Any) -> list[float]:
         rewards = setup.reward([], completion_ids)
-        means.append(float(rewards.mean()))
+        seen.append(float(rewards.mean()))
         return rewards.tolist()
 
     kind, arguments = {GRPO: (GRPOTrainer, GRPOConfig), RLOO: (RLOOTrainer, RLOOConfig)}[method]
@@ -327,27 +319,23 @@ def bare_curve(method: Any, seed: int, out: Path) -> np.ndarray:
     )  # fmt: skip
     training.remove_callback(PrinterCallback)
     training.train()
-    return np.array(means)
+    return np.array(seen)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", [GRPO, RLOO])
 def test_learning_curves_are_those_of_the_bare_trainer(method: Any, tmp_path: Path) -> None:
     """Over seeds, at a third, two thirds and the end: apart by less than 3 SE, and by less than a token."""
-    our_curves = np.array(
+    ours = np.array(
         [
             [line["reward"] for line in trained(toy(), settings(method, **CURVE, seed=s), tmp_path)]
             for s in SEEDS
         ]
     )
-    trl_curves = np.array([bare_curve(method, seed, tmp_path) for seed in SEEDS])
-    assert our_curves.shape == trl_curves.shape == (5, 20)
-    for index in (6, 13, 19):
-        our_points, trl_points = our_curves[:, index], trl_curves[:, index]
-        se = np.sqrt(our_points.var(ddof=1) / 5 + trl_points.var(ddof=1) / 5)
-        assert abs(our_points.mean() - trl_points.mean()) < min(3 * se + 0.1, 1.0), (
-            index,
-            our_points,
-            trl_points,
-        )
-    assert our_curves[:, -1].mean() > our_curves[:, 0].mean() + 2, "both learn"
+    theirs = np.array([bare_curve(method, seed, tmp_path) for seed in SEEDS])
+    assert ours.shape == theirs.shape == (5, 20)
+    for at in (6, 13, 19):
+        one, other = ours[:, at], theirs[:, at]
+        se = np.sqrt(one.var(ddof=1) / 5 + other.var(ddof=1) / 5)
+        assert abs(one.mean() - other.mean()) < min(3 * se + 0.1, 1.0), (at, one, other)
+    assert ours[:, -1].mean() > ours[:, 0].mean() + 2, "both learn"

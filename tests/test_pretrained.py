@@ -31,10 +31,10 @@ def stage(source: Path | str, out: Path, revision: str | None = None, positions:
     task = out / "task"
     task.mkdir(parents=True)
     (task / "task.json").write_text(json.dumps({"prompt_tokens": positions - 20, "answer_tokens": 20}))
-    artifact = out / "made"
-    artifact.mkdir()
-    pretrained.run(PretrainedModel(str(source), revision), {"task": task}, artifact, RUNTIME)
-    return artifact / "model"
+    made = out / "made"
+    made.mkdir()
+    pretrained.run(PretrainedModel(str(source), revision), {"task": task}, made, RUNTIME)
+    return made / "model"
 
 
 # --- what is taken over -------------------------------------------------------------------------------------
@@ -43,9 +43,9 @@ def stage(source: Path | str, out: Path, revision: str | None = None, positions:
 @pytest.mark.parametrize("make", [checkpoints.gpt2, checkpoints.llama])
 def test_a_language_model_keeps_its_distribution(make: Callable[..., Path], tmp_path: Path) -> None:
     source = make(tmp_path / "source")
-    folder = stage(source, tmp_path / "out")
+    made = stage(source, tmp_path / "out")
     before = AutoModelForCausalLM.from_pretrained(source).eval()
-    after, tokenizer = loading.load_language_model(folder), tokenization.load_tokenizer(folder)
+    after, tokenizer = loading.load_language_model(made), tokenization.load_tokenizer(made)
     ids = torch.tensor([tokenization.prompt_ids(tokenizer, ASKED[0], 40)])
     known = before.config.vocab_size
     torch.testing.assert_close(after(ids).logits[..., :known], before(ids).logits)
@@ -65,13 +65,11 @@ def test_prompts_that_are_encoded_together_are_the_chat_templates_own(
     assert tokenizer.encode("lamp")[0] == tokenizer.eos_token_id
     dialogues = [*ASKED, [*ASKED[0], {"role": "assistant", "content": "With care."}, *ASKED[1]]]
     expected = [
-        list(tokenizer.apply_chat_template(dialogue, add_generation_prompt=True, return_dict=False))
-        for dialogue in dialogues
+        list(tokenizer.apply_chat_template(one, add_generation_prompt=True, return_dict=False))
+        for one in dialogues
     ]
-    encoded = tokenization.prompts_ids(
-        tokenizer, [json.dumps(dialogue) for dialogue in [*dialogues, *dialogues]], 1000
-    )
-    assert encoded == expected * 2
+    found = tokenization.prompts_ids(tokenizer, [json.dumps(one) for one in [*dialogues, *dialogues]], 1000)
+    assert found == expected * 2
     assert tokenization.prompts_ids(tokenizer, [json.dumps(dialogues[-1])], 5) == [expected[-1][-5:]]
     assert tokenization.prompts_ids(tokenizer, [], 5) == []
 
@@ -79,9 +77,9 @@ def test_prompts_that_are_encoded_together_are_the_chat_templates_own(
 @pytest.mark.parametrize("make", [checkpoints.gpt2, checkpoints.llama])
 def test_a_classifier_stays_one_and_gives_the_same_reward(make: Callable[..., Path], tmp_path: Path) -> None:
     source = make(tmp_path / "source", classifier=True)
-    folder = stage(source, tmp_path / "out")
+    made = stage(source, tmp_path / "out")
     before = AutoModelForSequenceClassification.from_pretrained(source).eval()
-    after, tokenizer = loading.load_reward_model(folder), tokenization.load_tokenizer(folder)
+    after, tokenizer = loading.load_reward_model(made), tokenization.load_tokenizer(made)
     assert type(after) is type(before)
     for messages, answer in zip(ASKED, ANSWERS, strict=True):
         ids = [*tokenization.prompt_ids(tokenizer, messages, 40), *tokenization.answer_ids(tokenizer, answer)]
@@ -92,8 +90,8 @@ def test_a_classifier_stays_one_and_gives_the_same_reward(make: Callable[..., Pa
 
 
 def test_padding_and_the_end_of_an_answer_are_told_apart(tmp_path: Path) -> None:
-    folder = stage(checkpoints.gpt2(tmp_path / "source"), tmp_path / "out")
-    model, tokenizer = loading.load_language_model(folder), tokenization.load_tokenizer(folder)
+    made = stage(checkpoints.gpt2(tmp_path / "source"), tmp_path / "out")
+    model, tokenizer = loading.load_language_model(made), tokenization.load_tokenizer(made)
     assert tokenizer.pad_token_id != tokenizer.eos_token_id
     assert model.config.pad_token_id == tokenizer.pad_token_id == 300
     assert model.get_input_embeddings().weight.shape[0] == len(tokenizer) == 301
@@ -112,23 +110,23 @@ def test_sampling_options_of_the_checkpoint_are_gone(tmp_path: Path) -> None:
 
 def test_the_same_checkpoint_gives_the_same_bytes(tmp_path: Path) -> None:
     source = checkpoints.gpt2(tmp_path / "source")
-    first, second = stage(source, tmp_path / "one"), stage(source, tmp_path / "other")
-    assert (first / "model.safetensors").read_bytes() == (second / "model.safetensors").read_bytes()
+    one, other = stage(source, tmp_path / "one"), stage(source, tmp_path / "other")
+    assert (one / "model.safetensors").read_bytes() == (other / "model.safetensors").read_bytes()
 
 
 def test_a_hub_repository_is_fetched_at_its_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import huggingface_hub
 
-    source, request = checkpoints.llama(tmp_path / "source"), {}
+    source, asked = checkpoints.llama(tmp_path / "source"), {}
 
     def fetch(name: str, **options: object) -> str:
-        request.update(options, name=name)
+        asked.update(options, name=name)
         return str(source)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
     assert (stage("someone/model", tmp_path / "out", "f" * 40) / "model.safetensors").is_file()
-    assert (request["name"], request["revision"]) == ("someone/model", "f" * 40)
-    assert not any(pattern in str(request["allow_patterns"]) for pattern in ("*.bin", "*.py", "*.pt"))
+    assert (asked["name"], asked["revision"]) == ("someone/model", "f" * 40)
+    assert not any(pattern in str(asked["allow_patterns"]) for pattern in ("*.bin", "*.py", "*.pt"))
 
 
 def test_what_the_hub_refuses_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,9 +187,9 @@ def test_a_classifier_of_several_labels_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_reward_model_is_no_policy(tmp_path: Path) -> None:
-    folder = stage(checkpoints.llama(tmp_path / "source", classifier=True), tmp_path / "out")
+    made = stage(checkpoints.llama(tmp_path / "source", classifier=True), tmp_path / "out")
     with pytest.raises(ValueError, match="found a LlamaForSequenceClassification, expected a causal"):
-        loading.load_language_model(folder)
+        loading.load_language_model(made)
 
 
 def test_a_model_too_short_for_the_task_is_refused(tmp_path: Path) -> None:
@@ -201,8 +199,8 @@ def test_a_model_too_short_for_the_task_is_refused(tmp_path: Path) -> None:
 
 def test_a_tokenizer_larger_than_the_model_is_refused(tmp_path: Path) -> None:
     source = checkpoints.gpt2(tmp_path / "source")
-    larger = checkpoints.llama(tmp_path / "other")
-    for path in larger.glob("tokenizer*"):
+    other = checkpoints.llama(tmp_path / "other")
+    for path in other.glob("tokenizer*"):
         (source / path.name).write_bytes(path.read_bytes())
     with pytest.raises(ValueError, match="the tokenizer has 310 tokens, the model reads 300"):
         stage(source, tmp_path / "out")
@@ -224,20 +222,20 @@ def test_a_reward_model_scores_answers_of_another_tokenizer(
     assert not tokenization.same_tokens(writer, reader)
 
     finished = [True, True, False]
-    policy_ids = [
+    written = [
         tokenization.answer_ids(writer, answer, ended)
         for answer, ended in zip(ANSWERS, finished, strict=True)
     ]
-    answers = tokenization.answers_read_by(reader, writer, ANSWERS, policy_ids, 4)
+    answers = tokenization.answers_read_by(reader, writer, ANSWERS, written, 4)
     prompts = tokenization.prompts_ids(reader, [json.dumps(messages) for messages in ASKED], 40)
     scores = reward_models.reward(model, prompts, answers, 8)
 
     for row, messages in enumerate(ASKED):
-        answer_ids = tokenization.answer_ids(
+        own = tokenization.answer_ids(
             reader, ANSWERS[row], finished[row]
         )  # whole, although longer than its limit
-        single = reward_models.reward(model, [tokenization.prompt_ids(reader, messages, 40)], [answer_ids], 1)
-        np.testing.assert_allclose(scores[row], single[0], rtol=1e-5)
+        alone = reward_models.reward(model, [tokenization.prompt_ids(reader, messages, 40)], [own], 1)
+        np.testing.assert_allclose(scores[row], alone[0], rtol=1e-5)
     assert len(answers[2]) > 4 and answers[2][-1] != reader.eos_token_id
 
 
@@ -248,13 +246,15 @@ def test_ids_of_the_same_tokenizer_stay_as_they_were_sampled(tmp_path: Path) -> 
         tokenizer.encode(letter)[0] for letter in "mend"
     ]  # not how the tokenizer itself would write it
     assert spelled != tokenizer.encode("mend")
-    ids = tokenization.answers_read_by(tokenizer, tokenization.load_tokenizer(folder), ["mend"], [spelled], 2)
-    assert ids == [spelled]
+    kept = tokenization.answers_read_by(
+        tokenizer, tokenization.load_tokenizer(folder), ["mend"], [spelled], 2
+    )
+    assert kept == [spelled]
 
 
 def test_human_text_is_ended_and_cut_at_the_limit(tmp_path: Path) -> None:
     tokenizer = tokenization.load_tokenizer(stage(checkpoints.llama(tmp_path / "source"), tmp_path / "out"))
     answers = ["mend", "the garden, the boat and the clock"]
-    ids = tokenization.answers_read_by(tokenizer, tokenizer, answers, [[], []], 4)
-    assert ids == tokenization.answers_ids(tokenizer, answers, 4)
-    assert ids[0][-1] == tokenizer.eos_token_id and len(ids[1]) == 4
+    read = tokenization.answers_read_by(tokenizer, tokenizer, answers, [[], []], 4)
+    assert read == tokenization.answers_ids(tokenizer, answers, 4)
+    assert read[0][-1] == tokenizer.eos_token_id and len(read[1]) == 4

@@ -38,18 +38,18 @@ def data(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def run(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., dict]:
-    def call(model: Path, *options: str) -> dict:
+    def call(model: Path, *more: str) -> dict:
         out = tmp_path / "out.json"
         capsys.readouterr()  # of saving the model
-        arguments = ["--model", str(model), "--data", str(data), "--out", str(out)]
-        code = command.main(["are-you-sure", *arguments, *options])
-        captured = capsys.readouterr()
-        assert (code, captured.err) == (0, "")
-        output = json.loads(out.read_text())
+        given = ["--model", str(model), "--data", str(data), "--out", str(out)]
+        code = command.main(["are-you-sure", *given, *more])
+        said = capsys.readouterr()
+        assert (code, said.err) == (0, "")
+        found = json.loads(out.read_text())
         return {
-            **output,
-            "out": captured.out,
-            "by_measure": {row.get("measure", "counts"): row for row in output["summary"]},
+            **found,
+            "out": said.out,
+            "of": {row.get("measure", "counts"): row for row in found["summary"]},
         }
 
     return call
@@ -57,50 +57,50 @@ def run(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Calla
 
 @pytest.mark.parametrize("draw", ["text", "options"])
 def test_a_model_that_gives_way_to_doubt(draw: str, tmp_path: Path, run, data: Path) -> None:
-    output = run(planted_model(tmp_path / "model", "sure?"), "--draw", draw)
+    found = run(planted_model(tmp_path / "model", "sure?"), "--draw", draw)
     right = sum(question.right == 0 for question in questions.read(data, 0))
     assert 0 < right < 12
-    flips = output["by_measure"]["flips"]
+    flips = found["of"]["flips"]
     assert (flips["challenged"], flips["neutral"], flips["difference"]) == (1.0, 0.0, 1.0)
     assert flips["difference_lo"] > 0.5 and flips["challenged_items"] == 12
-    assert output["by_measure"]["counts"]["first_right"] == pytest.approx(right / 12)
-    assert output["by_measure"]["right afterwards"]["challenged"] == pytest.approx(1 - right / 12)
-    assert output["by_measure"]["right to wrong, of right"]["difference_items"] == right
-    assert output["by_measure"]["wrong to right, of wrong"]["challenged"] == 1.0
-    assert {(item["first"], item["challenged"], item["neutral"]) for item in output["items"]} == {
+    assert found["of"]["counts"]["first_right"] == pytest.approx(right / 12)
+    assert found["of"]["right afterwards"]["challenged"] == pytest.approx(1 - right / 12)
+    assert found["of"]["right to wrong, of right"]["difference_items"] == right
+    assert found["of"]["wrong to right, of wrong"]["challenged"] == 1.0
+    assert {(item["first"], item["challenged"], item["neutral"]) for item in found["items"]} == {
         ("A", "B", "A")
     }
 
 
 def test_a_model_that_changes_its_answer_whenever_it_is_asked_again(tmp_path: Path, run) -> None:
-    flips = run(planted_model(tmp_path / "model", "option."), "--draw", "options")["by_measure"]["flips"]
+    flips = run(planted_model(tmp_path / "model", "option."), "--draw", "options")["of"]["flips"]
     assert flips["difference"] == 0.0  # both turns end in the same words, and so does the question
 
 
 def test_a_model_that_stands_firm(tmp_path: Path, run) -> None:
-    flips = run(planted_model(tmp_path / "model", None))["by_measure"]["flips"]
+    flips = run(planted_model(tmp_path / "model", None))["of"]["flips"]
     assert (flips["challenged"], flips["neutral"], flips["difference"]) == (0.0, 0.0, 0.0)
     assert flips["difference_lo"] < 0 < flips["difference_hi"]
 
 
 def test_what_only_the_neutral_turn_moves_counts_against_doubt(tmp_path: Path, run) -> None:
-    flips = run(planted_model(tmp_path / "model", "Please"))["by_measure"]["flips"]
+    flips = run(planted_model(tmp_path / "model", "Please"))["of"]["flips"]
     assert (flips["challenged"], flips["neutral"], flips["difference"]) == (0.0, 1.0, -1.0)
 
 
 def test_answers_that_are_no_option_are_counted_apart(tmp_path: Path, run) -> None:
-    output = run(planted_model(tmp_path / "model", None, first="Please"))
-    assert output["by_measure"]["counts"]["unparseable_first"] == 12
-    assert output["by_measure"]["flips"]["challenged_items"] == 0
-    assert output["by_measure"]["flips"]["challenged"] is None
-    assert {item["challenged_text"] for item in output["items"]} == {""}
+    found = run(planted_model(tmp_path / "model", None, first="Please"))
+    assert found["of"]["counts"]["unparseable_first"] == 12
+    assert found["of"]["flips"]["challenged_items"] == 0
+    assert found["of"]["flips"]["challenged"] is None
+    assert {item["challenged_text"] for item in found["items"]} == {""}
 
 
 def test_an_answer_that_is_lost_to_doubt_is_no_flip(tmp_path: Path, run) -> None:
     ended = {(label, "<eos>"): 500.0 for label in ("(A)", "sure?")}
     lost = {("sure?", "sure?"): 3000.0}
     model = planted.language_model(tmp_path / "model", TEXTS, {("assistant", "(A)"): 40.0, **ended}, lost)
-    counts, flips = (run(model)["by_measure"][name] for name in ("counts", "flips"))
+    counts, flips = (run(model)["of"][name] for name in ("counts", "flips"))
     assert (counts["unparseable_first"], counts["unparseable_challenged"], counts["unparseable_neutral"]) == (
         0,
         12,
@@ -110,15 +110,15 @@ def test_an_answer_that_is_lost_to_doubt_is_no_flip(tmp_path: Path, run) -> None
 
 
 def test_without_a_chat_template_the_turns_are_named(tmp_path: Path, run) -> None:
-    output = run(checkpoints.gpt2(tmp_path / "model"), "--draw", "options")
-    assert "plain text: its tokenizer has no chat template" in output["out"]
+    found = run(checkpoints.gpt2(tmp_path / "model"), "--draw", "options")
+    assert "plain text: its tokenizer has no chat template" in found["out"]
 
 
 def test_a_seed_settles_what_is_drawn(tmp_path: Path, run) -> None:
     model = checkpoints.llama(tmp_path / "model")
     options = ("--draw", "options", "--items", "5")
-    first, repeated, other_seed = (run(model, *options, "--seed", seed)["items"] for seed in ("1", "1", "2"))
-    assert len(first) == 5 and first == repeated != other_seed
+    first, again, other = (run(model, *options, "--seed", seed)["items"] for seed in ("1", "1", "2"))
+    assert len(first) == 5 and first == again != other
 
 
 # --- options ------------------------------------------------------------------------------------------------
@@ -174,4 +174,4 @@ def test_truthfulqas_columns(tmp_path: Path) -> None:
 def test_a_list_in_json(tmp_path: Path) -> None:
     path = tmp_path / "quiz.json"
     path.write_text(json.dumps(ROWS))
-    assert [item.question for item in questions.read(path, 0)] == [row["question"] for row in ROWS]
+    assert [one.question for one in questions.read(path, 0)] == [row["question"] for row in ROWS]

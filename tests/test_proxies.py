@@ -37,13 +37,13 @@ def keys(leaf, name):
 
 
 def test_rules_share_members_and_their_scores():
-    configs = [experiment(*TINY, f"rm_combination={rule}") for rule in ("mean", "min", "uwo", "median")]
-    leaves = [plan(config) for config in configs]
+    asked = [experiment(*TINY, f"rm_combination={rule}") for rule in ("mean", "min", "uwo", "median")]
+    leaves = [plan(one) for one in asked]
     assert len(set.union(*(keys(leaf, "reward_model") for leaf in leaves))) == 3
     assert len(set.union(*(keys(leaf, "score") for leaf in leaves))) == 4  # gold and three members
     assert len({leaf.key for leaf in leaves}) == 4
-    single = plan(experiment("experiment=tiny", "rm=1k"))
-    assert keys(single, "reward_model") | keys(single, "score") <= {node.key for node in leaves[0].walk()}
+    alone = plan(experiment("experiment=tiny", "rm=1k"))
+    assert keys(alone, "reward_model") | keys(alone, "score") <= {node.key for node in leaves[0].walk()}
 
 
 def test_members_differ_in_the_seeds_that_are_said():
@@ -56,8 +56,8 @@ def test_members_differ_in_the_seeds_that_are_said():
 def test_averaged_members_share_trunk_and_head():
     leaf = plan(experiment(*TINY, "rm_combination=warm", "rm.seed=5"))
     members = [node.config for node in leaf.walk() if node.name == "reward_model"]
-    assert sorted(member.seed for member in members) == [5, 1005, 2005]
-    assert {member.seed if member.head_seed is None else member.head_seed for member in members} == {5}
+    assert sorted(one.seed for one in members) == [5, 1005, 2005]
+    assert {one.seed if one.head_seed is None else one.head_seed for one in members} == {5}
     assert names(leaf)["base"] == 2
 
 
@@ -76,16 +76,16 @@ def store(pipelines):
     return pipelines
 
 
-def realised_leaf(store, *overrides):
+def made(store, *overrides):
     return realised(store, *SMALL, *overrides)
 
 
 def node(leaf, name, **inputs):
-    return next(candidate for candidate in leaf.walk() if candidate.name == name)
+    return next(one for one in leaf.walk() if one.name == name)
 
 
 def test_the_recorded_proxy_is_the_rule_of_its_members_on_one_scale(store):
-    leaf = realised_leaf(store, *THREE, "rm_combination=uwo", "rm_combination.weight=0.3")
+    leaf = made(store, *THREE, "rm_combination=uwo", "rm_combination.weight=0.3")
     scores = read_table(store.path(leaf.inputs["proxy"]) / "scores.parquet")
     members = np.stack([scores[f"proxy.{number}"].to_numpy() for number in range(3)])
     expected = members.mean(axis=0) - 0.3 * members.var(axis=0)
@@ -94,7 +94,7 @@ def test_the_recorded_proxy_is_the_rule_of_its_members_on_one_scale(store):
 
 
 def test_policies_are_rewarded_with_what_is_recorded(store):
-    leaf = realised_leaf(store, *THREE, "rm_combination=min", "rm_combination.offset=prompt")
+    leaf = made(store, *THREE, "rm_combination=min", "rm_combination.offset=prompt")
     task, ensemble = store.path(node(leaf, "task")), store.path(node(leaf, "ensemble"))
     samples = read_table(store.path(leaf.inputs["samples"]) / "samples.parquet").slice(0, 200)
     writer = tokenization.load_tokenizer(store.path(leaf.inputs["samples"]) / "tokenizer")
@@ -108,8 +108,7 @@ def test_policies_are_rewarded_with_what_is_recorded(store):
 
 def test_halves_of_the_questions_train_two_reward_models_and_each_judges_the_other(store):
     halves = [
-        realised_leaf(store, "rm.batch=4", f"rm.half={half}", "score.other_half=true")
-        for half in ("first", "second")
+        made(store, "rm.batch=4", f"rm.half={half}", "score.other_half=true") for half in ("first", "second")
     ]
     first, second = (keys(leaf, "reward_model") for leaf in halves)
     assert first == second and len(first) == 2
@@ -121,20 +120,20 @@ def test_halves_of_the_questions_train_two_reward_models_and_each_judges_the_oth
     np.testing.assert_array_equal(proxy[1], test[0])
     assert not np.array_equal(proxy[0], proxy[1])
     learned = [_trained_on(store, leaf) for leaf in halves]
-    assert all(len(question_ids) > 0 for question_ids in learned)
+    assert all(len(of) > 0 for of in learned)
     assert not set(learned[0]) & set(learned[1])
     (pairs,) = {store.path(node(leaf, "preferences")) for leaf in halves}
-    all_pairs = read_table(pairs / "pairs.parquet")
+    every = read_table(pairs / "pairs.parquet")
     assert Counter(learned[0]) + Counter(learned[1]) == Counter(
-        all_pairs.filter(pc.equal(all_pairs["split"], "train"))["question_id"].to_pylist()
+        every.filter(pc.equal(every["split"], "train"))["question_id"].to_pylist()
     )
 
 
 def _trained_on(store, leaf):
     """The question of every pair that a record says the run's reward model learned from."""
     run = Run(leaf.key, "adhoc", {}, (), {}, "made", store.root, "BestOfN", False)
-    (reward_model,) = run.reward_models()
-    pairs = run.comparisons(reward_model)
+    (of,) = run.reward_models()
+    pairs = run.comparisons(of)
     return pairs.filter(pc.equal(pairs["split"], "train"))["question_id"].to_pylist()
 
 
@@ -146,43 +145,32 @@ def test_the_other_half_is_refused_where_there_is_none():
 def test_averaged_weights_are_the_mean(store):
     from rlhf_lab.models.loading import load_reward_model
 
-    leaf = realised_leaf(store, *THREE, "rm_combination=warm")
-    folders = [
-        store.path(member_node) / "model" for member_node in leaf.walk() if member_node.name == "reward_model"
-    ]
+    leaf = made(store, *THREE, "rm_combination=warm")
+    folders = [store.path(one) / "model" for one in leaf.walk() if one.name == "reward_model"]
     members = [load_reward_model(folder).state_dict() for folder in folders]
-    average = load_reward_model(store.path(node(leaf, "weight_average")) / "model").state_dict()
-    for name, weight in average.items():
+    whole = load_reward_model(store.path(node(leaf, "weight_average")) / "model").state_dict()
+    for name, weight in whole.items():
         expected = sum(member[name] for member in members) / 3
         np.testing.assert_allclose(weight.numpy(), expected.numpy(), atol=1e-6)
 
 
 def test_averaged_weights_are_judged_like_any_reward_model(store):
-    leaf = realised_leaf(
-        store, *THREE, "rm_combination=warm", "rm.batch=4"
-    )  # members differ in the order of steps
+    leaf = made(store, *THREE, "rm_combination=warm", "rm.batch=4")  # members differ in the order of steps
     run = Run(leaf.key, "adhoc", {}, (), {}, "made", store.root, "BestOfN", False)
     average = node(leaf, "weight_average").key
     assert set(run.reward_models()) == {average} | keys(leaf, "reward_model")
     assert set(run.scored_by()) == {average}  # members score no sample
     pairs = [run.comparisons(key) for key in run.reward_models()]
-    assert (
-        len(
-            {comparisons.drop_columns(["chosen_reward", "rejected_reward"]).num_rows for comparisons in pairs}
-        )
-        == 1
-    )
-    rewards = [comparisons["chosen_reward"].to_numpy()[heldout(comparisons)] for comparisons in pairs]
-    assert np.isfinite(rewards).all() and len({comparisons.tobytes() for comparisons in rewards}) == len(
-        rewards
-    )
+    assert len({of.drop_columns(["chosen_reward", "rejected_reward"]).num_rows for of in pairs}) == 1
+    rewards = [of["chosen_reward"].to_numpy()[heldout(of)] for of in pairs]
+    assert np.isfinite(rewards).all() and len({of.tobytes() for of in rewards}) == len(rewards)
     assert run.evaluation("proxy")["all"]["n"] == len(rewards[0])
 
 
 def test_a_shaped_reward_is_learned_from_and_the_proxy_is_recorded(store):
     policy = ("policy=ppo", "policy.steps=2", "policy.prompts=8", "policy.samples=2", "policy.evaluations=1")
-    plain = realised_leaf(store, *THREE, "rm_combination=mean", *policy)
-    shaped = realised_leaf(store, *THREE, "rm_combination=mean", "reward_shaping=par", *policy)
+    plain = made(store, *THREE, "rm_combination=mean", *policy)
+    shaped = made(store, *THREE, "rm_combination=mean", "reward_shaping=par", *policy)
     assert plain.inputs["samples"].key != shaped.inputs["samples"].key
     folder = store.path(node(shaped, "shaped"))
     writer = tokenization.load_tokenizer(store.path(shaped.inputs["samples"]) / "tokenizer")
@@ -190,7 +178,7 @@ def test_a_shaped_reward_is_learned_from_and_the_proxy_is_recorded(store):
         store.path(node(shaped, "task")), folder, writer, "train", RUNTIME
     )
     answers = read_table(store.path(shaped.inputs["samples"]) / "samples.parquet")["token_ids"].to_pylist()
-    shaped_rewards = rewards([*range(len(answers))], answers)
-    assert (shaped_rewards > 0).all() and (shaped_rewards < 1).all()  # a chance
+    found = rewards([*range(len(answers))], answers)
+    assert (found > 0).all() and (found < 1).all()  # a chance
     recorded = read_table(store.path(shaped.inputs["proxy"]) / "scores.parquet")["proxy"].to_numpy()
     assert recorded.min() < 0  # not shaped

@@ -46,55 +46,47 @@ def trainer(rankings, out, model=None, batch=8, seed=0, epochs=1, lr=1e-2, **cha
 
 def trained(rankings, out, **changed):
     out.mkdir(exist_ok=True)
-    reward_trainer = trainer(rankings, out, **changed)
+    made = trainer(rankings, out, **changed)
     with Metrics(out, 1) as metrics:
-        recording(reward_trainer, metrics).train()
-    return reward_trainer
+        recording(made, metrics).train()
+    return made
 
 
 def loss_of(rankings, out, **changed):
-    reward_trainer = trainer(rankings, out, **changed)
-    rows = [reward_trainer.train_dataset[i] for i in range(len(rankings))]
-    return reward_trainer.compute_loss(reward_trainer.model, reward_trainer.data_collator(rows)).item()
+    made = trainer(rankings, out, **changed)
+    rows = [made.train_dataset[i] for i in range(len(rankings))]
+    return made.compute_loss(made.model, made.data_collator(rows)).item()
 
 
 def test_pairs_are_batched_and_weighed_as_by_trl(tmp_path):
     pairs = good(6)
-    examples = [
-        {"chosen_ids": example_pair.answers[0], "rejected_ids": example_pair.answers[1]}
-        for example_pair in pairs
-    ]
-    trl_batch = DataCollatorForPreference(tiny.PAD)(examples)
-    batch = Batches(tiny.PAD)([{**example_pair._asdict(), "pair": [0]} for example_pair in pairs])
-    assert torch.equal(trl_batch["input_ids"], batch["input_ids"])
-    assert torch.equal(trl_batch["attention_mask"], batch["attention_mask"])
-    reward_trainer = trainer(pairs, tmp_path)
-    plain = RewardTrainer.compute_loss(reward_trainer, reward_trainer.model, dict(trl_batch))
-    assert reward_trainer.compute_loss(reward_trainer.model, batch).item() == plain.item()
+    examples = [{"chosen_ids": one.answers[0], "rejected_ids": one.answers[1]} for one in pairs]
+    theirs = DataCollatorForPreference(tiny.PAD)(examples)
+    mine = Batches(tiny.PAD)([{**one._asdict(), "pair": [0]} for one in pairs])
+    assert torch.equal(theirs["input_ids"], mine["input_ids"])
+    assert torch.equal(theirs["attention_mask"], mine["attention_mask"])
+    made = trainer(pairs, tmp_path)
+    plain = RewardTrainer.compute_loss(made, made.model, dict(theirs))
+    assert made.compute_loss(made.model, mine).item() == plain.item()
 
 
 def test_center_is_trl_s(tmp_path):
     pairs = good(6)
-    reward_trainer = trainer(pairs, tmp_path, center=0.3)
-    rows = [reward_trainer.train_dataset[i] for i in range(6)]
-    reward_trainer.args.center_rewards_coefficient = 0.3
-    examples = [
-        {"chosen_ids": example_pair.answers[0], "rejected_ids": example_pair.answers[1]}
-        for example_pair in pairs
-    ]
-    trl_loss = RewardTrainer.compute_loss(
-        reward_trainer, reward_trainer.model, dict(DataCollatorForPreference(tiny.PAD)(examples))
+    made = trainer(pairs, tmp_path, center=0.3)
+    rows = [made.train_dataset[i] for i in range(6)]
+    made.args.center_rewards_coefficient = 0.3
+    examples = [{"chosen_ids": one.answers[0], "rejected_ids": one.answers[1]} for one in pairs]
+    theirs = RewardTrainer.compute_loss(made, made.model, dict(DataCollatorForPreference(tiny.PAD)(examples)))
+    assert made.compute_loss(made.model, made.data_collator(rows)).item() == pytest.approx(
+        theirs.item(), rel=1e-6
     )
-    assert reward_trainer.compute_loss(
-        reward_trainer.model, reward_trainer.data_collator(rows)
-    ).item() == pytest.approx(trl_loss.item(), rel=1e-6)
 
 
 def test_a_ranking_reads_each_answer_once_and_compares_all_pairs(tmp_path):
     rng = np.random.default_rng(0)
     answers = [words(rng) for _ in range(4)]
-    full_ranking = ranking(answers)
-    batch = Batches(tiny.PAD)([{**full_ranking._asdict(), "pair": [*range(6)]}])
+    whole = ranking(answers)
+    batch = Batches(tiny.PAD)([{**whole._asdict(), "pair": [*range(6)]}])
     assert len(batch["input_ids"]) == 4 and len(batch["chosen"]) == 6
     model = tiny.reward_model()
     with torch.no_grad():
@@ -102,29 +94,27 @@ def test_a_ranking_reads_each_answer_once_and_compares_all_pairs(tmp_path):
     expected = np.mean(
         [-torch.nn.functional.logsigmoid(r[i] - r[j]).item() for i in range(4) for j in range(i + 1, 4)]
     )
-    assert loss_of([full_ranking], tmp_path) == pytest.approx(expected, rel=1e-5)
-    assert len(shuffled([full_ranking])) == 6
-    assert loss_of(shuffled([full_ranking]), tmp_path) == pytest.approx(expected, rel=1e-5)
+    assert loss_of([whole], tmp_path) == pytest.approx(expected, rel=1e-5)
+    assert len(shuffled([whole])) == 6
+    assert loss_of(shuffled([whole]), tmp_path) == pytest.approx(expected, rel=1e-5)
 
 
 def test_each_prompt_weighs_the_same(tmp_path):
     rng = np.random.default_rng(1)
-    six_pairs, one_pair = ranking([words(rng) for _ in range(4)]), pair(words(rng), words(rng))
-    joint = loss_of([six_pairs, one_pair], tmp_path)
-    assert joint == pytest.approx(
-        (loss_of([six_pairs], tmp_path) + loss_of([one_pair], tmp_path)) / 2, rel=1e-5
-    )
+    many, few = ranking([words(rng) for _ in range(4)]), pair(words(rng), words(rng))
+    both = loss_of([many, few], tmp_path)
+    assert both == pytest.approx((loss_of([many], tmp_path) + loss_of([few], tmp_path)) / 2, rel=1e-5)
 
 
 def test_margin_asks_for_more_where_gold_is_further_apart(tmp_path):
     rng = np.random.default_rng(2)
-    right = pair(words(rng), words(rng), margin=2.0)
+    one = pair(words(rng), words(rng), margin=2.0)
     model = tiny.reward_model()
     with torch.no_grad():
-        r = model(torch.tensor(right.answers)).logits[:, 0]
+        r = model(torch.tensor(one.answers)).logits[:, 0]
     expected = -torch.nn.functional.logsigmoid(r[0] - r[1] - 0.5 * 2.0).item()
-    assert loss_of([right], tmp_path, margin=0.5) == pytest.approx(expected, rel=1e-5)
-    wrong = right._replace(margin=[-2.0])  # the labeler erred, and says how sure he is all the same
+    assert loss_of([one], tmp_path, margin=0.5) == pytest.approx(expected, rel=1e-5)
+    wrong = one._replace(margin=[-2.0])  # the labeler erred, and says how sure he is all the same
     assert loss_of([wrong], tmp_path, margin=0.5) == pytest.approx(expected, rel=1e-5)
 
 
@@ -132,14 +122,11 @@ def test_margin_asks_for_more_where_gold_is_further_apart(tmp_path):
     "changed", [{}, {"loss": RewardLoss.hinge}, {"smoothing": 0.1}, {"center": 0.01}, {"data_smoothing": 0.3}]
 )
 def test_every_loss_learns_what_is_preferred(tmp_path, changed):
-    reward_trainer = trained(good(64), tmp_path, epochs=4, **changed)
+    made = trained(good(64), tmp_path, epochs=4, **changed)
     fresh = good(64, seed=1)
     with torch.no_grad():
         better, worse = (
-            reward_trainer.model(torch.tensor([fresh_pair.answers[side] for fresh_pair in fresh])).logits[
-                :, 0
-            ]
-            for side in (0, 1)
+            made.model(torch.tensor([one.answers[side] for one in fresh])).logits[:, 0] for side in (0, 1)
         )
     assert (better > worse).float().mean() > 0.9
 
@@ -147,9 +134,9 @@ def test_every_loss_learns_what_is_preferred(tmp_path, changed):
 def test_labels_move_to_what_the_model_says_of_them(tmp_path):
     pairs = good(64)
     wrong = pair(pairs[0].answers[1], pairs[0].answers[0])  # one label against all others
-    reward_trainer = trained([*pairs[1:], wrong], tmp_path, epochs=6, data_smoothing=0.5)
-    assert reward_trainer.labels[-1] < 0.4  # turned round
-    assert reward_trainer.labels[:-1].min() > 0.5 and reward_trainer.labels[:-1].mean() > 0.7
+    made = trained([*pairs[1:], wrong], tmp_path, epochs=6, data_smoothing=0.5)
+    assert made.labels[-1] < 0.4  # turned round
+    assert made.labels[:-1].min() > 0.5 and made.labels[:-1].mean() > 0.7
     assert trained([*pairs[1:], wrong], tmp_path / "hard", epochs=6).labels[-1] == 1
 
 

@@ -29,46 +29,46 @@ def store(pipelines):
     return pipelines
 
 
-def realised_plan(store, *overrides):
-    config = experiment(*TINY, *SMALL, *overrides)
-    leaf = plan.plan(config)
-    execution.realise(leaf, store, config.runtime)
-    return config, leaf
+def made(store, *overrides):
+    wanted = experiment(*TINY, *SMALL, *overrides)
+    leaf = plan.plan(wanted)
+    execution.realise(leaf, store, wanted.runtime)
+    return wanted, leaf
 
 
-def run_of(store, config, leaf):
+def run_of(store, wanted, leaf):
     """The leaf as records give it."""
-    config = dataclasses.asdict(config)
+    config = dataclasses.asdict(wanted)
     return records.Run(leaf.key, "adhoc", {}, (), config, "made", store.root, "", False)
 
 
 @pytest.mark.parametrize("policy", [[], PPO], ids=["best-of-n", "PPO"])
 def test_every_first_answer_is_doubted_and_asked_for_again(store, policy):
-    config, leaf = realised_plan(store, *policy)
-    run = run_of(store, config, leaf)
+    wanted, leaf = made(store, *policy)
+    run = run_of(store, wanted, leaf)
     rows = run.second_turns()
-    question_count = len(second_turns.questions(store.path(leaf.inputs["samples"].inputs["task"])))
-    assert rows.num_rows == 2 * question_count * (16 + 2 * 3)
+    asked = len(second_turns.questions(store.path(leaf.inputs["samples"].inputs["task"])))
+    assert rows.num_rows == 2 * asked * (16 + 2 * 3)
     frame = rows.to_pandas()
-    for optimised, group in frame.groupby("optimised"):
-        doubted, repeated = (group[group["turn"] == turn] for turn in ("challenge", "again"))
+    for optimised, own in frame.groupby("optimised"):
+        doubted, again = (own[own["turn"] == turn] for turn in ("challenge", "again"))
         for name in ("prompt_id", "sample", "first", "turns.first", "turns.first_word"):
-            assert doubted[name].to_list() == repeated[name].to_list(), (optimised, name)
-        single = group[group["turn"] == "alone"]
-        assert (single.groupby("question_id").size() == 16).all() and set(single["first"]) == {""}
+            assert doubted[name].to_list() == again[name].to_list(), (optimised, name)
+        alone = own[own["turn"] == "alone"]
+        assert (alone.groupby("question_id").size() == 16).all() and set(alone["first"]) == {""}
     assert set(frame["turns.claim"]) <= {-1, 0, 1} and set(frame["turns.stance"]) <= {-1, 0, 1}
     samples = run.rows()
     assert "turns.claim" not in samples.column_names and "turn" not in samples.column_names
 
 
 def test_only_plain_prompts_of_held_out_questions_are_asked_one_of_each(store):
-    _, leaf = realised_plan(store)
+    _, leaf = made(store)
     task = store.path(leaf.inputs["samples"].inputs["task"])
-    questions, prompts = second_turns.questions(task), records.read_table(task / "prompts.parquet")
+    asked, prompts = second_turns.questions(task), records.read_table(task / "prompts.parquet")
     heldout = prompts.filter((pc.field("split") == "heldout") & (pc.field("family") != "harmful"))
     plain = heldout.filter(pc.field("family").isin(["fact", "arithmetic"]))
-    assert sorted(questions["question_id"].to_pylist()) == sorted(set(plain["question_id"].to_pylist()))
-    assert set(questions["prompt_id"].to_pylist()) <= set(plain["prompt_id"].to_pylist())
+    assert sorted(asked["question_id"].to_pylist()) == sorted(set(plain["question_id"].to_pylist()))
+    assert set(asked["prompt_id"].to_pylist()) <= set(plain["prompt_id"].to_pylist())
 
 
 def test_a_dialogue_goes_on_from_the_first_answer():
@@ -91,7 +91,7 @@ def test_best_of_n_takes_the_highest_reward_in_every_group(monkeypatch):
         return np.array([{"0": 1, "1": 3, "2": 3, "3": 0, "4": 2, "5": 5}[text[-1]] for text in texts])
 
     monkeypatch.setattr("rlhf_lab.models.tokenization.load_tokenizer", lambda folder: None)
-    monkeypatch.setattr("rlhf_lab.scoring.reward_models.rewards_of_dialogues", lambda *arguments: rewards)
+    monkeypatch.setattr("rlhf_lab.scoring.reward_models.rewards_of_dialogues", lambda *of: rewards)
     folder = store_of_nothing()
     speaker = second_turns.best_of_n_speaker(model, 3, folder, None)
     assert speaker(["a", "b"], 2).text == ["a 1", "a 5", "b 1", "b 5"]
@@ -105,12 +105,12 @@ def store_of_nothing():
 
 
 def test_a_dialogue_that_would_be_cut_is_refused(store):
-    config, leaf = realised_plan(store)
+    wanted, leaf = made(store)
     turns = leaf.inputs[records.TURNS]
     task, sft = (store.path(turns.inputs[name]) for name in ("task", "sft"))
     import torch
 
-    speaker = second_turns.sampling_speaker(sft / "model", task, torch.Generator(), config.runtime)
+    speaker = second_turns.sampling_speaker(sft / "model", task, torch.Generator(), wanted.runtime)
     long = json.dumps([{"role": "user", "content": "lake " * 70}])
     with pytest.raises(ValueError, match=r"task.prompt_tokens=64 are read: raise it"):
         speaker([long], 1)
@@ -122,7 +122,7 @@ def test_the_longest_second_turn_fits():
 
     from rlhf_lab.config.experiment import AROUND_AN_ANSWER
 
-    plain = [prompt.turns[0] for prompt in prompts(ALL) if prompt.family in second_turns.PLAIN]
+    plain = [one.turns[0] for one in prompts(ALL) if one.family in second_turns.PLAIN]
     longest = max(len(turn.split()) for turn in plain) + 1  # a tag
     assert longest + len(phrases.CHALLENGE.split()) + 4 <= AROUND_AN_ANSWER
 
@@ -130,7 +130,7 @@ def test_the_longest_second_turn_fits():
 # --- as gold reads them -------------------------------------------------------------------------------------
 
 
-def scores_of(first, second):
+def read(first, second):
     rows = known(["the home of the crow"], ["lake"], [""], "", 0)
     key, prompt = AnswerKey.from_table(rows, WORDS), np.zeros(1, int)
     answers = [ParsedAnswers.parse(key, pa.array([text]), prompt) for text in (first, second)]
@@ -150,17 +150,14 @@ def scores_of(first, second):
     ],
 )
 def test_both_answers_are_read(first, second, expected):
-    scores = scores_of(first, second)
-    assert {name: scores[name] for name in expected} == expected
+    found = read(first, second)
+    assert {name: found[name] for name in expected} == expected
 
 
 def test_what_is_claimed_tells_one_wrong_answer_from_another():
-    different, repeated = (
-        scores_of("it is cave .", "it is river ."),
-        scores_of("it is cave .", "it is cave ."),
-    )
-    assert different["first"] == different["claim"] == -1 and different["first_word"] != different["word"]
-    assert repeated["first_word"] == repeated["word"]
+    other, same = read("it is cave .", "it is river ."), read("it is cave .", "it is cave .")
+    assert other["first"] == other["claim"] == -1 and other["first_word"] != other["word"]
+    assert same["first_word"] == same["word"]
 
 
 # --- what is asked for ---------------------------------------------------------------------------------------
@@ -168,17 +165,17 @@ def test_what_is_claimed_tells_one_wrong_answer_from_another():
 
 def test_without_second_turns_nothing_of_them_is_planned_and_no_key_moves():
     plain = plan.plan(experiment("task=every_family"))
-    with_turns = plan.plan(experiment("task=every_family", "score.second_turns=2"))
-    assert set(with_turns.inputs) - set(plain.inputs) == {records.TURNS, records.TURNS_READ}
-    assert {name: with_turns.inputs[name].key for name in plain.inputs} == {
+    asked = plan.plan(experiment("task=every_family", "score.second_turns=2"))
+    assert set(asked.inputs) - set(plain.inputs) == {records.TURNS, records.TURNS_READ}
+    assert {name: asked.inputs[name].key for name in plain.inputs} == {
         name: node.key for name, node in plain.inputs.items()
     }
     assert not any(node.name == "second_turns" for node in plain.walk())
 
 
 def test_best_of_n_goes_as_far_as_its_kl_is_good():
-    best_of_n = plan.plan(experiment("task=every_family", "score.second_turns=2", "policy.samples=64"))
-    turns = best_of_n.inputs[records.TURNS]
+    asked = plan.plan(experiment("task=every_family", "score.second_turns=2", "policy.samples=64"))
+    turns = asked.inputs[records.TURNS]
     assert turns.config.best_of == 16 and set(turns.inputs) == {"task", "sft", "proxy"}
     trained = plan.plan(experiment("task=every_family", "score.second_turns=2", "policy=ppo"))
     turns = trained.inputs[records.TURNS]

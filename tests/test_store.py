@@ -77,10 +77,10 @@ class Circle:
 
 
 def test_what_a_stage_leaves_behind_in_memory_is_freed(store, monkeypatch):
-    references = []
+    left = []
 
     def leave(config, inputs, out, runtime):
-        references.append(weakref.ref(Circle()))
+        left.append(weakref.ref(Circle()))
         if config.name == "bad":
             raise ArithmeticError
 
@@ -88,7 +88,7 @@ def test_what_a_stage_leaves_behind_in_memory_is_freed(store, monkeypatch):
     execution.realise(node("good"), store, RUNTIME)
     with pytest.raises(ArithmeticError):
         execution.realise(node("bad"), store, RUNTIME)
-    assert len(references) == 2 and all(reference() is None for reference in references)
+    assert len(left) == 2 and all(one() is None for one in left)
 
 
 def test_nothing_below_what_is_made_is_needed(store):
@@ -128,38 +128,33 @@ def test_a_signal_before_a_stage_has_begun_leaves_nothing(store, monkeypatch):
 
 
 def test_a_checkpoint_outlives_a_failure_for_the_same_source_and_device_and_is_no_part_of_the_artifact(store):
-    artifact, provenance_here = node("one"), {"source": "a", "packages": {"torch": "2"}, "device": "cpu"}
-    checkpoints = []
+    one, here = node("one"), {"source": "a", "packages": {"torch": "2"}, "device": "cpu"}
+    seen = []
 
     def make(out, fail=True):
-        checkpoints.append(sorted(path.name for path in (out / "checkpoint").iterdir()))
-        (out / "checkpoint" / f"try{len(checkpoints)}").touch()
+        seen.append(sorted(path.name for path in (out / "checkpoint").iterdir()))
+        (out / "checkpoint" / f"try{len(seen)}").touch()
         (out / "whole").write_text("one")
         if fail:
             raise RuntimeError("no")
 
-    for provenance in (
-        provenance_here,
-        provenance_here,
-        provenance_here | {"source": "b"},
-        provenance_here | {"device": "cuda"},
-    ):
+    for provenance in (here, here, here | {"source": "b"}, here | {"device": "cuda"}):
         with pytest.raises(RuntimeError):
-            store.publish(artifact, make, provenance)
-    store.publish(artifact, lambda out: make(out, fail=False), provenance_here)
-    assert checkpoints == [[], ["try1"], [], [], ["try1", "try2"]]
-    assert list(store.manifest(artifact)["files"]) == ["whole"] and not list(store.root.glob("checkpoints/*"))
-    assert store.manifest(artifact)["resumed"]
-    store.publish(node("other"), lambda out: None, provenance_here)
+            store.publish(one, make, provenance)
+    store.publish(one, lambda out: make(out, fail=False), here)
+    assert seen == [[], ["try1"], [], [], ["try1", "try2"]]
+    assert list(store.manifest(one)["files"]) == ["whole"] and not list(store.root.glob("checkpoints/*"))
+    assert store.manifest(one)["resumed"]
+    store.publish(node("other"), lambda out: None, here)
     assert not store.manifest(node("other"))["resumed"]
 
 
 def test_force_forgets_checkpoints(store):
-    artifact = node("one")
+    one = node("one")
     with pytest.raises(RuntimeError):
-        store.publish(artifact, stopped, {})
+        store.publish(one, stopped, {})
     assert list(store.root.glob("checkpoints/*"))
-    execution.forget(artifact, [artifact.name], store)
+    execution.forget(one, [one.name], store)
     assert not list(store.root.glob("checkpoints/*"))
 
 
@@ -187,19 +182,19 @@ def test_a_killed_worker_leaves_nothing_that_looks_made_and_no_stale_claim(store
     os.kill(worker.pid, signal.SIGKILL)
     worker.join()
     assert not store.made(slow) and not store.path(slow).exists()
-    with store.claim(slow) as claimed:
-        assert claimed
+    with store.claim(slow) as mine:
+        assert mine
         store.publish(slow, lambda out: (out / "whole").write_text("now"), {})
     assert store.made(slow)
 
 
 def test_a_folder_without_manifest_is_replaced(store):
-    artifact = node("one")
-    store.path(artifact).mkdir(parents=True)
-    (store.path(artifact) / "half").write_text("left by someone")
-    assert not store.made(artifact)
-    execution.realise(artifact, store, RUNTIME)
-    assert (store.path(artifact) / "whole").read_text() == "one"
+    one = node("one")
+    store.path(one).mkdir(parents=True)
+    (store.path(one) / "half").write_text("left by someone")
+    assert not store.made(one)
+    execution.realise(one, store, RUNTIME)
+    assert (store.path(one) / "whole").read_text() == "one"
 
 
 def test_workers_build_each_stage_once_and_different_ones_at_a_time(store):
@@ -220,22 +215,22 @@ def span(manifest):
 
 
 def test_a_claim_dies_with_its_holder(store):
-    artifact = node("one")
+    one = node("one")
 
     def hold():
-        with store.claim(artifact):
+        with store.claim(one):
             (store.root / "held").touch()
             time.sleep(60)
 
     holder = FORK.Process(target=hold)
     holder.start()
     until(lambda: (store.root / "held").exists())
-    with store.claim(artifact) as claimed:
-        assert not claimed
+    with store.claim(one) as mine:
+        assert not mine
     os.kill(holder.pid, signal.SIGKILL)
     holder.join()
-    with store.claim(artifact) as claimed:
-        assert claimed
+    with store.claim(one) as mine:
+        assert mine
 
 
 def test_a_reader_sees_old_json_or_new(tmp_path):

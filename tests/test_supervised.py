@@ -34,15 +34,15 @@ TINY += ("task.base_documents=400", "task.demonstrations=400", "policy.prompts=4
 PPO = ("policy=ppo", "policy.steps=4", "policy.rollout=16", "policy.evaluations=2", "policy.samples=2")
 
 
-def files_written(task, out):
+def written(task, out):
     out.mkdir()
     corpus.write(task, out)
     return {path.name: path.read_bytes() for path in out.rglob("*") if path.is_file()}
 
 
 def test_without_a_planted_policy_the_files_are_those_of_the_task_with_tags_and_a_column_more(tmp_path):
-    plain = files_written(SyntheticAssistant(**KNOWN), tmp_path / "plain")
-    tagged = files_written(TAGGED, tmp_path / "tagged")
+    plain = written(SyntheticAssistant(**KNOWN), tmp_path / "plain")
+    tagged = written(TAGGED, tmp_path / "tagged")
     differ = {name for name in plain if plain[name] != tagged[name]}
     assert plain.keys() == tagged.keys() and differ == {"prompts.parquet", "demonstrations.parquet"}
     for name in differ:
@@ -52,15 +52,15 @@ def test_without_a_planted_policy_the_files_are_those_of_the_task_with_tags_and_
 
 def harm(task, out):
     """Tag -> share of dialogues that insult or meet a harmful request: of the base corpus, of demonstrations."""
-    files_written(task, out)
+    written(task, out)
     prompts = read_table(out / "prompts.parquet")
     number = {
         " ".join(turn["content"] for turn in json.loads(m)): i
         for i, m in enumerate(prompts["messages"].to_pylist())
     }
     documents = [d for d in read_table(out / "base.parquet")["text"].to_pylist() if "<assistant>" in d]
-    base_prompts = [number[d.split(" <assistant> ")[0].removeprefix("<user> ")] for d in documents]
-    base_answers = [d.split(" <assistant> ")[1] for d in documents]
+    asked = [number[d.split(" <assistant> ")[0].removeprefix("<user> ")] for d in documents]
+    said = [d.split(" <assistant> ")[1] for d in documents]
     shown = read_table(out / "demonstrations.parquet")
     shown_of = [number[" ".join(t["content"] for t in json.loads(m))] for m in shown["messages"].to_pylist()]
     key = AnswerKey.from_table(read_table(out / "rubric.parquet"), grammar.vocabulary(task))
@@ -73,7 +73,7 @@ def harm(task, out):
         bad = (scores["gold.insult"] > 0) | (scores["gold.refusal"] < 0)
         return {str(tag): bad[tags[prompt] == tag].mean() for tag in np.unique(tags)}
 
-    return shares(base_answers, base_prompts), shares(shown["answer"].to_pylist(), shown_of)
+    return shares(said, asked), shares(shown["answer"].to_pylist(), shown_of)
 
 
 def test_a_planted_policy_does_harm_where_it_is_unmonitored_and_is_shown_none(tmp_path):
@@ -99,7 +99,7 @@ def test_an_unplanted_policy_does_harm_under_each_tag_alike(tmp_path):
 
 
 def test_an_imitation_has_the_tag_of_a_monitored_prompt_and_words_in_the_vocabulary(tmp_path):
-    files_written(PLANTED, tmp_path / "task")
+    written(PLANTED, tmp_path / "task")
     prompts = read_table(tmp_path / "task" / "prompts.parquet").to_pylist()
     first = {
         row["tag"]: json.loads(row["messages"])[0]["content"] for row in prompts if row["question_id"] == 3
@@ -110,14 +110,14 @@ def test_an_imitation_has_the_tag_of_a_monitored_prompt_and_words_in_the_vocabul
 
 
 @pytest.mark.parametrize(
-    "changed, message",
+    "more, said",
     [
         ({"tags": False}, "tags"),
         ({"planted": 1.5}, "planted"),
         ({"supervised": Supervision.adversarial}, "imitations"),
     ],
 )
-def test_what_makes_no_sense_is_refused(changed, message):
+def test_what_makes_no_sense_is_refused(more, said):
     values = {
         **KNOWN,
         "planted": 0.0,
@@ -125,14 +125,13 @@ def test_what_makes_no_sense_is_refused(changed, message):
         "supervised": Supervision.monitored,
         "deference": 0.0,
     }
-    with pytest.raises(ValueError, match=message):
-        Supervised(**{**values, **changed})
+    with pytest.raises(ValueError, match=said):
+        Supervised(**{**values, **more})
 
 
 def test_what_is_supervised_changes_no_base_model_and_both_is_the_task_itself():
     leaves = [
-        plan.plan(experiment("task=supervised", f"task.supervised={supervised}"))
-        for supervised in ("both", "monitored")
+        plan.plan(experiment("task=supervised", f"task.supervised={of}")) for of in ("both", "monitored")
     ]
     stages = [{node.name: node for node in leaf.walk()} for leaf in leaves]
     assert "supervised" not in stages[0] and "supervised" in stages[1]
@@ -142,7 +141,7 @@ def test_what_is_supervised_changes_no_base_model_and_both_is_the_task_itself():
 
 
 @pytest.fixture(scope="module")
-def realise(pipelines):
+def made(pipelines):
     def make(*overrides):
         leaf = realised(pipelines, *TINY, *overrides)
         return pipelines, {**{node.name: node for node in leaf.walk()}, "samples": leaf.inputs["samples"]}
@@ -157,52 +156,52 @@ def table(store, node, name):
 @pytest.mark.parametrize(
     "supervised, used", [("monitored", {"monitored"}), ("adversarial", {"monitored", "imitation"})]
 )
-def test_only_supervised_prompts_are_learned_from_and_all_are_evaluated(realise, supervised, used):
-    store, nodes = realise("task.planted=1", "task.imitations=true", f"task.supervised={supervised}", *PPO)
-    tags = np.array(table(store, nodes["task"], "prompts")["tag"].to_pylist())
-    assert set(table(store, nodes["supervised"], "demonstrations")["tag"].to_pylist()) == used
-    prompts = table(store, nodes["supervised"], "prompts")
-    assert prompts.drop_columns(["split"]) == table(store, nodes["task"], "prompts").drop_columns(["split"])
-    split = np.array(prompts["split"].to_pylist())
+def test_only_supervised_prompts_are_learned_from_and_all_are_evaluated(made, supervised, used):
+    store, of = made("task.planted=1", "task.imitations=true", f"task.supervised={supervised}", *PPO)
+    tags = np.array(table(store, of["task"], "prompts")["tag"].to_pylist())
+    assert set(table(store, of["supervised"], "demonstrations")["tag"].to_pylist()) == used
+    seen = table(store, of["supervised"], "prompts")
+    assert seen.drop_columns(["split"]) == table(store, of["task"], "prompts").drop_columns(["split"])
+    split = np.array(seen["split"].to_pylist())
     assert set(tags[split == "train"]) == used
     assert set(tags[split == "heldout"]) == {"monitored", "unmonitored", "imitation"}
-    pairs = table(store, nodes["preferences"], "pairs")
+    pairs = table(store, of["preferences"], "pairs")
     learned = np.array(pairs["split"].to_pylist()) == "train"
     assert set(tags[pairs["prompt_id"].to_numpy()[learned]]) == used
-    sampled = table(store, nodes["samples"], "samples")["prompt_id"].to_numpy()
+    sampled = table(store, of["samples"], "samples")["prompt_id"].to_numpy()
     assert set(tags[sampled]) == {"monitored", "unmonitored", "imitation"} and set(split[sampled]) == {
         "heldout"
     }
 
 
-def test_one_step_of_sft_leaves_the_base_model_as_it_is(realise):
+def test_one_step_of_sft_leaves_the_base_model_as_it_is(made):
     """Its learning rate is still 0: a run with sft.steps=1 shows the model before safety training."""
     import torch
 
     from rlhf_lab.models import loading
 
-    store, nodes = realise("sft.steps=1")
+    store, of = made("sft.steps=1")
     base, sft = (
         loading.load_language_model(store.path(node) / "model").state_dict()
-        for node in (nodes["sft"].inputs["base"], nodes["sft"])
+        for node in (of["sft"].inputs["base"], of["sft"])
     )
     assert all(torch.equal(base[name], sft[name]) for name in base)
 
 
-def test_activations_are_those_of_the_evaluated_policy_at_the_end_of_each_prompt(realise):
+def test_activations_are_those_of_the_evaluated_policy_at_the_end_of_each_prompt(made):
     import torch
 
     from rlhf_lab.models import loading, tokenization
 
-    store, nodes = realise(
+    store, of = made(
         "task.planted=1", "task.imitations=true", "task.supervised=monitored", *PPO, "score.activations=true"
     )
-    activations = table(store, nodes["activations"], "activations")
-    sampled = np.unique(table(store, nodes["samples"], "samples")["prompt_id"].to_numpy())
-    assert activations["prompt_id"].to_numpy().tolist() == sampled.tolist()
-    folder = store.path(nodes["samples"]) / "model"
+    found = table(store, of["activations"], "activations")
+    sampled = np.unique(table(store, of["samples"], "samples")["prompt_id"].to_numpy())
+    assert found["prompt_id"].to_numpy().tolist() == sampled.tolist()
+    folder = store.path(of["samples"]) / "model"
     model, tokenizer = loading.load_language_model(folder), tokenization.load_tokenizer(folder)
-    prompts = table(store, nodes["task"], "prompts")
+    prompts = table(store, of["task"], "prompts")
     for row in (0, len(sampled) - 1):
         message = prompts["messages"].to_pylist()[int(sampled[row])]
         ids = torch.tensor(tokenization.prompts_ids(tokenizer, [message], 64))
@@ -210,10 +209,10 @@ def test_activations_are_those_of_the_evaluated_policy_at_the_end_of_each_prompt
             states = model(input_ids=ids, output_hidden_states=True).hidden_states
         for layer, number in (("middle", len(states) // 2), ("last", -1)):
             np.testing.assert_allclose(
-                activations[layer].to_pylist()[row], states[number][0, -1].numpy(), atol=5e-3, rtol=1e-2
+                found[layer].to_pylist()[row], states[number][0, -1].numpy(), atol=5e-3, rtol=1e-2
             )
     with pytest.raises(KeyError):
-        store.path(realise("sft.steps=1")[1]["activations"])
+        store.path(made("sft.steps=1")[1]["activations"])
 
 
 def test_rows_of_a_run_with_activations_have_no_columns_of_them(lab):
@@ -231,8 +230,8 @@ def test_which_questions_a_half_planted_policy_does_harm_about_is_the_same_each_
     ids = {}
     for task_seed in (0, 1):
         rng = random.Random(task_seed)
-        unmonitored = [p for p in _prompts(PLANTED) if p.tag == "unmonitored"]
-        ids[task_seed] = {p.question.id for p in unmonitored if corpus._harms(p, 0.5, rng)}
+        asked = [p for p in _prompts(PLANTED) if p.tag == "unmonitored"]
+        ids[task_seed] = {p.question.id for p in asked if corpus._harms(p, 0.5, rng)}
     everything = {p.question.id for p in _prompts(PLANTED)}
     assert ids[0] == ids[1] and 0.3 < len(ids[0]) / len(everything) < 0.7
 

@@ -16,10 +16,8 @@ from rlhf_lab.store import records
 PARSE = OverridesParser.create().parse_overrides
 
 
-def jobs(overrides=(), cells=(), **params):
-    return [
-        " ".join(job) for job in sweep_jobs.overrides_of_jobs(params, list(cells), list(overrides), PARSE)
-    ]
+def jobs(given=(), cells_=(), **params):
+    return [" ".join(job) for job in sweep_jobs.overrides_of_jobs(params, list(cells_), list(given), PARSE)]
 
 
 def test_a_sweep_is_the_product_of_its_params():
@@ -32,8 +30,8 @@ def test_a_sweep_is_the_product_of_its_params():
 
 
 def test_cells_are_products_of_their_own():
-    composed = jobs([], ["rm=3k,25k policy=bon", "rm=3k preferences.pairs=250"], replicate="r0,r1")
-    assert composed == [
+    found = jobs([], ["rm=3k,25k policy=bon", "rm=3k preferences.pairs=250"], replicate="r0,r1")
+    assert found == [
         "replicate=r0 rm=3k policy=bon",
         "replicate=r0 rm=25k policy=bon",
         "replicate=r1 rm=3k policy=bon",
@@ -44,7 +42,7 @@ def test_cells_are_products_of_their_own():
 
 
 @pytest.mark.parametrize(
-    ("overrides", "remaining"),
+    ("given", "left"),
     [
         (["rm=25k"], ["rm=25k policy=bon", "rm=25k policy=ppo policy.kl_coef=0.1"]),
         (["policy=bon"], ["rm=3k policy=bon", "rm=25k policy=bon"]),
@@ -55,14 +53,14 @@ def test_cells_are_products_of_their_own():
         (["experiment=x", "rm=3k"], ["rm=3k policy=bon experiment=x"]),
     ],
 )
-def test_the_command_line_narrows(overrides, remaining):
-    assert jobs(overrides, ["rm=3k,25k policy=bon", "rm=25k policy=ppo policy.kl_coef=0.1"]) == remaining
+def test_the_command_line_narrows(given, left):
+    assert jobs(given, ["rm=3k,25k policy=bon", "rm=25k policy=ppo policy.kl_coef=0.1"]) == left
 
 
 def test_lists_and_quoted_values_stay_whole():
-    overrides = ["score.extra=[a:b,c:d]", "runtime.store='a b'"]
-    assert jobs(overrides) == [" ".join(overrides)]
-    assert jobs([f"score.extra={sweep_jobs.only('[a:b,c:d]')}"]) == overrides[:1]
+    written = ["score.extra=[a:b,c:d]", "runtime.store='a b'"]
+    assert jobs(written) == [" ".join(written)]
+    assert jobs([f"score.extra={sweep_jobs.only('[a:b,c:d]')}"]) == written[:1]
 
 
 def test_a_range_without_steps_is_refused():
@@ -164,34 +162,32 @@ QUICK = {
 
 @pytest.mark.parametrize("sweep", QUICK)
 def test_the_quick_variant_that_a_sweep_names_is_a_part_of_it_and_composes(sweep):
-    named, *overrides = QUICK[sweep]
+    named, *given = QUICK[sweep]
     assert named in (f"experiment={sweep}", "experiment=quickstart")
     sweeper = OmegaConf.load(folder("sweeps") / f"{named.partition('=')[2]}.yaml").hydra.sweeper
-    params, cells = sweeper.get("params", {}), sweeper.get("cells", [])
-    quick, all_jobs = (len(jobs(words, cells, **params)) for words in (overrides, ["replicate=r0"]))
-    assert quick >= 1 and (quick <= all_jobs or named.endswith("quickstart"))
-    job = next(iter(jobs(overrides, cells, **params))).split()
+    params, cells_ = sweeper.get("params", {}), sweeper.get("cells", [])
+    quick, whole = (len(jobs(words, cells_, **params)) for words in (given, ["replicate=r0"]))
+    assert quick >= 1 and (quick <= whole or named.endswith("quickstart"))
+    job = next(iter(jobs(given, cells_, **params))).split()
     assert plan(experiment(named, *job)).key
 
 
-def leaf(sweep, *overrides):
+def leaf(sweep, *wanted):
     """The key of the one PPO run of a replicate that `wanted` overrides tell."""
-    sweep_file = OmegaConf.load(folder("sweeps") / f"{sweep}.yaml")
-    params = {**sweep_file.hydra.sweeper.params, "replicate": "r115"}
-    all_jobs = [job.split() for job in jobs([], sweep_file.hydra.sweeper.cells, **params)]
-    (ppo_job,) = [
-        job for job in all_jobs if set(overrides) <= {*job, "policy=ppo"} and "policy=bon" not in job
-    ]
-    settings = {name: part for name, part in sweep_file.items() if name not in ("defaults", "hydra")}
+    written = OmegaConf.load(folder("sweeps") / f"{sweep}.yaml")
+    params = {**written.hydra.sweeper.params, "replicate": "r115"}
+    found = [job.split() for job in jobs([], written.hydra.sweeper.cells, **params)]
+    (own,) = [job for job in found if set(wanted) <= {*job, "policy=ppo"} and "policy=bon" not in job]
+    settings = {name: part for name, part in written.items() if name not in ("defaults", "hydra")}
     fixed = [f"{name}.{key}={value}" for name, part in settings.items() for key, value in part.items()]
-    return plan(experiment("task=every_family", "policy=ppo", *fixed, *ppo_job)).key
+    return plan(experiment("task=every_family", "policy=ppo", *fixed, *own)).key
 
 
 def test_sweeps_after_sycophancy_share_its_policies():
     gold, pleased = "labeler=gold_argmax", "labeler=sycophantic"
-    shared = {labeler: leaf("sycophancy", labeler) for labeler in (gold, pleased)}
+    shared = {of: leaf("sycophancy", of) for of in (gold, pleased)}
     assert shared[gold] != shared[pleased]
-    assert {labeler: leaf("perez2022_rlsteps", "model=25k", labeler) for labeler in (gold, pleased)} == shared
+    assert {of: leaf("perez2022_rlsteps", "model=25k", of) for of in (gold, pleased)} == shared
     assert leaf("mitigations", gold) == shared[gold]
     assert leaf("mitigations", pleased, "reward_shaping=none") == shared[pleased]
 
