@@ -44,7 +44,7 @@ def fine_tune(
             max_steps=config.steps,
             per_device_train_batch_size=config.batch,
             learning_rate=config.lr,
-            warmup_steps=max(1, config.steps // 20),
+            warmup_steps=config.steps // 20,  # the first step of a warm-up has rate 0
             max_length=None,
             dataset_kwargs={"skip_prepare_dataset": True},
         ),

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from rlhf_lab.tasks.synthetic_assistant.opinions import Options
 
-VERSION = 1
+VERSION = 2  # no warm-up below 20 steps
 
 
 @dataclass(slots=True)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rlhf_lab.scoring.accuracy import Pairs
     from rlhf_lab.stages.reward_trainer import Ranking
 
-VERSION = 2  # losses, rankings, halves; rewards of held-out pairs
+VERSION = 3  # losses, rankings, halves; rewards of held-out pairs; no warm-up below 20 steps
 
 
 def check(config: RewardTraining, inputs: Mapping[str, Any]) -> None:
@@ -86,7 +86,7 @@ def _train(
                 num_train_epochs=config.epochs,
                 per_device_train_batch_size=batch,
                 learning_rate=config.lr,
-                warmup_steps=max(1, total // 20),
+                warmup_steps=total // 20,  # the first step of a warm-up has rate 0
                 max_length=None,
                 disable_dropout=config.dropout == 0,
             ),

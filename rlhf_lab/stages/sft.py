@@ -15,7 +15,7 @@ from rlhf_lab.config.runtime import Runtime
 from rlhf_lab.models import pretrained_files
 from rlhf_lab.store.metrics import Metrics
 
-VERSION = 1
+VERSION = 2  # no warm-up below 20 steps
 
 
 def check(config: SFT, inputs: Mapping[str, Any]) -> None:
