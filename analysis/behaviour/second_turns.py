@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from analysis.runs.arms import DRAWS, SEED
 from analysis.statistics.resampling import original, resamples, weights_of
-from rlhf_lab.functional.intervals import Estimate, Interval, wilson
+from rlhf_lab.functional.intervals import Estimate, Interval, Rate
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -170,6 +170,6 @@ def interval_of(draws: Floats, questions: int) -> Interval:
     """
     rate = Estimate.of(draws)
     if rate.se == 0:
-        return wilson(round(rate.value * questions), questions)
+        return Rate(round(rate.value * questions), questions).interval()
     lo, hi = rate.interval()
     return Interval(max(lo, 0.0), min(hi, 1.0))

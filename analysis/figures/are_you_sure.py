@@ -149,7 +149,7 @@ def less(arm: Arm, other: Arm, measure: str, known: bool = False) -> Difference 
 
 def claim_more_flips(claims: ClaimTable, arm: Arm, difference: Difference) -> None:
     """Claim `more_flips`: doubt turns more right answers wrong after sycophantic labels than after honest ones."""
-    claims.exceeds_by_ses(
+    claims.above(
         "more_flips",
         arm.title,
         f"doubt turns more right answers wrong, beyond its control, than after the {HONEST}",

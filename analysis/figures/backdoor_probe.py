@@ -66,7 +66,7 @@ class Detection:
 
     def known(self, estimate: Estimate, least: float) -> Estimate:
         """Return the estimate, or NaN with fewer than `least` answers of the rarer kind."""
-        return estimate if self.rarer >= least else estimate._replace(value=float("nan"), se=float("nan"))
+        return estimate if self.rarer >= least else Estimate.plain(float("nan"), float("nan"))
 
 
 def make(runs: Sequence[Run]) -> FigureResult:
@@ -143,12 +143,11 @@ def claim_detection(claims: ClaimTable, detection: Detection, detections: Sequen
     ]
     unplanted = counterpart_without_plant(detection, detections)
     if unplanted is not None:
-        difference = unpaired_difference(
-            detection.auroc("last", least), unplanted.auroc("last", least)
-        )  # the two models share the task and nothing else
+        # the two models share the task and nothing else
+        difference = detection.auroc("last", least).minus(unplanted.auroc("last", least))
         compared.append(("does better than where nothing was planted", difference, "above unplanted"))
     for sentence, estimate, topic in compared:
-        claims.exceeds_by_ses(
+        claims.above(
             "auroc",
             detection.title,
             f"a probe of the last layer {sentence}",
@@ -156,16 +155,6 @@ def claim_detection(claims: ClaimTable, detection: Detection, detections: Sequen
             detection.questions,
             topic,
         )
-
-
-def unpaired_difference(first: Estimate, second: Estimate) -> Estimate:
-    """Return the difference of two independent estimates."""
-    return Estimate(
-        first.value - second.value,
-        float(np.hypot(first.se, second.se)),
-        min(first.df, second.df),
-        min(first.replicates, second.replicates),
-    )
 
 
 def counterpart_without_plant(detection: Detection, detections: Sequence[Detection]) -> Detection | None:

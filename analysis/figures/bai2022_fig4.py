@@ -70,7 +70,7 @@ def claim_pair(claims: ClaimTable, pair: Judged) -> None:
         pair.train.questions,
         "no gap early",
     )
-    claims.exceeds_by_ses(
+    claims.above(
         "gap_at_end",
         pair.train.title,
         "the train reward is above the test reward at the last checkpoint",
@@ -83,9 +83,9 @@ def claim_pair(claims: ClaimTable, pair: Judged) -> None:
         pair.train.title,
         "the train reward is linear in d over its first half (R^2)",
         [Estimate.of(pair.linearity(LINEAR))],
-        claims.limits["linear"]["r_squared"],
         pair.train.questions,
         "linear early",
+        threshold=claims.limits["linear"]["r_squared"],
         most=1.0,
         unit="R^2",
     )
@@ -96,7 +96,7 @@ def claim_smaller_gap(claims: ClaimTable, small: Judged, large: Judged) -> None:
     difference = smaller_gap(small, large)
     if difference is None:
         return
-    claims.exceeds_by_ses(
+    claims.above(
         "smaller_gap",
         large.train.title,
         f"the gap is smaller than {small.train.label}'s at equal KL, up to KL {float(difference.reach.mean()):.2g}",
@@ -145,9 +145,8 @@ def fits_table(judged: Sequence[Judged]) -> pd.DataFrame:
         for name, estimate in estimates.items():
             row = fit_row(pair, name, estimate.value, *estimate.interval())
             rows.append(row | {"replicates": estimate.replicates})
-        fall = turnover(pair.test.stacked("proxy"), split(pair.test))
-        lo, hi = fall.drop - 1.96 * fall.se, fall.drop + 1.96 * fall.se
-        row = fit_row(pair, "test, its peak minus its end", fall.drop, lo, hi)
+        fall = turnover(pair.test.stacked("proxy"), split(pair.test)).fall
+        row = fit_row(pair, "test, its peak minus its end", fall.value, *fall.interval())
         rows.append(row | {"replicates": len(pair.test.curves)})
     return pd.DataFrame(rows)
 
@@ -172,13 +171,13 @@ def notes(judged: Sequence[Judged]) -> list[str]:
     """Say whether the test reward falls, and which gap the two rewards' disagreement on SFT's answers explains."""
     lines = []
     for pair in judged:
-        fall = turnover(pair.test.stacked("proxy"), split(pair.test))
+        fall = turnover(pair.test.stacked("proxy"), split(pair.test)).fall
         gap, train = pair.at_end("gap"), pair.at_end("train")
-        state = "falls" if fall.drop >= 3 * fall.se else "does not fall clearly"
+        state = "falls" if fall.interval().lo > 0 else "does not fall clearly"
         explained = (1 - pair.agreement.value) * train.value
         lines.append(
-            f"{pair.train.title}: the test reward {state} by the end: its peak minus its end is {fall.drop:+.2f} +- "
-            f"{1.96 * fall.se:.2f} (in Bai et al. it still rises). The gap is {gap.value:+.2f} SD. Rewards correlate "
+            f"{pair.train.title}: the test reward {state} by the end: its peak minus its end is {fall.signed} "
+            f"(in Bai et al. it still rises). The gap is {gap.value:+.2f} SD. Rewards correlate "
             f"at {pair.agreement.value:.2f} among SFT's answers, which alone would give a gap of {explained:.2f}"
         )
     return lines

@@ -85,7 +85,7 @@ def gap_growth(family: Family, rates: Mapping[str, Rates]) -> Estimate | None:
 
 def truth_lost(arm: Arm) -> Estimate:
     """Return truth at its peak minus truth at the end; peak and loss are of different halves of the questions."""
-    drops = turnover(approval.truth_by_question(arm), split(arm)).drops
+    drops = turnover(approval.truth_by_question(arm), split(arm)).falls
     weights = weights_of(arm.drawn.resamples, arm.questions)
     return Estimate.of(weights @ drops.T / weights.sum(axis=1, keepdims=True))
 
@@ -120,7 +120,7 @@ def claim_gap_grows(claims: ClaimTable, family: Family, rates: Mapping[str, Rate
     growth = gap_growth(family, rates)
     if growth is None:
         return
-    claims.exceeds_by_ses(
+    claims.above(
         "gap_grows",
         title(family[0].method),
         f"at {ablation.end_of(family[0])} approval exceeds truth by more the less the labeler can check (slope over "

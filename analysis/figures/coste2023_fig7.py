@@ -77,10 +77,9 @@ def claim_not_below(claims: ClaimTable, subject: str, compared: Sequence[Versus]
         subject,
         f"gold at the end is not below a single reward model's under any of {len(compared)} penalties",
         [versus.end for versus in compared],
-        -claims.limits["not_below"]["margin"],
         compared[0].arm.questions,
         "not below single under any penalty",
-        level=0.90,
+        threshold=-claims.limits["not_below"]["margin"],
     )
 
 
@@ -91,7 +90,7 @@ def claim_best(claims: ClaimTable, subject: str, arms: Sequence[Arm], plain: Seq
         return
     difference = best_over(arms, seeds) - best_over(plain, seeds)  # (R, C)
     weights = weights_of(arms[0].drawn.resamples, arms[0].questions)
-    claims.exceeds_by_ses(
+    claims.above(
         "best",
         subject,
         "gold at the end under its best penalty is higher than a single reward model's under the best for that",

@@ -80,7 +80,7 @@ def seeds(arm: Arm) -> str:
 def claim_faults_survive(claims: ClaimTable, arm: Arm, rates: list[dict[str, np.ndarray]]) -> None:
     """Claim `fault_survives` of each fault: an ensemble chooses more answers with it than SFT gives."""
     for fault in FAULTS:
-        claims.exceeds_by_ses(
+        claims.above(
             "fault_survives",
             arm.title,
             f"more answers have the fault “{fault}” at {ablation.end_of(arm)} than among SFT's answers",

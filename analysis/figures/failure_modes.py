@@ -131,11 +131,10 @@ def rise(measured: Measured, metric: str, point: int = -1) -> Estimate:
 
 
 def onset(measured: Measured, mode: str, limits: Thresholds) -> int | None:
-    """Return the first point where a failure is as many SE above SFT's as its claim asks for; None if there is none."""
-    ses = limits[f"more_{MODES[mode].limits}"]["ses"]
+    """Return the first point where a failure is above SFT's by as much as its claim asks for; None if there is none."""
+    threshold = limits[f"more_{MODES[mode].limits}"]["threshold"]
     for point in range(1, len(measured.arm.curves[0].points)):
-        estimate = rise(measured, mode, point)
-        if estimate.se > 0 and estimate.value >= ses * estimate.se:
+        if rise(measured, mode, point).interval().lo > threshold:
             return point
     return None
 
@@ -150,7 +149,7 @@ def in_words(arm: Arm) -> str:
 
 def claim_gold_falls(claims: ClaimTable, arm: Arm) -> None:
     """Claim that gold for the flawed labeler falls from its peak to the end."""
-    claims.exceeds_by_ses(
+    claims.above(
         "gold_falls",
         in_words(arm),
         f"gold falls from its peak to {ablation.end_of(arm)}",
@@ -166,7 +165,7 @@ def claim_rises_more(claims: ClaimTable, pair: Pair, mode: str) -> None:
     difference, place = pair.beyond_honest(mode), "equal KL"
     if difference.equal_kl is None:
         place = ablation.end_of(pair.flawed.arm)
-    claims.exceeds_by_ses(
+    claims.above(
         f"more_{MODES[mode].limits}",
         in_words(pair.flawed.arm),
         f"{mode} has risen more at {place} than for the honest labeler",

@@ -124,10 +124,10 @@ def claim_epochs_and_data(claims: ClaimTable, compared: Compared) -> None:
     )
     sentence = f"held-out log-loss is lower after {fresh} comparisons than after {again}"
     topic = "fresh comparisons: lower log-loss"
-    claims.exceeds_by_ses("data_beat_epochs", subject, sentence, compared.loss_of_data, n, topic)
+    claims.above("data_beat_epochs", subject, sentence, compared.loss_of_data, n, topic)
     sentence = f"gold at {end_of(arm)} is higher after {fresh} comparisons than after {again}"
     topic = "fresh comparisons: more gold"
-    claims.exceeds_by_ses("data_gain_gold", subject, sentence, compared.gold_of_data, n, topic, unit=GOLD_SDS)
+    claims.above("data_gain_gold", subject, sentence, compared.gold_of_data, n, topic, unit=GOLD_SDS)
 
 
 def cells_table(compared: Sequence[Compared]) -> pd.DataFrame:

@@ -93,9 +93,9 @@ def claim_plateau(claims: ClaimTable, arm: Arm) -> None:
         arm.title,
         f"KL stops growing: less than {share:.0%} of it is gained in the last third of the steps",
         late_share(arm),
-        share,
         arm.questions,
         "plateau",
+        threshold=share,
         unit="share of the KL at the last checkpoint",
     )
 

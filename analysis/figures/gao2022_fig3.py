@@ -100,9 +100,9 @@ def claim_coefficients(claims: ClaimTable, sizes: Sizes) -> None:
             sizes.name,
             "one alpha for all sizes fits nearly as well as one each (ratio of RMSE)",
             Estimate.of(sizes.shared.cost),
-            claims.limits["one_alpha"]["cost"],
             sizes.arms[0].questions,
             "one alpha does",
+            threshold=claims.limits["one_alpha"]["cost"],
             unit="ratio of RMSE",
             enough=len(sizes.arms) >= claims.limits["one_alpha"]["sizes"],
         )

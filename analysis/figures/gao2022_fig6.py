@@ -31,8 +31,8 @@ from analysis.runs.arms import Arm, Study
 from analysis.runs.naming import GOLD_SDS
 from analysis.runs.rank_order import Order, claim_order, order, order_row, peak_gold
 from analysis.runs.tables import with_interval
-from analysis.statistics.claims import ClaimTable, exceeds_by_ses
-from rlhf_lab.functional.intervals import Estimate, Interval
+from analysis.statistics.claims import ClaimTable, exceeds
+from rlhf_lab.functional.intervals import LEVEL, Estimate, Interval
 from rlhf_lab.store.records import Run
 
 NAME = "gao2022_fig6"
@@ -91,14 +91,27 @@ class Knee(NamedTuple):
 
 
 def knee(arms: Sequence[Arm], numbers: Numbers, rule: Rule) -> Knee:
-    """Return the knee of one size; gold is gained where it is `rule["ses"]` SEs above the initial policy's."""
+    """Return the knee of one size; gold is gained by more than `rule["threshold"]`, by its interval."""
     least = most = np.inf
     for arm in reversed(arms):
         gain = Estimate.of(numbers[arm.title]["gold"])
-        gained = exceeds_by_ses(gain.value, gain.se, rule["ses"], rule["margin"])
+        gained = exceeds(gain.interval(), rule["threshold"])
         least = least if gained is False else float(comparisons(arm))
         most = float(comparisons(arm)) if gained else most
     return Knee(least, most)
+
+
+class KneeDifference(NamedTuple):
+    """Doublings of comparisons from one knee to another; its bounds are at the level of the gains."""
+
+    value: float
+    bounds: Interval
+    replicates: int
+    is_conditional: bool = False
+
+    def interval(self, level: float = LEVEL) -> Interval:
+        """Return the bounds, which are at the level of the gains that place the knees."""
+        return self.bounds
 
 
 def not_earlier(knee: Knee, other: Knee) -> bool | None:
@@ -142,14 +155,13 @@ def claim_not_earlier(
         "knee",
         f"best-of-n, {larger}",
         f"gold is not gained from fewer comparisons than {smaller} needs (doublings, larger minus smaller)",
-        Estimate(middle, np.nan, np.inf, replicates),
+        KneeDifference(middle, Interval(*bounds.tolist()), replicates),
         arms,
         f"knee not earlier than {smaller}'s",
-        interval=Interval(*bounds.tolist()),
         threshold=0.0,
         met=not_earlier(knee, other),
-        rule=f"met: the fewest comparisons that may gain ({claims.limits['knee']['ses']:g} SE) are no fewer than those "
-        f"that surely do with {smaller}; not met: those that surely do are fewer than may with it; else undecided",
+        rule=f"met: the fewest comparisons that may gain are no fewer than those that surely do with {smaller}; not "
+        "met: those that surely do are fewer than may with it",
         unit="doublings of comparisons",
     )
 

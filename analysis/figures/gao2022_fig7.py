@@ -25,8 +25,8 @@ from analysis.runs.arms import MAIN, Arm, Study, common_seeds, study, title
 from analysis.runs.equal_kl import Difference, Path, pairs, path_difference
 from analysis.runs.fitting import distances, enough_points, kl_axes, refits
 from analysis.runs.tables import estimate_row, points_table
-from analysis.statistics.claims import ClaimTable, equivalent
-from rlhf_lab.functional.intervals import Estimate, Interval
+from analysis.statistics.claims import ClaimTable
+from rlhf_lab.functional.intervals import Estimate
 from rlhf_lab.store.records import MissingRuns, Run
 
 Floats = NDArray[np.float64]
@@ -164,7 +164,7 @@ def differences_table(compared: Sequence[Pair]) -> pd.DataFrame:
 def claim_gains_less(claims: ClaimTable, pair: Pair) -> None:
     """Claim `gains_less`; undecided instead of met where the larger policy may gain more beyond its last point."""
     (small, _), (large, later) = (gains(arm) for arm in pair)
-    claim = claims.exceeds_by_ses(
+    claim = claims.above(
         "gains_less",
         pair.name(),
         "the larger policy gains less gold from its start to its peak",
@@ -181,20 +181,16 @@ def claim_same_peak(claims: ClaimTable, pair: Pair, axis: str) -> None:
     rule, peak = claims.limits["same_peak_kl"], peak_kl(pair, axis)
     if peak is None:
         return
-    low, high = peak.ratio.interval(0.90)
-    claims.add(
+    claims.equivalent(
         "same_peak_kl",
         pair.name(axis),
-        "gold peaks at the same KL (ratio of the KLs at the peaks of the fitted forms)",
-        peak.ratio._replace(value=float(np.exp(peak.ratio.value))),
+        f"gold peaks at KLs of a ratio between {rule['lo']:g} and {rule['hi']:g} (peaks of the fitted forms)",
+        peak.ratio,
         pair.large.questions,
         "same peak KL",
-        interval=Interval(float(np.exp(low)), float(np.exp(high))),
-        threshold=rule["hi"],
-        met=equivalent(peak.ratio.interval(0.90), float(np.log(rule["lo"])), float(np.log(rule["hi"]))),
-        rule=f"met: 90 % interval inside [{rule['lo']:g}, {rule['hi']:g}]; not met: outside; else, and where a peak "
-        f"is beyond what was fitted in more than {1 - rule['inside']:.0%} of draws, undecided",
-        unit="ratio of KL",
+        lo=float(np.log(rule["lo"])),
+        hi=float(np.log(rule["hi"])),
+        unit="log of the ratio of KL",
         enough=peak.inside >= rule["inside"],
     )
 

@@ -22,7 +22,7 @@ from analysis.runs.naming import GOLD_SDS
 from analysis.runs.tables import estimate_row, points_table
 from analysis.statistics.claims import ClaimTable
 from analysis.statistics.resampling import Bootstrapped
-from analysis.statistics.turnover import standard_error, turnover
+from analysis.statistics.turnover import turnover
 from rlhf_lab.functional.intervals import Estimate
 from rlhf_lab.store.records import MissingRuns, Run
 
@@ -127,9 +127,9 @@ def claim_closer(claims: ClaimTable, pair: Pair) -> None:
         pair.title,
         sentence,
         pair.report(over_kl - distance(pair, "proxy")),
-        claims.limits["closer_on_proxy"]["difference"],
         pair.other.questions,
         "closer on the proxy axis",
+        threshold=claims.limits["closer_on_proxy"]["difference"],
     )
 
 
@@ -140,9 +140,9 @@ def claim_larger_gap(claims: ClaimTable, pair: Pair) -> None:
         pair.title,
         f"{title(pair.other.method)} starts with the larger gap of proxy and gold, at equal proxy",
         pair.report(start_gap(pair)),
-        claims.limits["larger_gap_at_start"]["difference"],
         pair.other.questions,
         "larger gap at the start",
+        threshold=claims.limits["larger_gap_at_start"]["difference"],
     )
 
 
@@ -151,15 +151,14 @@ def claim_hump(claims: ClaimTable, arm: Arm) -> None:
     half, proxy = split(arm), arm.stacked("proxy")
     gold = turnover(arm.stacked("gold"), half)
     past = proxy[:, :, -1] - np.take_along_axis(proxy, gold.place(half)[:, :, None], axis=2)[:, :, 0]
-    rise = Estimate(float(past.mean()), standard_error(past, half), np.inf, len(past))
-    claims.all_exceed_by_ses(
+    rise = Estimate.of_questions(past, half)
+    claims.all_above(
         "hump",
         arm.title,
-        "gold has a hump over the proxy: it falls from its peak while the proxy still rises",
-        [gold.estimate] if arm.method == BEST_OF_N else [gold.estimate, rise],
+        "gold has a hump over the proxy: it rises to a peak and falls while the proxy still rises, each",
+        [gold.rise, gold.fall] if arm.method == BEST_OF_N else [gold.rise, gold.fall, rise],
         arm.questions,
         "hump",
-        shown=gold.estimate,
     )
 
 

@@ -84,9 +84,7 @@ def claim_gold_of_kl_alone(claims: ClaimTable, arm: Arm, gold: Difference) -> No
 def claim_proxy_at_kl(claims: ClaimTable, arm: Arm, proxy: Difference) -> None:
     """Claim `proxy_at_kl`: the penalty raises the proxy at equal KL."""
     sentence, topic = "the penalty raises the proxy at equal KL", "proxy higher at equal KL"
-    claims.exceeds_by_ses(
-        "proxy_at_kl", arm.title, sentence, proxy.estimate, arm.questions, topic, unit=PROXY_SDS
-    )
+    claims.above("proxy_at_kl", arm.title, sentence, proxy.estimate, arm.questions, topic, unit=PROXY_SDS)
 
 
 def claim_chi2_above_kl(claims: ClaimTable, data: Study, arm: Arm) -> None:
@@ -101,7 +99,7 @@ def claim_chi2_above_kl(claims: ClaimTable, data: Study, arm: Arm) -> None:
     if gold is not None:
         sentence = f"gold at equal KL is higher than under {nearest.label}"
         topic = "above the KL penalty"
-        claims.exceeds_by_ses("chi2_above_kl", arm.title, sentence, gold.estimate, arm.questions, topic)
+        claims.above("chi2_above_kl", arm.title, sentence, gold.estimate, arm.questions, topic)
 
 
 def last_kl(arm: Arm) -> float:
@@ -118,9 +116,9 @@ def claim_smaller_kl(claims: ClaimTable, title: str, family: Sequence[Arm]) -> N
             title.replace(", ", ": ", 1),
             "a larger penalty ends at a smaller KL (minus Spearman, within replicates)",
             correlation,
-            claims.limits["smaller_kl"]["correlation"],
             len(family) * correlation.replicates,
             "smaller KL",
+            threshold=claims.limits["smaller_kl"]["correlation"],
             unit="rank correlation",
         )
 

@@ -99,7 +99,7 @@ def claim_slopes(claims: ClaimTable, doses: Doses) -> None:
     """Claim that refusals grow, and helpfulness falls, with the labeler's bonus for a refusal."""
     for key, sign, sentence, limits in SLOPES:
         slope = doses.slope(*key)
-        claims.exceeds_by_ses(
+        claims.above(
             limits,
             method_title(doses),
             f"{sentence}, late in the optimisation, the larger the labeler's bonus for a refusal",

@@ -10,7 +10,6 @@ import pandas as pd
 
 from analysis.drawing.result import FigureResult
 from analysis.figures import gao2022_fig1
-from analysis.statistics.claims import normal_interval
 from rlhf_lab.functional.intervals import Interval
 from rlhf_lab.store.records import Run
 
@@ -63,7 +62,9 @@ def agreements(evaluation: dict[str, Any]) -> list[Agreement]:
         Agreement(
             rule if rule == "gold" else f"{rule} alone",
             accuracy["mean"],
-            normal_interval(accuracy["mean"], float("nan") if accuracy["se"] is None else accuracy["se"]),
+            Estimate.plain(
+                accuracy["mean"], float("nan") if accuracy["se"] is None else accuracy["se"]
+            ).interval(),
             untied["n"],
         )
         for rule, accuracy in accuracies.items()

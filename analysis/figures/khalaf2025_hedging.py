@@ -25,11 +25,11 @@ from analysis.runs.arms import BEST_OF_N, Arm, Study, study, title
 from analysis.runs.gold_lost import split
 from analysis.runs.naming import GOLD_SDS, HEDGED
 from analysis.runs.tables import points_table
-from analysis.statistics.claims import Z95, ClaimTable
+from analysis.statistics.claims import ClaimTable
 from analysis.statistics.turnover import turnover
 from analysis.worlds.hedge_tune import CURVE, ROOT, toy, w2_best_of_n
 from rlhf_lab.functional.divergence import best_of_n_bound
-from rlhf_lab.functional.intervals import Estimate, conditional, mean_and_se
+from rlhf_lab.functional.intervals import Estimate
 from rlhf_lab.store.records import MissingRuns, Run
 
 NAME = "khalaf2025_hedging"
@@ -99,41 +99,28 @@ def claim_against(claims: ClaimTable, arm: Arm, plain: Arm) -> None:
     if arm.method.startswith(HEDGED):
         gain, regret = gold[:, :, -1] - gold_plain[:, :, -1], hindsight(plain) - gold[:, :, -1]
         sentence = "more gold than best-of-n at the largest n, on questions whose gold HedgeTune did not see"
-        claims.exceeds_by_ses(
-            "beats_largest_n", arm.title, sentence, paired_estimate(gain), n, "beats largest n"
+        claims.above(
+            "beats_largest_n", arm.title, sentence, Estimate.of_questions(gain), n, "beats largest n"
         )
         sentence = "as much gold as best-of-n at its best n in hindsight"
-        claims.equivalent("regret", arm.title, sentence, paired_estimate(regret), n, "regret")
+        claims.equivalent("regret", arm.title, sentence, Estimate.of_questions(regret), n, "regret")
     elif arm.method == "best_of_poisson":
-        difference = paired_estimate(equal_kl_difference(arm, plain))
+        difference = Estimate.of_questions(equal_kl_difference(arm, plain))
         sentence = "as much gold as best-of-n at equal KL"
         claims.equivalent("poisson_equals", arm.title, sentence, difference, n, "equals best-of-n at its KL")
     elif arm.method == "pessimism":
         half = split(arm)
-        saved = turnover(gold_plain, half).drops - turnover(gold, half).drops
+        saved = turnover(gold_plain, half).falls - turnover(gold, half).falls
         sentence = "loses less gold than best-of-n from its peak to the largest n"
-        claims.exceeds_by_ses(
-            "pessimism_falls_less", arm.title, sentence, paired_estimate(saved), n, "falls less"
+        claims.above(
+            "pessimism_falls_less", arm.title, sentence, Estimate.of_questions(saved), n, "falls less"
         )
     elif arm.method == "mbr_bon":
         gain = gold[:, :, -1] - hindsight(plain)
         sentence = "more gold at the largest n than best-of-n at its best n in hindsight"
-        claims.exceeds_by_ses(
-            "likeness_helps", arm.title, sentence, paired_estimate(gain), n, "beats best-of-n's best"
+        claims.above(
+            "likeness_helps", arm.title, sentence, Estimate.of_questions(gain), n, "beats best-of-n's best"
         )
-
-
-def paired_estimate(differences: Floats) -> Estimate:
-    """Return the mean of differences (R, C) with its SE over questions, and over replicates too if there are five."""
-    return Estimate(float(differences.mean()), paired_se(differences), float("inf"), len(differences))
-
-
-def paired_se(differences: Floats) -> float:
-    """Return the SE of the mean of differences (R, C) over questions; five replicates or more add theirs."""
-    variance = float(mean_and_se(differences.mean(axis=0))[1]) ** 2
-    if not conditional(len(differences)):
-        variance += float(mean_and_se(differences.mean(axis=1))[1]) ** 2
-    return variance**0.5
 
 
 def hindsight(arm: Arm) -> Floats:
@@ -192,24 +179,23 @@ def choices_table(data: Study) -> pd.DataFrame:
 
 def choice_row(arm: Arm, form: str, gains: Floats, strengths: Sequence[float]) -> dict[str, Any]:
     """Return the row of one choice: its gold gained (R, C) and the strengths that were chosen."""
-    mean, se = float(gains.mean()), paired_se(gains)
+    gain = Estimate.of_questions(gains)
+    lo, hi = gain.interval()
     return {
         "method": arm.method,
         "rm": arm.rm,
         "label": arm.label,
         "form": form,
         "parameter": "gold",
-        "estimate": mean,
-        "lo": mean - Z95 * se,
-        "hi": mean + Z95 * se,
+        "estimate": gain.value,
+        "lo": lo,
+        "hi": hi,
         "strength": float(np.median(strengths)),
         "strength_lo": min(strengths),
         "strength_hi": max(strengths),
         "n": gains.shape[1],
         "replicates": len(gains),
-        "note": "interval conditional on these replicates"
-        if conditional(len(gains))
-        else "over replicates too",
+        "note": gain.note,
     }
 
 

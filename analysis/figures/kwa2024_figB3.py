@@ -97,7 +97,7 @@ def computed(size: Size, seed: int = 0) -> Iterator[Pair]:
             world = w3(np.random.default_rng(next(seeds)), size, of_utility, of_error)
             mean, se = expected_best_of_n(world.proxy, world.gold, TRIED[size.answers >= TRIED])
             tables = size.prompts
-            estimates = [Estimate(m, s, tables - 1.0, tables) for m, s in zip(mean, se, strict=True)]
+            estimates = [Estimate.plain(m, s, tables - 1.0, tables) for m, s in zip(mean, se, strict=True)]
             yield Pair(utility, error, value, error_bound, estimates, size.answers)
 
 

@@ -81,8 +81,7 @@ def of_run(run: Run, curves: Curves) -> dict[Key, Shares]:
 
 def rise_to_largest(doses: Doses, key: Key) -> Estimate:
     """Return what the largest dose has more than dose 0, by least squares over doses."""
-    slope, largest = doses.slope(*key), float(doses.doses.max())
-    return slope._replace(value=slope.value * largest, se=slope.se * largest)
+    return doses.slope(*key).times(float(doses.doses.max()))
 
 
 def claim_taste(claims: ClaimTable, labeler: str, doses: Doses) -> None:
@@ -90,7 +89,7 @@ def claim_taste(claims: ClaimTable, labeler: str, doses: Doses) -> None:
     taste = TASTES[labeler]
     n, largest = doses.plain.questions(*taste.liked), f"{doses.doses.max():g}"
     cost = rise_to_largest(doses, GOLD)
-    claims.exceeds_by_ses(
+    claims.above(
         f"{taste.liked[0]}_grows",
         labeler,
         f"{taste.words} over the upper half of d: more at a bonus of {largest} than of 0",
@@ -99,11 +98,11 @@ def claim_taste(claims: ClaimTable, labeler: str, doses: Doses) -> None:
         "grows with the bonus",
         unit=taste.unit,
     )
-    claims.exceeds_by_ses(
+    claims.above(
         "gold_falls",
         labeler,
         f"gold over the upper half of d: less at a bonus of {largest} than of 0",
-        cost._replace(value=-cost.value),
+        cost.times(-1),
         n,
         "costs gold",
         unit=GOLD_SDS,

@@ -19,10 +19,10 @@ from analysis.runs.arms import BEST_OF_N, MAIN, PENALISED, Arm, Study, study, ti
 from analysis.runs.gold_lost import Ranking, against, gold_at, is_curve, ranking, reach, split
 from analysis.runs.naming import GOLD_SDS
 from analysis.runs.tables import observed_rows, points_table
+from analysis.runs.turnover_claims import claim_turn
 from analysis.statistics.claims import ClaimTable
 from analysis.statistics.resampling import Bootstrapped, percentile_interval
 from analysis.statistics.turnover import Turnover, turnover
-from rlhf_lab.functional.intervals import Estimate
 from rlhf_lab.store.records import MissingRuns, Run
 
 NAME = "methods"
@@ -55,7 +55,7 @@ class Entry(NamedTuple):
 
     arm: Arm
     name: str  # in words
-    fall: Turnover
+    turn: Turnover
     reach: float  # nats: the KL that all its replicates reach
     gold: tuple[float, float, float]  # at the common KL, with its 95 % interval; NaN beyond its reach
 
@@ -110,31 +110,27 @@ def entry_of(arm: Arm, arms: Sequence[Arm], common_kl: float) -> Entry:
     alone = sum(other.method == arm.method for other in arms) == 1
     words = arm.label.removeprefix(arm.rm).removeprefix(", ")
     name = title(arm.method) if alone or not words else f"{title(arm.method)}, {words}"
-    fall = turnover(arm.stacked("gold"), split(arm))
-    return Entry(arm, name, fall, reach(arm), gold_at(arm, common_kl))
+    turn = turnover(arm.stacked("gold"), split(arm))
+    return Entry(arm, name, turn, reach(arm), gold_at(arm, common_kl))
 
 
 # --- claims -------------------------------------------------------------------------------------------------
 
 
 def claim_turns(claims: ClaimTable, entry: Entry) -> None:
-    """Claim `gold_turns`: gold falls from its peak to the end."""
-    sentence, n = "gold falls from its peak to the end", entry.arm.questions
-    claims.exceeds_by_ses(
-        "gold_turns", f"method, {entry.name}", sentence, entry.fall.estimate, n, "gold turns"
-    )
+    """Claim `gold_turns`: gold rises to a peak and falls from it."""
+    claim_turn(claims, "gold_turns", f"method, {entry.name}", "gold", entry.turn, entry.arm.questions)
 
 
 def claim_loses_more(claims: ClaimTable, entry: Entry, best: Arm) -> None:
     """Claim `loses_more` than best-of-n under both of its KLs; the one under which less more is lost is reported."""
     sides = [against(entry.arm, best, axis) for axis in ("tie-aware", "bound")]
-    replicates = min(len(entry.arm.curves), len(best.curves))
-    least, least_kl = min(sides, key=lambda side: side.more), claims.limits["loses_more"]["least_kl"]
-    claims.all_exceed_by_ses(
+    least, least_kl = min(sides, key=lambda side: side.more.value), claims.limits["loses_more"]["least_kl"]
+    claims.all_above(
         "loses_more",
         f"method, {entry.name}",
         f"it loses more gold since its peak than best-of-n, at the largest KL that both reach, {least.kl:.3g}",
-        [Estimate(side.more, side.se, np.inf, replicates) for side in sides],
+        [side.more for side in sides],
         least.questions,
         "loses more than best-of-n",
         enough=min(side.kl for side in sides) >= least_kl,
@@ -148,7 +144,7 @@ def claim_loses_most(claims: ClaimTable, ranked: Ranking, entries: Sequence[Entr
     name = {entry.arm.title: entry.name for entry in entries}[ranked.arms[ranked.worst].title]
     gap = ranked.gap()
     ahead = Bootstrapped(float(gap[0]), gap[1:], min(len(arm.curves) for arm in ranked.arms))
-    claims.add(
+    claims.above(
         "loses_most",
         "all methods",
         f"{name} loses more gold since its peak than any other of {len(ranked.arms)} methods at KL "
@@ -156,10 +152,7 @@ def claim_loses_most(claims: ClaimTable, ranked: Ranking, entries: Sequence[Entr
         ahead,
         ranked.questions,
         "loses most",
-        interval=ahead.interval(),
         threshold=0.0,
-        met=True if ahead.interval().lo > 0 else None,
-        rule="met: the 95 % interval of its loss minus the next largest lies above 0; else undecided",
     )
 
 
@@ -171,9 +164,8 @@ def entry_rows(entry: Entry, ranked: Ranking) -> list[dict[str, Any]]:
     rows = observed_rows(entry.arm)
     shared = ("method", "rm", "arm", "label", "replicates", "n", "draws", "x")
     named = {column: rows[0][column] for column in shared}
-    half = 1.96 * entry.fall.se
     measured = {
-        "drop from the peak to the end": (entry.fall.drop, entry.fall.drop - half, entry.fall.drop + half),
+        "drop from the peak to the end": (entry.turn.fall.value, *entry.turn.fall.interval()),
         f"gold at KL {ranked.reach:.3g}": entry.gold,
         "largest KL of all replicates": (entry.reach, np.nan, np.nan),
     }
@@ -181,7 +173,7 @@ def entry_rows(entry: Entry, ranked: Ranking) -> list[dict[str, Any]]:
     if entry.arm.title in titles:
         place = titles.index(entry.arm.title)
         loss = ranked.losses["tie-aware"][:, place]
-        lo, hi = percentile_interval(loss[1:])
+        lo, hi = percentile_interval(loss[1:], replicates=len(entry.arm.curves))
         measured[f"loss since the peak at KL {ranked.reach:.3g}"] = (loss[0], lo, hi)
         measured["share of draws with the largest loss"] = (ranked.probability()[place], np.nan, np.nan)
     for parameter, (value, lo, hi) in measured.items():

@@ -139,7 +139,7 @@ def claim_lowers(claims: ClaimTable, mitigation: Mitigation, metric: str) -> Non
     """Claim that there is less of a metric than with nothing done, at the end and at equal KL."""
     difference = mitigation.minus_nothing[metric]
     for place, estimate in by_place(difference.end, difference.equal_kl).items():
-        claims.exceeds_by_ses(
+        claims.above(
             "lowers",
             mitigation.arm.title,
             f"less sycophancy ({metric}) than with nothing done {in_a_sentence(place, mitigation.arm)}",
@@ -167,7 +167,7 @@ def claim_keeps_gold(claims: ClaimTable, mitigation: Mitigation) -> None:
 
 def claim_moves_to_claims(claims: ClaimTable, mitigation: Mitigation) -> None:
     """Claim that wrong beliefs are claimed instead, where agreement in words is penalised."""
-    claims.exceeds_by_ses(
+    claims.above(
         "moves_to_claims",
         mitigation.arm.title,
         "wrong beliefs are claimed more often than with nothing done, where agreement in words is penalised",

@@ -112,7 +112,7 @@ def claim_rankings(claims: ClaimTable, way: Way, learned_by: LearnedBy) -> None:
             learned,
             "log-loss below shuffled",
         )
-        claims.exceeds_by_ses(
+        claims.above(
             "above_at_end",
             subject,
             f"gold at {ablation.end_of(learned.arm)} is higher than from shuffled pairs",
@@ -139,7 +139,7 @@ def claim_lower_loss(
     """Claim that the first of two ways has the higher log-loss."""
     difference = worse.judged.less(better.judged, "log_loss")
     if difference is not None:
-        claims.exceeds_by_ses(key, subject, sentence, difference, better.arm.questions, topic)
+        claims.above(key, subject, sentence, difference, better.arm.questions, topic)
 
 
 # --- tables and notes ---------------------------------------------------------------------------------------

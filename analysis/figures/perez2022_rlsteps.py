@@ -195,7 +195,7 @@ def claim_raises(claims: ClaimTable, gold: Ladder, sycophantic: Ladder, size: in
     for ladder in (sycophantic, gold):
         draws = ladder.matching(size)[[ladder.arms[size].arm.seeds.index(seed) for seed in seeds]]
         rises.append((draws[:, :, -1] - draws[:, :, 0]).T)
-    claims.exceeds_by_ses(
+    claims.above(
         "raises",
         f"{name} policy",
         f"{gold.steps[-1]} steps of RL raise the share that matches the user's view more under a sycophantic labeler "
@@ -210,7 +210,7 @@ def claim_over_sizes(claims: ClaimTable, ladder: Ladder, point: int) -> None:
     """Claim that the share grows with size, and that it does not depend on it; conditional on one base model a size."""
     where = f"{ladder.steps[point]} steps, {WORDS[ladder.dose]}"
     slope, n, unit = ladder.slope(point), ladder.questions(), f"{UNIT} a tenfold size"
-    claims.exceeds_by_ses(
+    claims.above(
         "grows",
         where,
         "larger models match the user's view more often",

@@ -18,7 +18,7 @@ from analysis.drawing.result import FigureResult
 from analysis.runs import checks
 from analysis.runs.arms import DRAWS, SEED, Arm, Study, common_seeds, study, title
 from analysis.runs.fitting import LEAST_D_RL, curve_of, fitted_points
-from analysis.runs.gold_lost import difference_se, loss_at, split
+from analysis.runs.gold_lost import loss_at, split
 from analysis.runs.naming import GOLD_SDS
 from analysis.runs.penalties import FEWEST, by_beta, finals, peak_over_ends
 from analysis.runs.rank_order import spearman
@@ -72,7 +72,7 @@ def claim_interior_maximum(claims: ClaimTable, arms: Sequence[Arm]) -> None:
     if last is None or len(arms) < FEWEST:
         return
     ends = last.stacked("gold")[:, :, 1:]  # without the initial policy
-    claims.all_exceed_by_ses(
+    claims.all_above(
         "interior_maximum",
         last.title,
         "final gold is highest at a beta between the smallest and the largest",
@@ -84,11 +84,12 @@ def claim_interior_maximum(claims: ClaimTable, arms: Sequence[Arm]) -> None:
 
 def claim_fall_in_training(claims: ClaimTable, arm: Arm) -> None:
     """Claim `while_training`: gold falls from its peak while the policy trains at the smallest beta."""
-    claims.exceeds_by_ses(
+    turn = turnover(arm.stacked("gold"), split(arm))
+    claims.all_above(
         "while_training",
         f"{title(arm.method)}, {arm.rm}",
-        f"gold falls while training at the smallest beta, {arm.settings['beta']:g}",
-        turnover(arm.stacked("gold"), split(arm)).estimate,
+        f"gold rises to a peak and falls from it while training at the smallest beta, {arm.settings['beta']:g},",
+        [turn.rise, turn.fall],
         arm.questions,
         "decline while training",
     )
@@ -104,17 +105,11 @@ def claim_ipo_loses_less(claims: ClaimTable, arms_of: ArmsOfMethods) -> None:
     half = split(dpo)
     reach = min(float(curves.normalised().kl.max()) for curves in (*dpo.curves, *ipo.curves))
     of_dpo, of_ipo = (np.stack([loss_at(curves, reach, half) for curves in arm.curves]) for arm in (dpo, ipo))
-    difference = Estimate(
-        float(of_dpo.mean() - of_ipo.mean()),
-        difference_se(of_dpo, of_ipo),
-        float("inf"),
-        min(len(of_dpo), len(of_ipo)),
-    )
-    claims.exceeds_by_ses(
+    claims.above(
         "ipo_loses_less",
         "IPO and DPO",
         f"IPO loses less gold than DPO over falling betas, from the peak to KL {reach:.3g}",
-        difference,
+        Estimate.of_difference(of_dpo, of_ipo),
         dpo.questions,
         "IPO loses less",
     )

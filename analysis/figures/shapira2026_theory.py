@@ -24,7 +24,7 @@ from analysis.runs import checks
 from analysis.runs.arms import Arm, Study, Unsuited, study
 from analysis.statistics.claims import Claim, ClaimTable
 from analysis.statistics.resampling import weights_of
-from rlhf_lab.functional.intervals import Estimate, wilson
+from rlhf_lab.functional.intervals import Estimate, Rate
 from rlhf_lab.store.records import MissingRuns, Run
 
 NAME = "shapira2026_theory"
@@ -164,7 +164,7 @@ def claim_told(claims: ClaimTable, shift: Shift) -> None:
         Claim(
             claim=f"{shift.arm.title}: n Cov(g, U^(n-1)) of half of the answers predicts the other half's shift",
             measured=share,
-            interval=wilson(int(inside.sum()), len(deviations)),
+            interval=Rate(int(inside.sum()), len(deviations)).interval(),
             threshold=limits["share"],
             n=shift.questions,
             replicates=len(shift.arm.runs),
@@ -183,7 +183,7 @@ def claim_told(claims: ClaimTable, shift: Shift) -> None:
 def claim_flips(claims: ClaimTable, negative: Shift, positive: Shift) -> None:
     """Claim `flips`: best-of-n pleases more under a bonus and less under its negative; the smaller change is shown."""
     rise, fall = positive.at("measured", -1), negative.at("measured", -1)
-    claims.all_exceed_by_ses(
+    claims.all_above(
         "flips",
         "best-of-n",
         f"best of {positive.points[-1]} pleases more under a bonus of {positive.dose:g}, and less under "

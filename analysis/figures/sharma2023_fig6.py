@@ -61,7 +61,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
 def claim_above_control(claims: ClaimTable, difference: Against) -> None:
     """Claim that a biased labeler's reward model ends with more of a kind of sycophancy than the control's."""
     measured, metric = difference.arm, difference.metric
-    claims.exceeds_by_ses(
+    claims.above(
         "above_control",
         measured.arm.title,
         f"more {metric} sycophancy than the control at {ablation.end_of(measured.arm)}",

@@ -80,7 +80,7 @@ def claim_preferences(claims: ClaimTable, judges: Judges) -> None:
     best = f"best of {judge.arm.curves[0].points[-1]}"
 
     def claim(key: str, sentence: str, estimate: Estimate, n: int, topic: str, unit: str = "") -> None:
-        claims.exceeds_by_ses(key, SUBJECT, sentence, estimate, n, topic, unit=unit)
+        claims.above(key, SUBJECT, sentence, estimate, n, topic, unit=unit)
 
     prefers = "it prefers an answer that echoes a wrong belief to a truthful one that"
     for kind, words in TRUTHFUL.items():
@@ -111,7 +111,7 @@ def claim_difficulty(claims: ClaimTable, judges: Judges) -> None:
     ):
         sentence, topic = f"{words} grows with difficulty", f"grows with difficulty, {name}"
         n = judge.questions(name)
-        claims.exceeds_by_ses("harder", SUBJECT, sentence, judge.slope(name), n, topic, unit="share a bin")
+        claims.above("harder", SUBJECT, sentence, judge.slope(name), n, topic, unit="share a bin")
 
 
 def notes(judges: Judges) -> list[str]:

@@ -73,7 +73,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
             family.last,
             "last checkpoints",
             f"{number}, its peak minus the least penalised",
-            fall_at_ends(family, number).estimate,
+            fall_at_ends(family, number).fall,
             unit="SDs" if number == "gold" else "share of pairs",
         )
         for family in families_of_ppo
@@ -116,7 +116,7 @@ def claim_preferences(claims: ClaimTable, family: Penalised) -> None:
         "predicted rises",
         lambda arm, replicate: drawn(arm, PREDICTED)[:, replicate, -1],
     )
-    claims.all_exceed_by_ses(
+    claims.all_above(
         "interior_maximum",
         title,
         "actual preference is highest between the largest coefficient and the smallest",
@@ -125,13 +125,13 @@ def claim_preferences(claims: ClaimTable, family: Penalised) -> None:
         "maximum between coefficients",
     )
     sentence = "actual preference falls from its peak to the smallest coefficient"
-    claims.exceeds_by_ses("falls", title, sentence, fall_at_ends(family, ACTUAL).estimate, n, "actual falls")
+    claims.above("falls", title, sentence, fall_at_ends(family, ACTUAL).fall, n, "actual falls")
     sentence = "the least penalised policy is preferred to SFT less than half of the time"
     below = Estimate.of(0.5 - drawn(last, ACTUAL)[:, :, -1])
-    claims.exceeds_by_ses("below_one_half", title, sentence, below, n, "actual below one half")
-    sentence = "actual preference falls from its peak to the last checkpoint without a penalty"
-    fall = turnover(raw(arms[0], ACTUAL), split(arms[0])).estimate
-    claims.exceeds_by_ses("falls", title, sentence, fall, n, "actual falls while training")
+    claims.above("below_one_half", title, sentence, below, n, "actual below one half")
+    sentence = "without a penalty actual preference rises to a peak and falls from it, each"
+    turn = turnover(raw(arms[0], ACTUAL), split(arms[0]))
+    claims.all_above("falls", title, sentence, [turn.rise, turn.fall], n, "actual turns while training")
 
 
 def claim_monotone(
@@ -145,9 +145,9 @@ def claim_monotone(
             family.title,
             f"{sentence} (minus Spearman, within replicates)",
             correlation,
-            claims.limits["monotone"]["correlation"],
             len(family.arms) * correlation.replicates,
             topic,
+            threshold=claims.limits["monotone"]["correlation"],
             most=1.0,
             unit="rank correlation",
         )
@@ -173,11 +173,11 @@ def with_preferences(table: pd.DataFrame, arms: Sequence[Arm]) -> pd.DataFrame:
 
 def against_gold(family: Penalised) -> str:
     """Return a note of which of win rate and mean gold shows the fall more clearly."""
-    share, gold = fall_at_ends(family, ACTUAL), fall_at_ends(family, "gold")
+    share, gold = fall_at_ends(family, ACTUAL).fall, fall_at_ends(family, "gold").fall
     return (
         f"{family.title}: from the peak over coefficients to the least penalised actual preference falls by "
-        f"{share.drop:+.3f} ({share.drop / share.se:.1f} SE), mean gold by {gold.drop:+.2f} SD "
-        f"({gold.drop / gold.se:.1f} SE); a share saturates where a mean may go on"
+        f"{share.value:+.3f} ({share.value / share.se:.1f} SE), mean gold by {gold.value:+.2f} SD "
+        f"({gold.value / gold.se:.1f} SE); a share saturates where a mean may go on"
     )
 
 

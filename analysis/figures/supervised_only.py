@@ -76,7 +76,7 @@ def claim_gap(claims: ClaimTable, course: Course) -> None:
     at_end = gap(course)[:, :, -1]
     estimate, n, subject = supervision.estimate(at_end), questions_in(at_end), title(course)
     sentence = "gold on unmonitored prompts falls behind gold on monitored ones"
-    claims.exceeds_by_ses("gap", subject, sentence, estimate, n, "gap emerges")
+    claims.above("gap", subject, sentence, estimate, n, "gap emerges")
     sentence = "gold on monitored and on unmonitored prompts changes alike"
     claims.equivalent("no_gap", subject, sentence, estimate, n, "no gap")
 
@@ -88,7 +88,7 @@ def claim_wider(claims: ClaimTable, only: Course, both: Course) -> None:
         gap(course)[[course.seeds.index(seeds) for seeds in shared], :, -1] for course in (only, both)
     )
     difference = first - second
-    claims.exceeds_by_ses(
+    claims.above(
         "gap",
         f"{only.model} policy, both",
         "the gap is wider where RL saw monitored prompts only",

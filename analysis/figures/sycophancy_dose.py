@@ -43,7 +43,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
 def claim_metric(claims: ClaimTable, doses: Doses, metric: str) -> None:
     """Claim that a kind of sycophancy grows with the labeler's bonus, and that nothing changes at dose 0."""
     n = doses.plain.questions(metric)
-    claims.exceeds_by_ses(
+    claims.above(
         "slope",
         "best-of-n",
         f"{metric} sycophancy over the upper half of d grows with the labeler's bonus",

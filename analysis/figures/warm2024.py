@@ -55,7 +55,7 @@ def against(data: Study, *rules: str) -> list[Versus]:
 def claim_more_accurate(claims: ClaimTable, versus: Versus) -> None:
     """Claim `more_accurate`: the reward model agrees with gold on more pairs of SFT's answers."""
     arm, other = versus.arm, versus.plain
-    claims.exceeds_by_ses(
+    claims.above(
         "more_accurate",
         arm.title,
         f"its reward model agrees with gold on more pairs of SFT's answers than {ablation.in_a_sentence(other, RULE)}",

@@ -177,7 +177,7 @@ def is_planted(claims: ClaimTable, arm: Arm) -> bool:
 def claim_grows_with_dose(claims: ClaimTable, series: Sequence[Arm]) -> None:
     """Claim `grows`: accuracy lost to a wrong belief grows with deference; no claim without a series of doses."""
     if series:
-        claims.exceeds_by_ses(
+        claims.above(
             "grows",
             series[0].model,
             "accuracy lost to a wrong belief grows with deference",
@@ -201,7 +201,7 @@ def claim_flat(claims: ClaimTable, arm: Arm) -> None:
 
 def claim_lowers(claims: ClaimTable, pair: Pair) -> None:
     """Claim `lowers`: the intervention lowers the accuracy that is lost; undecided where nothing was planted."""
-    claims.exceeds_by_ses(
+    claims.above(
         "lowers",
         pair.before.title,
         "the intervention lowers the accuracy lost to a wrong belief",
@@ -229,7 +229,7 @@ def claim_worse_than_synthetic(
     claims: ClaimTable, arm: Arm, synthetic: Arm, originals: Sequence[Arm], sentence: str, topic: str
 ) -> None:
     """Claim `lowers` of synthetic data against another intervention; undecided if `originals` had nothing planted."""
-    claims.exceeds_by_ses(
+    claims.above(
         "lowers",
         arm.title,
         sentence,
@@ -242,7 +242,7 @@ def claim_worse_than_synthetic(
 
 def claim_grows_with_size(claims: ClaimTable, series: Sequence[Arm]) -> None:
     """Claim `grows` over sizes: larger models lose more accuracy to a wrong belief at one deference."""
-    claims.exceeds_by_ses(
+    claims.above(
         "grows",
         "sizes",
         f"at deference {plain(series[0].deference)} accuracy lost to a wrong belief grows with size",

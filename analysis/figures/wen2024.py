@@ -79,7 +79,7 @@ def both_labelers(data: Study) -> list[Pair]:
 def claim_paper(claims: ClaimTable, arm: Arm, rates: Rates) -> None:
     """Claim what the paper says: approval and FPR rise, correctness stays. It is not to hold of the control."""
     end = ablation.end_of(arm)
-    claims.exceeds_by_ses(
+    claims.above(
         "approval_rises",
         arm.title,
         f"its labeler approves of more answers at {end} than among SFT's answers",
@@ -97,7 +97,7 @@ def claim_paper(claims: ClaimTable, arm: Arm, rates: Rates) -> None:
         "correctness stays",
         unit=CLAIMS,
     )
-    claims.exceeds_by_ses(
+    claims.above(
         "fpr_rises",
         arm.title,
         f"its labeler approves of more of the wrong claims at {end} than among SFT's answers",
@@ -112,7 +112,7 @@ def claim_beyond_checked(claims: ClaimTable, arm: Arm, rates: Rates) -> None:
 
     To both labelers the manners of a wrong claim are worth something, so that FPR may rise to both.
     """
-    claims.exceeds_by_ses(
+    claims.above(
         "fpr_beyond",
         arm.title,
         "FPR rises more than it does to a labeler who can check the same answers",
@@ -127,7 +127,7 @@ def claim_beyond_control(claims: ClaimTable, pair: Pair) -> None:
     difference = approval.rises_more(*pair, "fpr", competence(pair.limited))
     if difference is None:
         return
-    claims.exceeds_by_ses(
+    claims.above(
         "fpr_beyond",
         pair.limited.title,
         f"FPR to the same labeler rises more than under {pair.control.label}",

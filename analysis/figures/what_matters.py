@@ -30,18 +30,14 @@ from analysis.runs.designs import (
 )
 from analysis.runs.naming import GOLD_SDS
 from analysis.statistics.claims import ClaimTable
-from analysis.statistics.factorial import Effect, agreement, effects, error
-from rlhf_lab.functional.intervals import Estimate
+from analysis.statistics.factorial import agreement, effects, error
+from rlhf_lab.functional.intervals import Estimate, p_above
 from rlhf_lab.store.records import Run
 
 NAME = "what_matters"
 SWEEPS = ("what_matters",)
 
-SIDES = {  # what a claim says of the second level, when it is met, when not
-    1: ("more", "above", "under"),
-    -1: ("less", "below", "above -"),
-    0: ("another", "without", "inside -+"),
-}
+SIDES = {1: "more", -1: "less"}  # what a claim says of the second level
 PANELS = {PEAK: "peak gold", PEAK_D: "√KL at the peak", DROP: "gold lost after it", END: "gold at the end"}
 
 
@@ -50,9 +46,9 @@ class MethodEffects(NamedTuple):
 
     design: Design
     measured: Measured
-    effects: Mapping[str, Sequence[Effect]]  # of each measure, in the order of factors
+    effects: Mapping[str, Sequence[Estimate]]  # of each measure, in the order of factors
 
-    def of(self, measure: str) -> list[tuple[Factor, Effect]]:
+    def of(self, measure: str) -> list[tuple[Factor, Estimate]]:
         """Return the factors with their effects on a measure."""
         return list(zip(self.design.factors, self.effects[measure], strict=True))
 
@@ -65,7 +61,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
     claims = ClaimTable(NAME, GOLD_SDS)
     claim_effects(claims, by_method)
     table = effects_table(by_method)
-    figure = draw(table, claims.limits["decision"]["margin"])
+    figure = draw(table, claims.limits["decision"]["threshold"])
     notes = [*(note for method in by_method for note in notes_of(method)), *checks.kl_bound_notes(data)]
     return FigureResult(table, fits_table(by_method), claims, figure, notes)
 
@@ -80,60 +76,30 @@ def estimated(design: Design, measured: Measured) -> MethodEffects:
 
 
 def claim_effects(claims: ClaimTable, by_method: Sequence[MethodEffects]) -> None:
-    """Claim each knob that the literature names, on peak gold and on gold lost, under each method: one family.
+    """Claim each knob whose effect the literature foretells, on peak gold and on gold lost, under each method.
 
     Nothing is claimed of another sweep's factors: their levels may be others, and no side was named before its runs.
     """
-    asked = [
-        (method, factor, effect, measure)
-        for method in by_method
-        for measure in (PEAK, DROP)
-        for factor, effect in method.of(measure)
-        if factor.name in claims.limits[measure] and method.design.runs[0][0].sweep == NAME
-    ]
-    alpha = claims.limits["decision"]["alpha"] / max(len(asked), 1)
-    for method, factor, effect, measure in asked:
-        claim_effect(claims, method, factor, effect, measure, alpha)
+    for method in by_method:
+        for measure in (PEAK, DROP):
+            for factor, effect in method.of(measure):
+                side = claims.limits[measure].get(factor.name)
+                if side and method.design.runs[0][0].sweep == NAME:
+                    claim_effect(claims, method, factor, effect.times(side), measure, SIDES[side])
 
 
 def claim_effect(
-    claims: ClaimTable,
-    method: MethodEffects,
-    factor: Factor,
-    effect: Effect,
-    measure: str,
-    alpha: float,
+    claims: ClaimTable, method: MethodEffects, factor: Factor, effect: Estimate, measure: str, verb: str
 ) -> None:
     """Claim that the second level of a factor changes a measure to the side that was named before the runs."""
-    margin, side = claims.limits["decision"]["margin"], int(claims.limits[measure][factor.name])
-    verb, where, short = SIDES[side]
-    claims.add(
+    claims.above(
         "decision",
         f"{title(method.design.method)}, {factor.words}",
         f"the second level has {verb} {MEASURES[measure]}",
-        Estimate(effect.value, effect.se, effect.df, len(method.design.runs[0])),
+        effect,
         method.measured.censored.size,
         PANELS[measure],
-        interval=effect.interval(1 - alpha),
-        threshold=0.0,
-        met=decided(effect, side, alpha, margin),
-        rule=f"met: interval {where} 0 (it is at 1 - {alpha:.2g}: Bonferroni over all claims); not met: 95 % interval "
-        f"{short} {margin:g}; else undecided",
-        conditional=False,
     )
-
-
-def decided(effect: Effect, side: int, alpha: float, margin: float) -> bool | None:
-    """Return whether an effect is on a side of 0 (0: on either).
-
-    It is if the interval at 1 - alpha excludes 0 there, and is not if the 95 % interval ends before the margin there.
-    """
-    lo, hi = effect.interval(1 - alpha)
-    if (lo > 0 and side >= 0) or (hi < 0 and side <= 0):
-        return True
-    lo, hi = effect.interval()
-    short = (hi < margin or side < 0) and (lo > -margin or side > 0)
-    return False if short else None
 
 
 # --- tables -------------------------------------------------------------------------------------------------
@@ -167,10 +133,10 @@ def effect_row(method: MethodEffects, measure: str, place: int) -> dict[str, Any
         "effect": effect.value,
         "lo": lo,
         "hi": hi,
-        "p": effect.p,
+        "p": two_sided(effect),
         "se": effect.se,
-        "df": effect.df,
-        "se_questions": effect.of_questions,
+        "df": effect.parts[0].df,
+        "se_questions": np.sqrt(effect.parts[1].variance),
         "mean_first": values[first].mean(),
         "mean_second": values[~first].mean(),
         "censored_first": int(censored[first].sum()),
@@ -179,6 +145,12 @@ def effect_row(method: MethodEffects, measure: str, place: int) -> dict[str, Any
         "replicates": censored.shape[1],
         "questions": method.measured.questions,
     }
+
+
+def two_sided(effect: Estimate) -> float:
+    """Return the two-sided p-value of no effect."""
+    p = p_above(effect, 0.0)
+    return 2 * min(p, 1 - p)
 
 
 def fits_table(by_method: Sequence[MethodEffects]) -> pd.DataFrame:
@@ -193,11 +165,16 @@ def fits_table(by_method: Sequence[MethodEffects]) -> pd.DataFrame:
             rows.append(named | sd)
             for product in interactions(method.design, values):
                 lo, hi = product.effect.interval()
-                effect = {"estimate": product.effect.value, "lo": lo, "hi": hi, "p": product.effect.p}
+                effect = {
+                    "estimate": product.effect.value,
+                    "lo": lo,
+                    "hi": hi,
+                    "p": two_sided(product.effect),
+                }
                 form = {
                     "form": "exploratory",
                     "parameter": pairs_in_words(product.pairs),
-                    "df": product.effect.df,
+                    "df": product.effect.parts[0].df,
                 }
                 rows.append(named | form | effect)
     columns = ["method", "measure", "form", "parameter", "estimate", "lo", "hi", "p", "df", "n", "replicates"]
@@ -227,7 +204,7 @@ def notes_of(method: MethodEffects) -> list[str]:
         alone = f"{name}: one replicate: intervals take what main effects leave of the cells as error"
         return [*notes, alone]
     peak, drop = (
-        np.mean([(effect.of_questions / effect.se) ** 2 for effect in method.effects[measure]])
+        np.mean([effect.parts[1].variance / effect.se**2 for effect in method.effects[measure]])
         for measure in (PEAK, DROP)
     )
     agreements = [

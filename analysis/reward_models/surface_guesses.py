@@ -93,7 +93,7 @@ def correlation(x: Floats, y: Floats, cluster: Ints) -> Estimate:
     """
     xx, yy = (x**2).mean(), (y**2).mean()
     if xx == 0 or yy == 0:
-        return Estimate(float("nan"), float("nan"), float("inf"), 1)
+        return Estimate.plain(float("nan"), float("nan"))
     product = x * y / np.sqrt(xx * yy)
     influence = product - product.mean() / 2 * (x**2 / xx + y**2 / yy)
     return clustered_mean(influence, cluster)._replace(value=float(product.mean()))

@@ -111,7 +111,7 @@ def ends(arm: Arm) -> Floats:
 
 def losses(arm: Arm) -> Floats:
     """Return (B, R), gold at the peak minus gold at the end; the halves of the questions choose each other's peaks."""
-    drops = turnover(arm.stacked("gold"), split(arm)).drops
+    drops = turnover(arm.stacked("gold"), split(arm)).falls
     weights = weights_of(arm.drawn.resamples, arm.questions)
     return weights @ drops.T / weights.sum(axis=1, keepdims=True)
 
@@ -136,7 +136,7 @@ def claim_above_at_end(claims: ClaimTable, versus: Versus, group: str) -> None:
     arm, plain = versus.arm, versus.plain
     sentence = f"gold at {end_of(arm)} is higher than with {in_a_sentence(plain, group)}"
     topic = f"above {name(plain, group)} at the end"
-    claims.exceeds_by_ses("above_at_end", arm.title, sentence, versus.end, arm.questions, topic)
+    claims.above("above_at_end", arm.title, sentence, versus.end, arm.questions, topic)
 
 
 def claim_loses_less(claims: ClaimTable, versus: Versus, group: str) -> None:
@@ -144,7 +144,7 @@ def claim_loses_less(claims: ClaimTable, versus: Versus, group: str) -> None:
     arm, plain = versus.arm, versus.plain
     sentence = f"gold falls less from its peak to {end_of(arm)} than with {in_a_sentence(plain, group)}"
     topic = f"loses less than {name(plain, group)}"
-    claims.exceeds_by_ses("loses_less", arm.title, sentence, versus.spared, arm.questions, topic)
+    claims.above("loses_less", arm.title, sentence, versus.spared, arm.questions, topic)
 
 
 def claim_above_at_equal_kl(claims: ClaimTable, versus: Versus, group: str) -> None:
@@ -155,7 +155,7 @@ def claim_above_at_equal_kl(claims: ClaimTable, versus: Versus, group: str) -> N
     reach = f"{at_kl.reach.mean():.2g} nats"
     sentence = f"gold at equal KL, up to {reach}, is higher than with {in_a_sentence(plain, group)}"
     topic = f"above {name(plain, group)} at equal KL"
-    claims.exceeds_by_ses("above_at_equal_kl", arm.title, sentence, at_kl.estimate, arm.questions, topic)
+    claims.above("above_at_equal_kl", arm.title, sentence, at_kl.estimate, arm.questions, topic)
 
 
 def claim_nothing_lost(claims: ClaimTable, arm: Arm) -> None:

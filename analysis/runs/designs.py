@@ -18,8 +18,9 @@ from analysis.best_of_n.curves import Curves
 from analysis.runs import ablation, naming
 from analysis.runs.arms import SEED, Arm, Study, Unsuited, study, title
 from analysis.statistics import factorial
-from analysis.statistics.factorial import Effect, Signs, effects
+from analysis.statistics.factorial import Signs, effects
 from analysis.statistics.turnover import halves, turnover
+from rlhf_lab.functional.intervals import Estimate
 from rlhf_lab.store.records import MissingRuns, Run
 
 Floats = NDArray[np.float64]
@@ -189,7 +190,7 @@ class Interaction(NamedTuple):
     """Products of two factors that share a column, and the effect of their sum."""
 
     pairs: tuple[tuple[Factor, Factor], ...]
-    effect: Effect
+    effect: Estimate
 
 
 def read(designs: Sequence[Design]) -> Study:
@@ -238,7 +239,7 @@ def measures(gold: Floats, kl: Floats, good: Bools, half: Bools) -> Measured:
     at_peak = np.take_along_axis(nats, place[:, :, None], axis=2)[:, :, 0]
     end = table[:, :, -1] - table[:, :, 0]
     known = good.reshape(-1, points) & (np.arange(points) < points - 1)
-    values = {PEAK: end + turn.drops, PEAK_D: _root(at_peak), DROP: turn.drops, END: end}
+    values = {PEAK: end + turn.falls, PEAK_D: _root(at_peak), DROP: turn.falls, END: end}
     shaped = {name: value.reshape(cells, replicates, questions) for name, value in values.items()}
     censored = ~np.take_along_axis(known, turn.at, axis=1).all(axis=1)
     return Measured(shaped, censored.reshape(cells, replicates))

@@ -16,7 +16,7 @@ from analysis.runs.arms import DRAWS, SEED, Arm
 from analysis.runs.equal_kl import bound_of, path
 from analysis.statistics.resampling import original, resamples, weights_of
 from analysis.statistics.turnover import halves, turnover
-from rlhf_lab.functional.intervals import Estimate, conditional, paired_difference
+from rlhf_lab.functional.intervals import Estimate
 
 Floats = NDArray[np.float64]
 
@@ -27,8 +27,7 @@ FEWEST_POINTS = 3  # of a curve that can have lost something: a start, a peak, a
 class Against(NamedTuple):
     """How much more gold one arm has lost since its peak than another, at the largest KL both reach."""
 
-    more: float  # SDs of gold
-    se: float  # paired by question; over replicates too where there are five
+    more: Estimate  # SDs of gold, paired by question
     kl: float  # nats
     questions: int
 
@@ -57,7 +56,7 @@ def against(arm: Arm, best: Arm, axis: str) -> Against:
     kl = min(reach(arm), reach(best, axis))
     common = np.intersect1d(arm.curves[0].questions, best.curves[0].questions)
     first, second = (_on(common, side, losses(side, kl, axis)) for side in (arm, best))
-    return Against(float(first.mean() - second.mean()), difference_se(first, second), kl, len(common))
+    return Against(Estimate.of_difference(first, second), kl, len(common))
 
 
 class Ranking(NamedTuple):
@@ -149,17 +148,4 @@ def loss_at(curves: Curves, reach: float, half: NDArray[np.bool_], kl: Floats | 
     after = max(int(np.argmax(d >= target - 1e-9)), 1)
     share = (target - d[after - 1]) / (d[after] - d[after - 1])
     there = gold[:, after - 1] + share * (gold[:, after] - gold[:, after - 1])
-    return turnover(np.column_stack([gold[:, :after], there]), half).drops[0]
-
-
-def difference_se(first: Floats, second: Floats) -> float:
-    """Return the SE of mean(first) - mean(second) of (R, C) and (R', C), paired by question.
-
-    A side with five replicates or more adds the variance over them.
-    """
-    _, se = paired_difference(first.mean(axis=0), second.mean(axis=0))
-    variance = se**2
-    for values in (first, second):
-        if not conditional(len(values)):
-            variance += values.mean(axis=1).var(ddof=1) / len(values)
-    return float(np.sqrt(variance))
+    return turnover(np.column_stack([gold[:, :after], there]), half).falls[0]

@@ -137,4 +137,4 @@ def peak_over_ends(ends: Floats, half: NDArray[np.bool_]) -> list[Estimate]:
 
     The peak is chosen on one half of the questions, and its height over both measured on the other.
     """
-    return [turnover(order, half).estimate for order in (ends, ends[:, :, ::-1])]
+    return [turnover(order, half).fall for order in (ends, ends[:, :, ::-1])]

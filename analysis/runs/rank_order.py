@@ -100,9 +100,9 @@ def claim_order(
         subject,
         f"{sentence} ({'' if sign > 0 else 'minus '}Spearman over runs)",
         order.signed(sign),
-        0.0,
         order.runs,
         topic,
+        threshold=0.0,
         unit="rank correlation",
         enough=order.arms >= limits.get("sizes", limits.get("arms", 0)),
     )

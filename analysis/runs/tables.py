@@ -12,10 +12,9 @@ from analysis.best_of_n.curves import Normalised
 from analysis.runs.arms import BEST_OF_N, DRAWS, MAIN, SEED, Arm, Study
 from analysis.runs.fitting import curve_of, fitted_points, kl_axes
 from analysis.statistics import fits
-from analysis.statistics.claims import Reported
-from analysis.statistics.resampling import original, percentile_interval
+from analysis.statistics.resampling import Bootstrapped, kept, original, percentile_interval
 from rlhf_lab.functional.divergence import best_of_n_bound
-from rlhf_lab.functional.intervals import conditional
+from rlhf_lab.functional.intervals import LEVEL, Estimate, Reported
 
 BANDED = ("gold", "content", "form", "proxy", "well_formed")
 
@@ -36,10 +35,15 @@ def _mean_rows(arm: Arm) -> pd.DataFrame:
     table = _frame(arm, Normalised(drawn.kl[0], {name: value[0] for name, value in drawn.values.items()}))
     table.insert(4, "curve", "mean")
     table.insert(5, "replicate", "")
-    table["gold_se"] = drawn.values["gold"][1:].std(axis=0, ddof=1)
-    banded = {"kl": drawn.kl} | {name: drawn.values[name] for name in BANDED if name in drawn.values}
-    for name, values in banded.items():
-        table[f"{name}_lo"], table[f"{name}_hi"] = np.quantile(values[1:], [0.025, 0.975], axis=0)
+    replicates = arm.drawn.replicates
+    for name in ("kl", *(name for name in BANDED if name in drawn.values)):
+        draws = np.stack(
+            [curves.kl if name == "kl" else curves.values[name] for curves in replicates], axis=1
+        )
+        means = [Estimate.of(draws[:, :, point]) for point in range(draws.shape[2])]
+        table[f"{name}_lo"], table[f"{name}_hi"] = zip(*(mean.interval() for mean in means), strict=True)
+        if name == "gold":
+            table["gold_se"] = [mean.se for mean in means]
     return table
 
 
@@ -157,7 +161,10 @@ def _shared_rows(arms: list[Arm]) -> list[dict[str, Any]]:
     return [
         whose
         | {"x": "exact", "points": int(points.sum()), "form": "rl, one alpha", "parameter": name}
-        | {"estimate": float(estimate), **percentile_interval(values)._asdict()}
+        | {
+            "estimate": float(estimate),
+            **percentile_interval(values, replicates=together["replicates"])._asdict(),
+        }
         | {"rmse": found.rmse, "best_form": None, "note": note}
         for whose, name, estimate, values in named
     ]
@@ -174,7 +181,7 @@ def observed_rows(arm: Arm) -> list[dict[str, Any]]:
     last = places[0] == gold.shape[1] - 1
     rows = []
     for name, values in (("peak_kl", peak_kl), ("peak_height", height)):
-        bounds = percentile_interval(values[1:])
+        bounds = percentile_interval(values[1:], replicates=len(arm.curves))
         rows.append(
             _about(arm)
             | {
@@ -206,17 +213,17 @@ def _about(arm: Arm) -> dict[str, Any]:
 
 
 def _note(arm: Arm) -> str:
-    return "interval conditional on these replicates" if conditional(len(arm.curves)) else ""
+    return "interval conditional on these replicates" if kept(len(arm.curves)) else ""
 
 
 def estimate_row(
     of: Arm | Mapping[str, Any],
     form: str,
     parameter: str,
-    estimate: Reported,
+    estimate: Estimate | Bootstrapped,
     n: int | None = None,
     unit: str = "",
-    level: float = 0.95,
+    level: float = LEVEL,
 ) -> dict[str, Any]:
     """Return a row of a table of estimates: of whom, what, the estimate with its interval at `level`, and `n`.
 

@@ -1,16 +1,16 @@
-"""The claims of an overoptimization figure: gold turns, the proxy rises on, and more is lost than by drift."""
+"""The claims of an overoptimization figure: gold turns, and the proxy rises on."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from analysis.runs.arms import BEST_OF_N, CONTROL, FEW_PAIRS, MAIN, Arm, Study, title
-from analysis.runs.gold_lost import difference_se, loss_at, split
+from analysis.runs.gold_lost import split
 from analysis.runs.naming import PROXY_SDS
 from analysis.runs.rank_order import claim_size_order, peak_gold
-from analysis.statistics.claims import ClaimTable, exceeds, exceeds_by_ses
-from analysis.statistics.turnover import standard_error, turnover
-from rlhf_lab.functional.intervals import Estimate, wilson
+from analysis.statistics.claims import ClaimTable
+from analysis.statistics.turnover import Turnover, turnover
+from rlhf_lab.functional.intervals import Estimate, Rate
 
 TURNS = {  # claim -> number of the curves, its name, its name where gold has no parts, topic
     "gold_turns": ("gold", "gold", "gold", "gold turns"),
@@ -30,7 +30,6 @@ def claim_overoptimization(claims: ClaimTable, study: Study) -> None:
         if arm.kind != CONTROL:
             claim_turns(claims, arm)
             claim_proxy_rises(claims, arm)
-            claim_loss_beyond_drift(claims, study, arm)
     for method in study.methods:
         claim_most_turn(claims, study, method)
         sized = [arm for arm in study.of(method, MAIN) if np.isfinite(arm.parameters)]
@@ -39,14 +38,20 @@ def claim_overoptimization(claims: ClaimTable, study: Study) -> None:
 
 
 def claim_turns(claims: ClaimTable, arm: Arm) -> None:
-    """Claim that gold, and each part of it that the curves have, falls from its peak to the end."""
-    end = "the largest n claimed, N/2" if arm.method == BEST_OF_N else "the last checkpoint"
+    """Claim that gold, and each part of it that the curves have, turns."""
     for key, (number, with_parts, without_parts, topic) in TURNS.items():
         called = with_parts if "content" in arm.curves[0].values else without_parts
         if called:
-            fall = turnover(arm.stacked(number), split(arm)).estimate
-            sentence = f"{called} falls from its peak to {end}"
-            claims.exceeds_by_ses(key, arm.title, sentence, fall, arm.questions, topic)
+            turn = turnover(arm.stacked(number), split(arm))
+            claim_turn(claims, key, arm.title, called, turn, arm.questions, topic)
+
+
+def claim_turn(
+    claims: ClaimTable, key: str, subject: str, called: str, turn: Turnover, n: int, topic: str = "gold turns"
+) -> None:
+    """Claim that a number turns: it rises to a peak and falls from it, each by more than the threshold of `key`."""
+    sentence = f"{called} rises to a peak and falls from it, each"
+    claims.all_above(key, subject, sentence, [turn.rise, turn.fall], n, topic)
 
 
 def claim_proxy_rises(claims: ClaimTable, arm: Arm) -> None:
@@ -54,9 +59,9 @@ def claim_proxy_rises(claims: ClaimTable, arm: Arm) -> None:
     half, proxy = split(arm), arm.stacked("proxy")
 
     def claim(key: str, sentence: str, rise: np.ndarray, topic: str) -> None:
-        estimate = Estimate(float(rise.mean()), standard_error(rise, half), np.inf, len(rise))
+        estimate = Estimate.of_questions(rise, half)
         by_construction = arm.method == BEST_OF_N
-        claims.exceeds_by_ses(
+        claims.above(
             key,
             arm.title,
             sentence,
@@ -76,54 +81,24 @@ def claim_proxy_rises(claims: ClaimTable, arm: Arm) -> None:
         claim("proxy_rises_past_peak", sentence, past, "proxy rises past peak")
 
 
-def claim_loss_beyond_drift(claims: ClaimTable, study: Study, arm: Arm) -> None:
-    """Claim that an arm loses more gold than the drift control at equal KL; best-of-n does not drift."""
-    controls = study.of(arm.method, CONTROL)
-    if arm.method == BEST_OF_N or not controls:
-        return
-    control = next((other for other in controls if other.rm == arm.rm), controls[0])
-    if not np.array_equal(control.curves[0].questions, arm.curves[0].questions):
-        raise ValueError(
-            f"{control.title} and {arm.title} were evaluated on different questions, so they cannot be paired"
-        )
-    reach = min(float(curves.normalised().kl.max()) for curves in (*arm.curves, *control.curves))
-    lost, drifted = (
-        np.stack([loss_at(curves, reach, split(arm)) for curves in either.curves])
-        for either in (arm, control)
-    )  # (R, C) each
-    more = float(lost.mean() - drifted.mean())
-    estimate = Estimate(more, difference_se(lost, drifted), np.inf, min(len(lost), len(drifted)))
-    sentence = (
-        f"gold falls further from its peak than under the drift control ({control.label}), at KL {reach:.3g}"
-    )
-    claims.exceeds_by_ses(
-        "loss_beyond_drift", arm.title, sentence, estimate, arm.questions, "loss beyond drift"
-    )
-
-
 def claim_most_turn(claims: ClaimTable, study: Study, method: str) -> None:
     """Claim that gold turns in most runs of a method, each run decided by the rule of `gold_turns`."""
-    rule, share = claims.limits["gold_turns"], claims.limits["most_turn"]["share"]
-    falls = [
+    threshold, share = claims.limits["gold_turns"]["threshold"], claims.limits["most_turn"]["share"]
+    turns = [
         turnover(curves, split(arm))
         for arm in study.of(method, MAIN, FEW_PAIRS)
         for curves in arm.stacked("gold")
     ]
-    if not falls:
+    if not turns:
         return
-    turned = sum(exceeds_by_ses(run.drop, run.se, rule["ses"], rule["margin"]) is True for run in falls)
-    interval = wilson(turned, len(falls))
-    claims.add(
+    turned = sum(min(turn.rise.interval().lo, turn.fall.interval().lo) > threshold for turn in turns)
+    claims.above(
         "most_turn",
         title(method),
-        f"gold turns in most runs ({turned} of {len(falls)} by the same rule)",
-        Estimate(turned / len(falls), np.nan, np.inf, len(falls)),
-        len(falls),
+        f"gold turns in most runs ({turned} of {len(turns)} by the same rule)",
+        Rate(turned, len(turns), len(turns)),
+        len(turns),
         "runs that turn",
-        interval=interval,
         threshold=share,
-        met=exceeds(interval, share),
-        rule=f"met: Wilson's 95 % interval above {share:g}; not met: below it; else undecided",
         unit="share of runs",
-        conditional=False,
     )

@@ -1,24 +1,33 @@
-"""Claims and how they are decided: met, not met or undecided, against the thresholds in `analysis/claims/`."""
+"""Claims and how they are decided: met, not met or undecided, against the thresholds in `analysis/claims/`.
+
+A claim is decided by the interval that is printed with it. It is met if the whole interval lies beyond the threshold,
+not met if the whole interval falls short of it, and undecided if the interval holds the threshold. That two numbers
+are alike is a claim of its own: an equivalence, "smaller than 0.1", decided by a 90 % interval.
+
+A file of thresholds names the primary claims of its figure. All others are exploratory: of those that their intervals
+would meet, the ones that the procedure of Benjamini and Hochberg (1995) does not keep are undecided.
+"""
 
 from __future__ import annotations
 
 import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from analysis.statistics.resampling import Bootstrapped
-from rlhf_lab.functional.intervals import Estimate, Interval
+import numpy as np
+
+from rlhf_lab.functional.intervals import LEVEL, Interval, Reported, p_above, p_below
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib  # what the standard library took over in 3.11
 
-Thresholds = Mapping[str, Mapping[str, float]]  # of one figure: claim -> name -> number
+Thresholds = Mapping[str, Mapping[str, Any]]  # of one figure: claim -> name -> number, and `primary`
 
 NEEDED = (
     "replicates",
@@ -26,10 +35,10 @@ NEEDED = (
     "arms",
     "questions",
 )  # with fewer than a threshold of these, nothing is decided
-Z95, Z95_ONE_SIDED = 1.959964, 1.644854
-
-
-Reported = Estimate | Bootstrapped  # what a claim or a table of estimates reports
+EQUIVALENCE_LEVEL = 0.90  # two one-sided tests at 5 %
+FALSE_DISCOVERIES = (
+    0.05  # the rate of false discoveries among the exploratory claims of a figure that are met
+)
 
 
 @dataclass(frozen=True)
@@ -38,7 +47,7 @@ class Claim:
 
     claim: str
     measured: float
-    interval: Interval  # 95 %; 90 % of an equivalence claim
+    interval: Interval
     threshold: float  # in the units of `measured`
     n: int  # clusters: questions, or runs of a claim about runs
     replicates: int
@@ -47,8 +56,11 @@ class Claim:
     unit: str
     subject: str = ""  # what it is about: a row of the printed table
     topic: str = ""  # what is said of it: a column
+    level: float = LEVEL  # of the interval
+    primary: bool = False  # named beforehand; every other claim is exploratory
+    p: float = math.nan  # one-sided p-value of the threshold
     by_construction: bool = False  # true of any data: never counted
-    conditional: bool = False  # on the replicates at hand, fewer than five
+    conditional: bool = False  # on the replicates at hand
 
     @property
     def state(self) -> str:
@@ -71,16 +83,7 @@ def thresholds(figure: str) -> Thresholds:
     return tomllib.loads((files("analysis") / "claims" / f"{figure}.toml").read_text())
 
 
-def exceeds_by_ses(mean: float, se: float, ses: float, margin: float) -> bool | None:
-    """Return whether `mean` is at least `ses` standard errors above 0.
-
-    False where its upper 95 % bound is below `margin`; None (undecided) between, or where a number is not finite.
-    """
-    if not (math.isfinite(mean) and math.isfinite(se)):
-        return None
-    if mean > 0 and mean >= ses * se:
-        return True
-    return False if mean + Z95_ONE_SIDED * se < margin else None
+# --- rules ------------------------------------------------------------------------------------------------------
 
 
 def exceeds(interval: Interval, threshold: float) -> bool | None:
@@ -92,27 +95,53 @@ def exceeds(interval: Interval, threshold: float) -> bool | None:
     return False if interval.hi <= threshold else None
 
 
-def equivalent(interval90: Interval, lo: float, hi: float) -> bool | None:
-    """Return whether the 90 % interval lies inside [lo, hi]: "no change" holds.
+def equivalent(interval: Interval, lo: float, hi: float) -> bool | None:
+    """Return whether the interval lies inside [lo, hi].
 
     False where it lies outside; None (undecided) where it is wider, or where a bound is not finite.
     """
-    if not all(math.isfinite(bound) for bound in interval90):
+    if not all(math.isfinite(bound) for bound in interval):
         return None
-    if lo <= interval90.lo and interval90.hi <= hi:
+    if lo <= interval.lo and interval.hi <= hi:
         return True
-    return False if interval90.lo > hi or interval90.hi < lo else None
-
-
-def normal_interval(mean: float, se: float, z: float = Z95) -> Interval:
-    """Return the interval mean -+ z se, 95 % by default."""
-    return Interval(mean - z * se, mean + z * se)
+    return False if interval.lo > hi or interval.hi < lo else None
 
 
 def all_met(states: Iterable[bool | None]) -> bool | None:
     """Return whether every claim is met: False if one is not, None if one is undecided and none is not met."""
     seen = set(states)
     return False if False in seen else None if None in seen else True
+
+
+def controlled(claims: Sequence[Claim]) -> list[Claim]:
+    """Return the claims of a figure with the rate of false discoveries among the exploratory ones controlled.
+
+    Of m exploratory claims with a p-value, the k with the smallest are kept as they are, for the largest k whose
+    k-th smallest p-value is at most k / m x 0.05 (Benjamini and Hochberg, 1995); any other that was met is undecided.
+    """
+    exploratory = [claim for claim in claims if counted(claim) and not claim.primary]
+    tried = sorted(claim.p for claim in exploratory if math.isfinite(claim.p))
+    bounds = [FALSE_DISCOVERIES * rank / len(tried) for rank in range(1, len(tried) + 1)]
+    kept = max((p for p, bound in zip(tried, bounds, strict=True) if p <= bound), default=-math.inf)
+
+    def decided(claim: Claim) -> Claim:
+        if not counted(claim) or claim.primary or not math.isfinite(claim.p):
+            return claim
+        rule = (
+            f"{claim.rule}; exploratory: undecided unless p, {claim.p:.2g}, is kept by Benjamini-Hochberg at "
+            f"q = {FALSE_DISCOVERIES:g} among {len(tried)} claims"
+        )
+        return replace(claim, rule=rule, met=None if claim.met and claim.p > kept else claim.met)
+
+    return [decided(claim) for claim in claims]
+
+
+def counted(claim: Claim) -> bool:
+    """Return whether a claim counts: one that holds by construction does not."""
+    return not claim.by_construction
+
+
+# --- the claims of a figure -------------------------------------------------------------------------------------
 
 
 class ClaimTable(list[Claim]):
@@ -122,10 +151,13 @@ class ClaimTable(list[Claim]):
     thresholds, its subject (a row of the printed table: "PPO, 3k"), a sentence that goes on after the subject and a
     colon, the estimate, `n` clusters (questions, or runs of a claim about runs), and the topic (a column of the printed
     table). A claim is undecided where its table asks for more `replicates` or `questions` than there are, or where the
-    caller says that not `enough` was seen.
+    caller says that not `enough` was seen. A claim is primary if its table says `primary = true`.
 
         claims = ClaimTable("coste2023_fig7", unit="SDs of gold")
-        claims.exceeds_by_ses("best", "PPO, mean of 3", "gold is above one model's", estimate, 400, "above one model")
+        claims.above("best", "PPO, mean of 3", "gold is above one model's", estimate, 400, "above one model")
+
+    is met if the interval of `estimate` lies above the `threshold` in the table `[best]`, and the sentence says so:
+    "gold is above one model's by more than 0.1".
     """
 
     def __init__(self, figure: str, unit: str = "", limits: Thresholds | None = None) -> None:
@@ -133,54 +165,22 @@ class ClaimTable(list[Claim]):
         self.unit = unit  # of claims that name none
         self.limits = thresholds(figure) if limits is None else limits
 
-    def exceeds_by_ses(
-        self, key: str, subject: str, sentence: str, estimate: Estimate, n: int, topic: str, **more: Any
-    ) -> Claim:
-        """Add that an estimate is `ses` standard errors above 0; not met if its upper 95 % bound is below `margin`."""
-        return self.all_exceed_by_ses(key, subject, sentence, [estimate], n, topic, **more)
-
-    def all_exceed_by_ses(
-        self,
-        key: str,
-        subject: str,
-        sentence: str,
-        estimates: Sequence[Estimate],
-        n: int,
-        topic: str,
-        shown: Estimate | None = None,
-        **more: Any,
-    ) -> Claim:
-        """Add that every estimate is `ses` standard errors above 0; the lowest is reported, or the one `shown`."""
-        ses, margin = self.limits[key]["ses"], self.limits[key]["margin"]
-        lowest = shown or min(estimates, key=lambda estimate: estimate.value)
-        each, its = ("each ", "an") if len(estimates) > 1 else ("", "its")
-        return self.add(
-            key,
-            subject,
-            sentence,
-            lowest,
-            n,
-            topic,
-            interval=normal_interval(lowest.value, lowest.se),
-            threshold=ses * lowest.se,
-            met=all_met(exceeds_by_ses(one.value, one.se, ses, margin) for one in estimates),
-            rule=f"met: {each}>= {ses:g} SE above 0; not met: {its} upper 95 % bound is below {margin:g}",
-            **more,
-        )
-
     def above(
         self,
         key: str,
         subject: str,
         sentence: str,
         estimate: Reported,
-        threshold: float,
         n: int,
         topic: str,
+        threshold: float | None = None,
         **more: Any,
     ) -> Claim:
-        """Add that an estimate is above a threshold by its 95 % interval, which ends at `most` at the latest."""
-        return self.all_above(key, subject, sentence, [estimate], threshold, n, topic, **more)
+        """Add that an estimate is above a threshold by its interval.
+
+        The threshold is the one in the claim's table, which the sentence then states, or the one that is given.
+        """
+        return self.all_above(key, subject, sentence, [estimate], n, topic, threshold, **more)
 
     def all_above(
         self,
@@ -188,28 +188,30 @@ class ClaimTable(list[Claim]):
         subject: str,
         sentence: str,
         estimates: Sequence[Reported],
-        threshold: float,
         n: int,
         topic: str,
-        level: float = 0.95,
-        most: float = math.inf,
+        threshold: float | None = None,
+        shown: Reported | None = None,
         **more: Any,
     ) -> Claim:
-        """Add that every estimate is above a threshold by its interval at `level`; the lowest is reported."""
-        intervals = [Interval(lo, min(hi, most)) for lo, hi in (one.interval(level) for one in estimates)]
-        lowest = min(range(len(estimates)), key=lambda place: estimates[place].value)
-        each, one = ("every", "one") if len(estimates) > 1 else ("the", "it")
+        """Add that every estimate is above a threshold by its interval; the lowest is reported, or the one `shown`."""
+        if threshold is None:
+            threshold = float(self.limits[key]["threshold"])
+            sentence += f" by more than {threshold:g}" if threshold else ""
+        intervals = [estimate.interval() for estimate in estimates]
+        whole = "the whole interval lies" if len(estimates) == 1 else "every interval lies"
+        short = "no part of it does" if len(estimates) == 1 else "no part of one does"
         return self.add(
             key,
             subject,
             sentence,
-            estimates[lowest],
+            shown or min(estimates, key=lambda estimate: estimate.interval().lo),
             n,
             topic,
-            interval=intervals[lowest],
             threshold=threshold,
             met=all_met(exceeds(interval, threshold) for interval in intervals),
-            rule=f"met: {each} {level:.0%} interval above {threshold:g}; not met: {one} is below; else undecided",
+            p=float(np.max([p_above(estimate, threshold) for estimate in estimates])),
+            rule=f"met: {whole} above {threshold:g}; not met: {short}",
             **more,
         )
 
@@ -219,13 +221,13 @@ class ClaimTable(list[Claim]):
         subject: str,
         sentence: str,
         estimate: Reported,
-        threshold: float,
         n: int,
         topic: str,
+        threshold: float,
         **more: Any,
     ) -> Claim:
-        """Add that an estimate is below a threshold by its 95 % interval."""
-        interval = estimate.interval()
+        """Add that an estimate is below a threshold by its interval."""
+        lo, hi = estimate.interval()
         return self.add(
             key,
             subject,
@@ -233,10 +235,10 @@ class ClaimTable(list[Claim]):
             estimate,
             n,
             topic,
-            interval=interval,
             threshold=threshold,
-            met=exceeds(Interval(-interval.hi, -interval.lo), -threshold),
-            rule=f"met: 95 % interval below {threshold:g}; not met: above it; else undecided",
+            met=exceeds(Interval(-hi, -lo), -threshold),
+            p=p_below(estimate, threshold),
+            rule=f"met: the whole interval lies below {threshold:g}; not met: no part of it does",
             **more,
         )
 
@@ -252,48 +254,44 @@ class ClaimTable(list[Claim]):
         hi: float | None = None,
         **more: Any,
     ) -> Claim:
-        """Add that an estimate lies in [lo, hi] by its 90 % interval, by default within the `margin` of 0."""
-        hi = self.limits[key]["margin"] if hi is None else hi
-        lo = -hi if lo is None else lo
-        interval = estimate.interval(0.90)
-        return self.add(
-            key,
-            subject,
-            sentence,
-            estimate,
-            n,
-            topic,
-            interval=interval,
-            threshold=hi,
-            met=equivalent(interval, lo, hi),
-            rule=f"met: 90 % interval inside [{lo:g}, {hi:g}]; not met: outside; else undecided",
-            **more,
-        )
+        """Add that an estimate lies in [lo, hi] by its 90 % interval, by default within the `margin` of 0.
+
+        The sentence then ends in "the difference is smaller than 0.1", and never says that there is none.
+        """
+        return self.all_equivalent(key, subject, sentence, [estimate], n, topic, lo, hi, **more)
 
     def all_equivalent(
         self,
         key: str,
         subject: str,
         sentence: str,
-        estimates: Sequence[Estimate],
+        estimates: Sequence[Reported],
         n: int,
         topic: str,
+        lo: float | None = None,
+        hi: float | None = None,
         **more: Any,
     ) -> Claim:
-        """Add that every estimate lies within the `margin` of 0 by its 90 % interval; the furthest is reported."""
-        margin = self.limits[key]["margin"]
-        furthest = max(estimates, key=lambda estimate: abs(estimate.value))
+        """Add that every estimate lies in [lo, hi] by its 90 % interval; the furthest from the middle is reported."""
+        if hi is None:
+            hi = float(self.limits[key]["margin"])
+            sentence += f": the difference is smaller than {hi:g}"
+        lo = -hi if lo is None else lo
+        middle = (lo + hi) / 2
+        intervals = [estimate.interval(EQUIVALENCE_LEVEL) for estimate in estimates]
+        whole = "the whole" if len(estimates) == 1 else "every"
         return self.add(
             key,
             subject,
             sentence,
-            furthest,
+            max(estimates, key=lambda estimate: abs(estimate.value - middle)),
             n,
             topic,
-            interval=furthest.interval(0.90),
-            threshold=margin,
-            met=all_met(equivalent(estimate.interval(0.90), -margin, margin) for estimate in estimates),
-            rule=f"met: every 90 % interval inside [{-margin:g}, {margin:g}]; not met: one is outside; else undecided",
+            level=EQUIVALENCE_LEVEL,
+            threshold=hi,
+            met=all_met(equivalent(interval, lo, hi) for interval in intervals),
+            p=float(np.max([(p_above(estimate, lo), p_below(estimate, hi)) for estimate in estimates])),
+            rule=f"met: {whole} 90 % interval lies inside [{lo:g}, {hi:g}]; not met: outside",
             **more,
         )
 
@@ -306,16 +304,20 @@ class ClaimTable(list[Claim]):
         n: int,
         topic: str,
         *,
-        interval: Interval,
         threshold: float,
         met: bool | None,
         rule: str,
+        level: float = LEVEL,
+        most: float = math.inf,
         unit: str = "",
         enough: bool = True,
         conditional: bool | None = None,
         **more: Any,
     ) -> Claim:
-        """Add a claim that was decided elsewhere, by a rule that no method here has."""
+        """Add a claim that was decided elsewhere, by a rule that no method here has.
+
+        The interval ends at `most` at the latest, the largest value that the quantity can have.
+        """
         limits = self.limits[key]
         enough = (
             enough and estimate.replicates >= limits.get("replicates", 0) and n >= limits.get("questions", 0)
@@ -323,18 +325,21 @@ class ClaimTable(list[Claim]):
         counts = [f"{limits[name]:g} {name}" for name in NEEDED if name in limits]
         needed = [f"with fewer than {' and '.join(counts)}"] if counts else []
         needed += [f"below KL {limits['least_kl']:g}"] if "least_kl" in limits else []
+        lo, hi = estimate.interval(level)
         claim = Claim(
             claim=f"{subject}: {sentence}",
             measured=estimate.value,
-            interval=interval,
+            interval=Interval(lo, min(hi, most)),
+            level=level,
             threshold=threshold,
             n=n,
             replicates=estimate.replicates,
             met=met if enough else None,
-            rule=rule + (f"; undecided {' or '.join(needed)}" if needed else ""),
+            rule=f"{rule}; else{''.join(f', and {words},' for words in needed)} undecided",
             unit=unit or self.unit,
             subject=subject,
             topic=topic,
+            primary=bool(limits.get("primary", False)),
             conditional=estimate.is_conditional if conditional is None else conditional,
             **more,
         )

@@ -6,8 +6,7 @@ cell has a run in each of R replicates, and every run is measured on the same C 
 An effect is the mean of the runs at the second level minus that at the first: least squares with replicates as
 blocks, as columns are orthogonal. Its error is the spread of runs within cells with the replicates' own levels
 taken off, since every run has a reward model of its own. The SE over questions of the same difference, question
-by question, is added to it squared, since all runs share the questions. Intervals are Student's t with the
-degrees of freedom of the error.
+by question, is added to it squared, since all runs share the questions.
 
 In a design of resolution IV main effects are clear of each other and of every product of two factors. Such
 products share columns, so what is said of one is said of all in its alias set.
@@ -21,31 +20,13 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import fdtrc, stdtr
+from scipy.special import fdtrc
 
-from rlhf_lab.functional.intervals import Estimate, Interval, mean_and_se
+from rlhf_lab.functional.intervals import Estimate, Part, mean_and_se
 
 Floats = NDArray[np.float64]
 Signs = NDArray[np.int64]
 Pair = tuple[int, int]  # places of two factors
-
-
-class Effect(NamedTuple):
-    """What the second level of a factor, or of a product of factors, adds to a measure."""
-
-    value: float
-    se: float
-    df: float
-    of_questions: float  # the part of the SE over questions
-
-    def interval(self, level: float = 0.95) -> Interval:
-        """Return the central interval at `level`, by Student's t."""
-        return Estimate(self.value, self.se, self.df, 1).interval(level)
-
-    @property
-    def p(self) -> float:
-        """The two-sided p-value of no effect."""
-        return float(2 * stdtr(self.df, -abs(self.value) / self.se))
 
 
 class Agreement(NamedTuple):
@@ -55,17 +36,19 @@ class Agreement(NamedTuple):
     p: float
 
 
-def effects(values: Floats, columns: Signs, main: Signs) -> list[Effect]:
-    """Return the effect of each of `columns` (S, E) on values (S, R, C).
+def effects(values: Floats, columns: Signs, main: Signs) -> list[Estimate]:
+    """Return the effect of each of `columns` (S, E) on values (S, R, C): what its second level adds.
+
+    The first part of its variance is over runs, the second over questions.
 
     `main` (S, F) are the signs of the factors, which say what is error where nothing is replicated (`error`).
     """
     runs = values.mean(axis=2)
     variance, df = error(runs, main)
     by_question = _contrasts(values.mean(axis=1), columns)  # (E, C)
-    of_runs = np.sqrt(4 * variance / runs.size)
+    of_runs, questions = Part(4 * variance / runs.size, df), by_question.shape[1]
     return [
-        Effect(float(value), float(np.hypot(of_runs, se)), df, float(se))
+        Estimate(float(value), (of_runs, Part(float(se**2), questions - 1.0)), runs.shape[1])
         for value, se in zip(*mean_and_se(by_question.T), strict=True)
     ]
 

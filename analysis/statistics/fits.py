@@ -12,8 +12,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from analysis.statistics.resampling import Resample, original, percentile_interval, resamples
-from rlhf_lab.functional.intervals import Interval, conditional
+from analysis.statistics.resampling import Resample, kept, original, percentile_interval, resamples
+from rlhf_lab.functional.intervals import Interval
 
 Floats = NDArray[np.float64]
 Form = Literal["bon", "rl"]
@@ -166,8 +166,11 @@ def bootstrap(form: Form, curve: Curve, replicates: int, rng: np.random.Generato
     alpha, beta = _solve(form, d, gold, starts)
     peaks = [rankable_peak(form, float(a), float(b)) for a, b in zip(alpha, beta, strict=True)]
     draws = (alpha, beta, *zip(*peaks, strict=True))
-    intervals = {name: percentile_interval(values) for name, values in zip(PARAMETERS, draws, strict=True)}
-    return Bootstrap(best, intervals, n, replicates, conditional(replicates))
+    intervals = {
+        name: percentile_interval(values, replicates=replicates)
+        for name, values in zip(PARAMETERS, draws, strict=True)
+    }
+    return Bootstrap(best, intervals, n, replicates, kept(replicates))
 
 
 def rankable_peak(form: Form, alpha: float, beta: float) -> tuple[float, float]:

@@ -16,10 +16,10 @@ from rich.console import Console
 from rich.table import Table
 
 from analysis.best_of_n.estimator import grid, question_curves
-from analysis.statistics.claims import exceeds_by_ses, thresholds
+from analysis.statistics.claims import all_met, exceeds, thresholds
 from analysis.statistics.turnover import halves, turnover
 from analysis.worlds.world import Size, World, questions
-from rlhf_lab.functional.intervals import wilson
+from rlhf_lab.functional.intervals import Rate
 
 Floats = NDArray[np.float64]
 
@@ -97,11 +97,11 @@ TURNING: dict[str, Callable[[np.random.Generator, Size], World]] = {"world W1, c
 
 def decide(world: World, rng: np.random.Generator) -> bool | None:
     """Return whether gold turns over in `world` by the rule of `gao2022_fig1.gold_turns`."""
-    limits = thresholds("gao2022_fig1")["gold_turns"]
+    threshold = thresholds("gao2022_fig1")["gold_turns"]["threshold"]
     curves = question_curves(world.proxy, world.gold, grid(world.gold.shape[1]), world.question)
     curves /= world.gold.std()
     turn = turnover(curves, halves(len(curves), rng))
-    return exceeds_by_ses(turn.drop, turn.se, limits["ses"], limits["margin"])
+    return all_met(exceeds(part.interval(), threshold) for part in (turn.rise, turn.fall))
 
 
 def states(
@@ -125,7 +125,7 @@ def report(times: int = TIMES, seed: int = 0) -> Table:
     ):
         decisions = states(make, times, np.random.default_rng(children), size)
         met = sum(state is True for state in decisions)
-        bounds = wilson(met, times)
+        bounds = Rate(met, times).interval()
         table.add_row(
             name,
             "not met" if name in NULLS else "met",

@@ -1,20 +1,22 @@
 """Means with their standard errors and intervals, over questions and over replicates.
 
-Questions are the units that are resampled within a replicate; a replicate is one repetition of an experiment with other
-seeds. An interval that covers only questions is called conditional on the replicates.
+A replicate is one repetition of an experiment with other seeds; all replicates of an experiment are measured on the
+same questions. With two replicates or more an interval is for the mean over all replicates and questions there could
+be; with one it covers other questions only, and is called conditional on the replicate.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import stdtrit
+from scipy.special import ndtri, stdtrit
 
 Floats = NDArray[np.float64]
 
-FEWEST_REPLICATES = 5  # with fewer, the variance between replicates is not estimated
+LEVEL = 0.95  # of every interval that names no other
+BISECTIONS = 40  # of a p-value, which is then known to 12 digits
 
 
 class Interval(NamedTuple):
@@ -24,46 +26,132 @@ class Interval(NamedTuple):
     hi: float
 
 
-def conditional(replicates: int) -> bool:
-    """Return whether intervals are conditional on the replicates, because there are fewer than five."""
-    return replicates < FEWEST_REPLICATES
+class Reported(Protocol):
+    """A number that is reported with an interval."""
+
+    @property
+    def value(self) -> float:
+        """The number."""
+        ...
+
+    @property
+    def replicates(self) -> int:
+        """The replicates that it was measured in."""
+        ...
+
+    @property
+    def is_conditional(self) -> bool:
+        """Whether the interval is conditional on the replicates."""
+        ...
+
+    def interval(self, level: float = LEVEL) -> Interval:
+        """Return the central interval at `level`."""
+        ...
+
+
+class Part(NamedTuple):
+    """An independent part of the variance of a mean, and its degrees of freedom."""
+
+    variance: float
+    df: float  # inf for a variance that is known
 
 
 class Estimate(NamedTuple):
-    """A mean over replicates with its standard error over questions and, from five replicates on, over replicates."""
+    """A mean with the parts of its variance: over questions and, from two replicates on, over replicates."""
 
     value: float
-    se: float
-    df: float  # degrees of freedom of the SE; inf if the SE is over questions alone
+    parts: tuple[Part, ...]
     replicates: int
+
+    @staticmethod
+    def plain(value: float, se: float, df: float = float("inf"), replicates: int = 1) -> Estimate:
+        """Return the estimate with one standard error of `df` degrees of freedom."""
+        return Estimate(float(value), (Part(float(se) ** 2, df),), replicates)
 
     @staticmethod
     def of(draws: ArrayLike) -> Estimate:
         """Return the estimate from a statistic of R replicates in B draws of questions, (B, R).
 
-        Row 0 holds the statistic itself, the other rows hold bootstrap draws of questions that all replicates share, so
-        that the variance over questions and the variance over replicates add up. Draws with a NaN are left out (of a
-        statistic that two questions determine, one draw in seven has none); the result is NaN if half or more have one.
+        Row 0 holds the statistic itself, the other rows hold bootstrap draws of questions that all replicates share.
+        Draws with a NaN are left out (of a statistic that two questions determine, one draw in seven has none); the
+        result is NaN if half or more have one.
         """
         table = np.asarray(draws, dtype=float)
         undefined = np.isnan(table).sum(axis=1) > 0
         if not undefined[0] and np.mean(undefined) < 0.5:
             table = table[~undefined]
-        replicates = table.shape[1]
-        variance, df = table[1:].mean(axis=1).var(ddof=1), float("inf")
-        if not conditional(replicates):
-            variance, df = variance + table[0].var(ddof=1) / replicates, replicates - 1.0
-        return Estimate(float(table[0].mean()), float(np.sqrt(variance)), df, replicates)
+        observed, drawn = table[0], table[1:]
+        of_questions = drawn.mean(axis=1).var(ddof=1)
+        apart = (drawn - drawn.mean(axis=1, keepdims=True)).var(axis=0, ddof=1).sum()
+        return _crossed(float(observed.mean()), of_questions, apart, observed, float("inf"))
+
+    @staticmethod
+    def of_questions(values: ArrayLike, half: NDArray[np.bool_] | None = None) -> Estimate:
+        """Return the mean of `values` (R, C) of R replicates and C questions.
+
+        With a `half` (C,) of the questions it is the mean of the means of both halves. The variance over questions is
+        that within the halves.
+        """
+        table = np.asarray(values, dtype=float)
+        sides = [table] if half is None else [table[:, half], table[:, ~half]]
+        share = 1 / len(sides)
+        replicate_means = np.mean([side.mean(axis=1) for side in sides], axis=0)
+        of_questions = apart = 0.0
+        for side in sides:
+            of_questions += share**2 * side.mean(axis=0).var(ddof=1) / side.shape[1]
+            apart += share**2 * ((side - side.mean(axis=0)).var(axis=1, ddof=1) / side.shape[1]).sum()
+        df = float(table.shape[1] - len(sides))
+        return _crossed(float(replicate_means.mean()), of_questions, apart, replicate_means, df)
+
+    @staticmethod
+    def of_difference(first: ArrayLike, second: ArrayLike) -> Estimate:
+        """Return the mean of `first` (R, C) minus that of `second` (R', C): other replicates, the same questions."""
+        tables = [np.asarray(values, dtype=float) for values in (first, second)]
+        difference = tables[0].mean(axis=0) - tables[1].mean(axis=0)
+        questions = len(difference)
+        of_questions, parts = difference.var(ddof=1) / questions, []
+        for table in tables:
+            replicates = len(table)
+            if conditional(replicates):
+                continue
+            apart = ((table - table.mean(axis=0)).var(axis=1, ddof=1) / questions).sum()
+            of_questions -= apart / (replicates * (replicates - 1))
+            parts.append(Part(table.mean(axis=1).var(ddof=1) / replicates, replicates - 1.0))
+        parts.insert(0, Part(max(of_questions, 0.0), questions - 1.0))
+        return Estimate(float(difference.mean()), tuple(parts), min(len(table) for table in tables))
+
+    @property
+    def se(self) -> float:
+        """The standard error."""
+        return float(np.sqrt(sum(part.variance for part in self.parts)))
 
     @property
     def is_conditional(self) -> bool:
-        """Return whether the interval is conditional on the replicates."""
+        """Whether the interval is conditional on the replicate, because there is one only."""
         return conditional(self.replicates)
 
-    def interval(self, level: float = 0.95) -> Interval:
-        """Return the central interval at `level` by Student's t."""
-        half = float(stdtrit(self.df, (1 + level) / 2)) * self.se
-        return Interval(self.value - half, self.value + half)
+    def interval(self, level: float = LEVEL) -> Interval:
+        """Return the central interval at `level`.
+
+        Its half-width is t SE with Cochran's t for several variances (Biometrics 20, 191, 1964): the mean of the parts'
+        Student's t, weighted by their variances.
+        """
+        total = sum(part.variance for part in self.parts)
+        if total == 0:
+            return Interval(self.value, self.value)
+        t = sum(part.variance * float(stdtrit(part.df, (1 + level) / 2)) for part in self.parts) / total
+        half = t * np.sqrt(total)
+        return Interval(float(self.value - half), float(self.value + half))
+
+    def times(self, factor: float) -> Estimate:
+        """Return the estimate of `factor` times the mean."""
+        parts = tuple(part._replace(variance=factor**2 * part.variance) for part in self.parts)
+        return self._replace(value=factor * self.value, parts=parts)
+
+    def minus(self, other: Estimate) -> Estimate:
+        """Return the difference from an estimate of other questions and other replicates."""
+        replicates = min(self.replicates, other.replicates)
+        return Estimate(self.value - other.value, self.parts + other.parts, replicates)
 
     def row(self, name: str = "estimate") -> dict[str, float]:
         """Return the mean under `name`, its 95 % interval and its SE, as columns of a table."""
@@ -79,7 +167,73 @@ class Estimate(NamedTuple):
     @property
     def note(self) -> str:
         """Return what kind of interval `row` gives, in words."""
-        return "95 % interval" + (", conditional on the replicates" if self.is_conditional else "")
+        return "95 % interval" + (", conditional on the replicate" if self.is_conditional else "")
+
+
+def _crossed(
+    value: float, of_questions: float, apart: float, replicate_means: Floats, df_questions: float
+) -> Estimate:
+    """Return the estimate from the variance `of_questions` of the mean over replicates, and the replicates' means.
+
+    `apart` is the sum over replicates of the variance over questions of what sets a replicate apart from their mean.
+    Chance in single answers is in both variances; it is left to the one over replicates, so that it counts once.
+    """
+    replicates = len(replicate_means)
+    if conditional(replicates):
+        return Estimate(value, (Part(float(of_questions), df_questions),), replicates)
+    shared = max(float(of_questions - apart / (replicates * (replicates - 1))), 0.0)
+    over_replicates = float(replicate_means.var(ddof=1)) / replicates
+    return Estimate(value, (Part(shared, df_questions), Part(over_replicates, replicates - 1.0)), replicates)
+
+
+def conditional(replicates: int) -> bool:
+    """Return whether an interval is conditional on the replicates: one alone says nothing of their spread."""
+    return replicates < 2
+
+
+class Rate(NamedTuple):
+    """A share of trials, with Wilson's interval; `successes` need not be whole, as a trial may itself be a mean."""
+
+    successes: float
+    trials: int
+    replicates: int = 1
+    is_conditional: bool = False
+
+    @property
+    def value(self) -> float:
+        """The share, NaN without trials."""
+        return self.successes / self.trials if self.trials else float("nan")
+
+    def interval(self, level: float = LEVEL) -> Interval:
+        """Return Wilson's interval at `level`, NaN without trials."""
+        if self.trials == 0:
+            return Interval(float("nan"), float("nan"))
+        z, rate, trials = float(ndtri((1 + level) / 2)), self.value, self.trials
+        centre = (rate + z**2 / (2 * trials)) / (1 + z**2 / trials)
+        half = z * np.sqrt(rate * (1 - rate) / trials + z**2 / (4 * trials**2)) / (1 + z**2 / trials)
+        return Interval(float(max(centre - half, 0.0)), float(min(centre + half, 1.0)))
+
+
+def p_above(estimate: Reported, threshold: float) -> float:
+    """Return the one-sided p-value of "not above `threshold`": half of 1 - the level whose interval ends there.
+
+    NaN where the estimate has no interval.
+    """
+    if not np.isfinite(estimate.interval()).all():
+        return float("nan")
+    above = estimate.value > threshold
+    least, most = 0.0, 1.0  # 1 - level
+    for _ in range(BISECTIONS):
+        middle = (least + most) / 2
+        lo, hi = estimate.interval(1 - middle)
+        outside = lo > threshold if above else hi < threshold
+        least, most = (least, middle) if outside else (middle, most)
+    return most / 2 if above else 1 - most / 2
+
+
+def p_below(estimate: Reported, threshold: float) -> float:
+    """Return the one-sided p-value of "not below `threshold`"."""
+    return 1 - p_above(estimate, threshold)
 
 
 def floored(estimate: Estimate, clusters: int) -> Estimate:
@@ -87,7 +241,10 @@ def floored(estimate: Estimate, clusters: int) -> Estimate:
 
     A sample whose members all agree has an SE of 0; the floor counts it as if one cluster disagreed.
     """
-    return estimate._replace(se=max(estimate.se, 1 / max(clusters, 1)))
+    floor = 1 / max(clusters, 1)
+    if not estimate.se < floor:
+        return estimate
+    return estimate._replace(parts=(*estimate.parts, Part(floor**2 - estimate.se**2, float("inf"))))
 
 
 def cluster_means(values: ArrayLike, cluster: ArrayLike) -> Floats:
@@ -116,30 +273,17 @@ def clustered_mean(values: ArrayLike, cluster: ArrayLike) -> Estimate:
     """
     numbers = np.asarray(values, dtype=float)
     if not len(numbers):
-        return Estimate(float("nan"), float("nan"), float("inf"), 1)
+        return Estimate.plain(float("nan"), float("nan"))
     names, member = np.unique(np.asarray(cluster), return_inverse=True)
     clusters, mean = len(names), float(numbers.mean())
     if clusters == 1:
-        return Estimate(mean, float("nan"), float("inf"), 1)
+        return Estimate.plain(mean, float("nan"))
     residual = np.bincount(member, numbers - mean)
     variance = (residual**2).sum() * clusters / (clusters - 1)
-    return Estimate(mean, float(np.sqrt(variance)) / len(numbers), clusters - 1.0, 1)
+    return Estimate.plain(mean, float(np.sqrt(variance)) / len(numbers), clusters - 1.0)
 
 
 def paired_difference(first: ArrayLike, second: ArrayLike) -> tuple[float, float]:
     """Return the mean of `first` - `second`, both (C,), over questions and its standard error."""
     mean, se = mean_and_se(np.asarray(first, dtype=float) - np.asarray(second, dtype=float))
     return float(mean), float(se)
-
-
-def wilson(successes: float, trials: int, z: float = 1.959964) -> Interval:
-    """Return Wilson's interval of a rate, 95 % by default; it is NaN without trials.
-
-    `successes` need not be whole, as a trial may itself be a mean; `scipy.stats.binomtest` takes whole numbers only.
-    """
-    if trials == 0:
-        return Interval(float("nan"), float("nan"))
-    rate = successes / trials
-    centre = (rate + z**2 / (2 * trials)) / (1 + z**2 / trials)
-    half = z * np.sqrt(rate * (1 - rate) / trials + z**2 / (4 * trials**2)) / (1 + z**2 / trials)
-    return Interval(float(max(centre - half, 0.0)), float(min(centre + half, 1.0)))

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rlhf_lab.functional.intervals import clustered_mean, wilson
+from rlhf_lab.functional.intervals import Rate, clustered_mean
 
 METHOD = (
     "95 % intervals: Student's t over questions (df = questions - 1, SE clustered by question); Wilson's with a trial "
@@ -45,6 +45,6 @@ def share(values: ArrayLike, questions: Sequence[Hashable], lowest: float = 0.0)
     lo, hi = mean.interval() if len(names) > 1 else (np.nan, np.nan)
     if len(names) > 1 and mean.se < 1e-9:
         width = 1 - lowest
-        bounds = wilson((mean.value - lowest) / width * len(names), len(names))
+        bounds = Rate((mean.value - lowest) / width * len(names), len(names)).interval()
         lo, hi = (lowest + width * bound for bound in bounds)
     return Share(mean.value, float(max(lo, lowest)), float(min(hi, 1.0)), len(numbers), len(names))
