@@ -6,11 +6,12 @@ import argparse
 import math
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analysis.figures import Entry, available
+from analysis.statistics.claims import EQUIVALENCE_LEVEL, FALSE_DISCOVERIES, LEVEL, counted
 from rlhf_lab.commands import terminal
 from rlhf_lab.commands.terminal import MISUSED, Parser, hint
 
@@ -147,23 +148,39 @@ def _say(name: str, result: FigureResult, paths: Sequence[Path], in_full: bool) 
     claims = result.claims
     console = terminal.console()
     console.print(f"[bold]{name}[/]")
-    counted = [claim for claim in claims if not claim.by_construction]
+    shown = [claim for claim in claims if counted(claim)]
     if in_full:
         console.print(_claims_table(claims))
     else:
-        for title in dict.fromkeys(_title(claim)[0] for claim in counted):
-            _say_method(console, title, [claim for claim in counted if _title(claim)[0] == title])
-    counts = {state: sum(claim.state == state for claim in counted) for state in STYLES}
-    held = len(claims) - len(counted)
-    console.print(
-        ", ".join(f"{count} {state}" for state, count in counts.items())
-        + (f"; {held} more hold by construction and are not counted" if held else "")
-    )
-    if any(claim.conditional for claim in counted):
-        console.print("* conditional on the replicates: fewer than five")
+        for title in dict.fromkeys(_title(claim)[0] for claim in shown):
+            _say_method(console, title, [claim for claim in shown if _title(claim)[0] == title])
+    for line in _counts(claims):
+        console.print(line, soft_wrap=True)
     for note in result.notes:
         console.print(note, soft_wrap=True)
     console.print(f"{paths[0].parent}: " + " ".join(path.name for path in paths), soft_wrap=True)
+
+
+def _counts(claims: Sequence[Claim]) -> Iterator[str]:
+    """Yield how many claims were tried and came out in which state, the primary ones first, and what intervals are."""
+    shown = [claim for claim in claims if counted(claim)]
+    primary = [claim for claim in shown if claim.primary]
+    exploratory = [claim for claim in shown if not claim.primary]
+    rate = f"at most {FALSE_DISCOVERIES:.0%} false discoveries by Benjamini-Hochberg"
+    for kind, group in (("primary", primary), ("exploratory", exploratory)):
+        if group:
+            states = ", ".join(f"{sum(claim.state == state for claim in group)} {state}" for state in STYLES)
+            yield f"{len(group)} {kind}: {states}" + (f"; {rate}" if group is exploratory else "")
+    if held := len(claims) - len(shown):
+        yield f"{held} more hold by construction and are not counted"
+    if shown:
+        levels = sorted({claim.level for claim in shown}, reverse=True)
+        words = " and ".join(f"{level:.0%}" for level in levels)
+        yield f"brackets: {words} intervals" + (
+            " (90 % for equivalences)" if levels[1:] == [EQUIVALENCE_LEVEL] else ""
+        )
+    if any(claim.conditional for claim in shown):
+        yield "* conditional on the replicates, which are too few to say how much they vary"
 
 
 def _claims_table(claims: Sequence[Claim]) -> Table:
@@ -177,7 +194,11 @@ def _claims_table(claims: Sequence[Claim]) -> Table:
         table.add_column(Text(heading), overflow="fold")
     for claim in claims:
         measured = f"{claim.measured:.3g} [{claim.interval.lo:.3g}, {claim.interval.hi:.3g}]"
+        if claim.level != LEVEL:
+            measured += f" ({claim.level:.0%})"
         state = Text(claim.state, style=STYLES[claim.state])
+        if claim.primary:
+            state.append(", primary")
         if claim.by_construction:
             state.append(", by construction")
         if claim.conditional:
@@ -217,10 +238,10 @@ def _say_method(console: Console, title: str, claims: Sequence[Claim]) -> None:
 def _cell(claim: Claim) -> str:
     style = STYLES[claim.state]
     star = "*" if claim.conditional else ""
-    half = (claim.interval.hi - claim.interval.lo) / 2
+    lo, hi = claim.interval
     if not math.isfinite(claim.measured):
         return f"[{style}]{claim.state}[/]\nno number"
-    return f"[{style}]{claim.state}[/]\n{claim.measured:.2f}±{half:.2f}{star}"
+    return f"[{style}]{claim.state}[/]\n{claim.measured:.2f} \\[{lo:.2f}, {hi:.2f}]{star}"
 
 
 def _fail(message: str, code: int) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.statistics.claims import Claim
+from analysis.statistics.claims import Claim, controlled
 
 DIGITS = "%.6g"
 DPI = 200
@@ -24,6 +24,10 @@ class FigureResult:
     claims: list[Claim]
     figure: Figure
     notes: list[str] = field(default_factory=list)  # what a reader must know beside the claims; printed
+
+    def __post_init__(self) -> None:
+        """Control the false discoveries among the exploratory claims."""
+        object.__setattr__(self, "claims", controlled(self.claims))
 
 
 def write(result: FigureResult, name: str, out: Path, claimed: bool = True) -> list[Path]:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from analysis.drawing.result import FigureResult
 from analysis.figures import gao2022_fig1
-from rlhf_lab.functional.intervals import Interval
+from rlhf_lab.functional.intervals import Estimate, Interval
 from rlhf_lab.store.records import Run
 
 NAME = "hh_harmless"

@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from rlhf_lab.functional.intervals import LEVEL, Interval, Reported, p_above, p_below
+from rlhf_lab.functional.intervals import LEVEL as LEVEL
+from rlhf_lab.functional.intervals import Interval, Reported, p_above, p_below
 
 if sys.version_info >= (3, 11):
     import tomllib
