@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analysis.figures import Entry, available
-from analysis.statistics.claims import EQUIVALENCE_LEVEL, FALSE_DISCOVERIES, LEVEL, counted
 from rlhf_lab.commands import terminal
 from rlhf_lab.commands.terminal import MISUSED, Parser, hint
 
@@ -145,6 +144,8 @@ def _say(name: str, result: FigureResult, paths: Sequence[Path], in_full: bool) 
     In short there is one table for each method with a row for each reward model, and a line for each claim about all
     runs; `in_full` there is one table of all claims.
     """
+    from analysis.statistics.claims import counted
+
     claims = result.claims
     console = terminal.console()
     console.print(f"[bold]{name}[/]")
@@ -163,6 +164,8 @@ def _say(name: str, result: FigureResult, paths: Sequence[Path], in_full: bool) 
 
 def _counts(claims: Sequence[Claim]) -> Iterator[str]:
     """Yield how many claims were tried and came out in which state, the primary ones first, and what intervals are."""
+    from analysis.statistics.claims import EQUIVALENCE_LEVEL, FALSE_DISCOVERIES, counted
+
     shown = [claim for claim in claims if counted(claim)]
     primary = [claim for claim in shown if claim.primary]
     exploratory = [claim for claim in shown if not claim.primary]
@@ -188,6 +191,8 @@ def _claims_table(claims: Sequence[Claim]) -> Table:
     from rich import box
     from rich.table import Table
     from rich.text import Text
+
+    from analysis.statistics.claims import LEVEL
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("claim", "measured [interval]", "unit", "threshold", "rule", "state"):

@@ -352,12 +352,11 @@ def draw(pairs: Sequence[Pair], table: pd.DataFrame, limits: Thresholds) -> Figu
     figure.align_ylabels(axes[:, 0])
     estimators = [measured.arm.curves[0].estimator for pair in pairs for measured in pair]
     axes[-1, 0].set_xlabel(kl_axis(estimators), x=1.03)
-    ses = limits["more_rate"]["ses"]
     handles = [theme.key(title(method), colour, linewidth=2) for method, colour in colour_of.items()]
     handles += [
         theme.key("mean, 95 % band", linewidth=1.6),
         theme.key("proxy, rescaled", linestyle=theme.DASHED, linewidth=1.0),
-        theme.key(f"gold's peak; a failure is first {ses:g} SE above SFT's", marker="o"),
+        theme.key("gold's peak; a failure is first above SFT's", marker="o"),
         theme.key("gold's peak at this KL or later", marker=">"),
     ]
     plot.legend(figure, handles)

@@ -89,7 +89,9 @@ NULLS: dict[str, Callable[[np.random.Generator, Size], World]] = {
     "gold plus Gaussian noise": gaussian_noise,
     "proxy independent of gold": independent,
 }
-TURNING: dict[str, Callable[[np.random.Generator, Size], World]] = {"world W1, c > 0": w1}
+TURNING: dict[str, Callable[[np.random.Generator, Size], World]] = {
+    "world W1, c = 0.2": lambda rng, size: w1(rng, size, c=0.2)
+}
 
 
 # --- how often the claim is met -------------------------------------------------------------------------------

@@ -5,26 +5,8 @@ from importlib.resources import files
 import pytest
 
 from analysis.figures import available
-from analysis.statistics.claims import Claim, ClaimTable, equivalent, exceeds, exceeds_by_ses, thresholds
+from analysis.statistics.claims import Claim, ClaimTable, controlled, equivalent, exceeds, thresholds
 from rlhf_lab.functional.intervals import Estimate, Interval
-
-
-@pytest.mark.parametrize(
-    ("mean", "se", "state"),
-    [
-        (0.30, 0.09, True),  # 3.3 SE
-        (0.30, 0.0999, True),  # 3 SE and a little
-        (0.30, 0.11, None),  # might be anything
-        (0.02, 0.04, False),  # upper 95 % bound .086
-        (0.02, 0.05, None),  # .102: the margin is not excluded
-        (-0.5, 0.10, False),
-        (0.0, 0.0, False),
-        (math.nan, 0.1, None),
-        (0.3, math.nan, None),
-    ],
-)
-def test_three_standard_errors(mean: float, se: float, state: bool | None) -> None:
-    assert exceeds_by_ses(mean, se, 3.0, 0.1) is state
 
 
 @pytest.mark.parametrize(
@@ -59,14 +41,102 @@ def test_a_wide_interval_around_zero_is_no_evidence_of_no_change() -> None:
     assert equivalent(Interval(-1.0, 1.0), -0.1, 0.1) is None
 
 
-def test_a_claim_states_its_threshold_in_its_own_units() -> None:
-    claims = ClaimTable("any", "SDs", {"falls": {"ses": 3.0, "margin": 0.1}})
-    claim = claims.exceeds_by_ses(
-        "falls", "PPO", "gold falls", Estimate(0.4, 0.1, math.inf, 2), 130, "gold falls"
+LIMITS = {"rises": {"threshold": 0.1}, "named": {"threshold": 0.1, "primary": True}, "same": {"margin": 0.1}}
+
+
+def table() -> ClaimTable:
+    return ClaimTable("any", "SDs", LIMITS)
+
+
+def estimate(value: float, se: float, replicates: int = 5) -> Estimate:
+    return Estimate.plain(value, se, replicates - 1.0, replicates)
+
+
+def test_a_claim_is_decided_by_the_interval_that_it_prints() -> None:
+    """Student's t of 4 degrees of freedom is 2.776: the interval is 0.4 -+ 0.278."""
+    claim = table().above("rises", "PPO", "gold rises", estimate(0.4, 0.1), 130, "gold rises")
+    assert claim.claim == "PPO: gold rises by more than 0.1" and claim.level == 0.95
+    assert claim.interval == pytest.approx((0.1224, 0.6776), abs=1e-3) and claim.threshold == 0.1
+    assert claim.state == "met" and not claim.primary and not claim.conditional
+
+
+@pytest.mark.parametrize("value", [0.0, 0.05, 0.1, 0.2, 0.37, 0.38, 0.5, -0.5])
+@pytest.mark.parametrize("se", [0.0, 0.01, 0.0166, 0.0168, 0.1])
+def test_three_states_have_no_cliff(value: float, se: float) -> None:
+    """Met where the whole interval is above, not met where none of it is, undecided where it holds the threshold."""
+    claim = table().above("rises", "PPO", "gold rises", estimate(value, se), 130, "gold rises")
+    lo, hi = claim.interval
+    assert claim.met is (True if lo > 0.1 else False if hi <= 0.1 else None)
+    assert (claim.p < 0.025) == (claim.met is True)
+
+
+def test_a_rise_of_five_hundredths_is_not_met_with_either_of_two_like_errors() -> None:
+    """Three standard errors above 0 used to be a cliff between .0166 and .0168."""
+    states = [
+        table().above("rises", "PPO", "gold rises", estimate(0.05, se, 100), 130, "gold rises").met
+        for se in (0.0166, 0.0168)
+    ]
+    assert states == [False, False]
+
+
+def test_an_equivalence_says_how_small_the_difference_is_and_at_which_level() -> None:
+    claim = table().equivalent("same", "PPO", "gold ends where it began", estimate(0.0, 0.03), 130, "same")
+    assert claim.claim == "PPO: gold ends where it began: the difference is smaller than 0.1"
+    assert claim.level == 0.9 and claim.interval == pytest.approx((-0.064, 0.064), abs=1e-3) and claim.met
+    assert claim.p < 0.05
+    wide = table().equivalent("same", "PPO", "gold ends where it began", estimate(0.0, 0.06), 130, "same")
+    assert wide.met is None and wide.p > 0.05
+
+
+def test_every_part_of_a_claim_must_hold() -> None:
+    """A turn is a rise and a fall; the part that is nearest to failing is shown."""
+    rise, fall = estimate(0.5, 0.05), estimate(0.2, 0.05)
+    claim = table().all_above("rises", "PPO", "gold turns", [rise, fall], 130, "turns")
+    assert claim.measured == 0.2 and claim.met is None
+    assert (
+        table().all_above("rises", "PPO", "gold turns", [rise, estimate(-0.2, 0.05)], 130, "t").met is False
     )
-    assert list(claims) == [claim] and claim.claim == "PPO: gold falls" and claim.conditional
-    assert claim.threshold == pytest.approx(0.3) and claim.interval == pytest.approx((0.204, 0.596), abs=1e-3)
-    assert claim.state == "met" and "3 SE" in claim.rule
+
+
+def tried(values: list[float], key: str = "rises") -> list[Claim]:
+    claims = table()
+    for value in values:
+        claims.above(key, "PPO", "gold rises", estimate(value, 0.01, 1000), 130, "gold rises")
+    return controlled(claims)
+
+
+def test_false_discoveries_among_exploratory_claims_are_controlled() -> None:
+    """Of twenty claims one has p = .01 alone, which Benjamini-Hochberg at .05 does not keep (.01 > .05 / 20)."""
+    p_of_a_hundredth = 0.1 + 0.01 * 2.33
+    assert [claim.met for claim in tried([p_of_a_hundredth])] == [True]
+    among_twenty = tried([p_of_a_hundredth, *[0.0] * 19])
+    assert among_twenty[0].met is None and "among 20 claims" in among_twenty[0].rule
+    assert [claim.met for claim in among_twenty[1:]] == [False] * 19
+    assert tried([p_of_a_hundredth, *[0.0] * 19], "named")[0].met is True
+
+
+def test_the_kth_smallest_p_is_held_to_k_times_the_bound() -> None:
+    """Two claims of p = .01 and .024 among two: .024 <= 2 / 2 x .05, so both are kept, though .024 <= .05 / 2 too."""
+    rises = [0.1 + 0.01 * z for z in (2.33, 1.98)]
+    assert [claim.met for claim in tried(rises)] == [True, True]
+    assert [claim.met for claim in tried([*rises, 0.0])] == [True, True, False]  # .024 <= 2 / 3 x .05
+    assert [claim.met for claim in tried([*rises, 0.0, 0.0])] == [True, True, False, False]  # .024 <= .025
+    assert [claim.met for claim in tried([*rises, *[0.0] * 3])][:2] == [
+        None,
+        None,
+    ]  # .024 > .02, .01 <= .01 fails
+
+
+def test_claims_by_construction_are_neither_counted_nor_corrected() -> None:
+    claims = table()
+    claims.above("rises", "bon", "proxy rises", estimate(0.4, 0.05), 9, "t", by_construction=True)
+    assert controlled(claims) == list(claims)
+
+
+def test_an_undecided_claim_of_too_few_replicates_says_so() -> None:
+    claims = ClaimTable("any", "SDs", {"rises": {"threshold": 0.1, "replicates": 5}})
+    claim = claims.above("rises", "PPO", "gold rises", estimate(0.4, 0.01, 3), 130, "gold rises")
+    assert claim.met is None and "with fewer than 5 replicates" in claim.rule
 
 
 def test_json_has_null_for_what_is_missing() -> None:
@@ -76,7 +146,7 @@ def test_json_has_null_for_what_is_missing() -> None:
     assert {"claim", "measured", "interval", "threshold", "n", "met", "by_construction"} <= set(plain)
 
 
-def test_every_threshold_is_used_and_every_turnover_is_three_standard_errors() -> None:
+def test_every_threshold_is_used_and_every_turnover_is_of_a_tenth() -> None:
     limits = thresholds("gao2022_fig1")
     assert set(limits) == {
         "gold_turns",
@@ -85,10 +155,9 @@ def test_every_threshold_is_used_and_every_turnover_is_three_standard_errors() -
         "most_turn",
         "proxy_rises",
         "proxy_rises_past_peak",
-        "loss_beyond_drift",
         "size_order",
     }
-    assert all(rule["ses"] == 3.0 for name, rule in limits.items() if name.endswith("turns"))
+    assert all(rule["threshold"] == 0.1 for name, rule in limits.items() if name.endswith("turns"))
 
 
 def test_every_file_of_thresholds_belongs_to_a_figure() -> None:

@@ -13,7 +13,7 @@ from fake_store import Sweep, write_store
 
 from analysis.drawing.result import FigureResult, write
 from analysis.figures import khalaf2025_hedging
-from analysis.figures.khalaf2025_hedging import equal_kl_difference, hindsight, make, on_unseen, paired_se
+from analysis.figures.khalaf2025_hedging import equal_kl_difference, hindsight, make, on_unseen
 from analysis.runs import run_curves
 from analysis.runs.arms import study, title
 from analysis.runs.run_curves import curves_of, rows_of
@@ -136,13 +136,6 @@ def test_best_of_n_equals_itself_at_equal_kl_and_gold_itself_has_no_regret(sweep
     assert equal_kl_difference(arm, arm) == pytest.approx(0)
     peak = arm.stacked("gold").mean(axis=1).max()
     assert hindsight(arm).mean() <= peak + 1e-9  # measured where it was not chosen
-
-
-def test_paired_se_by_hand() -> None:
-    differences = np.array([[1.0, 3.0], [3.0, 5.0]])
-    assert paired_se(differences) == pytest.approx(1.0)  # means 2 and 4 of two questions
-    five = np.repeat([[0.0], [1.0], [2.0], [3.0], [4.0]], 2, axis=1)
-    assert paired_se(five) == pytest.approx(np.sqrt(2.5 / 5))  # all of it between replicates
 
 
 def test_runs_of_one_table_read_it_once_and_have_the_curves_they_have_alone(

@@ -61,7 +61,7 @@ def test_it_reads_no_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 def curve(peak: float, error: str = "t3", height: float = 1.0, error_bound: float = 0.0) -> Pair:
     """A parabola in log n."""
     value = height - (np.log(NS) - np.log(peak)) ** 2
-    one = Estimate(0.0, 1.0, 1.0, 2)
+    one = Estimate.plain(0.0, 1.0, 1.0, 2)
     return Pair("normal", error, value, np.full(len(NS), error_bound), [one], 4)
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from analysis.statistics.resampling import Resample, original, percentile_interval, resamples
-from rlhf_lab.functional.intervals import Estimate, cluster_means, mean_and_se, paired_difference, wilson
+from rlhf_lab.functional.intervals import Estimate, Rate, cluster_means, mean_and_se, paired_difference
 
 
 def test_a_draw_of_questions_is_the_same_for_every_replicate() -> None:
@@ -46,9 +46,9 @@ def test_cluster_means_in_ascending_order() -> None:
 
 
 def test_wilson_by_hand() -> None:
-    assert wilson(0, 200) == pytest.approx((0.0, 0.01885), abs=1e-4)
-    assert wilson(10, 20) == pytest.approx((0.2993, 0.7007), abs=1e-4)
-    assert np.isnan(wilson(0, 0)).all()
+    assert Rate(0, 200).interval() == pytest.approx((0.0, 0.01885), abs=1e-4)
+    assert Rate(10, 20).interval() == pytest.approx((0.2993, 0.7007), abs=1e-4)
+    assert np.isnan(Rate(0, 0).interval()).all()
 
 
 def test_seed_none_and_a_seed_differ() -> None:
