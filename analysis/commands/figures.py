@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from rich.console import Console
-    from rich.table import Table
 
     from analysis.drawing.result import FigureResult
     from analysis.statistics.claims import Claim
@@ -142,7 +141,7 @@ def _say(name: str, result: FigureResult, paths: Sequence[Path], in_full: bool) 
     """Print the claims of a figure, their count, its notes and its files.
 
     In short there is one table for each method with a row for each reward model, and a line for each claim about all
-    runs; `in_full` there is one table of all claims.
+    runs; `in_full` there are three lines for each claim.
     """
     from analysis.statistics.claims import counted
 
@@ -151,7 +150,7 @@ def _say(name: str, result: FigureResult, paths: Sequence[Path], in_full: bool) 
     console.print(f"[bold]{name}[/]")
     shown = [claim for claim in claims if counted(claim)]
     if in_full:
-        console.print(_claims_table(claims))
+        _say_in_full(console, claims)
     else:
         for title in dict.fromkeys(_title(claim)[0] for claim in shown):
             _say_method(console, title, [claim for claim in shown if _title(claim)[0] == title])
@@ -186,33 +185,25 @@ def _counts(claims: Sequence[Claim]) -> Iterator[str]:
         yield "* conditional on the replicates, which are too few to say how much they vary"
 
 
-def _claims_table(claims: Sequence[Claim]) -> Table:
-    """Return every claim in full: sentence, number with its interval, threshold, rule and state."""
-    from rich import box
-    from rich.table import Table
+def _say_in_full(console: Console, claims: Sequence[Claim]) -> None:
+    """Print every claim, the primary ones first: state and sentence, then number with interval, then the rule."""
+    from rich.padding import Padding
     from rich.text import Text
 
     from analysis.statistics.claims import LEVEL
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("claim", "measured [interval]", "unit", "threshold", "rule", "state"):
-        table.add_column(Text(heading), overflow="fold")
-    for claim in claims:
-        measured = f"{claim.measured:.3g} [{claim.interval.lo:.3g}, {claim.interval.hi:.3g}]"
-        if claim.level != LEVEL:
-            measured += f" ({claim.level:.0%})"
-        state = Text(claim.state, style=STYLES[claim.state])
-        if claim.primary:
-            state.append(", primary")
-        if claim.by_construction:
-            state.append(", by construction")
-        if claim.conditional:
-            state.append("*")
-        number = measured if math.isfinite(claim.measured) else "no number"
-        table.add_row(
-            *map(Text, (claim.claim, number, claim.unit, f"{claim.threshold:.3g}", claim.rule)), state
+    for claim in sorted(claims, key=lambda claim: (claim.by_construction, not claim.primary)):
+        kind = "by construction" if claim.by_construction else "primary" if claim.primary else "exploratory"
+        state = Text(f"{claim.state}{'*' if claim.conditional else ''}", style=STYLES[claim.state])
+        console.print(state + Text(f" ({kind})  {claim.claim}"))
+        level = "" if claim.level == LEVEL else f" at {claim.level:.0%}"
+        bounds = f"[{claim.interval.lo:.3g}, {claim.interval.hi:.3g}]{level}"
+        number = f"{claim.measured:.3g} {bounds}" if math.isfinite(claim.measured) else "no number"
+        clusters = f"n = {claim.n}, {claim.replicates} replicate{'s' * (claim.replicates != 1)}"
+        console.print(
+            Padding(Text(f"{number} {claim.unit}; threshold {claim.threshold:.3g}; {clusters}"), (0, 4))
         )
-    return table
+        console.print(Padding(Text(claim.rule, style="dim"), (0, 4, 1, 4)))
 
 
 def _title(claim: Claim) -> tuple[str, str]:

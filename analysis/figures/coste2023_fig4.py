@@ -32,7 +32,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
         ablation.claim_nothing_lost(claims, arm)
     table = points_table(data)
     panels = {condition(arms[0]): arms for arms in ablation.conditions(data.arms, RULE)}
-    figure = ablation_panels.draw(table, panels, compared, RULE, claims.limits["above_at_end"]["margin"])
+    figure = ablation_panels.draw(table, panels, compared, RULE, claims.limits["above_at_end"]["threshold"])
     fits = ablation.differences_table(data.arms, compared, RULE)
     notes = [*ablation.contested(data.arms), *checks.kl_bound_notes(data)]
     return FigureResult(table, fits, claims, figure, notes)

@@ -57,7 +57,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
     ]
     fits = pd.concat([ablation.differences_table(data.arms, compared, RULE), pd.DataFrame(faults)])
     notes = [*ablation.contested(data.arms), *checks.kl_bound_notes(data)]
-    figure = draw(data, table, compared, rates_of, claims.limits["above_at_end"]["margin"])
+    figure = draw(data, table, compared, rates_of, claims.limits["above_at_end"]["threshold"])
     return FigureResult(table, fits, claims, figure, notes)
 
 

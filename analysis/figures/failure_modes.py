@@ -289,7 +289,7 @@ def notes(pairs: Sequence[Pair], limits: Thresholds) -> list[str]:
     order = "; ".join(order_of_failures(pair.flawed, limits) for pair in pairs)
     others = "; ".join(other_metrics(pair) for pair in pairs)
     return [
-        f"KL in nats at which gold peaks and each failure is first {limits['more_rate']['ses']:g} SE above SFT's: "
+        "KL in nats at which gold peaks and each failure is first above SFT's by more than its threshold: "
         + order,
         f"sycophancy is measured by '{METRICS[METRIC]}'; the other metrics at the end, beyond the honest labeler's: "
         + others,

@@ -36,7 +36,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
         ablation.claim_loses_less(claims, versus, RULE)
         if versus.arm.runs[0].config[RULE]["form"] == "xi":
             claim_held(claims, versus.arm)
-    margin = claims.limits["above_at_end"]["margin"]
+    margin = claims.limits["above_at_end"]["threshold"]
     figure = ablation_panels.draw(table, panels, compared, RULE, margin)
     fits = ablation.differences_table(trained.arms, compared, RULE)
     return FigureResult(table, fits, claims, figure, checks.kl_bound_notes(trained))

@@ -29,7 +29,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
     claims = ClaimTable(NAME, GOLD_SDS)
     for versus in compared:
         ablation.claim_above(claims, versus, SHAPING)
-    margin = claims.limits["above_at_end"]["margin"]
+    margin = claims.limits["above_at_end"]["threshold"]
     figure = ablation_panels.draw(table, panels, compared, SHAPING, margin)
     fits = ablation.differences_table(trained.arms, compared, SHAPING)
     return FigureResult(table, fits, claims, figure, checks.kl_bound_notes(trained))

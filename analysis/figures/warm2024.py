@@ -34,7 +34,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
         ablation.claim_above(claims, versus, RULE)
         if versus.arm.chooses:
             claim_more_accurate(claims, versus)
-    margin = claims.limits["above_at_end"]["margin"]
+    margin = claims.limits["above_at_end"]["threshold"]
     figure = ablation_panels.draw(table, panels, against(data, "single"), RULE, margin)
     fits = ablation.differences_table(data.arms, compared, RULE)
     return FigureResult(table, fits, claims, figure, checks.kl_bound_notes(data))

@@ -243,10 +243,10 @@ def test_a_world_where_doubt_does_nothing_is_not_said_to_have_flips() -> None:
     assert both["PPO", "more right to wrong"] is False and both["PPO", "as SFT"] is False
 
 
-def test_few_replicates_leave_no_change_undecided_and_say_so() -> None:
+def test_few_replicates_leave_no_change_undecided() -> None:
     claims = are_you_sure.make(runs_of(2, sycophantic=0.25)).claims
-    assert all(one.conditional for one in claims)
-    assert {one.met for one in claims if one.topic == "as SFT"} == {None}
+    assert {claim.replicates for claim in claims} == {2}
+    assert {claim.met for claim in claims if claim.topic == "as SFT"} == {None}
 
 
 def test_runs_that_the_figure_is_not_of_are_named() -> None:

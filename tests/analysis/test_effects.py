@@ -179,7 +179,10 @@ def test_small_effects_are_not_met_and_few_replicates_leave_it_undecided() -> No
     assert True not in states and states.count(False) > len(states) / 2
     one_replicate = [
         method._replace(
-            design=Design(method.design.method, method.design.factors, method.design.signs, ((RUN,),) * 16, 2)
+            effects={
+                measure: [effect._replace(replicates=1) for effect in effects]
+                for measure, effects in method.effects.items()
+            }
         )
         for method in by_method
     ]

@@ -82,11 +82,11 @@ def test_values_are_those_where_a_kl_is_first_reached() -> None:
     )
 
 
-def test_five_replicates_add_their_spread_and_lose_degrees_of_freedom() -> None:
+def test_replicates_add_their_spread_and_their_degrees_of_freedom() -> None:
     rng = np.random.default_rng(0)
     draws = np.arange(5.0) + rng.normal(0, 0.01, (301, 1))
-    five, four = Estimate.of(draws), Estimate.of(draws[:, :4])
-    assert five.se == pytest.approx(np.sqrt(2.5 / 5), rel=0.01) and five.df == 4
-    assert four.se == pytest.approx(0.01, rel=0.1) and four.is_conditional and not five.is_conditional
+    five, alone = Estimate.of(draws), Estimate.of(draws[:, :1])
+    assert five.se == pytest.approx(np.sqrt(2.5 / 5), rel=0.01) and five.parts[1].df == 4
+    assert alone.se == pytest.approx(0.01, rel=0.1) and alone.is_conditional and not five.is_conditional
     assert (five.interval().hi - five.value) / five.se == pytest.approx(2.776, abs=0.001)
-    assert (four.interval(0.9).hi - four.value) / four.se == pytest.approx(1.645, abs=0.001)
+    assert (alone.interval(0.9).hi - alone.value) / alone.se == pytest.approx(1.645, abs=0.001)

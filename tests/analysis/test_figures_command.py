@@ -53,15 +53,18 @@ def test_prints_every_claim_as_it_came_out(drawn: tuple[Path, str]) -> None:
     claims = json.loads((out / "quickstart.claims.json").read_text())
     states = [claim["met"] for claim in claims if not claim["by_construction"]]
     assert set(states) == {True, False, None}
-    for state, word in ((True, "met"), (False, "not met"), (None, "undecided")):
-        assert f"{states.count(state)} {word}" in printed
+    for kind, primary in (("primary", True), ("exploratory", False)):
+        states = [c["met"] for c in claims if not c["by_construction"] and c["primary"] is primary]
+        met, not_met, undecided = (states.count(state) for state in (True, False, None))
+        assert f"{len(states)} {kind}: {met} met, {not_met} not met, {undecided} undecided" in printed
     assert "3 more hold by construction" in printed and "quickstart.claims.json" in printed
 
 
 def test_claims_in_full(store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["quickstart", "--claims", "--store", str(store), "--out", str(tmp_path)]) == 0
     out = " ".join(capsys.readouterr().out.split())
-    assert "measured [interval]" in out and "threshold" in out and "the whole interval lies above 0.1" in out
+    assert "threshold 0.1; n = " in out and "the whole interval lies above 0.1" in out
+    assert out.index("(primary)") < out.index("(exploratory)") < out.index("(by construction)")
     claims = json.loads((tmp_path / "quickstart.claims.json").read_text())
     assert all(f"{claim['measured']:.3g} [" in out for claim in claims if claim["measured"] is not None)
 

@@ -20,7 +20,7 @@ SIZES = ("1k", "3k", "25k", "100k", "600k")
 
 def world(root: Path, truth: Truth, replicates: int = 5) -> Study:
     cells = [Cell(method, {}, replicates, rm=rm) for method in ("bon", "ppo") for rm in SIZES]
-    write_store(root, only(*cells, name="mine", questions=48, truth=truth))
+    write_store(root, only(*cells, name="mine", questions=96, truth=truth))
     return study(runs("mine", root))
 
 
@@ -59,7 +59,7 @@ def test_sizes_that_are_alike_have_no_order(tmp_path: Path) -> None:
 
 def test_few_replicates_leave_all_of_it_undecided(tmp_path: Path) -> None:
     claims = claimed(world(tmp_path, Truth(), replicates=2))
-    assert {claim.met for claim in claims.values()} == {None} and claims["PPO", "one alpha does"].conditional
+    assert {claim.met for claim in claims.values()} == {None}
 
 
 def test_each_run_is_refitted_in_every_draw(ordered: Study) -> None:

@@ -28,7 +28,7 @@ TOGETHER, CLOSER = "best-of-n and PPO, 3k", "closer on the proxy axis"
 
 
 def test_a_policy_that_wastes_kl_lies_closer_on_the_proxy_axis(tmp_path: Path) -> None:
-    found = claims(tmp_path, Truth(waste=8))
+    found = claims(tmp_path, Truth(waste=12))
     closer = found[TOGETHER, CLOSER]
     assert closer.met is True and closer.replicates == 5 and not closer.conditional
     assert found[TOGETHER, "larger gap at the start"].met is not True
@@ -47,7 +47,7 @@ def test_gold_that_does_not_turn_has_no_hump(tmp_path: Path) -> None:
 
 def test_it_has_to_hold_under_both_kls_of_best_of_n(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a bound that calls n = 8 what PPO calls its KL, nothing is further apart over KL."""
-    write_store(tmp_path, sweep(Truth(waste=8)))
+    write_store(tmp_path, sweep(Truth(waste=12)))
     (pair,) = pairs(study(runs("gao2022_fig1", tmp_path)))
     claims = ClaimTable("gao2022_fig8")
     gao2022_fig8.claim_closer(claims, pair)

@@ -37,7 +37,14 @@ def as_rule(run: Run, option: str, method: str, more: dict) -> Run:
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
     root = tmp_path_factory.mktemp("store")
-    size = {"questions": 60, "answers": 64, "ppo_replicates": 0, "few_pairs": False, "control": False}
+    size = {
+        "questions": 60,
+        "answers": 64,
+        "replicates": 5,
+        "ppo_replicates": 0,
+        "few_pairs": False,
+        "control": False,
+    }
     write_store(root, Sweep(name="khalaf2025_hedging", tokens=3, damage=0.5, **size))
     plain = runs("khalaf2025_hedging", root)
     rules = [as_rule(run, option, *rule) for option, rule in RULES.items() for run in plain]
@@ -78,7 +85,7 @@ def test_claims_in_a_world_that_turns(result: FigureResult) -> None:
     by_topic: dict[str, list[bool | None]] = {}
     for claim in result.claims:
         by_topic.setdefault(claim.topic, []).append(claim.met)
-        assert claim.conditional and claim.n == 40 and claim.replicates == 2
+        assert claim.n == 40 and claim.replicates == 5
     assert all(by_topic["beats largest n"]) and len(by_topic["beats largest n"]) == 8
     assert all(
         claim.met for claim in result.claims if claim.topic == "regret" and "soft" not in claim.subject
@@ -103,7 +110,7 @@ def test_claims_in_a_world_that_does_not_turn(sweep: list[Run], monkeypatch: pyt
     few = [run for run in sweep if run.method in ("BestOfN", "Pessimism", "HedgeTune")]
     result = make(few)
     claims = result.claims
-    assert result.fits["note"].str.contains("no root in 2 of 2 runs").sum() >= 4
+    assert result.fits["note"].str.contains("no root in 5 of 5 runs").sum() >= 4
     met = {
         topic: {claim.met for claim in claims if claim.topic == topic}
         for topic in ("beats largest n", "falls less")
@@ -112,7 +119,7 @@ def test_claims_in_a_world_that_does_not_turn(sweep: list[Run], monkeypatch: pyt
 
 
 def test_notes_say_what_was_checked(result: FigureResult) -> None:
-    assert "40 questions" in result.notes[0] and "36 of 36 curves checked, 0 below" in result.notes[1]
+    assert "40 questions" in result.notes[0] and "90 of 90 curves checked, 0 below" in result.notes[1]
     assert len(result.notes) == 2
 
 

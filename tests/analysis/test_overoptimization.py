@@ -57,15 +57,23 @@ def test_a_policy_is_scaled_by_best_of_n_of_its_own_reward_model(sweep_study: St
             assert bon_curves.scale(np.ones(64)) == pytest.approx(ppo_curves.scale(np.ones(64)))
 
 
-def test_few_pairs_turn_where_the_plain_reward_model_does_not(sweep_study: Study) -> None:
-    assert claim_on(sweep_study, "best-of-n, 3k, 250 pairs", "gold turns").met is True
-    assert claim_on(sweep_study, "best-of-n, 3k, 250 pairs", "content turns").met is True
-    assert claim_on(sweep_study, "best-of-n, 25k", "gold turns").met is False
+def test_policies_turn_and_best_of_n_against_few_pairs_nearly_so(tmp_path: Path) -> None:
+    write_store(tmp_path, Sweep(replicates=5, ppo_replicates=5, questions=256, framings=1))
+    replicated = study(runs("quickstart", tmp_path))
+    few_pairs = claim_on(replicated, "best-of-n, 3k, 250 pairs", "gold turns")
+    assert few_pairs.interval.lo > 0.09 and few_pairs.conditional  # there is one replicate
+    assert claim_on(replicated, "best-of-n, 25k", "gold turns").met is False
+    for topic in ("gold turns", "proxy rises", "proxy rises past peak"):
+        assert claim_on(replicated, "PPO, 3k", topic).met is True, topic
 
 
-def test_policies_turn_and_lose_more_than_the_drift_control(sweep_study: Study) -> None:
-    for topic in ("gold turns", "proxy rises", "proxy rises past peak", "loss beyond drift"):
-        assert claim_on(sweep_study, "PPO, 3k", topic).met is True, topic
+def test_two_replicates_of_a_policy_do_not_establish_a_turn(sweep_study: Study) -> None:
+    """Student's t with one degree of freedom is 12.7."""
+    claim = claim_on(sweep_study, "PPO, 3k", "gold turns")
+    assert claim.met is None and claim.measured > 0.3 and not claim.conditional
+
+
+def test_nothing_is_claimed_of_the_control(sweep_study: Study) -> None:
     subjects = {claim.subject for claim in claims(sweep_study)}
     assert not any("coin-flip" in subject for subject in subjects)
 

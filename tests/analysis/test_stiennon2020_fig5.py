@@ -46,7 +46,7 @@ def test_actual_preference_turns_under_one_half_while_predicted_rises(turned: Pa
             "maximum between coefficients",
             "actual falls",
             "actual below one half",
-            "actual falls while training",
+            "actual turns while training",
         ),
         True,
     )
@@ -58,7 +58,7 @@ def test_preference_that_only_rises_does_not_turn(tmp_path: Path) -> None:
     assert found["predicted rises"].met is True
     for topic in ("maximum between coefficients", "actual falls", "actual below one half"):
         assert found[topic].met is False
-    assert found["actual falls while training"].met is False
+    assert found["actual turns while training"].met is False
 
 
 def test_shares_are_those_of_all_pairs_of_a_prompt(turned: Path) -> None:

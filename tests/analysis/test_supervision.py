@@ -71,9 +71,7 @@ def test_larger_policies_that_keep_more_are_found_in_order():
 
 def test_fewer_than_five_replicates_leave_equivalences_undecided():
     found = states(hubinger2024.make(runs(lasting, ["25k"], replicates=3)))
-    assert (
-        found["25k policy", "survives PPO"].met is None and found["25k policy", "trigger works"].conditional
-    )
+    assert found["25k policy", "survives PPO"].met is None
 
 
 def test_red_teaming_starts_from_the_base_models_of_the_other_arm():

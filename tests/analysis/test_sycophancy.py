@@ -239,9 +239,8 @@ def test_a_policy_that_is_only_trained_is_measured_and_knows_nothing(tmp_path: P
     result = sharma2023_fig6.make(runs("sycophancy", tmp_path))
     known = result.table["among"] == "known"
     assert result.table.loc[known, "value"].isna().all() and (result.table.loc[known, "questions"] == 0).all()
-    assert result.table.loc[~known, "value"].notna().all() and all(
-        claim.conditional for claim in result.claims
-    )
+    assert result.table.loc[~known, "value"].notna().all()
+    assert {claim.replicates for claim in result.claims} == {2}
 
 
 def test_missing_runs_and_unscored_answers_are_named(tmp_path: Path) -> None:
