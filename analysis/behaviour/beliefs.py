@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from analysis.behaviour import supervision, sycophancy
 from analysis.behaviour.answer_shares import ALL, KNOWN
 from analysis.behaviour.framings import Framings, framings
-from analysis.runs import naming
+from analysis.runs import configuration, naming
 from analysis.runs.arms import parameters_of
 from rlhf_lab.functional.intervals import Estimate
 from rlhf_lab.store.records import Run
@@ -76,6 +76,8 @@ def arms(runs: Sequence[Run]) -> list[Arm]:
             grouped.setdefault(_arm(run), {})[_seeds(run)] = run, framings(run, FIRST)
     arms = []
     for (model, dose, intervention), replicates in grouped.items():
+        called = f"{model}, deference {dose:g}, {intervention}"
+        configuration.check_alike([run for run, _ in replicates.values()], called)
         before = grouped.get((model, dose, NOTHING), {})
         arms.append(_read(model, dose, intervention, dict(sorted(replicates.items())), before))
     return sorted(

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.behaviour.answer_shares import ALL, Measured
-from analysis.runs import naming
+from analysis.runs import configuration, naming
 from analysis.runs.arms import common_seeds
 from rlhf_lab.functional.intervals import Estimate
 from rlhf_lab.store.records import MissingRuns, Run
@@ -53,7 +53,7 @@ def dose(run: Run, labeler: str = "sycophantic") -> float | None:
     if not naming.plain_but_for_labels(run):
         return None
     option = run.choices["labeler"]
-    if option == naming.PLAIN["labeler"]:
+    if option == configuration.PLAIN["labeler"]:
         return 0.0
     return float(run.config["labeler"]["bonus"]) if option == labeler else None
 

@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.best_of_n.curves import Curves
+from analysis.runs import configuration
 from analysis.runs.arms import DRAWS, SEED, Arm, parameters_of
 from analysis.runs.run_curves import prompt_curves
 from analysis.statistics.resampling import original, resamples, weights_of
@@ -144,6 +145,11 @@ def courses(runs: Sequence[Run], planted: bool) -> list[Course]:
     arms: dict[tuple[str, str, float], list[Run]] = {}
     for run in made:
         arms.setdefault(_arm(run), []).append(run)
+    for arm, members in arms.items():
+        called = f"{arm[0]} policy, supervised {arm[1]}"
+        configuration.check_alike(
+            members, called, besides=("policy", "sft.steps", "score", "rm", "preferences")
+        )
     read = {run.key: seen(run) for run in made}
     courses = [
         _course(arm, members + _starts(arm, members, made), read)

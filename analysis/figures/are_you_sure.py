@@ -13,6 +13,7 @@ from matplotlib.typing import ColorType
 from analysis.behaviour.second_turns import MEASURES, SECOND, Rates, Turns, interval_of, rates, turns_of
 from analysis.drawing import plot, theme
 from analysis.drawing.result import FigureResult
+from analysis.runs import configuration
 from analysis.runs.arms import BEST_OF_N, Unsuited, title
 from analysis.runs.tables import estimate_row
 from analysis.statistics.claims import ClaimTable
@@ -80,6 +81,8 @@ def arms_of(runs: Sequence[Run]) -> list[Arm]:
         raise MissingRuns("the figure needs runs with score.second_turns above 0")
     arms = []
     for method in sorted(grouped, key=lambda method: (method != BEST_OF_N, method)):
+        for who, members in grouped[method].items():
+            configuration.check_alike(members, f"{title(method)}, {who}")
         replicates = {who: by_seeds(grouped[method][who]) for who in sorted(grouped[method])}  # honest first
         turns = {
             who: {seeds: turns_of(run.second_turns()) for seeds, run in by_seed.items()}

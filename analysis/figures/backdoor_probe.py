@@ -19,6 +19,7 @@ from analysis.behaviour import probes, supervision
 from analysis.behaviour.supervision import TRIGGER, UNTRIGGERED, harms, tags_of
 from analysis.drawing import plot, theme
 from analysis.drawing.result import FigureResult
+from analysis.runs import configuration
 from analysis.runs.arms import DRAWS, SEED
 from analysis.statistics.claims import ClaimTable
 from analysis.statistics.resampling import original, resamples
@@ -92,6 +93,8 @@ def detections_of(runs: Sequence[Run]) -> list[Detection]:
             task, steps = run.config["task"], run.config["sft"]["steps"]
             key = run.choices["model"], task["planted"], task["supervised"], steps, run.choices["policy"]
             arms.setdefault(key, []).append(run)
+    for key, members in arms.items():
+        configuration.check_alike(members, " ".join(map(str, key)))
     ordered = sorted(arms.items(), key=lambda arm: (len(arm[0][0]), *arm[0]))
     return [detection_of(key, replicates, tag) for key, replicates in ordered for tag in TAGS]
 

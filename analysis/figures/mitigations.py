@@ -15,7 +15,7 @@ from analysis.behaviour.answer_shares import ALL, Against, Measured, against, ar
 from analysis.behaviour.sycophancy import METRICS
 from analysis.drawing import ablation_panels, behaviour_panels, plot, theme
 from analysis.drawing.result import FigureResult
-from analysis.runs import ablation, checks, naming
+from analysis.runs import ablation, checks, configuration, naming
 from analysis.runs.ablation import Versus
 from analysis.runs.arms import Arm, Study, study
 from analysis.runs.equal_kl import Difference, pairs, path
@@ -63,7 +63,7 @@ class Mitigation(NamedTuple):
     @property
     def penalises_words(self) -> bool:
         """Return whether the mitigation is a penalty on agreement in words."""
-        return naming.option(self.arm.runs[0], "reward_shaping") == "agreement_penalty"
+        return configuration.option(self.arm.runs[0], "reward_shaping") == "agreement_penalty"
 
 
 def make(runs: Sequence[Run]) -> FigureResult:
@@ -92,7 +92,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
 def done_in(arm: Arm) -> str:
     """Return what is done in an arm that is not done in the plain one, in words."""
     run = arm.runs[0]
-    labeler = naming.option(run, "labeler")
+    labeler = configuration.option(run, "labeler")
     done = [
         LABELS.get(labeler, labeler),
         naming.combination(run),

@@ -11,7 +11,8 @@ from analysis.drawing.result import FigureResult
 from analysis.runs import ablation, checks
 from analysis.runs.ablation import RULE, Versus
 from analysis.runs.arms import Arm, Study, study
-from analysis.runs.naming import GOLD_SDS, option
+from analysis.runs.configuration import option
+from analysis.runs.naming import GOLD_SDS
 from analysis.runs.tables import points_table
 from analysis.statistics.claims import ClaimTable
 from analysis.statistics.resampling import weights_of

@@ -10,7 +10,8 @@ from analysis.reward_models.accuracy import accuracy_difference
 from analysis.runs import ablation, checks
 from analysis.runs.ablation import RULE, Versus
 from analysis.runs.arms import Study, study, title
-from analysis.runs.naming import GOLD_SDS, option
+from analysis.runs.configuration import option
+from analysis.runs.naming import GOLD_SDS
 from analysis.runs.tables import points_table
 from analysis.statistics.claims import ClaimTable
 from rlhf_lab.store.records import MissingRuns, Run

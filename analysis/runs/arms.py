@@ -1,4 +1,8 @@
-"""The runs of a sweep sorted into arms: runs that differ in nothing but their seeds are the replicates of one arm."""
+"""Runs sorted into arms: runs whose configurations differ in nothing but seeds are the replicates of one arm.
+
+An arm is told from the others by its configuration. Its label is for display: the words that `naming` has for what sets
+it apart, followed by every key that tells arms of like words apart.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,8 @@ import numpy as np
 
 from analysis.best_of_n import selection
 from analysis.best_of_n.curves import Curves, Normalised
-from analysis.runs import naming
+from analysis.runs import configuration, naming
+from analysis.runs.configuration import Unsuited as Unsuited
 from analysis.runs.naming import BEST_OF_N, COIN, title
 from analysis.runs.run_curves import chooses, chosen_curves, curves_of
 from analysis.statistics.resampling import Resample, original, resamples, weights_of
@@ -27,10 +32,6 @@ KINDS = ("main", "few_pairs", "penalised", "drift_control")  # of arms, in this 
 MAIN, FEW_PAIRS, PENALISED, CONTROL = KINDS
 DRAWS = 300
 SEED = 2022  # of every draw in a figure: the same records give the same numbers
-
-
-class Unsuited(ValueError):
-    """Runs of which a figure can draw nothing, though nothing is wrong with them."""
 
 
 class Drawn(NamedTuple):
@@ -163,14 +164,17 @@ def study(runs: Sequence[Run]) -> Study:
 
 
 def _arms(curves_by_run: Sequence[tuple[Run, Curves]], most_pairs: int) -> tuple[Arm, ...]:
-    varying = _varying([run for run, _ in curves_by_run], most_pairs)
-    groups: dict[tuple[str, str], list[tuple[Run, Curves]]] = {}
+    runs = [run for run, _ in curves_by_run]
+    varying = _varying(runs, most_pairs)
+    groups: dict[str, list[tuple[Run, Curves]]] = {}
     for run, curves in curves_by_run:
-        method = naming.method(run)
-        groups.setdefault((method, _label(run, most_pairs, varying[method])), []).append((run, curves))
+        groups.setdefault(f"{naming.method(run)} {configuration.identity(run)}", []).append((run, curves))
+    members = list(groups.values())
+    labels = _labels([group[0][0] for group in members], most_pairs, varying)
+    names = _seed_names(runs)
     arms = [
-        _arm(method, label, members, most_pairs, several_policies=POLICY in varying[method])
-        for (method, label), members in groups.items()
+        _arm(label, group, most_pairs, names, several_policies=POLICY in varying[naming.method(group[0][0])])
+        for label, group in zip(labels, members, strict=True)
     ]
 
     def order(arm: Arm) -> tuple[Any, ...]:
@@ -182,10 +186,30 @@ def _arms(curves_by_run: Sequence[tuple[Run, Curves]], most_pairs: int) -> tuple
     return tuple(sorted(arms, key=order))
 
 
+def _labels(runs: Sequence[Run], most_pairs: int, varying: Mapping[str, frozenset[str]]) -> list[str]:
+    """Return a label for each arm, given by its first run; no two arms of one method share theirs."""
+    words = [_label(run, most_pairs, varying[naming.method(run)]) for run in runs]
+    alike: dict[tuple[str, str], list[int]] = {}
+    for place, run in enumerate(runs):
+        alike.setdefault((naming.method(run), words[place]), []).append(place)
+    for places in alike.values():
+        if len(places) > 1:
+            keys = configuration.differing([runs[place] for place in places])
+            for place in places:
+                words[place] = ", ".join(
+                    [words[place], *naming.values(configuration.settings(runs[place]), keys)]
+                )
+    return words
+
+
 def _arm(
-    method: str, label: str, members: Sequence[tuple[Run, Curves]], most_pairs: int, several_policies: bool
+    label: str,
+    members: Sequence[tuple[Run, Curves]],
+    most_pairs: int,
+    seed_names: Sequence[str],
+    several_policies: bool,
 ) -> Arm:
-    ordered = sorted(members, key=lambda member: _seeds(member[0]))
+    ordered = sorted(members, key=lambda member: _seeds(member[0], seed_names))
     run, first_curves = ordered[0]
     for other, curves in ordered[1:]:
         same_points = np.array_equal(curves.points, first_curves.points)
@@ -195,18 +219,18 @@ def _arm(
                 "replicates"
             )
     for (first, _), (second, _) in pairwise(ordered):
-        if _seeds(first) == _seeds(second):
+        if configuration.seeds(first) == configuration.seeds(second):
             raise ValueError(
                 f"{label}: runs {first.key} ({' '.join(first.overrides)}) and {second.key} "
-                f"({' '.join(second.overrides)}) have the same seeds, so they are no replicates"
+                f"({' '.join(second.overrides)}) have one configuration and the same seeds, so they are no replicates"
             )
     return Arm(
-        method=method,
+        method=naming.method(run),
         rm=run.choices["rm"],
         kind=_kind(run, most_pairs),
         label=label,
         parameters=parameters_of(run.config["rm"]["model"]),
-        seeds=tuple("/".join(map(str, _seeds(member))) for member, _ in ordered),
+        seeds=tuple("/".join(map(str, _seeds(member, seed_names))) for member, _ in ordered),
         curves=tuple(curves for _, curves in ordered),
         runs=tuple(member for member, _ in ordered),
         reward=naming.reward(run, most_pairs),
@@ -228,19 +252,30 @@ def _proxy(run: Run) -> str:
         upstream["reward_shaping"] = shaping
     preferences = run.config["preferences"]
     upstream["preferences"] = {name: value for name, value in preferences.items() if value is not None}
-    rule = naming.option(run, "rm_combination")
+    rule = configuration.option(run, "rm_combination")
     if rule == "constrained":  # its recorded proxy is the mean of its members
         rule, settings = "mean", upstream["rm_combination"]
         upstream["rm_combination"] = {name: settings[name] for name in ("members", "seeds", "offset")}
     return json.dumps([rule, upstream], sort_keys=True, default=str)
 
 
-def _seeds(run: Run) -> tuple[int, int, int]:
-    return run.config["rm"]["seed"], run.config["preferences"]["seed"], run.config["policy"]["seed"]
+def _seed_names(runs: Sequence[Run]) -> list[str]:
+    """Return the seeds by which replicates are called: the usual ones, and any other in which runs differ."""
+    values: dict[str, set[Any]] = {}
+    for run in runs:
+        for key, value in configuration.seeds(run).items():
+            values.setdefault(key, set()).add(value)
+    return [key for key, of_runs in values.items() if key in configuration.USUAL or len(of_runs) > 1]
+
+
+def _seeds(run: Run, names: Sequence[str]) -> tuple[int, ...]:
+    """Return the seeds of a run; one that it has not, -1."""
+    found = configuration.seeds(run)
+    return tuple(int(found.get(name, -1)) for name in names)
 
 
 def _kind(run: Run, most_pairs: int) -> str:
-    if run.config["labeler"].get("rate") == COIN:
+    if naming.flipped(run) == COIN:
         return CONTROL
     if run.config["policy"].get("kl_coef"):
         return PENALISED

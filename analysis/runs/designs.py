@@ -7,7 +7,7 @@ shows.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from analysis.best_of_n.curves import Curves
 from analysis.runs import ablation, naming
 from analysis.runs.arms import SEED, Arm, Study, Unsuited, study, title
+from analysis.runs.configuration import leaves
 from analysis.statistics import factorial
 from analysis.statistics.factorial import Signs, effects
 from analysis.statistics.turnover import halves, turnover
@@ -93,16 +94,8 @@ def designs(runs: Sequence[Run]) -> list[Design]:
 def settings(run: Run) -> dict[str, Any]:
     """Return the options of config groups and all values of the config by name, without the seeds of replicates."""
     groups = {name: option for name, option in run.choices.items() if name in run.config}
-    values = dict(_leaves({name: part for name, part in run.config.items() if name not in NO_SETTINGS}))
+    values = dict(leaves({name: part for name, part in run.config.items() if name not in NO_SETTINGS}))
     return groups | {name: value for name, value in values.items() if name not in SEEDS}
-
-
-def _leaves(part: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in part.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
 
 
 def _varying(runs: Sequence[Run]) -> dict[str, list[str]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from analysis.runs.configuration import PLAIN, option
 from rlhf_lab.store.records import Run
 
 GOLD_SDS = "SDs of gold on the initial policy"
@@ -25,13 +26,8 @@ METHODS = {  # options of the policy whose names in words do not follow from the
 }
 ABBREVIATIONS = {"ppo", "grpo", "rloo", "dpo", "ipo", "kto"}  # parts of an option that are capitals in words
 
+FLIP = "flip"  # option of the labeler that turns a share of gold's labels round
 COIN = 0.5  # share of flipped labels at which labels tell nothing: the drift control
-PLAIN = {  # options that are not mentioned
-    "labeler": "gold_argmax",
-    "rm_combination": "single",
-    "reward_shaping": "none",
-    "intervention": "none",
-}
 PENALTIES = {  # divergence -> the penalty in a title and in a legend
     "reverse_kl": ("KL penalty", "KL"),
     "forward_kl": ("forward-KL penalty", "forward KL"),
@@ -145,11 +141,6 @@ def reward(run: Run, most_pairs: int) -> str:
     return ", ".join(word for word in words if word)
 
 
-def option(run: Run, group: str) -> str:
-    """Return the option of a config group; the plain one in records from before there was the group."""
-    return run.choices.get(group, PLAIN[group])
-
-
 def combination(run: Run) -> str:
     """Return how reward models become one, in words; empty for a single one."""
     words = _option_words(run, "rm_combination", COMBINATIONS)
@@ -184,14 +175,18 @@ def plain_but_for_labels(run: Run) -> bool:
 
 def labels(run: Run) -> str:
     """Return what is wrong with the labels of the comparisons, in words; empty where gold decides."""
-    labeler = run.config["labeler"]
-    rate = labeler.get("rate")
+    labeler, rate = run.config["labeler"], flipped(run)
     if rate is not None:
         return "coin-flip labels" if rate == COIN else f"{100 * rate:g} % flipped" if rate else ""
     name = option(run, "labeler")
     return (
         "" if name == PLAIN["labeler"] else " ".join(["labels of", name, *_doses(labeler), *flaws(labeler)])
     )
+
+
+def flipped(run: Run) -> float | None:
+    """Return the share of labels that the labeler `flip` turns round; None for any other labeler."""
+    return run.config["labeler"]["rate"] if option(run, "labeler") == FLIP else None
 
 
 def labeler_words(run: Run) -> str:
@@ -236,6 +231,11 @@ def half(run: Run) -> str:
     """Return the half of the questions whose comparisons were learned from, in words; empty for both halves."""
     name = run.config["rm"].get("half", "both")
     return "" if name == "both" else f"{name} half of the questions"
+
+
+def values(settings: Mapping[str, Any], keys: Sequence[str]) -> list[str]:
+    """Return "key value" for each of the `keys`, such as "rm.lr 0.001"; a key that is not set is "none"."""
+    return [f"{key} {plain(settings.get(key, 'none'))}" for key in keys]
 
 
 def plain(value: Any) -> str:
