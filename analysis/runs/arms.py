@@ -261,11 +261,9 @@ def _proxy(run: Run) -> str:
 
 def _seed_names(runs: Sequence[Run]) -> list[str]:
     """Return the seeds by which replicates are called: the usual ones, and any other in which runs differ."""
-    values: dict[str, set[Any]] = {}
-    for run in runs:
-        for key, value in configuration.seeds(run).items():
-            values.setdefault(key, set()).add(value)
-    return [key for key, of_runs in values.items() if key in configuration.USUAL or len(of_runs) > 1]
+    each = [configuration.seeds(run) for run in runs]
+    keys = dict.fromkeys(key for found in each for key in found)
+    return [key for key in keys if key in configuration.USUAL or len({found.get(key) for found in each}) > 1]
 
 
 def _seeds(run: Run, names: Sequence[str]) -> tuple[int, ...]:

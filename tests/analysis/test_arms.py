@@ -1,9 +1,17 @@
+"""Runs become arms by their configurations, and arms have names that tell them apart."""
+
+import json
+import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from fake_store import Cell, only, write_store
 
-from analysis.runs.arms import MAIN, PENALISED, study
+from analysis.commands.figures import main
+from analysis.runs import arms, configuration
+from analysis.runs.arms import CONTROL, MAIN, PENALISED, study
 from analysis.runs.penalties import unpenalised
 from rlhf_lab.store.records import runs
 
@@ -32,7 +40,7 @@ def test_arms_of_one_method_are_told_apart_by_what_they_differ_in(tmp_path: Path
 
 def test_runs_of_the_same_seeds_are_no_replicates(tmp_path: Path) -> None:
     write_store(tmp_path, only(Cell("ppo"), Cell("ppo"), name="mine", questions=8))
-    with pytest.raises(ValueError, match="the same seeds, so they are no replicates"):
+    with pytest.raises(ValueError, match="one configuration and the same seeds, so they are no replicates"):
         study(runs("mine", tmp_path))
 
 
@@ -82,3 +90,83 @@ def test_a_trained_policy_is_scaled_by_best_of_n_under_the_same_rule_whatever_th
     assert (mean != least).any()
     assert (read["PPO, 3k, mean of 5"] == mean).all()
     assert (read["PPO, 3k, min of 5"] == least).all() and (read["PPO, 3k, min of 5, PAR"] == least).all()
+
+
+# --- every field of the schema ----------------------------------------------------------------------------------
+
+sys.path.append(str(Path(__file__).parents[1]))
+from variants import CASES, variants  # noqa: E402
+
+
+def recorded(experiment, like, case):
+    """Return a run whose record holds this experiment, and whose answers are those of the run `like`."""
+    config = json.loads(json.dumps(asdict(experiment), default=lambda value: value.name))  # enums by name
+    options = dict(override.split("=") for override in case if "." not in override and "@" not in override)
+    return replace(like, key=f"{id(experiment):020x}", config=config, choices={**like.choices, **options})
+
+
+@pytest.mark.parametrize("case", CASES, ids=" ".join)
+def test_a_field_makes_an_arm_unless_it_is_a_seed_or_says_how_to_run(case, tmp_path):
+    from composing import experiment
+
+    (tmp_path / "file").write_text("contents")
+    (tmp_path / "other").write_text("other contents")
+    policy = case[0].removeprefix("policy=").replace("hedge_tune", "bon")
+    write_store(tmp_path, only(Cell(policy, replicates=1), name="mine", questions=8))
+    (like,) = runs("mine", tmp_path)
+    curves = arms.curves_of(like)
+    base_experiment = experiment(*(override.format(file=tmp_path / "file") for override in case))
+    base, seen = recorded(base_experiment, like, case), 0
+    for path, changed, neutral in variants(base_experiment, tmp_path):
+        pair = [(base, curves), (recorded(changed, like, case), curves)]
+        most_pairs = max(run.config["preferences"]["pairs"] for run, _ in pair)
+        if neutral:
+            assert configuration.identity(pair[0][0]) == configuration.identity(pair[1][0]), path
+            continue
+        made = arms._arms(pair, most_pairs)
+        seen += 1
+        if configuration.is_seed(path):
+            assert [len(set(arm.seeds)) for arm in made] == [2], path
+        else:
+            assert len({(arm.method, arm.label) for arm in made}) == 2, path
+    assert seen >= 40, "an enumeration that shrank to nothing is a defect"
+
+
+@pytest.mark.parametrize("name", ["lr", "loss", "center"])
+@pytest.mark.parametrize("other_seeds", [False, True])
+def test_two_settings_of_a_reward_model_are_two_curves_of_a_figure(tmp_path, name, other_seeds):
+    """With the same seeds they used to be refused; with others they were pooled as replicates of one arm."""
+    cells = [Cell("ppo", training={name: value}) for value in (1, 2)]
+    write_store(tmp_path, only(*cells, name="mine", questions=8))
+    if other_seeds:
+        record = next((tmp_path / "sweeps" / "mine").glob("*.json"))
+        text = record.read_text().split(f'"{name}": 2')
+        record.write_text(
+            text[0] + "".join(f'"{name}": 2, "head_seed": {n}{part}' for n, part in enumerate(text[1:]))
+        )
+    assert main(["gao2022_fig1", "--sweep", "mine", "--store", str(tmp_path), "--out", str(tmp_path)]) == 0
+    table = pd.read_csv(tmp_path / "gao2022_fig1.csv")
+    assert set(table["label"]) == {f"3k, rm.{name} 1", f"3k, rm.{name} 2"} and set(table["replicates"]) == {2}
+
+
+def test_several_checkpoints_are_told_apart_by_their_paths(tmp_path):
+    write_store(tmp_path, only(*(Cell("ppo", rm=rm) for rm in ("3k", "25k")), name="mine", questions=8))
+    checkpoints = [
+        replace(
+            run,
+            choices={**run.choices, "rm": "pretrained"},
+            config={**run.config, "rm": {**run.config["rm"], "model": {"path": f"rm-{run.choices['rm']}"}}},
+        )
+        for run in runs("mine", tmp_path)
+    ]
+    labels = [arm.label for arm in study(checkpoints).arms]
+    assert labels == ["pretrained, rm.model.path rm-25k", "pretrained, rm.model.path rm-3k"]
+
+
+def test_a_labeler_of_the_users_own_with_a_rate_is_not_taken_for_flipped_labels(tmp_path):
+    write_store(tmp_path, only(Cell("ppo", rate=0.5), name="mine", questions=8))
+    (arm,) = study(runs("mine", tmp_path)).arms
+    assert (arm.kind, arm.label) == (CONTROL, "3k, coin-flip labels")
+    mine = [replace(run, choices={**run.choices, "labeler": "mine"}) for run in runs("mine", tmp_path)]
+    (arm,) = study(mine).arms
+    assert (arm.kind, arm.label) == (MAIN, "3k, labels of mine rate 0.5")
