@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from analysis.figures import Entry, available
 from rlhf_lab.commands import terminal
-from rlhf_lab.commands.terminal import MISUSED, Parser, hint
+from rlhf_lab.commands.terminal import MISUSED, Parser, hint, with_key
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -28,7 +28,8 @@ EXAMPLES = """examples:
   rlhf-figures kwa2024_figB3                    a figure that is computed, without any run
   rlhf-figures quickstart                       one figure
   rlhf-figures quickstart --claims              one figure, with every claim in full
-  rlhf-figures gao2022_fig1 --sweep quickstart  a figure of another sweep's runs
+  rlhf-figures gao2022_fig1 --sweep quickstart  a figure of another sweep's runs, or of several: --sweep A,B
+  rlhf-figures gao2022_fig1 --runs 3f2a,7b01    a figure of chosen runs, whichever sweeps they belong to
 """
 BROKEN = 1  # exit code
 ARXIV = re.compile(r"\d{4}\.\d{5}")
@@ -53,6 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from analysis.runs.arms import Unsuited
     from rlhf_lab.store.records import MissingRuns, store_root, sweep_names
 
+    if options.runs and (options.sweep or not options.names):
+        return _fail("--runs takes the place of --sweep, and needs the name of a figure", MISUSED)
     drawn, skipped, not_run, code = 0, [], [], 0
     known = sweep_names(store_root(options.store))
     for name in options.names or figures:
@@ -86,16 +89,20 @@ def _draw(name: str, figure: ModuleType, options: argparse.Namespace) -> bool | 
     from analysis.runs.checks import provenance
     from rlhf_lab.store import records
 
-    sweeps = _sweeps(figure, options)
-    if sweeps is None:
-        return None
-    by_key = {run.key: run for sweep in sweeps for run in records.runs(sweep, options.store)}
-    runs = list(by_key.values())  # what two sweeps share is one run
+    if options.runs:
+        runs = _with_keys(figure, options)
+        commands = "the commands that rlhf-runs show KEY prints"
+    else:
+        sweeps = _sweeps(figure, options)
+        if sweeps is None:
+            return None
+        by_key = {run.key: run for sweep in sweeps for run in records.runs(sweep, options.store)}
+        runs = list(by_key.values())  # what two sweeps share is one run
+        commands = "; ".join(
+            records.sweep_record(sweep, options.store)["command"] or f"rlhf-lab experiment={sweep}"
+            for sweep in sweeps
+        )
     missing = [run for run in runs if run.status != "made"]
-    commands = "; ".join(
-        records.sweep_record(sweep, options.store)["command"] or f"rlhf-lab experiment={sweep}"
-        for sweep in sweeps
-    )
     try:
         result = figure.make(runs)
     except records.MissingRuns as error:
@@ -125,11 +132,29 @@ def _sweeps(figure: ModuleType, options: argparse.Namespace) -> Sequence[str] | 
 
     Return None for a figure that is left out: it was not named, and it reads no sweep or not the one of --sweep.
     """
-    if not options.names and (not figure.SWEEPS or options.sweep not in (None, *figure.SWEEPS)):
+    asked = list(dict.fromkeys(filter(None, (options.sweep or "").split(","))))
+    if not options.names and not (figure.SWEEPS and set(asked) <= set(figure.SWEEPS)):
         return None
-    if options.sweep and not figure.SWEEPS:
+    if asked and not figure.SWEEPS:
         raise Misused(f"it reads no sweep: draw it without --sweep {options.sweep}")
-    return (options.sweep,) if options.sweep else figure.SWEEPS
+    return asked or figure.SWEEPS
+
+
+def _with_keys(figure: ModuleType, options: argparse.Namespace) -> list[Run]:
+    """Return the runs that --runs names by the beginnings of their keys, each once; Misused where one is not one."""
+    from rlhf_lab.store import records
+
+    if not figure.SWEEPS:
+        raise Misused("it reads no runs: draw it without --runs")
+    unreadable: list[str] = []
+    known = records.history(options.store, unreadable)
+    try:
+        asked = [
+            with_key(key, known, "run", "rlhf-runs --all") for key in filter(None, options.runs.split(","))
+        ]
+    except ValueError as error:
+        raise Misused("; ".join([str(error), *unreadable])) from None
+    return list({run.key: run for run in asked}.values())
 
 
 def _missing(runs: Sequence[Run]) -> str:
@@ -275,7 +300,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--claims", action="store_true", help="print every claim with its interval, threshold and rule"
     )
-    parser.add_argument("--sweep", help="read this sweep's runs instead of the figure's own")
+    parser.add_argument(
+        "--sweep", help="read this sweep's runs instead of the figure's own, or those of several: A,B"
+    )
+    parser.add_argument("--runs", help="read these runs, by the beginnings of their keys: KEY,KEY,...")
     parser.add_argument("--out", default="figures", help="folder of the files (default: figures)")
     parser.add_argument("--store", help="folder of the records (default: RLHF_LAB_STORE, else ./store)")
     return parser

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis.runs.naming import labeler_words
-from rlhf_lab.commands.terminal import MISUSED, Parser, console, table_lines
+from rlhf_lab.commands.terminal import MISUSED, Parser, console, table_lines, with_key
 
 if TYPE_CHECKING:
     from rlhf_lab.store.records import Run
@@ -114,15 +114,6 @@ def _fail(message: str) -> int:
     return MISUSED
 
 
-def _with_key(key: str, candidates: Sequence[Any], kind: str, command: str) -> Any:
-    """Return the one of `candidates` whose key starts with `key`; ValueError if there is none or are several."""
-    matching = [candidate for candidate in candidates if candidate.key.startswith(key)]
-    if len(matching) == 1:
-        return matching[0]
-    problem = f"is the start of several {kind}s" if matching else f"is not a {kind}"
-    raise ValueError(f"{key!r} {problem}; {command} lists them")
-
-
 # --- the table ----------------------------------------------------------------------------------------------
 
 
@@ -202,7 +193,7 @@ def _trace(run: Run) -> Path:
 
 def _show(options: argparse.Namespace) -> int:
     """Print what became of a run: its curve, then answers, then how it was made, then its configuration."""
-    run = _with_key(options.key, _known(options), "run", "rlhf-runs")
+    run = with_key(options.key, _known(options), "run", "rlhf-runs")
     _print_facts(
         {"run": run.key, "state": run.status, "sweep": run.sweep, "overrides": " ".join(run.overrides)}
     )
@@ -293,7 +284,7 @@ def _reward_models(options: argparse.Namespace) -> int:
     models = reward_models(runs, history(options.store, []), unreadable)
     sys.stderr.write("".join(f"rlhf-runs: {line}\n" for line in unreadable))
     if options.key:
-        printed.one(_with_key(options.key, models, "reward model", "rlhf-runs reward-models"))
+        printed.one(with_key(options.key, models, "reward model", "rlhf-runs reward-models"))
     elif models:
         printed.table(models)
     else:

@@ -8,7 +8,7 @@ import io
 import re
 import sys
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -69,3 +69,12 @@ def console() -> Console:
 
     terminal = Console(highlight=False)
     return terminal if terminal.is_terminal else Console(width=160, highlight=False)
+
+
+def with_key(key: str, candidates: Sequence[Any], kind: str, command: str) -> Any:
+    """Return the one of `candidates` whose key starts with `key`; ValueError if there is none or are several."""
+    matching = [candidate for candidate in candidates if candidate.key.startswith(key)]
+    if len(matching) == 1:
+        return matching[0]
+    problem = f"is the start of several {kind}s" if matching else f"is not a {kind}"
+    raise ValueError(f"{key!r} {problem}; {command} lists them")

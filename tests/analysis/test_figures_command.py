@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from fake_store import WORLD, Sweep, write_store
+from fake_store import WORLD, Cell, Sweep, only, write_store
 
 from analysis.commands.figures import main
 from analysis.figures import available
@@ -247,3 +247,31 @@ def test_a_stage_is_compared_with_itself_in_other_runs(tmp_path: Path) -> None:
 
 def _first_keys(runs: list[records.Run]) -> str:
     return ", ".join(run.key[:8] for run in runs[:3])
+
+
+# --- chosen runs ------------------------------------------------------------------------------------------------
+
+
+def test_a_figure_of_chosen_runs_of_two_sweeps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("first", "second"):
+        write_store(
+            tmp_path, only(Cell("ppo", {"lr": 1.0 if name == "first" else 2.0}), name=name, questions=8)
+        )
+    keys = [run.key for name in ("first", "second") for run in records.runs(name, tmp_path)]
+    where = ["--store", str(tmp_path), "--out", str(tmp_path)]
+    assert main(["gao2022_fig1", "--runs", ",".join([*(key[:12] for key in keys), keys[0]]), *where]) == 0
+    by_runs = pd.read_csv(tmp_path / "gao2022_fig1.csv")
+    assert set(by_runs["label"]) == {"3k, lr 1", "3k, lr 2"} and set(by_runs["replicates"]) == {2}
+    assert main(["gao2022_fig1", "--sweep", "first,second", *where]) == 0
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "gao2022_fig1.csv"), by_runs)
+    capsys.readouterr()
+    for words, line in (
+        (["gao2022_fig1", "--runs", "nosuch"], "'nosuch' is not a run; rlhf-runs --all lists them"),
+        (["gao2022_fig1", "--runs", keys[0][:2]], "is the start of several runs"),
+        (["--runs", keys[0]], "needs the name of a figure"),
+        (["gao2022_fig1", "--runs", keys[0], "--sweep", "first"], "takes the place of --sweep"),
+        (["kwa2024_figB3", "--runs", keys[0]], "it reads no runs"),
+    ):
+        assert main([*words, *where]) == 2
+        printed = capsys.readouterr()
+        assert line in printed.err and printed.err.count("\n") == 1 and not printed.out
