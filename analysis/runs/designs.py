@@ -226,15 +226,18 @@ def measures(gold: Floats, kl: Floats, good: Bools, half: Bools) -> Measured:
     peak of the other.
     """
     cells, replicates, questions, points = gold.shape
+    turns = [turnover(of_cell, half, end_too=True) for of_cell in gold]
     table, nats = (curves.reshape(-1, questions, points) for curves in (gold, kl))
-    turn = turnover(table, half, end_too=True)
-    place = turn.place(half)
+    at, falls = (
+        np.concatenate(parts) for parts in zip(*((turn.at, turn.falls) for turn in turns), strict=True)
+    )
+    place = np.concatenate([turn.place(half) for turn in turns])
     at_peak = np.take_along_axis(nats, place[:, :, None], axis=2)[:, :, 0]
     end = table[:, :, -1] - table[:, :, 0]
     known = good.reshape(-1, points) & (np.arange(points) < points - 1)
-    values = {PEAK: end + turn.falls, PEAK_D: _root(at_peak), DROP: turn.falls, END: end}
+    values = {PEAK: end + falls, PEAK_D: _root(at_peak), DROP: falls, END: end}
     shaped = {name: value.reshape(cells, replicates, questions) for name, value in values.items()}
-    censored = ~np.take_along_axis(known, turn.at, axis=1).all(axis=1)
+    censored = ~np.take_along_axis(known, at, axis=1).all(axis=1)
     return Measured(shaped, censored.reshape(cells, replicates))
 
 

@@ -1,8 +1,9 @@
 """Whether a curve turns: it rises from its start to a peak and falls from there to its end.
 
-The rise and the fall are measured on the curve and not on a fit. The peak is chosen on one half of the questions and
-both are measured on the other, both ways, because a peak that is chosen and measured on the same noise is too high.
-`python -m analysis.worlds.nulls` shows how often this errs.
+The rise and the fall are measured on the curve and not on a fit. A peak that is chosen and measured on the same noise
+is too high, so each replicate is measured where the other replicates have their peak on the other half of the
+questions: what one run gains by accident at one checkpoint, no other run gains there. With one replicate only the
+questions are others. `python -m analysis.worlds.nulls` shows how often this errs.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class Turnover(NamedTuple):
     rise: Estimate  # gold at the peak minus gold at the first point
     fall: Estimate  # gold at the peak minus gold at the last point
     height: float  # gold at the peak, on the questions that did not choose it
-    at: Ints  # (R, 2): where each half of the questions puts the peak of each replicate: the index of a point
+    at: Ints  # (R, 2): where the other replicates' peak is on each half of the questions: the index of a point
     falls: Floats  # (R, C) of each replicate and question; their balanced mean is `fall`
 
     def place(self, half: NDArray[np.bool_]) -> Ints:
@@ -49,7 +50,7 @@ def turnover(curves: ArrayLike, half: NDArray[np.bool_], end_too: bool = False) 
     table = table[None] if table.ndim == 2 else table
     if table.shape[2] < 2 or min(half.sum(), (~half).sum()) < 2:
         raise ValueError(f"a turn needs two points and two questions in each half, got curves {table.shape}")
-    chosen_by = np.stack([table[:, half].mean(axis=1), table[:, ~half].mean(axis=1)])  # (2, R, K)
+    chosen_by = np.stack([_others(table[:, side].mean(axis=1)) for side in (half, ~half)])  # (2, R, K)
     at = (chosen_by if end_too else chosen_by[:, :, :-1]).argmax(axis=2).T  # (R, 2)
     place = np.where(half, at[:, 1:], at[:, :1])
     peak = np.take_along_axis(table, place[:, :, None], axis=2)[:, :, 0]
@@ -61,3 +62,9 @@ def turnover(curves: ArrayLike, half: NDArray[np.bool_], end_too: bool = False) 
         at=at,
         falls=falls,
     )
+
+
+def _others(values: Floats) -> Floats:
+    """Return the mean of the other rows for each row of `values` (R, K); one row alone for itself."""
+    rows = len(values)
+    return values if rows == 1 else (values.sum(axis=0) - values) / (rows - 1)

@@ -1,14 +1,15 @@
-"""How often the turnover claim errs: worlds in which it is known whether gold turns over under selection by the
-proxy.
+"""How often the turnover claim errs: worlds and training runs in which it is known whether gold turns.
 
 In the nulls gold does not turn, and the rule of `gao2022_fig1.gold_turns` must not say that it does; in W1 it
-turns by construction. `python -m analysis.worlds.nulls` sends 200 of each through the code that decides on real
-runs.
+turns by construction. `python -m analysis.worlds.nulls` sends 200 of each, and 2,000 curves of trained policies of
+each shape, through the code that decides on real runs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +19,16 @@ from rich.table import Table
 from analysis.best_of_n.estimator import grid, question_curves
 from analysis.statistics.claims import all_met, exceeds, thresholds
 from analysis.statistics.turnover import halves, turnover
+from analysis.worlds import training_curves
+from analysis.worlds.training_curves import NO_TURN, TURN, Kind, Training
 from analysis.worlds.world import Size, World, questions
 from rlhf_lab.functional.intervals import Rate
 
 Floats = NDArray[np.float64]
 
 TIMES = 200
+TRAININGS = 2000
+REPLICATES = (2, 5)
 
 
 def gold_itself(rng: np.random.Generator, size: Size) -> World:
@@ -97,47 +102,79 @@ TURNING: dict[str, Callable[[np.random.Generator, Size], World]] = {
 # --- how often the claim is met -------------------------------------------------------------------------------
 
 
-def decide(world: World, rng: np.random.Generator) -> bool | None:
-    """Return whether gold turns over in `world` by the rule of `gao2022_fig1.gold_turns`."""
+def decide(curves: Floats, rng: np.random.Generator) -> bool | None:
+    """Return whether `curves` (R, C, K) or (C, K) turn, by the rule of `gao2022_fig1.gold_turns`."""
     threshold = thresholds("gao2022_fig1")["gold_turns"]["threshold"]
-    curves = question_curves(world.proxy, world.gold, grid(world.gold.shape[1]), world.question)
-    curves /= world.gold.std()
-    turn = turnover(curves, halves(len(curves), rng))
+    turn = turnover(curves, halves(curves.shape[-2], rng))
     return all_met(exceeds(part.interval(), threshold) for part in (turn.rise, turn.fall))
+
+
+def best_of_n(world: World) -> Floats:
+    """Return gold of best-of-n in `world`, (C, K), in its SDs."""
+    curves = question_curves(world.proxy, world.gold, grid(world.gold.shape[1]), world.question)
+    return curves / world.gold.std()
 
 
 def states(
     make: Callable[[np.random.Generator, Size], World], times: int, rng: np.random.Generator, size: Size
 ) -> list[bool | None]:
     """Return the decision on each of `times` independent worlds."""
-    return [decide(make(rng, size), rng) for _ in range(times)]
+    return [decide(best_of_n(make(rng, size)), rng) for _ in range(times)]
+
+
+def trained_states(kind: Kind, replicates: int, times: int, rng: np.random.Generator) -> list[bool | None]:
+    """Return the decision on each of `times` sets of training runs of one kind."""
+    shape, unusual = kind
+    training = replace(Training(replicates=replicates), **unusual)
+    return [decide(training_curves.curves(shape, training, rng), rng) for _ in range(times)]
 
 
 def report(times: int = TIMES, seed: int = 0) -> Table:
     """Return a table of how often the turnover claim comes out met in each world, with Wilson's 95 % interval."""
     size = Size()
-    table = Table(
-        title=f"Claim 1 on {times} worlds of {size.prompts} prompts, {size.questions} questions, "
+    table = _table(
+        f"Gold turns: {times} worlds of best-of-n, {size.prompts} prompts, {size.questions} questions, "
         f"{size.answers} answers"
     )
-    for column in ("world", "must be", "met", "95 % interval", "undecided", "not met"):
-        table.add_column(column, justify="left" if column in ("world", "must be") else "right")
-    for children, (name, make) in zip(
-        np.random.SeedSequence(seed).spawn(len(NULLS) + len(TURNING)), (NULLS | TURNING).items(), strict=True
-    ):
-        decisions = states(make, times, np.random.default_rng(children), size)
-        met = sum(state is True for state in decisions)
-        bounds = Rate(met, times).interval()
-        table.add_row(
-            name,
-            "not met" if name in NULLS else "met",
-            f"{met / times:.3f}",
-            f"{bounds.lo:.3f} .. {bounds.hi:.3f}",
-            f"{sum(state is None for state in decisions) / times:.3f}",
-            f"{sum(state is False for state in decisions) / times:.3f}",
-        )
+    for seeds, (name, make) in _seeded(NULLS | TURNING, seed):
+        _add(table, name, name in TURNING, states(make, times, np.random.default_rng(seeds), size))
     return table
 
 
+def trained_report(replicates: int, times: int = TRAININGS, seed: int = 0) -> Table:
+    """Return the table for the curves of trained policies with this many replicates."""
+    table = _table(f"Gold turns: {times} times {replicates} training runs")
+    for seeds, (name, kind) in _seeded(NO_TURN | TURN, seed):
+        _add(table, name, name in TURN, trained_states(kind, replicates, times, np.random.default_rng(seeds)))
+    return table
+
+
+def _seeded(kinds: dict[str, Any], seed: int) -> Iterable[tuple[np.random.SeedSequence, tuple[str, Any]]]:
+    return zip(np.random.SeedSequence(seed).spawn(len(kinds)), kinds.items(), strict=True)
+
+
+def _table(title: str) -> Table:
+    table = Table(title=title)
+    for column in ("world", "turns", "met", "95 % interval", "undecided", "not met"):
+        table.add_column(column, justify="left" if column in ("world", "turns") else "right")
+    return table
+
+
+def _add(table: Table, name: str, turns: bool, decisions: Sequence[bool | None]) -> None:
+    times, met = len(decisions), sum(state is True for state in decisions)
+    bounds = Rate(met, times).interval()
+    table.add_row(
+        name,
+        "yes" if turns else "no",
+        f"{met / times:.3f}",
+        f"{bounds.lo:.3f} .. {bounds.hi:.3f}",
+        f"{sum(state is None for state in decisions) / times:.3f}",
+        f"{sum(state is False for state in decisions) / times:.3f}",
+    )
+
+
 if __name__ == "__main__":
-    Console().print(report())
+    console = Console()
+    console.print(report())
+    for replicates in REPLICATES:
+        console.print(trained_report(replicates))

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from analysis.statistics.turnover import halves, turnover
-from analysis.worlds.nulls import NULLS, TURNING, states
+from analysis.worlds.nulls import NULLS, REPLICATES, TRAININGS, TURNING, states, trained_states
+from analysis.worlds.training_curves import NO_TURN, TURN
 from analysis.worlds.world import Size
 
 
@@ -23,6 +24,14 @@ def test_the_peak_is_measured_on_the_questions_that_did_not_choose_it() -> None:
     half = np.array([True, True, False, False])
     found = turnover(np.array([lucky, lucky, plain, plain]), half)
     assert found.falls.tolist() == [[0, 0, 0, 0]] and found.at.tolist() == [[1, 2]]
+
+
+def test_a_replicate_is_measured_where_the_others_have_their_peak() -> None:
+    """Each of two runs jumps at a checkpoint of its own on all questions; the other run says where to measure it."""
+    first, second = [0.0, 9.0, 1.0, 0.0], [0.0, 2.0, 7.0, 0.0]
+    found = turnover(np.repeat([[first], [second]], 4, axis=1), np.array([True, True, False, False]))
+    assert found.at.tolist() == [[2, 2], [1, 1]]
+    assert found.fall.value == pytest.approx((1.0 + 2.0) / 2) and found.rise.value == pytest.approx(1.5)
 
 
 def test_a_rising_curve_has_a_negative_drop() -> None:
@@ -62,3 +71,26 @@ def test_a_flat_policy_with_many_noisy_checkpoints_is_seldom_met() -> None:
         drops = curves[:, curves.mean(axis=0).argmax()] - curves[:, -1]
         cheated += drops.mean() > 2 * drops.std() / np.sqrt(130)
     assert honest <= 12 and cheated > 40
+
+
+@pytest.mark.parametrize("replicates", REPLICATES)
+@pytest.mark.parametrize("kind", NO_TURN)
+def test_training_runs_without_a_turn_are_seldom_said_to_turn(kind: str, replicates: int) -> None:
+    found = trained_states(NO_TURN[kind], replicates, 100, np.random.default_rng(8))
+    assert found.count(True) <= 4  # 1 in 200 of the luckiest draws at a rate of 1 %
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("replicates", REPLICATES)
+@pytest.mark.parametrize("kind", NO_TURN)
+def test_at_most_one_in_a_hundred_training_runs_without_a_turn_is_said_to_turn(
+    kind: str, replicates: int
+) -> None:
+    found = trained_states(NO_TURN[kind], replicates, TRAININGS, np.random.default_rng(9))
+    assert found.count(True) <= 0.01 * TRAININGS
+
+
+def test_five_training_runs_that_turn_are_said_to() -> None:
+    """A turn by .2 SD is twice the threshold and is seldom seen; one by .5 SD is always."""
+    met = [trained_states(kind, 5, 50, np.random.default_rng(10)).count(True) for kind in TURN.values()]
+    assert met[0] < met[1] < met[2] and met[1] >= 25 and met[2] >= 49
