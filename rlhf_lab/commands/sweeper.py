@@ -126,7 +126,7 @@ def record(jobs: Sequence[Job], store: Store) -> None:
             "choices": job.choices,
             "config": job.config,
             "method": type(job.experiment.policy).__name__,
-            "uses_gold": job.experiment.policy.USES_GOLD,
+            "uses_gold": job.experiment.uses_gold,
             "key": job.leaf.key,
             "stages": [[node.name, node.key] for node in job.leaf.walk()],  # what pruning keeps
         }

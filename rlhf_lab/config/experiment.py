@@ -18,8 +18,9 @@ from rlhf_lab.config.combination import (
 from rlhf_lab.config.intervention import Intervention
 from rlhf_lab.config.labelers import Labeler, Mixture, Pool, WrittenPreferences
 from rlhf_lab.config.models import SFT, Half, Model, RewardInit, RewardModel, ScratchModel
-from rlhf_lab.config.online import Penalised
-from rlhf_lab.config.policies import BestOfN, Policy
+from rlhf_lab.config.online import Online, Penalised
+from rlhf_lab.config.policies import BestOfN, ExpertIteration, Policy
+from rlhf_lab.config.reward import GivenReward, GoldReward, Reward
 from rlhf_lab.config.runtime import Runtime, Tracker
 from rlhf_lab.config.shaping import NoShaping, Shaping
 from rlhf_lab.config.tasks import SyntheticAssistant, Task
@@ -68,6 +69,7 @@ class Experiment:
     labeler: Labeler  # The labeler: the rule that says which answer of a pair is better.
     rm: RewardModel  # The proxy reward: a reward model, and the language model that it starts from.
     rm_combination: Combination  # One reward model, or several and how their rewards become one.
+    reward: Reward  # What the policy optimises: the proxy, or in a control run gold itself or noise.
     reward_shaping: Shaping  # What the policy optimises instead of the proxy reward itself.
     policy: Policy  # The method that optimises the proxy reward, and how it is evaluated.
     score: Score  # What scores the stored samples beside gold and the proxy.
@@ -83,6 +85,8 @@ class Experiment:
             raise ValueError(
                 f"the labeler {labeler} labels {named}, the task is {task}: choose another labeler or task"
             )
+        if isinstance(self.reward, GivenReward):
+            self._check_given(self.reward)
         if not isinstance(self.reward_shaping, NoShaping):
             self._check_shaping()
         self.intervention.check(self.task)
@@ -119,6 +123,39 @@ class Experiment:
                     "rm_combination.seeds=pretrain needs language models that are trained here (rm.init=lm, not "
                     "rm=pretrained): members differ in the seeds of these"
                 )
+
+    @property
+    def uses_gold(self) -> bool:
+        """Whether the true reward has a say in what the policy becomes or chooses."""
+        return self.policy.USES_GOLD or self.reward.USES_GOLD
+
+    def _check_given(self, reward: GivenReward) -> None:
+        """Refuse what only a learned reward has."""
+        name = type(reward).__name__
+        if "pairs" in self.policy.NEEDS:
+            raise ValueError(
+                f"{type(self.policy).__name__} learns from comparisons and never sees a reward, so {name} changes "
+                "nothing: use reward=learned"
+            )
+        if "proxy" in self.policy.NEEDS and not isinstance(self.policy, (Online, ExpertIteration)):
+            raise ValueError(
+                f"{type(self.policy).__name__} is another package's method, which takes its reward from reward models "
+                f"alone, and {name} is none: use reward=learned"
+            )
+        if not (isinstance(self.rm_combination, Single) and isinstance(self.reward_shaping, NoShaping)):
+            raise ValueError(
+                f"{name} is optimised as it is: use rm_combination=single and reward_shaping=none with it"
+            )
+        if self.score.other_half or (self.score.second_turns and isinstance(self.policy, BestOfN)):
+            raise ValueError(
+                f"score.other_half and second turns of best-of-n need a reward model, and {name} is none: leave them "
+                "out, or use reward=learned"
+            )
+        if isinstance(reward, GoldReward) and reward.parts and not isinstance(self.task, SyntheticAssistant):
+            raise ValueError(
+                f"reward.parts are of the embedded task's rubric, and the task is {type(self.task).__name__}: use "
+                "reward.parts=[], which is gold as a whole"
+            )
 
     def _check_shaping(self) -> None:
         """Refuse a shaping from which the policy does not learn and which no rule of selection sees."""

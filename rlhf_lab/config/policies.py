@@ -5,12 +5,15 @@
   of a rule are in the key of the run alone. Rewards are in SDs of the proxy on the table.
 - Direct alignment, which learns from the preference pairs (DPO, IPO, SLiC, KTO).
 - Expert iteration, which learns from its own best answers.
+- Controls, which move away from SFT without any reward.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import Enum
+from itertools import pairwise
 from typing import ClassVar
 
 from rlhf_lab.config import checks
@@ -241,3 +244,55 @@ class ExpertIteration(Learned):
         Learned.__post_init__(self)
         checks.positive(self, "rounds", "asked", "steps", "batch")
         checks.check(self, "best_of", self.best_of >= 2, ">= 2", "the best of one answer is any answer")
+
+
+# --- controls -------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Untrained(Policy):
+    """A change of the SFT model that no reward asks for, evaluated at several strengths in the place of checkpoints."""
+
+    NEEDS: ClassVar[tuple[str, ...]] = ()
+
+
+@option("policy", "weight_noise")
+@dataclass(slots=True)
+class WeightNoise(Untrained):
+    """The SFT model with isotropic Gaussian noise on all weights, in one direction, at chosen KLs."""
+
+    kls: list[float]  # KLs from SFT in nats, ascending, that the scale of the noise is searched for.
+
+    STAGE: ClassVar[str] = "weight_noise"
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        Policy.__post_init__(self)
+        rising = all(low < high for low, high in pairwise([0.0, *self.kls]))
+        checks.check(
+            self, "kls", bool(self.kls) and rising, "one or more, ascending from above 0", "they are a curve"
+        )
+        checks.check(self, "kls", all(map(math.isfinite, self.kls)), "finite", "they are searched for")
+
+
+@option("policy", "temperature")
+@dataclass(slots=True)
+class Temperature(Untrained):
+    """The SFT model sampled at lower temperatures: all that sharpening alone can gain."""
+
+    temperatures: list[float]  # Temperatures, descending from below 1.
+
+    STAGE: ClassVar[str] = "temperature"
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        Policy.__post_init__(self)
+        falling = all(high > low for high, low in pairwise([1.0, *self.temperatures]))
+        some = bool(self.temperatures) and min(self.temperatures) > 0
+        checks.check(
+            self,
+            "temperatures",
+            some and falling,
+            "one or more, descending from below 1 to above 0",
+            "SFT is at 1",
+        )

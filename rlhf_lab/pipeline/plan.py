@@ -10,6 +10,7 @@ Further stages stand in this graph where the configuration asks for them:
 - `intervention`: the SFT model is fine-tuned further, and every later stage starts from the result.
 - `supervised`: on a tagged task, stages after `base` see some of the training prompts only.
 - several reward models in the place of one, and a shaped reward: see `plan_proxy`.
+- `reward`: a control run optimises gold itself, or noise, and neither preferences nor reward models are made.
 
 `plan` builds this graph of keys without making anything; `rlhf_lab.pipeline.execution` makes what is missing.
 """
@@ -23,6 +24,7 @@ from rlhf_lab.config.intervention import SyntheticData
 from rlhf_lab.config.labelers import Preferences, Writer
 from rlhf_lab.config.models import Half, Model
 from rlhf_lab.config.policies import BestOfN
+from rlhf_lab.config.reward import GivenReward
 from rlhf_lab.config.shaping import NoShaping
 from rlhf_lab.config.tasks import (
     Deferential,
@@ -37,6 +39,7 @@ from rlhf_lab.config.tasks import (
 from rlhf_lab.pipeline.plan_proxy import Proxies, language_model, members, reward_model
 from rlhf_lab.stages.activations import HiddenStates
 from rlhf_lab.stages.deference import Deference
+from rlhf_lab.stages.given_reward import GivenScore, OptimisedReward
 from rlhf_lab.stages.intervention import OnTask
 from rlhf_lab.stages.preferences import Labelled
 from rlhf_lab.stages.registry import node
@@ -75,9 +78,14 @@ def plan(experiment: Experiment) -> Node:
 
     rule = e.policy if isinstance(e.policy, BestOfN) else None
     sampled = e.policy.table() if isinstance(e.policy, BestOfN) else e.policy
-    upstream = {"proxy": proxies.shaped(e.reward_shaping), "pairs": pairs}
-    needed = {name: upstream[name] for name in e.policy.NEEDS}
-    samples = node(e.policy.STAGE, sampled, task=seen, sft=sft, **needed)
+    given = e.reward if isinstance(e.reward, GivenReward) else None
+    if given is not None and "proxy" in e.policy.NEEDS:
+        optimised = OptimisedReward(e.policy, given)
+        samples = node(e.policy.STAGE + given.SUFFIX, optimised, task=seen, sft=sft, rubric=task, **gold)
+    else:
+        upstream = {"proxy": proxies.shaped(e.reward_shaping), "pairs": pairs}
+        needed = {name: upstream[name] for name in e.policy.NEEDS}
+        samples = node(e.policy.STAGE, sampled, task=seen, sft=sft, **needed)
 
     def score(scorer: Scorer, **model: Node) -> Node:
         return node("score", scorer, task=task, samples=samples, **model)
@@ -85,9 +93,12 @@ def plan(experiment: Experiment) -> Node:
     def proxy(member: Node) -> Node:
         return score(Scorer("proxy"), proxy=member)
 
-    # What a policy learned from is not what is recorded.
-    chosen_by = e.reward_shaping if rule else NoShaping()
-    scores = {"gold": score(Scorer("gold"), **gold), "proxy": proxies.score(samples, proxy, chosen_by)}
+    scores = {"gold": score(Scorer("gold"), **gold)}
+    if given is not None:
+        scores["proxy"] = node("given_score", GivenScore(given), task=task, samples=samples, **gold)
+    else:  # what a policy learned from is not what is recorded
+        chosen_by = e.reward_shaping if rule else NoShaping()
+        scores["proxy"] = proxies.score(samples, proxy, chosen_by)
     if e.score.behaviour:
         scores["behaviour"] = score(Scorer("behaviour"))
     if e.score.utility:

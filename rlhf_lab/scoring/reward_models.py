@@ -34,6 +34,8 @@ PROMPTS = 64  # prompts in a call that reads them apart
 
 # From rows of prompts and answers as ids, rewards (N,).
 Reward = Callable[[Sequence[int], Sequence[Sequence[int]]], np.ndarray]
+# From the tokenizer that the answers are written in, the reward of answers to training prompts.
+RewardOf = Callable[[PreTrainedTokenizerBase], Reward]
 
 
 @torch.inference_mode()

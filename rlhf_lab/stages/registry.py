@@ -35,6 +35,7 @@ MODULES = {  # any other stage is a way to optimise of its own: a module of its 
     "online_dpo": f"{HERE}.policy.trainers",
     "dpo": f"{HERE}.policy.trainers",
     "kto": f"{HERE}.policy.trainers",
+    "given_score": f"{HERE}.given_reward",
     "second_turns": f"{HERE}.second_turns",
     "activations": f"{HERE}.activations",
     "score": f"{HERE}.score",
@@ -45,6 +46,8 @@ MODULES = {  # any other stage is a way to optimise of its own: a module of its 
 
 def module(stage: str) -> ModuleType:
     """Return the module of a stage, which has `VERSION`, `run(config, inputs, out, runtime)` and perhaps `check`."""
+    if stage.endswith(("_on_gold", "_on_noise")):
+        return import_module(f"{HERE}.given_reward")
     return import_module(MODULES.get(stage, f"{HERE}.policy.{stage}"))
 
 

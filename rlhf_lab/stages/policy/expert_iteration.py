@@ -22,15 +22,21 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
     from trl.trainer.sft_trainer import SFTTrainer
 
-    from rlhf_lab.scoring.reward_models import Reward
+    from rlhf_lab.scoring.reward_models import Reward, RewardOf
 
 VERSION = 1
 WEIGHTS, DRAWS, ROUNDS = "weights.safetensors", "draws.safetensors", "rounds.json"  # of a checkpoint
 Ids = Sequence[Sequence[int]]
 
 
-def run(config: ExpertIteration, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
-    """Train the policy for `config.rounds` rounds."""
+def run(
+    config: ExpertIteration,
+    inputs: Mapping[str, Path],
+    out: Path,
+    runtime: Runtime,
+    reward_of: RewardOf | None = None,
+) -> None:
+    """Train the policy for `config.rounds` rounds; answers are scored by the proxy, or by another reward if given."""
     import json
 
     import numpy as np
@@ -45,7 +51,10 @@ def run(config: ExpertIteration, inputs: Mapping[str, Path], out: Path, runtime:
     policy, ref = (loading.load_language_model(folder, runtime.device) for _ in range(2))
     prompts = samples.load_prompts(task, tokenizer, "train").ids
     tokens = json.loads((task / "task.json").read_text())["answer_tokens"]
-    reward = reward_models.rewards_of_split(task, inputs["proxy"], tokenizer, "train", runtime)
+    if reward_of is None:
+        reward = reward_models.rewards_of_split(task, inputs["proxy"], tokenizer, "train", runtime)
+    else:
+        reward = reward_of(tokenizer)
     arguments = _arguments(config, out, runtime)
     rng, draws = np.random.default_rng(config.seed), generator(config.seed, 0)
     # Of all training prompts if there are fewer.

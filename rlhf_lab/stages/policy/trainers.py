@@ -16,13 +16,23 @@ from rlhf_lab.config.policies import KTO, Direct
 from rlhf_lab.config.runtime import Runtime
 
 if TYPE_CHECKING:
+    from rlhf_lab.scoring.reward_models import RewardOf
     from rlhf_lab.stages.policy.online.training import MakeTrainer
 
 VERSION = {"ppo": 2, "grpo": 1, "rloo": 1, "online_dpo": 1, "dpo": 1, "kto": 1}
 
 
-def run(config: Online | Direct, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
-    """Train the policy on rollouts or on preference pairs, as `config` says."""
+def run(
+    config: Online | Direct,
+    inputs: Mapping[str, Path],
+    out: Path,
+    runtime: Runtime,
+    reward: RewardOf | None = None,
+) -> None:
+    """Train the policy on rollouts or on preference pairs, as `config` says.
+
+    Rollouts are scored by the proxy among the inputs, or by `reward` if it is given.
+    """
     if isinstance(config, Direct):
         from rlhf_lab.stages.policy import direct, direct_trainers
 
@@ -31,7 +41,7 @@ def run(config: Online | Direct, inputs: Mapping[str, Path], out: Path, runtime:
     else:
         from rlhf_lab.stages.policy.online import training
 
-        training.train(config, inputs, out, runtime, _trainer_on_rollouts(config, inputs))
+        training.train(config, inputs, out, runtime, _trainer_on_rollouts(config, inputs), reward)
 
 
 def _trainer_on_rollouts(config: Online, inputs: Mapping[str, Path]) -> MakeTrainer:

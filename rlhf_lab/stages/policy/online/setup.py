@@ -18,7 +18,7 @@ from rlhf_lab.models import loading, tokenization
 from rlhf_lab.models.sampling import sample
 from rlhf_lab.scoring import heldout_evaluation, reward_models, samples
 from rlhf_lab.scoring.proxy import Proxy
-from rlhf_lab.scoring.reward_models import Reward
+from rlhf_lab.scoring.reward_models import Reward, RewardOf
 from rlhf_lab.store.records import read_table
 
 SFT_SAMPLES = 512  # answers that fix the reward's mean and SD; the SD is then known to 3 %
@@ -52,14 +52,18 @@ class Setup:
     constraints: Constraints | None = None  # if there are constraints, `reward` is the mean of their members
 
 
-def load_setup(config: Online, inputs: Mapping[str, Path], runtime: Runtime) -> Setup:
-    """Load the setup of a stage from its inputs `task`, `sft` and `proxy`."""
+def load_setup(
+    config: Online, inputs: Mapping[str, Path], runtime: Runtime, reward_of: RewardOf | None = None
+) -> Setup:
+    """Load the setup of a stage from its inputs `task`, `sft` and, unless another reward is given, `proxy`."""
     folder, task = inputs["sft"] / "model", inputs["task"]
     tokenizer = tokenization.load_tokenizer(folder)
     prompts = samples.load_prompts(task, tokenizer, "train").ids
     answer_tokens = json.loads((task / "task.json").read_text())["answer_tokens"]
-    rule, constraints = Proxy.load(inputs["proxy"]).rule, None
-    if isinstance(rule, Constrained):
+    rule, constraints = None if reward_of else Proxy.load(inputs["proxy"]).rule, None
+    if reward_of is not None:
+        reward = reward_of(tokenizer)
+    elif isinstance(rule, Constrained):
         members = reward_models.members_of_split(task, inputs["proxy"], tokenizer, "train", runtime)
         constraints = Constraints(rule, members)
         reward = constraints.mean
@@ -84,7 +88,9 @@ def load_setup(config: Online, inputs: Mapping[str, Path], runtime: Runtime) -> 
 def load_critic(
     inputs: Mapping[str, Path], tokenizer: PreTrainedTokenizerBase, device: str
 ) -> PreTrainedModel:
-    """Load a value model from the reward model, or from SFT if the reward model reads other tokens."""
+    """Load a value model from the reward model, or from SFT if there is none or it reads other tokens."""
+    if "proxy" not in inputs:
+        return loading.load_reward_model(inputs["sft"] / "model", device)
     proxy = inputs["proxy"] / "model"
     same = tokenization.same_tokens(tokenization.load_tokenizer(proxy), tokenizer)
     return loading.load_reward_model(proxy if same else inputs["sft"] / "model", device)

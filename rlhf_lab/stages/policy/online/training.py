@@ -11,6 +11,7 @@ from rlhf_lab.config.online import Online
 from rlhf_lab.config.runtime import Runtime
 from rlhf_lab.models.trl_arguments import AfterStep
 from rlhf_lab.scoring.heldout_evaluation import schedule
+from rlhf_lab.scoring.reward_models import RewardOf
 from rlhf_lab.stages.policy.online.rollouts import Report, Rollouts
 from rlhf_lab.stages.policy.online.setup import Setup, load_setup
 from rlhf_lab.stages.policy.training_session import METRICS, training_session
@@ -20,10 +21,15 @@ MakeTrainer = Callable[[Setup, Any, Path, str, Report], Rollouts]  # setup, conf
 
 
 def train(
-    config: Online, inputs: Mapping[str, Path], out: Path, runtime: Runtime, make_trainer: MakeTrainer
+    config: Online,
+    inputs: Mapping[str, Path],
+    out: Path,
+    runtime: Runtime,
+    make_trainer: MakeTrainer,
+    reward: RewardOf | None = None,
 ) -> None:
     """Train with the trainer that `make_trainer` returns; leave samples, reference, tokenizer, model and metrics."""
-    setup = load_setup(config, inputs, runtime)
+    setup = load_setup(config, inputs, runtime, reward)
     with training_session(config, config.steps, setup.sft, setup.tokenizer, inputs, out, runtime) as session:
         report = _Report(runtime.log_every, config.steps, session.metrics)
         trainer = make_trainer(setup, config, out, runtime.device, report)

@@ -1,0 +1,37 @@
+"""The stage `temperature`: the SFT model sampled at lower temperatures, a control without any reward.
+
+At temperature T the probability of a token is proportional to p^(1/T). KL and log-probabilities are those of the
+sharpened distribution against SFT at temperature 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rlhf_lab.config.policies import Temperature
+from rlhf_lab.config.runtime import Runtime
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+VERSION = 1
+
+
+def run(config: Temperature, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
+    """Evaluate SFT at every temperature."""
+    from rlhf_lab.stages.policy.untrained import evaluate_at
+
+    evaluate_at(config.temperatures, sharpen, config, inputs, out, runtime)
+
+
+def sharpen(model: PreTrainedModel, temperature: float) -> None:
+    """Divide the logits of `model` by the temperature from now on, in the place of an earlier temperature."""
+
+    def divided(module: Any, arguments: Any, outputs: Any) -> Any:
+        outputs.logits = outputs.logits.float() / temperature
+        return outputs
+
+    model._forward_hooks.clear()
+    model.register_forward_hook(divided)
