@@ -142,11 +142,14 @@ def test_no_files_import_each_other_in_a_circle():
     assert len(list(TopologicalSorter(graph).static_order())) == len(MODULES)  # CycleError names the circle
 
 
+JOINT = "rlhf_lab.stages.given_reward"  # runs the trainers of other stages on gold or on noise
+
+
 def test_a_stage_imports_no_other_stage():
     wrong = [
         f"{module} imports {name}"
         for module in MODULES
-        if room(module) == "rlhf_lab.stages"
+        if room(module) == "rlhf_lab.stages" and module != JOINT
         for name in imports(module)
         if name in MODULES and name != module and room(name) == "rlhf_lab.stages" and is_stage(name)
     ]
@@ -171,6 +174,17 @@ def test_no_policy_stage_reaches_gold():
     for start in (*policies, *others):
         found = {module for module in reached(start) if room(module) == "rlhf_lab.gold"}
         assert not found, f"{start} reaches {sorted(found)}"
+
+
+def test_one_module_brings_gold_and_the_training_of_a_policy_together():
+    both = [
+        module
+        for module in MODULES
+        if room(module) == "rlhf_lab.stages"
+        and any(room(name) == "rlhf_lab.gold" for name in reached(module))
+        and any(name.startswith("rlhf_lab.stages.policy") for name in reached(module))
+    ]
+    assert both == [JOINT]
 
 
 def test_the_search_for_gold_can_find_it():

@@ -59,8 +59,13 @@ def test_a_pair_is_labelled_by_gold_and_its_margin_says_by_how_much(store):
 
 @pytest.mark.parametrize(
     "overrides",
-    [[], PPO, *(pytest.param(policy, marks=pytest.mark.slow) for policy in (*DIRECT, EXPERT))],
-    ids=["best-of-n", "PPO", "DPO", "KTO", "expert iteration"],
+    [
+        [],
+        PPO,
+        [*PPO, "reward=noise"],
+        *(pytest.param(policy, marks=pytest.mark.slow) for policy in (*DIRECT, EXPERT)),
+    ],
+    ids=["best-of-n", "PPO", "PPO on noise", "DPO", "KTO", "expert iteration"],
 )
 def test_a_policy_says_the_same_when_gold_cannot_be_asked(store, tmp_path, monkeypatch, overrides):
     wanted, leaf = made(store, *overrides)

@@ -9,6 +9,7 @@ from composing import experiment
 from rlhf_lab.config.intervention import SyntheticData
 from rlhf_lab.config.labelers import Mixture
 from rlhf_lab.config.models import Half
+from rlhf_lab.config.reward import GivenReward
 from rlhf_lab.config.runtime import Runtime, Tracker
 from rlhf_lab.config.tasks import Supervised, SyntheticAssistant
 
@@ -27,6 +28,10 @@ CASES = [
     ("policy=hedge_tune",),
     ("policy=ipo", "model@preferences.model=10k"),
     ("policy=expert_iteration",),
+    ("policy=ppo", "policy.kl_coef=0.1", "reward=visible_gold"),
+    ("policy=grpo", "policy.kl_coef=0.1", "reward=noise"),
+    ("policy=weight_noise",),
+    ("policy=temperature",),
     ("policy=ppo", "policy.kl_coef=0.1", "labeler=flip", "tracker=wandb"),
     (
         "policy=ppo",
@@ -54,6 +59,9 @@ def variants(config, folder, root=None, path=()):
         skipped |= {("task", "tags")}  # refused there without
     if isinstance(root.intervention, SyntheticData):
         skipped |= {("task", "tags")}  # its prompts have none
+    if isinstance(root.reward, GivenReward):  # what a learned reward alone has
+        skipped |= {("rm",), ("preferences",), ("labeler",), ("rm_combination",), ("reward_shaping",)}
+        skipped |= {("score", "other_half")}
     if isinstance(root.labeler, Mixture):
         skipped |= {("score", "utility")}
     for field in dataclasses.fields(config):
@@ -77,7 +85,13 @@ def alternatives(field, value, folder):
     if isinstance(value, (int, float)):
         return [value + 1, value + 0.25, value * 2, value / 2]
     if isinstance(value, list):
-        return [["json:dumps"]] if "str" in field.type else [[2 * one for one in value]]
+        if field.name == "parts":
+            return [["courtesy"]]
+        return (
+            [["json:dumps"]]
+            if "str" in field.type
+            else [[factor * one for one in value] for factor in (2, 0.5)]
+        )
     if value is None and "float" in field.type:
         return [0.5]
     if value is None and "int" in field.type:

@@ -30,6 +30,8 @@ CLASSES = {  # option of `policy` -> name of its class
     "slic": "SLiC",
     "kto": "KTO",
     "expert_iteration": "ExpertIteration",
+    "weight_noise": "WeightNoise",
+    "temperature": "Temperature",
 }
 MEMBERS = {"members": 5, "seeds": "finetune", "offset": "all"}
 RULES = {  # what tests call a rule -> its settings; "pretrained" is the mean of members with trunks of their own
