@@ -156,3 +156,65 @@ def test_what_is_hidden_and_what_is_not(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert redaction.hide({"a": [text, 1, None]}) == {"a": [hidden, 1, None]}
     artifacts.write_json(tmp_path / "record.json", {"command": text})
     assert json.loads((tmp_path / "record.json").read_text()) == {"command": hidden}
+
+
+# --- configurations ---------------------------------------------------------------------------------------------
+
+PACKAGE = "# @package _global_\n"
+LOGGER = "handlers: {x: {class: logging.StreamHandler, stream: '${oc.decode:ex}t://planted.go'}}, root: {handlers: [x]}"
+FILE_LOGGER = (
+    "handlers: {x: {class: logging.FileHandler, filename: precious.txt, mode: w}}, root: {handlers: [x]}"
+)
+GIT = (
+    "GIT_CONFIG_COUNT: '1', GIT_CONFIG_KEY_0: core.fsmonitor, GIT_CONFIG_VALUE_0: 'touch planted.txt; false'"
+)
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("hydra_logging", f"{PACKAGE}hydra: {{hydra_logging: {{version: 1, {LOGGER}}}}}\n"),
+        ("job_logging", f"{PACKAGE}hydra: {{job_logging: {{version: 1, {LOGGER}}}}}\n"),
+        ("job_logging", f"{PACKAGE}hydra: {{job_logging: {{version: 1, {FILE_LOGGER}}}}}\n"),
+        ("job.env_set", f"{PACKAGE}hydra: {{job: {{env_set: {{{GIT}}}}}}}\n"),
+        ("job.env_set", "# @package hydra.job\nenv_set: {PATH: '.:/usr/bin'}\n"),
+        ("job.env_set", "# @package hydra.job\nenv_copy: [PATH]\n"),  # Hydra copies them into env_set
+        ("job.chdir", "# @package hydra.job\nchdir: true\n"),
+        ("output_subdir", f"{PACKAGE}hydra: {{output_subdir: .hydra}}\n"),
+    ],
+)
+@pytest.mark.parametrize("runtime", ["runtime.plan=true", "experiment=own"])
+def test_no_configuration_chooses_a_log_an_environment_or_a_folder(lab, tmp_path, key, text, runtime):
+    """An interpolation put a stream together that Hydra imported; git ran a program that the environment named."""
+    folder = tmp_path / "mine" / "experiment"
+    folder.mkdir(parents=True)
+    (folder / "own.yaml").write_text(text)
+    (tmp_path / "precious.txt").write_text("precious")
+    (tmp_path / "planted.py").write_text("raise SystemExit('imported')\n")
+    words = dict.fromkeys(["--config-dir", "mine", "experiment=own", runtime])
+    answer = lab(*words)
+    assert answer.code == 2 and f"hydra.{key} cannot be set" in answer.err and answer.err.count("\n") == 1
+    assert (tmp_path / "precious.txt").read_text() == "precious"
+    assert not (tmp_path / "planted.txt").exists() and "planted" not in sys.modules
+
+
+def test_planning_finds_a_judge_without_importing_it(lab, tmp_path):
+    package = tmp_path / "judges"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise SystemExit(0)\n")
+    (package / "mine.py").write_text("def judge(prompts, answers): return [0.0] * len(answers)\n")
+    answer = lab("score.extra=[judges.mine:judge]", "runtime.plan=true")
+    assert answer.code == 0 and "to make" in answer.out and "judges" not in sys.modules
+
+
+def test_git_is_asked_without_what_the_environment_says_of_it(tmp_path, monkeypatch):
+    from rlhf_lab.pipeline import execution
+
+    monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
+    monkeypatch.setenv("GIT_CONFIG_KEY_0", "core.fsmonitor")
+    monkeypatch.setenv("GIT_CONFIG_VALUE_0", f"touch {tmp_path}/planted; false")
+    (tmp_path / "git").write_text(f"#!/bin/sh\ntouch {tmp_path}/planted\n")
+    (tmp_path / "git").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    execution._git(TESTS.parent / "rlhf_lab")
+    assert not (tmp_path / "planted").exists()

@@ -17,10 +17,10 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult
 from hydra.plugins.sweeper import Sweeper
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from rlhf_lab.commands.errors import Mistake
-from rlhf_lab.commands.refusals import refuse_python
+from rlhf_lab.commands.refusals import refuse_hydra, refuse_python
 
 SWEEPER = "hydra_plugins.rlhf_lab.PlannedSweeper"
 
@@ -41,6 +41,19 @@ def register_sweeper(sweeper: type[Sweeper]) -> None:
     """Make `sweeper` known as SWEEPER: Hydra takes plugins only from a package of the name `hydra_plugins`."""
     sys.modules.setdefault("hydra_plugins.rlhf_lab", sys.modules[sweeper.__module__])
     Plugins.instance().class_name_to_class[SWEEPER] = sweeper
+
+
+def check_compositions() -> None:
+    """Check Hydra's own part of what is composed: Hydra has no hook between composing and setting up its logging."""
+    compose = Hydra.compose_config
+
+    def checked(self: Hydra, *args: Any, **kwargs: Any) -> DictConfig:
+        configuration = compose(self, *args, **kwargs | {"with_log_configuration": False})
+        refuse_hydra(configuration.hydra)
+        return configuration
+
+    if compose.__name__ != checked.__name__:  # once in a process
+        Hydra.compose_config = checked
 
 
 def skip_mode() -> None:

@@ -77,6 +77,7 @@ def _run(arguments: Sequence[str]) -> int:
             sweeper.register()
             arguments, task = _as_sweep(arguments), job.run
             hydra_internals.skip_mode()
+        hydra_internals.check_compositions()
         sys.argv[1:] = arguments
         shows_a_job = refusals.check_flags(hydra_internals.flags_parser(), arguments)
         conf = str(options.folder("conf"))

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
 from hydra.core.plugins import Plugins
+from omegaconf import DictConfig, OmegaConf
 
 from rlhf_lab.commands import options
 from rlhf_lab.commands.errors import Mistake, keys
@@ -26,6 +27,17 @@ OPTION = re.compile(r"\w[\w.+-]*")
 TARGET = "_target_"
 LOGGING = {"logging.StreamHandler", "logging.FileHandler", "colorlog.ColoredFormatter"}
 STREAMS = {"ext://sys.stdout", "ext://sys.stderr"}
+NO_LOGGING = {"version": 1, "root": None, "disable_existing_loggers": False}  # what conf/config.yaml chooses
+# Keys of Hydra's own part that run a program, write a file or move the job elsewhere -> the value that they keep.
+KEPT: dict[str, Any] = {
+    "job_logging": NO_LOGGING,
+    "hydra_logging": NO_LOGGING,
+    "callbacks": {},
+    "job.env_set": {},
+    "job.env_copy": [],
+    "job.chdir": None,
+    "output_subdir": None,
+}
 MODULES = "pkg://"  # a search path of Hydra's that imports what it names
 
 
@@ -64,6 +76,21 @@ def refuse_python(config: Any, where: str) -> None:
             or (text.startswith(("ext://", MODULES)) and text not in STREAMS)
         ):
             raise Mistake(f"{where}: {key} names Python to run ({text}), which YAML cannot: remove it")
+
+
+def refuse_hydra(hydra: DictConfig) -> None:
+    """Refuse a composed `hydra` node that would run a program, write a file of its own or change the folder.
+
+    Values are looked at as they are after interpolation; Mistake names the key.
+    """
+    for key, kept in KEPT.items():
+        value = OmegaConf.select(hydra, key)
+        plain = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+        if plain != kept and (plain or kept):
+            raise Mistake(
+                f"hydra.{key} cannot be set: no configuration chooses the environment, the folder or the log of a job; "
+                "leave it out"
+            )
 
 
 def _leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -20,7 +20,7 @@ from rlhf_lab.commands.compose import Composer, chosen
 from rlhf_lab.commands.errors import Incomplete, Mistake, explain, is_mistake
 from rlhf_lab.commands.job import sweep_name, typed
 from rlhf_lab.commands.jobs import Job, check, overrides_of_jobs
-from rlhf_lab.commands.refusals import refuse_paths, refuse_python
+from rlhf_lab.commands.refusals import refuse_hydra, refuse_paths, refuse_python
 from rlhf_lab.config.runtime import Runtime
 from rlhf_lab.pipeline import execution, plan
 from rlhf_lab.store import upkeep
@@ -108,6 +108,7 @@ def _job(composer: Composer, index: int, overrides: list[str]) -> Job:
     choices = composed.hydra.runtime.choices
     refuse_paths({str(group): str(option) for group, option in choices.items() if option is not None})
     refuse_python(OmegaConf.to_container(composed.hydra, resolve=False), "hydra")
+    refuse_hydra(composed.hydra)
     experiment = typed(composed.config)
     plain = OmegaConf.to_container(composed.config, resolve=True, enum_to_str=True)
     assert isinstance(plain, dict)

@@ -8,6 +8,7 @@ import logging
 import os
 import platform
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -199,9 +200,18 @@ def _git(folder: Path) -> dict[str, Any] | None:
     if not (folder.parent / ".git").exists():
         return None
 
+    git = shutil.which("git", path=os.defpath)
+    if git is None:
+        return None
+
     def ask(*words: str) -> str:
+        """Return what git answers; neither the environment nor the checkout names a program that it would run."""
         return subprocess.check_output(
-            ["git", *words], cwd=folder, stderr=subprocess.DEVNULL, text=True
+            [git, "-c", "core.fsmonitor=", *words],
+            cwd=folder,
+            env={"HOME": os.environ.get("HOME", "/"), "GIT_OPTIONAL_LOCKS": "0"},
+            stderr=subprocess.DEVNULL,
+            text=True,
         ).strip()
 
     try:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import os
 import re
-from importlib.util import find_spec
+import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 from rlhf_lab.store.artifacts import file_digest
@@ -48,15 +49,25 @@ def here(name: str, revision: str | None) -> bool:
     return revision is None or Path(name).expanduser().exists() or offline()
 
 
+def _spec(module: str) -> ModuleSpec | None:
+    """Return where a module would be imported from, without importing it or the packages that hold it."""
+    spec, path, name = None, None, ""
+    for part in module.split("."):
+        name = f"{name}.{part}".lstrip(".")
+        finders = (finder.find_spec(name, path) for finder in sys.meta_path if hasattr(finder, "find_spec"))
+        spec = next((spec for spec in finders if spec is not None), None)
+        if spec is None:
+            return None
+        path = spec.submodule_search_locations
+    return spec
+
+
 def module_digest(function: str) -> str:
     """Return the digest of the source of a judge "module:function"; ValueError if there is no such function."""
     module, _, name = function.partition(":")
     if not (DOTTED.fullmatch(module) and name.isidentifier()):
         raise ValueError(f"found no judge {function!r}: expected module:function, such as my_module:judge")
-    try:
-        spec = find_spec(module)
-    except ModuleNotFoundError:  # the package that would hold it is missing
-        spec = None
+    spec = _spec(module)
     if spec is None or spec.origin is None or not Path(spec.origin).is_file():
         raise ValueError(f"found no judge {function!r}: {module} is not a module with a file here")
     source = Path(spec.origin)
