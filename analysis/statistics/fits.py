@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from analysis.statistics.mean_curves import check_ses
 from analysis.statistics.resampling import Resample, kept, original, percentile_interval, resamples
 from rlhf_lab.functional.intervals import Interval
 
@@ -71,15 +72,23 @@ class Bootstrap:
     conditional: bool  # on the replicates at hand: there are fewer than five
 
 
-def fit(form: Form, d: ArrayLike, gold: ArrayLike) -> Fit:
-    """Return the least-squares fit of gold (K,) on d (K,).
+def fit(form: Form, d: ArrayLike, gold: ArrayLike, se: ArrayLike | None = None) -> Fit:
+    """Return the least-squares fit of gold (K,) on d (K,), weighted by 1 / `se` (K,) squared where SEs are given.
 
-    Raises ValueError for an unknown form, fewer than two points, points that are not finite, or d <= 0 in the RL form.
+    Raises ValueError for an unknown form, fewer than two different d, points that are not finite, d <= 0 in the RL
+    form, or SEs that are not above 0.
     """
     x, y = np.asarray(d, dtype=float), np.asarray(gold, dtype=float)
     _check(form, x, y)
-    alpha, beta, rmse = (float(column[0]) for column in fit_each(form, x[None], y[None]))
-    return Fit(alpha, beta, rmse, *peak(form, alpha, beta))
+    if se is None:
+        alpha, beta, rmse = (float(column[0]) for column in fit_each(form, x[None], y[None]))
+        return Fit(alpha, beta, rmse, *peak(form, alpha, beta))
+    ses = np.asarray(se, dtype=float)
+    check_ses(ses, len(x))
+    columns = np.stack([x, _beta_column(form, x)], axis=1)
+    alpha, beta = (float(value) for value in np.linalg.lstsq(columns / ses[:, None], y / ses, rcond=None)[0])
+    residual = y - predict(form, alpha, beta, x)
+    return Fit(alpha, beta, float(np.sqrt((residual**2).mean())), *peak(form, alpha, beta))
 
 
 def fit_each(form: Form, d: Floats, gold: Floats) -> Fits:
@@ -200,5 +209,10 @@ def _check(form: Form, d: Floats, gold: Floats) -> None:
         raise ValueError("d and gold must be finite: leave out the points that are missing")
     if form == "rl" and (d <= 0).any():
         raise ValueError(
-            "d must be > 0 in the rl form, as log d is not finite at 0: leave out the initial policy"
+            f"d must be > 0 in the rl form, as log d is not finite at 0, got {d.min():g}: leave out the initial policy"
+        )
+    different = np.unique(d[d != 0])
+    if len(different) < 2:
+        raise ValueError(
+            f"a fit of two parameters needs two different d other than 0, got {different}: add points at other KLs"
         )

@@ -111,11 +111,33 @@ def test_no_interior_peak_is_nan(form: Form, alpha: float, beta: float) -> None:
 
 @pytest.mark.parametrize(
     ("form", "d", "message"),
-    [("rl", [0.0, 1, 2], "initial policy"), ("bon", [1.0], "two points"), ("odd", [1.0, 2], "one of")],
+    [
+        ("rl", [0.0, 1, 2], "initial policy"),
+        ("bon", [1.0], "two points"),
+        ("odd", [1.0, 2], "one of"),
+        ("bon", [1.0, 1.0, 1.0], "two different d"),
+        ("bon", [0.0, 1.0, 1.0], "two different d"),
+        ("rl", [2.0, 2.0], "two different d"),
+        ("bon", [1.0, float("nan")], "finite"),
+    ],
 )
 def test_points_that_cannot_be_fitted(form: Form, d: list[float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         fit(form, d, np.ones(len(d)))
+
+
+@pytest.mark.parametrize("se", [[0.1, 0.0, 0.1], [0.1, float("nan"), 0.1], [0.1, -1.0, 0.1], [0.1]])
+def test_standard_errors_that_are_none(se: list[float]) -> None:
+    with pytest.raises(ValueError, match="standard error"):
+        fit("bon", [1.0, 2.0, 3.0], [0.3, 0.4, 0.3], se)
+
+
+def test_a_fit_is_weighted_by_standard_errors() -> None:
+    """Equal SEs change nothing; a point with a huge one has no say, and two points are fitted exactly."""
+    d, gold = [1.0, 2.0, 3.0], [0.3, 0.4, 2.0]
+    assert fit("bon", d, gold, [0.1] * 3)[:3] == pytest.approx(fit("bon", d, gold)[:3])
+    weighted = fit("bon", d, gold, [0.1, 0.1, 1e6])
+    assert weighted[:2] == pytest.approx((0.4, 0.1), abs=1e-6)  # 0.3 = a - b; 0.4 = 2 a - 4 b
 
 
 def world(replicates: int, questions: int, rng: np.random.Generator) -> fits.Curve:
