@@ -91,8 +91,32 @@ WORDS = {
     "a number for a replicate": Case("rlhf-lab replicate=5", r"no replicate '5'"),
     "no option": Case("rlhf-lab policy=null", r"no policy 'null'"),
     "a range of options": Case("rlhf-lab model=range(1,3)", r"no model 'range"),
+    "a list for an option": Case("rlhf-lab policy=[ppo]", r"no policy '\[ppo\]': did you mean ppo\?"),
+    "keys for an option": Case("rlhf-lab policy={ppo:1}", r"no policy '\{ppo:1\}'"),
+    "misspelt study": Case("rlhf-lab experiment=quickstrat", r"did you mean quickstart\?"),
+    "a glob of no option": Case("rlhf-lab rm=glob(zz*)", r"rm=glob\(zz\*\): a sweep over no value"),
+    "a glob of values": Case("rlhf-lab sft.lr=glob(*)", "a sweep over no value"),
+    "an empty range": Case("rlhf-lab sft.lr=range(1,0)", "a sweep over no value"),
+    "a range without end": Case("rlhf-lab sft.lr=range(1,2,0)", "a sweep over no value|must not be zero"),
+    "no keys": Case("rlhf-lab labeler=flawed labeler.flaws={}", "changes nothing, as keys are merged"),
+    "a number for true": Case("rlhf-lab score.behaviour=2", "score.behaviour: expected true or false, got 2"),
+    "a number for true in the parent": Case(
+        "rlhf-lab runtime.plan=2", "runtime.plan: expected true or false"
+    ),
+    "keys for a judge": Case("rlhf-lab score.extra=[{a:1}]", "score.extra must be a list of module:function"),
+    "no end of minutes": Case("rlhf-lab runtime.checkpoint_minutes=inf", "must be >= 0 and finite"),
+    "too many threads": Case("rlhf-lab runtime.threads=100000", "runtime.threads must be <= 1024"),
+    "labels turned round": Case("rlhf-lab rm.smoothing=1", r"rm.smoothing must be in \[0, 0.5\)"),
+    "no project": Case("rlhf-lab tracker=wandb tracker.project=", "tracker.project must be a name"),
+    "a project that W&B refuses": Case("rlhf-lab tracker=wandb tracker.project=\"a/b\"", "without any of"),
+    "a key of another option": Case("rlhf-lab policy.clp=1", r"did you mean policy.clip\?"),
+    "nothing to learn": Case("rlhf-lab policy=ppo policy.steps=1", "policy.steps must be > 1 with a warm-up"),
+    "nothing held out": Case("rlhf-lab task.heldout_share=1e-300", "holds out 0 of 230 questions"),
+    "everything held out": Case("rlhf-lab task.heldout_share=0.9999999999", "holds out 230 of 230 questions"),
     "misspelt labeler": Case("rlhf-lab labeler=boltzman", r"no labeler .*did you mean boltzmann\?"),
-    "misspelt key": Case("rlhf-lab preferences.pair=10", r"no key 'preferences.pair': did you mean pairs\?"),
+    "misspelt key": Case(
+        "rlhf-lab preferences.pair=10", r"no key 'preferences.pair': did you mean preferences.pairs\?"
+    ),
     "misspelt part": Case("rlhf-lab polcy.seed=1", r"did you mean policy.seed\?"),
     "misspelt experiment": Case("rlhf-lab experiment=tinny", r"no experiment .*did you mean tiny\?"),
     "misspelt experiment in the other spelling": Case(
@@ -373,7 +397,7 @@ FOREIGN = {
     "configuration in a pickle": Case("rlhf-lab --experimental-rerun own.pickle", "would load a pickle"),
     "not YAML": Case(f"{MINE} rm=own", r"own.yaml: not YAML \(line 2: expected", file("mine/rm/own.yaml", "a: [1\n")),
     "misspelt key in YAML": Case(
-        f"{MINE} rm=own", r"no key 'rm.epoch': did you mean epochs\?", file("mine/rm/own.yaml", RM + "epoch: 3\n")
+        f"{MINE} rm=own", r"no key 'rm.epoch': did you mean rm.epochs\?", file("mine/rm/own.yaml", RM + "epoch: 3\n")
     ),
 }  # fmt: skip
 CASES = {**WORDS, **VALUES, **DATA, **MODELS, **FOREIGN}

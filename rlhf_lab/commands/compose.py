@@ -18,10 +18,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import BooleanNode, DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from rlhf_lab.commands import hydra_internals, options
+from rlhf_lab.commands.errors import Mistake
 from rlhf_lab.config import registry
 from rlhf_lab.config.experiment import Experiment
 
@@ -80,6 +81,16 @@ def register(studies: Collection[str] | None = None) -> None:
         store.store(group="replicate", name=f"r{number}", node=seeds, package="_global_")
 
 
+def refuse_number_for_flag(config: DictConfig, override: Override) -> None:
+    """Refuse a number or text that OmegaConf would take for true or false; Mistake names the key."""
+    key, value = override.key_or_group, override.value()
+    parent, _, name = key.rpartition(".")
+    part = OmegaConf.select(config, parent) if parent else config
+    node = part._get_node(name) if isinstance(part, DictConfig) and name in part else None
+    if isinstance(node, BooleanNode) and not isinstance(value, bool):
+        raise Mistake(f"{key}: expected true or false, got {value!r}")
+
+
 class Composed(NamedTuple):
     """The configuration of a job."""
 
@@ -108,6 +119,7 @@ class Composer:
         config = copy.deepcopy(common.config)
         try:
             for value in values:
+                refuse_number_for_flag(config, value)
                 OmegaConf.update(config, value.key_or_group, value.value(), merge=True)
         except OmegaConfBaseException:
             return self._compose(overrides)  # it fails there too, with Hydra's message

@@ -13,6 +13,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 
+from rlhf_lab.commands.options import folder
 from rlhf_lab.commands.terminal import hint
 from rlhf_lab.config import registry
 from rlhf_lab.config.checks import OutOfRange
@@ -130,6 +131,8 @@ def _parts(cfg: DictConfig, prefix: str = "") -> Iterator[tuple[str, DictConfig]
 def _option(error: MissingConfigException) -> str:
     group, _, name = (error.missing_cfg_file or "").rpartition("/")
     options = [option for option in error.options or () if not option.endswith("/")]
+    if group == "experiment":
+        options += [path.stem for path in folder("sweeps").glob("*.yaml")]
     return f"no {group or 'configuration'} {name!r}{hint(name, options)}"
 
 
@@ -151,7 +154,11 @@ def _key(error: OmegaConfBaseException, chain: list[BaseException]) -> str:
     if having:
         present = f"; it has {', '.join(siblings)}" if 0 < len(siblings) <= NEIGHBOURS else ""
         return f"no key {full!r} here: {parent}={'|'.join(having)} has one{present}"
-    return f"no key {full!r}{hint(name, siblings)}"
+    others = {option.name for schema in registry.GROUPS.get(parent, {}).values() for option in fields(schema)}
+    said = hint(name, siblings)
+    if "did you mean" not in said:  # perhaps another option of the group has it
+        said = next((near for near in [hint(name, others)] if "did you mean" in near), said)
+    return f"no key {full!r}{said.replace('did you mean ', f'did you mean {parent}.')}"
 
 
 def _plain(error: OmegaConfBaseException) -> str:

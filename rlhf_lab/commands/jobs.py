@@ -88,7 +88,12 @@ def _values(override: Override) -> list[str]:
     if not override.is_discrete_sweep():
         key = override.get_key_element()
         raise ValueError(f"{override.input_line}: a sweep needs a list of values, such as {key}=0,0.1")
-    values = [str(value) for value in override.sweep_string_iterator()]
+    try:
+        values = [str(value) for value in override.sweep_string_iterator()]
+    except ZeroDivisionError:  # a range with a step of 0
+        values = []
+    if not values:
+        raise ValueError(f"{override.input_line}: a sweep over no value: give one or more, such as a,b")
     single = len(values) == 1 and written.startswith("choice(")
     return [written.removeprefix("choice(").removesuffix(")")] if single else values
 

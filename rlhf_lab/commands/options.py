@@ -88,6 +88,14 @@ def options(group: str, folders: Sequence[Path]) -> list[str]:
     return sorted(names, key=lambda name: (not name[0].isdigit(), len(name), name))
 
 
+def names(group: str, folders: Sequence[Path]) -> list[str]:
+    """Return all that may be written after `group=`: options in files, studies of sweeps/, and replicates."""
+    if group == "replicate":
+        return [f"r{number}" for number in REPLICATES]
+    studies = sorted(path.stem for path in folder("sweeps").glob("*.yaml")) if group == "experiment" else []
+    return options(group, folders) + studies
+
+
 def help_text(added: Sequence[Path] = ()) -> str:
     """Return the help, with the options in `conf`, `sweeps` and the folders `added` to them."""
     folders = [folder("conf"), *added]

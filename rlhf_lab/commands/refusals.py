@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from argparse import ArgumentParser
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from typing import Any, NoReturn
 
 from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
@@ -20,6 +21,7 @@ from rlhf_lab.commands import options
 from rlhf_lab.commands.errors import Mistake, keys
 from rlhf_lab.commands.terminal import hint
 from rlhf_lab.config.experiment import Experiment
+from rlhf_lab.config.runtime import Runtime
 
 PICKLED = "--experimental-rerun"  # reads its configuration from a pickle
 PYTHON = re.compile(r"_target_|^\W*hydra[./](callbacks|job_logging|hydra_logging)")  # what Hydra would import
@@ -115,6 +117,13 @@ def refuse_override(override: Override) -> None:
     if "." not in key and isinstance(option := override.value(), str):
         refuse_paths({key: option})
     refuse_values_as_options(override)
+    if override.value() == {}:
+        raise Mistake(
+            f"{override.input_line}: changes nothing, as keys are merged: give the keys in it values of their own"
+        )
+    flags = {f"runtime.{field.name}" for field in fields(Runtime) if field.type == "bool"}
+    if key in flags and not isinstance(override.value(), bool):
+        raise Mistake(f"{key}: expected true or false, got {override.value()!r}")
     if key == "sweeps":
         raise Mistake(f"{override.input_line}: write experiment={override.value()}")
     if key == "hydra/sweeper" and override.value() != "planned":
@@ -140,9 +149,8 @@ def refuse_values_as_options(override: Override) -> None:
     written = (override.input_line or "").partition("=")[2]
     values = {str(each): each for each in value.list} if isinstance(value, ChoiceSweep) else {written: value}
     for name, option in values.items():
-        if option is None or isinstance(option, (bool, int, float, RangeSweep)):
-            names = options.options(group, folders) or [f"r{number}" for number in options.REPLICATES]
-            raise Mistake(f"no {group} {name!r}{hint(name, names)}")
+        if option is None or isinstance(option, (bool, int, float, RangeSweep, dict, list)):
+            raise Mistake(f"no {group} {name!r}{hint(name, options.names(group, folders))}")
 
 
 def refuse_paths(choices: Mapping[str, str]) -> None:

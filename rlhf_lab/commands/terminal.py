@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 MISUSED = 2  # exit code
-LISTED = 15  # a longer list of names is left out
+LISTED = 20  # a longer list of names is left out
 WIDE = 1000  # columns of a console whose lines are never cut
 
 

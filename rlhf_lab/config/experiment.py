@@ -53,6 +53,8 @@ class Score:
     def __post_init__(self) -> None:
         """Check ranges."""
         checks.check(self, "second_turns", self.second_turns >= 0, ">= 0", "it is a count")
+        texts = all(isinstance(judge, str) for judge in self.extra)
+        checks.check(self, "extra", texts, "a list of module:function", "judges are functions of a module")
 
 
 @dataclass(slots=True)

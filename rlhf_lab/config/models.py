@@ -127,7 +127,9 @@ class RewardTraining:
         checks.positive(self, "batch", "lr")
         checks.check(self, "epochs", self.epochs >= 0, ">= 0", "0 uses the checkpoint as it is")
         checks.not_negative(self, "margin", "center")
-        checks.share(self, "smoothing", "data_smoothing")
+        checks.share(self, "data_smoothing")
+        few = 0 <= self.smoothing < 0.5
+        checks.check(self, "smoothing", few, "in [0, 0.5)", "from 0.5 on the label is the other way round")
         checks.check(self, "dropout", 0 <= self.dropout < 1, "in [0, 1)", "at 1 nothing would be left")
         if self.head_seed is not None:
             whole = 0 <= self.head_seed < checks.SEEDS

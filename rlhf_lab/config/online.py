@@ -57,6 +57,10 @@ class Online(Scheduled):
         equal = self.rollout % self.minibatches == 0
         checks.check(self, "rollout", equal, "a multiple of minibatches", "batches are equal")
         checks.not_negative(self, "eos_penalty")
+        learns = self.steps > 1 or self.warmup == 0
+        checks.check(
+            self, "steps", learns, "> 1 with a warm-up", "the first step of a warm-up has a rate of 0"
+        )
         checks.share(self, "reference_ema")
         if self.kl_budget is not None:
             checks.positive(self, "kl_budget")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import Enum
 
 from rlhf_lab.config import checks
 from rlhf_lab.config.registry import option
+
+MOST_THREADS = 1024
+FORBIDDEN = "/\\#?%:"  # in the name of a project of W&B
 
 
 @dataclass(slots=True)
@@ -37,6 +41,11 @@ class Wandb(Tracker):
     entity: str | None  # User or team; `null` is W&B's own default.
     tags: list[str]  # Tags of the runs.
 
+    def __post_init__(self) -> None:
+        """Check names."""
+        named = bool(self.project) and not set(self.project) & set(FORBIDDEN)
+        checks.check(self, "project", named, f"a name without any of {FORBIDDEN}", "W&B refuses it")
+
 
 @dataclass(slots=True)
 class Runtime:
@@ -59,5 +68,8 @@ class Runtime:
         named = bool(self.store.strip())
         checks.check(self, "store", named, "the name of a folder", "an empty name is no folder")
         checks.positive(self, "threads", "score_batch", "log_every")
-        forward = self.checkpoint_minutes >= 0
-        checks.check(self, "checkpoint_minutes", forward, ">= 0", "0 is as often as possible")
+        checks.check(
+            self, "threads", self.threads <= MOST_THREADS, f"<= {MOST_THREADS}", "each is a real thread"
+        )
+        forward = 0 <= self.checkpoint_minutes < math.inf
+        checks.check(self, "checkpoint_minutes", forward, ">= 0 and finite", "0 is as often as possible")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rlhf_lab.config.labelers import Labeler
 from rlhf_lab.config.runtime import Runtime
@@ -34,6 +34,18 @@ class Scorer:
     name: str  # one of BUILT_IN (`test` is a proxy that is not optimised), or a judge "module:function"
     source: str | None = None  # digest of a judge's module
     labeler: Labeler | None = None  # the labeler whose utility is recorded
+
+
+def check(config: Scorer, inputs: Mapping[str, Any]) -> None:
+    """Raise ValueError if the labeler whose utility is recorded has none."""
+    if config.labeler is not None:
+        from rlhf_lab.scoring.labelers import utility
+
+        if utility.dispatch(type(config.labeler)) is utility.dispatch(object):
+            raise ValueError(
+                f"score.utility=true asks what an answer is worth to the labeler, and {type(config.labeler).__name__} "
+                "has no utility: set it to false, or choose another labeler"
+            )
 
 
 def run(config: Scorer, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:

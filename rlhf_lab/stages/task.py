@@ -20,9 +20,15 @@ VERSION = 1
 def check(config: Task, inputs: Mapping[str, Any]) -> None:
     """Raise ValueError if the task asks for more questions than there are, or if its file cannot be used."""
     if isinstance(config, SyntheticAssistant):
-        from rlhf_lab.tasks.synthetic_assistant import world
+        from rlhf_lab.tasks.synthetic_assistant import corpus, world
 
-        world.questions(config)
+        every = world.questions(config)
+        heldout = len(corpus.heldout_questions(every, config.heldout_share))
+        if not 0 < heldout < len(every):
+            raise ValueError(
+                f"task.heldout_share={config.heldout_share:g} holds out {heldout} of {len(every)} questions, expected "
+                "some of both: choose a share nearer to one half"
+            )
     elif isinstance(config, PairFile) and sources.here(config.path, config.revision):
         from rlhf_lab.tasks.preference_pairs.splits import differ_early, load_comparisons
 
