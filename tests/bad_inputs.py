@@ -108,7 +108,7 @@ WORDS = {
     "too many threads": Case("rlhf-lab runtime.threads=100000", "runtime.threads must be <= 1024"),
     "labels turned round": Case("rlhf-lab rm.smoothing=1", r"rm.smoothing must be in \[0, 0.5\)"),
     "no project": Case("rlhf-lab tracker=wandb tracker.project=", "tracker.project must be a name"),
-    "a project that W&B refuses": Case("rlhf-lab tracker=wandb tracker.project=\"a/b\"", "without any of"),
+    "a project that W&B refuses": Case('rlhf-lab tracker=wandb tracker.project="a/b"', "without any of"),
     "a key of another option": Case("rlhf-lab policy.clp=1", r"did you mean policy.clip\?"),
     "nothing to learn": Case("rlhf-lab policy=ppo policy.steps=1", "policy.steps must be > 1 with a warm-up"),
     "nothing held out": Case("rlhf-lab task.heldout_share=1e-300", "holds out 0 of 230 questions"),
