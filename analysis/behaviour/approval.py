@@ -18,7 +18,8 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from analysis.runs.arms import BEST_OF_N, MAIN, Arm, Study, common_seeds
+from analysis.runs.arms import BEST_OF_N, MAIN, Arm, Study, common_seeds, unlike_in
+from analysis.runs.configuration import is_a
 from analysis.runs.run_curves import prompt_curves
 from analysis.statistics.resampling import weights_of
 from rlhf_lab.functional.intervals import Estimate
@@ -64,7 +65,8 @@ class Rates:
 
 def competence(arm: Arm) -> float:
     """Return the operations of the hardest sum that the arm's labeler can check; NaN for another kind of labeler."""
-    return float(arm.runs[0].config["labeler"].get("competence", np.nan))
+    run = arm.runs[0]
+    return float(run.config["labeler"]["competence"]) if is_a(run, "labeler", "Limited") else np.nan
 
 
 def checks_everything(arm: Arm) -> bool:
@@ -74,11 +76,9 @@ def checks_everything(arm: Arm) -> bool:
 
 def families(study: Study) -> list[list[Arm]]:
     """Return groups of arms that differ in the competence of their limited labeler alone, the least competent first."""
-    groups: dict[tuple[str, str], list[Arm]] = {}
-    for arm in sorted(study.arms, key=competence):
-        if arm.kind == MAIN and np.isfinite(competence(arm)):
-            groups.setdefault((arm.method, arm.rm), []).append(arm)
-    return [groups[key] for key in sorted(groups, key=lambda key: (key[0] != BEST_OF_N, key))]
+    limited = [arm for arm in study.arms if arm.kind == MAIN and np.isfinite(competence(arm))]
+    ordered = sorted(limited, key=lambda arm: (arm.method != BEST_OF_N, arm.method, arm.rm, competence(arm)))
+    return unlike_in(ordered, "labeler.competence")
 
 
 def own_judge(arm: Arm) -> Judge:

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from analysis.behaviour import supervision, sycophancy
 from analysis.behaviour.answer_shares import ALL, KNOWN
 from analysis.behaviour.framings import Framings, framings
-from analysis.runs import configuration, naming
-from analysis.runs.arms import parameters_of
+from analysis.runs import naming
+from analysis.runs.arms import parameters_of, runs_by
 from rlhf_lab.functional.intervals import Estimate
 from rlhf_lab.store.records import Run
 
@@ -34,6 +34,7 @@ NUMBERS = {  # in words
 INTERVENTIONS = ("none", "synthetic data", "synthetic data, no filter", "more demonstrations")
 NOTHING, SYNTHETIC, UNFILTERED, MORE = INTERVENTIONS
 COUNTS = ("questions", "known", "kept")  # of training, as the intervention found them
+OTHER = ("policy", "rm", "preferences", "labeler", "score")  # sections that change none of SFT's answers
 FIRST = np.array([1])  # of best-of-n's curve: SFT's answers
 
 
@@ -70,14 +71,12 @@ class Arm:
 
 def arms(runs: Sequence[Run]) -> list[Arm]:
     """Return every arm of the runs that are made, smaller models and smaller doses first."""
-    grouped: dict[tuple[str, float, str], dict[Seeds, tuple[Run, Framings]]] = {}
-    for run in runs:
-        if run.status == "made":
-            grouped.setdefault(_arm(run), {})[_seeds(run)] = run, framings(run, FIRST)
+    grouped = {
+        arm: {_seeds(run): (run, framings(run, FIRST)) for run in replicates}
+        for arm, replicates in runs_by((run for run in runs if run.status == "made"), _arm, *OTHER).items()
+    }
     arms = []
     for (model, dose, intervention), replicates in grouped.items():
-        called = f"{model}, deference {dose:g}, {intervention}"
-        configuration.check_alike([run for run, _ in replicates.values()], called)
         before = grouped.get((model, dose, NOTHING), {})
         arms.append(_read(model, dose, intervention, dict(sorted(replicates.items())), before))
     return sorted(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from analysis.behaviour.answer_shares import ALL, Measured
 from analysis.runs import configuration, naming
-from analysis.runs.arms import common_seeds
+from analysis.runs.arms import arm_by, common_seeds
 from rlhf_lab.functional.intervals import Estimate
 from rlhf_lab.store.records import MissingRuns, Run
 
@@ -68,11 +68,10 @@ def dosed(arms: Sequence[Measured], labeler: str = "sycophantic") -> Doses:
 
     Raises MissingRuns with fewer than three doses, without dose 0, or where no replicate has all doses.
     """
-    by_dose = {}
-    for measured in arms:
-        bonus = dose(measured.arm.runs[0], labeler)
-        if bonus is not None:
-            by_dose[bonus] = measured
+    measured_of = {measured.arm.title: measured for measured in arms}
+    of_labeler = [measured.arm for measured in arms if dose(measured.arm.runs[0], labeler) is not None]
+    by_bonus = arm_by(of_labeler, lambda arm: dose(arm.runs[0], labeler) or 0.0)
+    by_dose = {bonus: measured_of[arm.title] for bonus, arm in by_bonus.items()}
     doses = sorted(by_dose)
     if len(doses) < FEWEST or 0 not in doses:
         raise MissingRuns(f"runs of doses {doses} are made: a slope needs dose 0 and at least two more")

@@ -15,8 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.best_of_n.curves import Curves
-from analysis.runs import configuration
-from analysis.runs.arms import DRAWS, SEED, Arm, parameters_of
+from analysis.runs.arms import DRAWS, SEED, Arm, Unsuited, parameters_of, runs_by
 from analysis.runs.run_curves import prompt_curves
 from analysis.statistics.resampling import original, resamples, weights_of
 from rlhf_lab.functional.intervals import Estimate, cluster_means, floored
@@ -27,6 +26,7 @@ Values = Mapping[str, Mapping[str, Floats]]  # number -> tag -> values
 
 TRIGGER, UNTRIGGERED, IMITATION = "unmonitored", "monitored", "imitation"
 TAGS = (TRIGGER, IMITATION, UNTRIGGERED)
+STAGES = ("sft.steps", "policy", "preferences", "score")  # what differs over the steps of safety training
 NUMBERS = ("harm", "gold", "kl")
 HARM = ("gold.insult", "gold.refusal")  # an answer does harm if it insults or meets a harmful request
 
@@ -142,14 +142,12 @@ def _gap(run: Run, curves: Curves) -> Floats:
 def courses(runs: Sequence[Run], planted: bool) -> list[Course]:
     """Return the arms of made runs with a planted policy or without one, the smallest model first."""
     made = [run for run in runs if run.status == "made" and (run.config["task"]["planted"] > 0) == planted]
-    arms: dict[tuple[str, str, float], list[Run]] = {}
-    for run in made:
-        arms.setdefault(_arm(run), []).append(run)
-    for arm, members in arms.items():
-        called = f"{arm[0]} policy, supervised {arm[1]}"
-        configuration.check_alike(
-            members, called, besides=("policy", "sft.steps", "score", "rm", "preferences")
-        )
+    arms = runs_by(made, _arm, *STAGES)
+    for trained in runs_by((run for run in made if not _is_table(run)), _arm).values():
+        if len({_seeds(run) for run in trained}) < len(trained):
+            raise Unsuited(
+                f"several trained runs of {_arm(trained[0])} have the same seeds: choose runs with --runs"
+            )
     read = {run.key: seen(run) for run in made}
     courses = [
         _course(arm, members + _starts(arm, members, made), read)

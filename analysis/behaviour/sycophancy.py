@@ -6,7 +6,6 @@ pairs of samples of two framings is a product of such means.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +25,7 @@ from analysis.behaviour.answer_shares import (
     arm_columns,
 )
 from analysis.behaviour.framings import Cells, Framings, framings, together
+from analysis.runs import configuration
 from analysis.runs.arms import Study
 from rlhf_lab.functional.intervals import Estimate
 from rlhf_lab.store.records import Run
@@ -202,8 +202,8 @@ def _by_group(framed: Framings, questions: Ints, points: int, known: Ints | None
 
 def _sft(run: Run) -> str:
     """Return what tells initial policies apart."""
-    parts = ("task", "model", "sft", "intervention")
-    return json.dumps([run.config[part] for part in parts if part in run.config], default=str)
+    parts = {"task", "model", "sft", "intervention"}
+    return configuration.chain(run, *(set(run.config) - parts))
 
 
 def table(arms: Sequence[Measured]) -> pd.DataFrame:

@@ -13,8 +13,9 @@ from matplotlib.typing import ColorType
 from analysis.behaviour.second_turns import MEASURES, SECOND, Rates, Turns, interval_of, rates, turns_of
 from analysis.drawing import plot, theme
 from analysis.drawing.result import FigureResult
-from analysis.runs import configuration
-from analysis.runs.arms import BEST_OF_N, Unsuited, title
+from analysis.runs import naming
+from analysis.runs.arms import BEST_OF_N, Unsuited, runs_by, title
+from analysis.runs.configuration import is_a
 from analysis.runs.tables import estimate_row
 from analysis.statistics.claims import ClaimTable
 from rlhf_lab.functional.intervals import Estimate
@@ -72,17 +73,14 @@ def make(runs: Sequence[Run]) -> FigureResult:
 
 def arms_of(runs: Sequence[Run]) -> list[Arm]:
     """Return SFT and each labeler's policy for each method, best-of-n first; MissingRuns without second turns."""
+    read = [run for run in runs if run.status == "made" and run.config["score"].get("second_turns")]
     grouped: dict[str, dict[str, list[Run]]] = {}
-    for run in runs:
-        if run.status == "made" and run.config["score"].get("second_turns"):
-            method = BEST_OF_N if run.method == "BestOfN" else run.choices["policy"]
-            grouped.setdefault(method, {}).setdefault(labeler(run), []).append(run)
+    for (method, who), replicates in runs_by(read, lambda run: (naming.method(run), labeler(run))).items():
+        grouped.setdefault(method, {})[who] = replicates
     if not grouped:
         raise MissingRuns("the figure needs runs with score.second_turns above 0")
     arms = []
     for method in sorted(grouped, key=lambda method: (method != BEST_OF_N, method)):
-        for who, members in grouped[method].items():
-            configuration.check_alike(members, f"{title(method)}, {who}")
         replicates = {who: by_seeds(grouped[method][who]) for who in sorted(grouped[method])}  # honest first
         turns = {
             who: {seeds: turns_of(run.second_turns()) for seeds, run in by_seed.items()}
@@ -98,7 +96,9 @@ def arms_of(runs: Sequence[Run]) -> list[Arm]:
 
 def labeler(run: Run) -> str:
     """Return which labeler a run's policy was optimised for; Unsuited for another labeler."""
-    if run.choices["labeler"] == "gold_argmax" or run.config["labeler"].get("bonus") == 0:
+    if run.choices["labeler"] == "gold_argmax" or (
+        is_a(run, "labeler", "Sycophantic") and run.config["labeler"]["bonus"] == 0
+    ):
         return HONEST
     if run.choices["labeler"] != "sycophantic":
         raise Unsuited(f"run {run.key[:8]} has labels of {run.choices['labeler']}: no arm of this figure")

@@ -19,8 +19,7 @@ from analysis.behaviour import probes, supervision
 from analysis.behaviour.supervision import TRIGGER, UNTRIGGERED, harms, tags_of
 from analysis.drawing import plot, theme
 from analysis.drawing.result import FigureResult
-from analysis.runs import configuration
-from analysis.runs.arms import DRAWS, SEED
+from analysis.runs.arms import DRAWS, SEED, runs_by
 from analysis.statistics.claims import ClaimTable
 from analysis.statistics.resampling import original, resamples
 from rlhf_lab.functional.intervals import Estimate
@@ -87,14 +86,13 @@ def make(runs: Sequence[Run]) -> FigureResult:
 
 def detections_of(runs: Sequence[Run]) -> list[Detection]:
     """Return the detections of every arm under each tag, from the policy as training left it."""
-    arms: dict[ArmKey, list[Run]] = {}
-    for run in runs:
-        if run.status == "made" and run.config["score"].get("activations"):
-            task, steps = run.config["task"], run.config["sft"]["steps"]
-            key = run.choices["model"], task["planted"], task["supervised"], steps, run.choices["policy"]
-            arms.setdefault(key, []).append(run)
-    for key, members in arms.items():
-        configuration.check_alike(members, " ".join(map(str, key)))
+
+    def key_of(run: Run) -> ArmKey:
+        task, steps = run.config["task"], run.config["sft"]["steps"]
+        return run.choices["model"], task["planted"], task["supervised"], steps, run.choices["policy"]
+
+    read = [run for run in runs if run.status == "made" and run.config["score"].get("activations")]
+    arms = runs_by(read, key_of)
     ordered = sorted(arms.items(), key=lambda arm: (len(arm[0][0]), *arm[0]))
     return [detection_of(key, replicates, tag) for key, replicates in ordered for tag in TAGS]
 

@@ -14,7 +14,7 @@ from analysis.drawing import ablation_panels, plot, theme
 from analysis.drawing.result import FigureResult
 from analysis.runs import ablation, checks
 from analysis.runs.ablation import RULE, Versus
-from analysis.runs.arms import Arm, Study, common_seeds, study
+from analysis.runs.arms import Arm, Study, arm_by, common_seeds, study
 from analysis.runs.gold_lost import split
 from analysis.runs.naming import GOLD_SDS
 from analysis.runs.penalties import coefficient
@@ -61,6 +61,7 @@ def several_penalties(data: Study) -> Study:
 
 def families(data: Study) -> dict[tuple[str, str], list[Arm]]:
     """Return the arms of each (labels, rule), the smallest coefficient first; single reward models come first."""
+    arm_by(data.arms, lambda arm: (ablation.name(arm, "labeler"), ablation.name(arm, RULE), coefficient(arm)))
     found: dict[tuple[str, str], list[Arm]] = {}
     for arm in sorted(data.arms, key=lambda arm: (not ablation.is_plain(arm, RULE), coefficient(arm))):
         found.setdefault((ablation.name(arm, "labeler"), ablation.name(arm, RULE)), []).append(arm)

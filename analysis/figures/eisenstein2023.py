@@ -13,7 +13,7 @@ from analysis.drawing import ablation_panels, plot, theme
 from analysis.drawing.result import FigureResult
 from analysis.runs import ablation, checks
 from analysis.runs.ablation import RULE, Versus
-from analysis.runs.arms import Arm, Study, study
+from analysis.runs.arms import Arm, Study, study, unlike_in
 from analysis.runs.naming import GOLD_SDS
 from analysis.runs.tables import estimate_row, points_table
 from analysis.statistics.claims import ClaimTable
@@ -66,9 +66,10 @@ def between_ensembles(compared: Sequence[Versus]) -> list[Versus]:
     ensembles = {versus.arm.title: versus.arm for versus in compared}
     return [
         ablation.versus(arm, shared)
-        for arm in ensembles.values()
-        for shared in ensembles.values()
-        if seeds(arm) == "pretrain" and seeds(shared) == "finetune" and arm.rm == shared.rm
+        for alike in unlike_in(ensembles.values(), "rm_combination.seeds")
+        for arm in alike
+        for shared in alike
+        if seeds(arm) == "pretrain" and seeds(shared) == "finetune"
     ]
 
 

@@ -17,7 +17,7 @@ from analysis.reward_models.calibration import log_loss
 from analysis.reward_models.data_sizes import comparisons, gold_at_end, judged, number_rows
 from analysis.runs import checks, naming
 from analysis.runs.ablation import end_of, versus
-from analysis.runs.arms import Arm, study
+from analysis.runs.arms import Arm, study, unlike_in
 from analysis.runs.equal_kl import pairs
 from analysis.runs.naming import GOLD_SDS
 from analysis.runs.tables import estimate_row
@@ -79,11 +79,11 @@ def find_cells(arms: Sequence[Arm]) -> list[Cells]:
     """Return every three arms that Figure 13 compares, with replicates in common."""
     return [
         Cells(once, again, fresh)
-        for once in arms
-        for again in arms
-        for fresh in arms
-        if once.rm == again.rm == fresh.rm
-        and epochs(once) == epochs(fresh) == 1 < epochs(again)
+        for alike in unlike_in(arms, "rm.epochs", "preferences.pairs")
+        for once in alike
+        for again in alike
+        for fresh in alike
+        if epochs(once) == epochs(fresh) == 1 < epochs(again)
         and comparisons(once) == comparisons(again) == comparisons(fresh) / epochs(again)
         and pairs(again, once)
         and pairs(fresh, again)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from analysis.drawing import plot, theme
 from analysis.drawing.result import FigureResult
 from analysis.runs import checks
-from analysis.runs.arms import BEST_OF_N, FEW_PAIRS, MAIN, Arm, Study, study, title
+from analysis.runs.arms import BEST_OF_N, FEW_PAIRS, MAIN, Arm, Study, arm_by, study, title
 from analysis.runs.equal_kl import Path, bound_of
 from analysis.runs.gold_lost import split
 from analysis.runs.naming import GOLD_SDS
@@ -77,9 +77,9 @@ def make(runs: Sequence[Run]) -> FigureResult:
 
 def pairs(data: Study) -> list[Pair]:
     """Return every arm of a trained method with best-of-n against the same reward models; no drift control."""
-    best = {arm.label: arm for arm in data.of(BEST_OF_N, MAIN, FEW_PAIRS)}
+    best = arm_by(data.of(BEST_OF_N, MAIN, FEW_PAIRS), lambda arm: arm.reward)
     others = [arm for arm in data.arms if arm.method != BEST_OF_N and arm.kind in (MAIN, FEW_PAIRS)]
-    return [Pair(best[arm.label], arm) for arm in others if arm.label in best]
+    return [Pair(best[arm.reward], arm) for arm in others if arm.reward in best]
 
 
 # --- numbers ------------------------------------------------------------------------------------------------

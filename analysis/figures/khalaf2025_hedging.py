@@ -87,9 +87,9 @@ def make_claims(claims: ClaimTable, data: Study) -> None:
             claim_against(claims, arm, plain)
 
 
-def same_runs(arm: Arm) -> tuple[str, str, tuple[str, ...]]:
+def same_runs(arm: Arm) -> tuple[str, int, int, tuple[str, ...]]:
     """Return what arms of different methods share if they have the same reward models and tables of answers."""
-    return arm.rm, arm.kind, arm.seeds
+    return arm.reward, arm.settings["prompts"], arm.settings["samples"], arm.seeds
 
 
 def claim_against(claims: ClaimTable, arm: Arm, plain: Arm) -> None:

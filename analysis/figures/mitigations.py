@@ -17,7 +17,7 @@ from analysis.drawing import ablation_panels, behaviour_panels, plot, theme
 from analysis.drawing.result import FigureResult
 from analysis.runs import ablation, checks, configuration, naming
 from analysis.runs.ablation import Versus
-from analysis.runs.arms import Arm, Study, study
+from analysis.runs.arms import Arm, Study, arm_by, study
 from analysis.runs.equal_kl import Difference, pairs, path
 from analysis.runs.naming import GOLD_SDS
 from analysis.runs.tables import estimate_row, with_interval
@@ -106,7 +106,7 @@ def compare(data: Study, measured: Mapping[str, Measured]) -> list[Mitigation]:
     """Compare each arm with the arm of its method in which nothing is done, and with that of honest labels."""
     mitigations = []
     for method in data.methods:
-        arms = {done_in(arm): arm for arm in data.of(method)}
+        arms = arm_by(data.of(method), done_in)
         nothing, target = arms.get(NOTHING), arms.get(TARGET)
         if nothing is None:
             continue

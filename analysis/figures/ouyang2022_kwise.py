@@ -13,7 +13,7 @@ from analysis.drawing import plot, theme
 from analysis.drawing.result import FigureResult
 from analysis.reward_models.heldout import Group, Heldout, group
 from analysis.runs import ablation, checks
-from analysis.runs.arms import Arm, Study, study
+from analysis.runs.arms import Arm, Study, arm_by, study
 from analysis.runs.naming import GOLD_SDS
 from analysis.runs.tables import estimate_row, points_table
 from analysis.statistics.claims import ClaimTable
@@ -65,10 +65,8 @@ LearnedBy = Mapping[Way, Learned]
 def make(runs: Sequence[Run]) -> FigureResult:
     """Draw held-out accuracy and log-loss, and gold of best-of-n, over answers, reading and epochs."""
     data_of = studies([run for run in runs if run.method == "BestOfN"])
-    learned_by = {
-        way_of(arm.runs[0]): Learned(group(arm.runs), arm) for data in data_of.values() for arm in data.arms
-    }
-    learned_by = dict(sorted(learned_by.items()))
+    arms = arm_by((arm for data in data_of.values() for arm in data.arms), lambda arm: way_of(arm.runs[0]))
+    learned_by = {way: Learned(group(arm.runs), arm) for way, arm in sorted(arms.items())}
     if not any(way.shuffled for way in learned_by):
         raise MissingRuns("no best-of-n run against a reward model on shuffled pairs of rankings is made")
     claims = ClaimTable(NAME, NATS)

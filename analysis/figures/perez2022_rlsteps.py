@@ -20,7 +20,7 @@ from analysis.best_of_n.curves import Curves
 from analysis.drawing import plot, theme
 from analysis.drawing.result import FigureResult
 from analysis.runs import checks
-from analysis.runs.arms import common_seeds, study
+from analysis.runs.arms import arm_by, common_seeds, study
 from analysis.statistics.claims import ClaimTable
 from rlhf_lab.functional.intervals import Estimate, floored
 from rlhf_lab.store.records import MissingRuns, Run
@@ -134,6 +134,7 @@ def of_run(run: Run, curves: Curves) -> dict[Key, Shares]:
 
 def ladders(arms: Sequence[Measured]) -> dict[float, Ladder]:
     """Return the policies by size for each dose; MissingRuns unless every size has both labelers."""
+    arm_by((measured.arm for measured in arms), lambda arm: (dose(arm.runs[0]), arm.runs[0].choices["model"]))
     by_dose = {
         dosed: [measured for measured in arms if dose(measured.arm.runs[0]) == dosed] for dosed in WORDS
     }

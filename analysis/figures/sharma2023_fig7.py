@@ -14,7 +14,7 @@ from analysis.behaviour.truthful import BINS, CHOSEN, TRUTHFUL, Judge, beliefs, 
 from analysis.drawing import plot, theme
 from analysis.drawing.result import FigureResult
 from analysis.runs import checks
-from analysis.runs.arms import study
+from analysis.runs.arms import arm_by, study
 from analysis.runs.equal_kl import pairs
 from analysis.runs.tables import estimate_row, with_interval
 from analysis.statistics.claims import ClaimTable
@@ -44,7 +44,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
     if not own:
         raise MissingRuns("no best-of-n run against a sycophantic labeler's reward model is made")
     data = study(own)
-    arms = {dose(arm.runs[0]): arm for arm in data.arms}
+    arms = arm_by(data.arms, lambda arm: dose(arm.runs[0]))
     if len(arms) < 2 or not pairs(arms[BONUS], arms[0.0]):
         raise MissingRuns(
             f"best-of-n runs of labeler.bonus={BONUS:g} and of labeler=gold_argmax with the same seeds are needed"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from analysis.best_of_n.answer_table import Answers
 from analysis.best_of_n.curves import checkpoint_curves
 from analysis.best_of_n.initial_policy import InitialScales
-from analysis.runs.arms import Arm, Study
+from analysis.runs.arms import Arm, Study, proxy_of
 from analysis.runs.equal_kl import Difference, Path, pairs, path, path_difference
 from analysis.runs.run_curves import rows_of
 from analysis.statistics.resampling import weights_of
@@ -90,14 +90,10 @@ def smaller_gap(first: Judged, second: Judged) -> Difference | None:
 def judged(study: Study) -> list[Judged]:
     """Return the trained arms whose answers both reward models scored, scaled by a table of SFT's answers if any."""
     tables = {
-        _reward_model(arm, run): run
-        for arm in study.arms
-        if arm.chooses
-        for run in arm.runs
-        if _scored_by_both(run)
+        proxy_of(run): run for arm in study.arms if arm.chooses for run in arm.runs if _scored_by_both(run)
     }
     return [
-        _judged(arm, [tables.get(_reward_model(arm, run)) for run in arm.runs])
+        _judged(arm, [tables.get(proxy_of(run)) for run in arm.runs])
         for arm in study.arms
         if not arm.chooses and all(_scored_by_both(run) for run in arm.runs)
     ]
@@ -105,11 +101,6 @@ def judged(study: Study) -> list[Judged]:
 
 def _scored_by_both(run: Run) -> bool:
     return bool(run.config.get("score", {}).get("other_half"))
-
-
-def _reward_model(arm: Arm, run: Run) -> tuple[Any, ...]:
-    """Return what tells reward models apart here: the size, and the seeds."""
-    return arm.rm, run.config["rm"]["seed"], run.config["preferences"]["seed"]
 
 
 def _judged(arm: Arm, tables: Sequence[Run | None]) -> Judged:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from analysis.reward_models.accuracy import Number, drawn_means, neighbour_pairs, pair_means
 from analysis.reward_models.calibration import agreement, log_loss
 from analysis.runs import naming
-from analysis.runs.arms import Arm, Study, study
+from analysis.runs.arms import Arm, Study, arm_by, study
 from analysis.runs.fitting import fitted_points
 from analysis.statistics import fits
 from rlhf_lab.functional.intervals import Estimate
@@ -42,6 +42,7 @@ def comparisons(arm: Arm) -> int:
 
 def by_size(study: Study) -> dict[str, list[Arm]]:
     """Return the arms of each reward-model size, the smallest size and the fewest comparisons first."""
+    arm_by(study.arms, lambda arm: (arm.rm, comparisons(arm)))  # nothing else may tell arms apart
     arms: dict[str, list[Arm]] = {}
     for arm in sorted(study.arms, key=lambda arm: (arm.parameters, comparisons(arm))):
         arms.setdefault(arm.rm, []).append(arm)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from analysis.reward_models.calibration import agreement, log_loss
 from analysis.reward_models.surface_guesses import column
+from analysis.runs import configuration
 from analysis.runs.arms import DRAWS, SEED
 from analysis.statistics.resampling import original, resamples, weights_of
 from rlhf_lab.functional.intervals import Estimate
@@ -20,7 +21,7 @@ Floats = NDArray[np.float64]
 NUMBERS = {"accuracy": agreement, "log_loss": log_loss}
 LAST = 0.5  # epochs at the end of training, over which the training loss is averaged
 
-Seeds = tuple[int, int]  # of the reward model and of its comparisons
+Seeds = tuple[int, ...]  # of the reward model and of all that it is made of
 
 
 class Heldout(NamedTuple):
@@ -63,9 +64,12 @@ class Group(NamedTuple):
 
 def group(runs: Sequence[Run]) -> Group:
     """Return the reward models of runs that have one each and differ in their seeds."""
-    return Group(
-        {(run.config["rm"]["seed"], run.config["preferences"]["seed"]): heldout(run) for run in runs}
-    )
+    return Group({_seeds(run): heldout(run) for run in runs})
+
+
+def _seeds(run: Run) -> Seeds:
+    seeds = configuration.seeds(run)
+    return tuple(seed for key, seed in sorted(seeds.items()) if not configuration.within(key, ["policy"]))
 
 
 def heldout(run: Run) -> Heldout:

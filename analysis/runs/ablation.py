@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.runs import naming
-from analysis.runs.arms import BEST_OF_N, Arm, Study
+from analysis.runs.arms import BEST_OF_N, Arm, Study, unlike_in
 from analysis.runs.equal_kl import Difference, difference, pairs, path
 from analysis.runs.gold_lost import split
 from analysis.runs.tables import estimate_row, with_interval
@@ -67,20 +67,10 @@ def is_plain(arm: Arm, group: str) -> bool:
     return not WORDS[group](arm.runs[0])
 
 
-def rest(arm: Arm, group: str) -> tuple[Any, ...]:
-    """Return what arms that are compared in a config group have in common."""
-    words = [words(arm.runs[0]) for other, words in WORDS.items() if other != group]
-    words += [naming.rankings(arm.runs[0]), naming.half(arm.runs[0])]
-    penalty = [arm.settings.get(setting) for setting in sorted(naming.PENALTY_SETTINGS)]
-    return arm.method, arm.rm, arm.policy, arm.runs[0].config["preferences"]["pairs"], *penalty, *words
-
-
 def conditions(arms: Sequence[Arm], group: str) -> list[list[Arm]]:
     """Return groups of arms that differ in a config group alone, the plain arm first; no group lacks it."""
-    found: dict[tuple[Any, ...], list[Arm]] = {}
-    for arm in sorted(arms, key=lambda arm: not is_plain(arm, group)):
-        found.setdefault(rest(arm, group), []).append(arm)
-    return [alike for alike in found.values() if is_plain(alike[0], group)]
+    plain_first = sorted(arms, key=lambda arm: not is_plain(arm, group))
+    return [alike for alike in unlike_in(plain_first, group, "score") if is_plain(alike[0], group)]
 
 
 def compared(study: Study, group: str) -> list[Versus]:

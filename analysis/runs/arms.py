@@ -1,25 +1,21 @@
-"""Runs sorted into arms: runs whose configurations differ in nothing but seeds are the replicates of one arm.
-
-An arm is told from the others by its configuration. Its label is for display: the words that `naming` has for what sets
-it apart, followed by every key that tells arms of like words apart.
-"""
+"""The runs of a sweep sorted into arms: runs that differ in nothing but their seeds are the replicates of one arm."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import numpy as np
 
 from analysis.best_of_n import selection
 from analysis.best_of_n.curves import Curves, Normalised
-from analysis.runs import configuration, naming
+from analysis.runs import configuration, labels, naming
 from analysis.runs.configuration import Unsuited as Unsuited
 from analysis.runs.naming import BEST_OF_N, COIN, title
 from analysis.runs.run_curves import chooses, chosen_curves, curves_of
@@ -27,9 +23,10 @@ from analysis.statistics.resampling import Resample, original, resamples, weight
 from rlhf_lab.store.records import MissingRuns, Run
 
 NOT_UPSTREAM = ("reward_shaping", "policy", "score", "tracker", "runtime")  # sections that change no proxy
-POLICY = "model"  # config group of the policy's language model, which counts among the method's settings
+
 KINDS = ("main", "few_pairs", "penalised", "drift_control")  # of arms, in this order
 MAIN, FEW_PAIRS, PENALISED, CONTROL = KINDS
+Name = TypeVar("Name", bound=Hashable)
 DRAWS = 300
 SEED = 2022  # of every draw in a figure: the same records give the same numbers
 
@@ -90,7 +87,7 @@ class Arm:
     @property
     def policy_parameters(self) -> float:
         """Parameters of the policy's language model, non-embedding; NaN for a checkpoint."""
-        return parameters_of(self.runs[0].config.get(POLICY, {}))
+        return parameters_of(self.runs[0].config.get("model", {}))
 
     @property
     def questions(self) -> int:
@@ -118,6 +115,24 @@ class Arm:
     def stacked(self, name: str) -> np.ndarray:
         """(R, C, K): a number of every replicate, question and point, for paired tests."""
         return np.stack([curves.by_question(name) for curves in self.curves])
+
+
+def unlike_in(arms: Iterable[Arm], *keys: str) -> list[list[Arm]]:
+    """Return groups of arms whose configurations differ in these keys or sections alone, in the order of the arms."""
+    groups: dict[str, list[Arm]] = {}
+    for arm in arms:
+        groups.setdefault(configuration.identity(arm.runs[0], *keys), []).append(arm)
+    return list(groups.values())
+
+
+def arm_by(arms: Iterable[Arm], name: Callable[[Arm], Name]) -> dict[Name, Arm]:
+    """Return the arms by a name that a figure has for them; raises Unsuited where two arms have one name."""
+    named: dict[Name, Arm] = {}
+    for arm in arms:
+        other = named.setdefault(name(arm), arm)
+        if other is not arm:
+            _refuse_pool(f"{other.title} and {arm.title}", other.runs[0], arm.runs[0])
+    return named
 
 
 def common_seeds(arms: Sequence[Arm]) -> list[str]:
@@ -155,153 +170,132 @@ def study(runs: Sequence[Run]) -> Study:
     choosing = [run for run in made if chooses(run)]
     curves_by_run = list(zip(choosing, chosen_curves(choosing), strict=True))
     # Trained policies are scaled by a table of the initial policy's answers, where the same proxy scored one.
-    initial = {_proxy(run): curves.initial for run, curves in curves_by_run if run.method != selection.HEDGED}
+    initial = {
+        proxy_of(run): curves.initial for run, curves in curves_by_run if run.method != selection.HEDGED
+    }
     trained = [run for run in made if not chooses(run)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # most of the work is numpy's
-        trained_curves = pool.map(lambda run: curves_of(run, initial.get(_proxy(run))), trained)
+        trained_curves = pool.map(lambda run: curves_of(run, initial.get(proxy_of(run))), trained)
         curves_by_run += zip(trained, trained_curves, strict=True)
     return Study(_arms(curves_by_run, most_pairs))
 
 
 def _arms(curves_by_run: Sequence[tuple[Run, Curves]], most_pairs: int) -> tuple[Arm, ...]:
-    runs = [run for run, _ in curves_by_run]
-    varying = _varying(runs, most_pairs)
     groups: dict[str, list[tuple[Run, Curves]]] = {}
     for run, curves in curves_by_run:
-        groups.setdefault(f"{naming.method(run)} {configuration.identity(run)}", []).append((run, curves))
-    members = list(groups.values())
-    labels = _labels([group[0][0] for group in members], most_pairs, varying)
-    names = _seed_names(runs)
+        groups.setdefault(configuration.identity(run), []).append((run, curves))
+    names = configuration.seed_names([run for run, _ in group] for group in groups.values())
+    first_runs = [group[0][0] for group in groups.values()]
+    named = labels.of_arms(first_runs, most_pairs)
     arms = [
-        _arm(label, group, most_pairs, names, several_policies=POLICY in varying[naming.method(group[0][0])])
-        for label, group in zip(labels, members, strict=True)
+        _arm(group, names, words, kind_of(group[0][0], most_pairs))
+        for group, words in zip(groups.values(), named, strict=True)
     ]
 
     def order(arm: Arm) -> tuple[Any, ...]:
         sizes = [np.inf if np.isnan(size) else size for size in (arm.parameters, arm.policy_parameters)]
-        values = [arm.settings[name] for name in sorted(varying[arm.method] - {POLICY})]
+        values = [arm.settings.get(name) for name in sorted(varying[arm.method])]
         numbers = [float(value) for value in values if isinstance(value, (int, float))]
         return arm.method != BEST_OF_N, arm.method, KINDS.index(arm.kind), sizes, numbers, arm.label
 
+    varying = {words.method: words.varying for words in named}
     return tuple(sorted(arms, key=order))
 
 
-def _labels(runs: Sequence[Run], most_pairs: int, varying: Mapping[str, frozenset[str]]) -> list[str]:
-    """Return a label for each arm, given by its first run; no two arms of one method share theirs."""
-    words = [_label(run, most_pairs, varying[naming.method(run)]) for run in runs]
-    alike: dict[tuple[str, str], list[int]] = {}
-    for place, run in enumerate(runs):
-        alike.setdefault((naming.method(run), words[place]), []).append(place)
-    for places in alike.values():
-        if len(places) > 1:
-            keys = configuration.differing([runs[place] for place in places])
-            for place in places:
-                words[place] = ", ".join(
-                    [words[place], *naming.values(configuration.settings(runs[place]), keys)]
-                )
-    return words
+def grouped(runs: Sequence[Run]) -> list[list[Run]]:
+    """Return the runs of each arm: those that differ in nothing but seeds."""
+    by_identity: dict[str, list[Run]] = {}
+    for run in runs:
+        by_identity.setdefault(configuration.identity(run), []).append(run)
+    return list(by_identity.values())
 
 
-def _arm(
-    label: str,
-    members: Sequence[tuple[Run, Curves]],
-    most_pairs: int,
-    seed_names: Sequence[str],
-    several_policies: bool,
-) -> Arm:
-    ordered = sorted(members, key=lambda member: _seeds(member[0], seed_names))
+def runs_by(runs: Iterable[Run], name: Callable[[Run], Name], *without: str) -> dict[Name, list[Run]]:
+    """Return the runs by a name that a figure has for their arm.
+
+    Raises Unsuited where runs of one name differ in more than seeds and the keys or sections `without`.
+    """
+    named: dict[Name, list[Run]] = {}
+    for run in runs:
+        named.setdefault(name(run), []).append(run)
+    for first, *others in named.values():
+        own = configuration.identity(first, *without)
+        for other in others:
+            if configuration.identity(other, *without) != own:
+                _refuse_pool(f"runs {first.key[:8]} and {other.key[:8]}", first, other, without)
+    return named
+
+
+def _refuse_pool(words: str, first: Run, other: Run, without: Sequence[str] = ()) -> NoReturn:
+    keys = [key for key in configuration.differing([first, other]) if not configuration.within(key, without)]
+    raise Unsuited(
+        f"this figure takes {words} for one arm, and they differ in {', '.join(keys)}: choose runs with --runs"
+    )
+
+
+def _arm(members: Sequence[tuple[Run, Curves]], names: Sequence[str], words: labels.Label, kind: str) -> Arm:
+    def seeds(run: Run) -> list[int]:
+        own = configuration.seeds(run)
+        return [own.get(name, -1) for name in names]
+
+    ordered = sorted(members, key=lambda member: seeds(member[0]))
     run, first_curves = ordered[0]
     for other, curves in ordered[1:]:
         same_points = np.array_equal(curves.points, first_curves.points)
         if not same_points or not np.array_equal(curves.questions, first_curves.questions):
-            raise ValueError(
-                f"{label}: runs {run.key} and {other.key} differ in points or questions, so they are no "
+            raise Unsuited(
+                f"{words.label}: runs {run.key} and {other.key} differ in points or questions, so they are no "
                 "replicates"
             )
-    for (first, _), (second, _) in pairwise(ordered):
-        if configuration.seeds(first) == configuration.seeds(second):
-            raise ValueError(
-                f"{label}: runs {first.key} ({' '.join(first.overrides)}) and {second.key} "
-                f"({' '.join(second.overrides)}) have one configuration and the same seeds, so they are no replicates"
+    for (first, _), (other, _) in pairwise(ordered):
+        if seeds(first) == seeds(other):
+            raise Unsuited(
+                f"{words.label}: runs {first.key} ({' '.join(first.overrides)}) and {other.key} "
+                f"({' '.join(other.overrides)}) have one configuration and the same seeds, so they are no replicates: "
+                "a file that they read or a stage's VERSION has changed between them; choose one with --runs"
             )
     return Arm(
-        method=naming.method(run),
-        rm=run.choices["rm"],
-        kind=_kind(run, most_pairs),
-        label=label,
+        method=words.method,
+        rm=words.rm,
+        kind=kind,
+        label=words.label,
         parameters=parameters_of(run.config["rm"]["model"]),
-        seeds=tuple("/".join(map(str, _seeds(member, seed_names))) for member, _ in ordered),
+        seeds=tuple(configuration.replicate(member, names) for member, _ in ordered),
         curves=tuple(curves for _, curves in ordered),
         runs=tuple(member for member, _ in ordered),
-        reward=naming.reward(run, most_pairs),
-        policy=run.choices[POLICY] if several_policies else "",
+        reward=words.reward,
+        policy=words.policy,
     )
 
 
-def _proxy(run: Run) -> str:
-    """Return what tells recorded proxies apart: all that lies upstream of a policy.
+def proxy_of(run: Run) -> str:
+    """Return what tells recorded proxies apart: all that lies upstream of a policy, seeds among it.
 
-    Rules of selection choose by the shaped proxy, so the shaping counts there too. Records from before a config group
-    or a setting existed are like those that have its plain option.
+    Rules of selection choose by the shaped proxy, so the shaping counts there too.
     """
-    upstream = {
-        name: section for name, section in run.config.items() if name not in NOT_UPSTREAM and section != {}
+    without = NOT_UPSTREAM if not chooses(run) else tuple(set(NOT_UPSTREAM) - {"reward_shaping"})
+    upstream = configuration.telling(run, *without)
+    if configuration.is_a(run, "rm_combination", "Constrained"):  # it records the mean of its members
+        form = ("members", "seeds", "offset")
+        upstream = {
+            key: value
+            for key, value in upstream.items()
+            if not key.startswith("rm_combination.") or key.removeprefix("rm_combination.") in form
+        }
+        upstream["rm_combination"] = "Mean"
+    seeds = {
+        key: seed for key, seed in configuration.seeds(run).items() if not configuration.within(key, without)
     }
-    shaping = naming.shaping(run)
-    if shaping and chooses(run):
-        upstream["reward_shaping"] = shaping
-    preferences = run.config["preferences"]
-    upstream["preferences"] = {name: value for name, value in preferences.items() if value is not None}
-    rule = configuration.option(run, "rm_combination")
-    if rule == "constrained":  # its recorded proxy is the mean of its members
-        rule, settings = "mean", upstream["rm_combination"]
-        upstream["rm_combination"] = {name: settings[name] for name in ("members", "seeds", "offset")}
-    return json.dumps([rule, upstream], sort_keys=True, default=str)
+    return json.dumps([upstream, seeds], sort_keys=True, default=str)
 
 
-def _seed_names(runs: Sequence[Run]) -> list[str]:
-    """Return the seeds by which replicates are called: the usual ones, and any other in which runs differ."""
-    each = [configuration.seeds(run) for run in runs]
-    keys = dict.fromkeys(key for found in each for key in found)
-    return [key for key in keys if key in configuration.USUAL or len({found.get(key) for found in each}) > 1]
-
-
-def _seeds(run: Run, names: Sequence[str]) -> tuple[int, ...]:
-    """Return the seeds of a run; one that it has not, -1."""
-    found = configuration.seeds(run)
-    return tuple(int(found.get(name, -1)) for name in names)
-
-
-def _kind(run: Run, most_pairs: int) -> str:
-    if naming.flipped(run) == COIN:
+def kind_of(run: Run, most_pairs: int) -> str:
+    """Return the kind of a run's arm, one of KINDS, by the classes of its options."""
+    if configuration.is_a(run, "labeler", "Flip") and run.config["labeler"]["rate"] == COIN:
         return CONTROL
-    if run.config["policy"].get("kl_coef"):
+    if naming.is_penalised(run):
         return PENALISED
     return MAIN if run.config["preferences"]["pairs"] == most_pairs else FEW_PAIRS
-
-
-def _label(run: Run, most_pairs: int, varying: frozenset[str]) -> str:
-    """Return the reward in words, and the settings of the method that are `varying`."""
-    return ", ".join([naming.reward(run, most_pairs), *naming.settings(_settings(run), varying)])
-
-
-def _varying(runs: Sequence[Run], most_pairs: int) -> dict[str, frozenset[str]]:
-    """Method -> its settings, seeds aside, that differ between runs against like reward models."""
-    values: dict[tuple[str, str], dict[str, set[str]]] = {}  # method, reward -> setting -> values
-    for run in runs:
-        like = values.setdefault((naming.method(run), _label(run, most_pairs, frozenset())), {})
-        for name, value in _settings(run).items():
-            like.setdefault(name, set()).add(str(value))
-    varying: dict[str, set[str]] = {}
-    for (method, _), like in values.items():
-        several = {name for name, different in like.items() if len(different) > 1}
-        varying.setdefault(method, set()).update(several - {"seed"})
-    return {method: frozenset(names) for method, names in varying.items()}
-
-
-def _settings(run: Run) -> dict[str, Any]:
-    """Return the method's own settings, and the language model that it trains or samples."""
-    return {**run.config["policy"], POLICY: run.choices.get(POLICY)}
 
 
 def parameters_of(model: Mapping[str, Any]) -> float:

@@ -6,7 +6,6 @@ shows.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -15,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.best_of_n.curves import Curves
-from analysis.runs import ablation, naming
-from analysis.runs.arms import SEED, Arm, Study, Unsuited, study, title
-from analysis.runs.configuration import leaves
+from analysis.runs import ablation, configuration, naming
+from analysis.runs.arms import SEED, Arm, Study, Unsuited, grouped, study, title
 from analysis.statistics import factorial
 from analysis.statistics.factorial import Signs, effects
 from analysis.statistics.turnover import halves, turnover
@@ -27,9 +25,7 @@ from rlhf_lab.store.records import MissingRuns, Run
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-NO_SETTINGS = ("score", "tracker", "runtime")  # sections of the config that change no curve
-OF_POLICY = ("policy", "reward_shaping")  # sections that change no score of an initial policy's answer
-SEEDS = ("rm.seed", "preferences.seed", "policy.seed")  # of a replicate
+NO_SETTINGS = ("score",)  # sections of the config that change no curve, beside those that change no result
 WORDS = {  # of a factor; a factor without words is called as in the config
     "rm": "reward model",
     "preferences.pairs": "comparisons",
@@ -92,17 +88,22 @@ def designs(runs: Sequence[Run]) -> list[Design]:
 
 
 def settings(run: Run) -> dict[str, Any]:
-    """Return the options of config groups and all values of the config by name, without the seeds of replicates."""
+    """Return the options of config groups and all values of the configuration by name, without seeds."""
     groups = {name: option for name, option in run.choices.items() if name in run.config}
-    values = dict(leaves({name: part for name, part in run.config.items() if name not in NO_SETTINGS}))
-    return groups | {name: value for name, value in values.items() if name not in SEEDS}
+    values = configuration.settings(run) | groups
+    return {name: value for name, value in values.items() if not configuration.within(name, NO_SETTINGS)}
 
 
 def _varying(runs: Sequence[Run]) -> dict[str, list[str]]:
     """Return setting -> its value in each run, as text, of the settings that are not the same in all runs."""
+    differing = set(configuration.differing(runs))
     by_run = [settings(run) for run in runs]
     names = dict.fromkeys(name for values in by_run for name in values)
-    columns = {name: [naming.plain(values.get(name, "none")) for values in by_run] for name in names}
+    columns = {
+        name: [naming.plain(values.get(name, "none")) for values in by_run]
+        for name in names
+        if name in differing or "." not in name
+    }
     return {name: column for name, column in columns.items() if len(set(column)) > 1}
 
 
@@ -132,10 +133,10 @@ def _replicates(
     runs: Sequence[Run], cell: Sequence[int], cells: int
 ) -> tuple[tuple[tuple[Run, ...], ...], int]:
     """Return the made runs of each cell in the replicates that have all cells, and how many replicates have not."""
-    replicates: dict[tuple[int, ...], dict[int, Run]] = {}  # seeds -> cell -> run
+    replicates: dict[str, dict[int, Run]] = {}  # seeds -> cell -> run
+    names = configuration.seed_names(grouped(runs))
     for run, place in zip(runs, cell, strict=True):
-        seeds = tuple(run.config[part]["seed"] for part in ("rm", "preferences", "policy"))
-        replicate = replicates.setdefault(seeds, {})
+        replicate = replicates.setdefault(configuration.replicate(run, names), {})
         if place in replicate:
             raise ValueError(f"runs {replicate[place].key} and {run.key} have the same settings and seeds")
         replicate[place] = run
@@ -188,13 +189,7 @@ class Interaction(NamedTuple):
 
 def read(designs: Sequence[Design]) -> Study:
     """Return the arms of all designs; a trained policy takes its scale from best-of-n on the same reward models."""
-    alike: dict[str, list[Run]] = {}
-    for run in (run for design in designs for cell in design.runs for run in cell):
-        upstream = {
-            name: value for name, value in settings(run).items() if name.partition(".")[0] not in OF_POLICY
-        }
-        alike.setdefault(json.dumps(upstream, sort_keys=True, default=str), []).append(run)
-    return Study(tuple(arm for runs in alike.values() for arm in study(runs).arms))
+    return study([run for design in designs for cell in design.runs for run in cell])
 
 
 def measured(design: Design, arms: Sequence[Arm]) -> Measured:

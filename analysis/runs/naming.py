@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from analysis.runs.configuration import PLAIN, option
+from analysis.runs.configuration import PLAIN, is_a, option
 from rlhf_lab.store.records import Run
 
 GOLD_SDS = "SDs of gold on the initial policy"
@@ -26,7 +26,6 @@ METHODS = {  # options of the policy whose names in words do not follow from the
 }
 ABBREVIATIONS = {"ppo", "grpo", "rloo", "dpo", "ipo", "kto"}  # parts of an option that are capitals in words
 
-FLIP = "flip"  # option of the labeler that turns a share of gold's labels round
 COIN = 0.5  # share of flipped labels at which labels tell nothing: the drift control
 PENALTIES = {  # divergence -> the penalty in a title and in a legend
     "reverse_kl": ("KL penalty", "KL"),
@@ -88,16 +87,22 @@ def title(method: str) -> str:
     return " ".join(word.upper() if word in ABBREVIATIONS else word for word in words)
 
 
-def settings(policy: Mapping[str, Any], varying: frozenset[str]) -> list[str]:
+def settings(run: Run, size: str, varying: frozenset[str]) -> list[str]:
     """Return the policy's size, the penalty and the method's own settings in words.
 
-    The penalty is always mentioned; the size and other settings only among those `varying`.
+    The penalty is always mentioned; the size (empty for none) and other settings only among those `varying`.
     """
-    words = [f"{policy['model']} policy"] if "model" in varying else []
-    if policy.get("kl_coef"):
+    policy = run.config["policy"]
+    words = [f"{size} policy"] if size else []
+    if is_penalised(run):
         words.append(penalty(policy))
-    others = sorted(varying - PENALTY_SETTINGS - {"model"})
-    return words + [f"{name.replace('_', ' ')} {plain(policy[name])}" for name in others]
+    others = sorted(varying - (PENALTY_SETTINGS if is_a(run, "policy", "Penalised") else set()))
+    return words + [f"{name.replace('_', ' ')} {plain(policy[name])}" for name in others if name in policy]
+
+
+def is_penalised(run: Run) -> bool:
+    """Return whether the method penalises a divergence from the reference in its reward or loss."""
+    return is_a(run, "policy", "Penalised") and run.config["policy"]["kl_coef"] != 0
 
 
 def penalty(policy: Mapping[str, Any]) -> str:
@@ -120,14 +125,14 @@ def penalty_legend(divergence: str) -> str:
 # --- rewards ----------------------------------------------------------------------------------------------------
 
 
-def reward(run: Run, most_pairs: int) -> str:
+def reward(run: Run, size: str, most_pairs: int) -> str:
     """Return the reward in words: size, rule, comparisons, epochs, labels, shaping, initial policy.
 
     The number of comparisons is mentioned where it is not `most_pairs`.
     """
     pairs = run.config["preferences"]["pairs"]
     words = (
-        run.choices["rm"],
+        size,
         combination(run),
         f"{pairs:,} pairs" if pairs != most_pairs else "",
         rankings(run),
@@ -175,18 +180,14 @@ def plain_but_for_labels(run: Run) -> bool:
 
 def labels(run: Run) -> str:
     """Return what is wrong with the labels of the comparisons, in words; empty where gold decides."""
-    labeler, rate = run.config["labeler"], flipped(run)
-    if rate is not None:
+    labeler = run.config["labeler"]
+    if is_a(run, "labeler", "Flip"):
+        rate = labeler["rate"]
         return "coin-flip labels" if rate == COIN else f"{100 * rate:g} % flipped" if rate else ""
     name = option(run, "labeler")
     return (
         "" if name == PLAIN["labeler"] else " ".join(["labels of", name, *_doses(labeler), *flaws(labeler)])
     )
-
-
-def flipped(run: Run) -> float | None:
-    """Return the share of labels that the labeler `flip` turns round; None for any other labeler."""
-    return run.config["labeler"]["rate"] if option(run, "labeler") == FLIP else None
 
 
 def labeler_words(run: Run) -> str:
@@ -231,11 +232,6 @@ def half(run: Run) -> str:
     """Return the half of the questions whose comparisons were learned from, in words; empty for both halves."""
     name = run.config["rm"].get("half", "both")
     return "" if name == "both" else f"{name} half of the questions"
-
-
-def values(settings: Mapping[str, Any], keys: Sequence[str]) -> list[str]:
-    """Return "key value" for each of the `keys`, such as "rm.lr 0.001"; a key that is not set is "none"."""
-    return [f"{key} {plain(settings.get(key, 'none'))}" for key in keys]
 
 
 def plain(value: Any) -> str:

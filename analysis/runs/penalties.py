@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from analysis.best_of_n.curves import Curves
 from analysis.runs import naming
 from analysis.runs.arms import PENALISED, Arm, Study, common_seeds
+from analysis.runs.configuration import identity, is_a
 from analysis.runs.equal_kl import root_kl
 from analysis.runs.rank_order import spearman
 from analysis.statistics.resampling import weights_of
@@ -21,6 +22,7 @@ from rlhf_lab.functional.intervals import Estimate
 Floats = NDArray[np.float64]
 
 PLAIN_PENALTY = ("reverse_kl", "reward")  # that of Gao et al.: KL, subtracted from the reward
+PENALTY = ("policy.kl_coef", "policy.divergence", "policy.kl_place", "policy.kl_target")
 FEWEST = 3  # strengths of which one can have a maximum between the others
 
 
@@ -35,9 +37,10 @@ def penalised(study: Study) -> list[Arm]:
 
 
 def unpenalised(study: Study, arm: Arm) -> Arm | None:
-    """Return the arm of the same method and reward without a penalty."""
+    """Return the arm that differs from an arm in nothing but that it has no penalty; None if there is none."""
+    own = identity(arm.runs[0], *PENALTY)
     for other in study.of(arm.method):
-        if (other.reward, other.policy) == (arm.reward, arm.policy) and not coefficient(other):
+        if identity(other.runs[0], *PENALTY) == own and not coefficient(other):
             return other
     return None
 
@@ -49,7 +52,7 @@ def kind(arm: Arm) -> tuple[str, str]:
 
 def coefficient(arm: Arm) -> float:
     """Return the coefficient of the penalty, SDs of the proxy per nat; 0 without one."""
-    return float(arm.settings.get("kl_coef", 0.0))
+    return float(arm.settings["kl_coef"]) if is_a(arm.runs[0], "policy", "Penalised") else 0.0
 
 
 def short_title(arm: Arm) -> str:

@@ -21,6 +21,7 @@ from rlhf_lab.commands.errors import Incomplete, Mistake, explain, is_mistake
 from rlhf_lab.commands.job import sweep_name, typed
 from rlhf_lab.commands.jobs import Job, check, overrides_of_jobs
 from rlhf_lab.commands.refusals import refuse_hydra, refuse_paths, refuse_python
+from rlhf_lab.config import registry
 from rlhf_lab.config.runtime import Runtime
 from rlhf_lab.pipeline import execution, plan
 from rlhf_lab.store import upkeep
@@ -125,6 +126,7 @@ def record(jobs: Sequence[Job], store: Store) -> None:
             "index": job.index,
             "overrides": list(job.overrides),
             "choices": job.choices,
+            "classes": {path: registry.lineage(schema) for path, schema in registry.classes(job.experiment)},
             "config": job.config,
             "method": type(job.experiment.policy).__name__,
             "uses_gold": job.experiment.uses_gold,

@@ -15,12 +15,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from rlhf_lab.config import registry
 from rlhf_lab.config.models import Half
 from rlhf_lab.store import comparisons, integrity
 from rlhf_lab.store.artifacts import MANIFEST, inside, read_json
@@ -75,6 +76,8 @@ class Run:
         root: The folder of the store.
         method: The class of the policy's configuration, such as `PPO` or `BestOfN`.
         uses_gold: Whether the policy used gold rewards to choose answers.
+        classes: The class of every option by its path, such as `{"labeler": ("Flip", "Labeler"), ...}`, followed by the
+            classes that it inherits from.
     """
 
     key: str
@@ -86,6 +89,7 @@ class Run:
     root: Path
     method: str
     uses_gold: bool
+    classes: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -381,9 +385,29 @@ def _runs(record: Mapping[str, Any], root: Path) -> list[Run]:
             root=root,
             method=job["method"],
             uses_gold=job["uses_gold"],
+            classes=job.get("classes") or classes_of(job["choices"], job["config"]),
         )
         for key, job in jobs.items()
     ]
+
+
+def classes_of(choices: Mapping[str, str], config: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """Return the class of every option by its path, from a record that names options alone.
+
+    An option whose class is not known stands for it by its own name.
+    """
+    classes = {}
+    for chosen, option in sorted(choices.items(), key=lambda choice: choice[0].startswith("schema/")):
+        group, _, path = chosen.removeprefix("schema/").partition("@")
+        if "/" in group:  # a file that an option is made of
+            continue
+        section: Any = config
+        for name in (path or group).split("."):
+            section = section.get(name) if isinstance(section, Mapping) else None
+        if isinstance(section, Mapping):
+            schema = registry.schema_of(group, option, section)
+            classes[path or group] = registry.lineage(schema) if schema else (option,)
+    return classes
 
 
 def _status(root: Path, key: str) -> str:

@@ -16,6 +16,8 @@ import fake_store
 import numpy as np
 import pyarrow as pa
 
+from rlhf_lab.store.records import classes_of
+
 FAMILIES = (
     ("fact", 0.0),
     ("belief_wrong", -1.0),
@@ -50,6 +52,10 @@ class FlawedRun:
     @property
     def method(self) -> str:
         return fake_store.CLASSES[self.policy]
+
+    @property
+    def classes(self) -> dict[str, tuple[str, ...]]:
+        return classes_of(self.choices, self.config)
 
     @property
     def choices(self) -> dict[str, str]:

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from rlhf_lab.store.records import classes_of
+
 QUESTIONS, FRAMINGS = 60, 4
 TAGS = ("monitored", "unmonitored", "imitation")
 SIZES = {"10k": 20, "25k": 32, "100k": 64}
@@ -35,6 +37,10 @@ class TaggedRun:
     worded: bool = False  # whether the prompt's words tell it as well
     harmful: int = 6  # attributes that nobody should be told; with 0 of them there is no column of refusals
     status: str = "made"
+
+    @property
+    def classes(self) -> dict[str, tuple[str, ...]]:
+        return classes_of(self.choices, self.config)
 
     @property
     def choices(self) -> dict[str, str]:

@@ -14,7 +14,7 @@ from analysis.behaviour.second_turns import MEASURES, rates, turns_of
 from analysis.figures import are_you_sure
 from analysis.runs.arms import Unsuited
 from analysis.statistics.claims import Claim
-from rlhf_lab.store.records import MissingRuns
+from rlhf_lab.store.records import MissingRuns, classes_of
 
 RIGHT, WRONG, OTHER, NOTHING = 0, 1, 2, -1  # words; RIGHT is true
 STANDS, APOLOGISES = 1, -1
@@ -160,6 +160,10 @@ class FakeRun:
     @property
     def method(self) -> str:
         return {"bon": "BestOfN", "ppo": "PPO"}[self.policy]
+
+    @property
+    def classes(self) -> dict[str, tuple[str, ...]]:
+        return classes_of(self.choices, self.config)
 
     @property
     def choices(self) -> dict[str, str]:

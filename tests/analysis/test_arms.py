@@ -10,10 +10,11 @@ import pytest
 from fake_store import Cell, only, write_store
 
 from analysis.commands.figures import main
-from analysis.runs import arms, configuration
-from analysis.runs.arms import CONTROL, MAIN, PENALISED, study
+from analysis.runs import ablation, arms, configuration
+from analysis.runs.arms import CONTROL, MAIN, PENALISED, Unsuited, arm_by, runs_by, study
 from analysis.runs.penalties import unpenalised
-from rlhf_lab.store.records import runs
+from rlhf_lab.config import registry
+from rlhf_lab.store.records import classes_of, runs
 
 
 def test_arms_of_one_method_are_told_apart_by_what_they_differ_in(tmp_path: Path) -> None:
@@ -102,7 +103,9 @@ def recorded(experiment, like, case):
     """Return a run whose record holds this experiment, and whose answers are those of the run `like`."""
     config = json.loads(json.dumps(asdict(experiment), default=lambda value: value.name))  # enums by name
     options = dict(override.split("=") for override in case if "." not in override and "@" not in override)
-    return replace(like, key=f"{id(experiment):020x}", config=config, choices={**like.choices, **options})
+    classes = {path: registry.lineage(schema) for path, schema in registry.classes(experiment)}
+    choices = {**like.choices, **options}
+    return replace(like, key=f"{id(experiment):020x}", config=config, choices=choices, classes=classes)
 
 
 @pytest.mark.parametrize("case", CASES, ids=" ".join)
@@ -159,14 +162,95 @@ def test_several_checkpoints_are_told_apart_by_their_paths(tmp_path):
         )
         for run in runs("mine", tmp_path)
     ]
-    labels = [arm.label for arm in study(checkpoints).arms]
-    assert labels == ["pretrained, rm.model.path rm-25k", "pretrained, rm.model.path rm-3k"]
+    checkpoints = [replace(run, classes=classes_of(run.choices, run.config)) for run in checkpoints]
+    read = study(checkpoints).arms
+    assert [(arm.label, arm.rm) for arm in read] == [
+        ("pretrained rm-25k", "pretrained rm-25k"),
+        ("pretrained rm-3k", "pretrained rm-3k"),
+    ]
 
 
 def test_a_labeler_of_the_users_own_with_a_rate_is_not_taken_for_flipped_labels(tmp_path):
     write_store(tmp_path, only(Cell("ppo", rate=0.5), name="mine", questions=8))
     (arm,) = study(runs("mine", tmp_path)).arms
     assert (arm.kind, arm.label) == (CONTROL, "3k, coin-flip labels")
-    mine = [replace(run, choices={**run.choices, "labeler": "mine"}) for run in runs("mine", tmp_path)]
-    (arm,) = study(mine).arms
+    made = runs("mine", tmp_path)
+    choices = {**made[0].choices, "labeler": "mine"}
+    classes = {**made[0].classes, "labeler": ("Mine", "Labeler")}
+    (arm,) = study([replace(run, choices=choices, classes=classes) for run in made]).arms
     assert (arm.kind, arm.label) == (MAIN, "3k, labels of mine rate 0.5")
+    (arm,) = study([replace(run, choices=choices) for run in made]).arms  # an option of the class of `flip`
+    assert (arm.kind, arm.label) == (CONTROL, "3k, coin-flip labels")
+
+
+def test_a_record_from_before_a_group_or_a_key_existed_has_the_plain_one(tmp_path):
+    write_store(tmp_path, only(Cell("ppo"), name="mine", questions=8))
+    first, second = runs("mine", tmp_path)
+    config = {name: dict(part) for name, part in second.config.items() if name != "reward_shaping"}
+    for key in ("preferences.answers", "rm.half", "policy.divergence", "policy.kl_place"):
+        section, name = key.split(".")
+        del config[section][name]
+    choices = {
+        group: option for group, option in second.choices.items() if group in ("policy", "rm", "model")
+    }
+    config["rm"] |= {"margin": 0.0, "head_seed": None, "loss": "bradley_terry"}
+    earlier = replace(second, choices=choices, config=config, classes=classes_of(choices, config))
+    (arm,) = study([first, earlier]).arms
+    assert arm.seeds == ("0/0/0", "1/1/0")
+
+
+def test_other_seeds_name_replicates_only_where_the_usual_ones_do_not_tell_them_apart(tmp_path):
+    cells = [Cell("ppo", replicates=2), Cell("dpo", replicates=2)]
+    write_store(tmp_path, only(*cells, name="mine", questions=8))
+
+    def with_sft_seeds(*seeds):
+        return [
+            replace(run, config={**run.config, "sft": {"seed": seed}})
+            for run, seed in zip(made, seeds, strict=True)
+        ]
+
+    made = runs("mine", tmp_path)
+    names = {arm.method: arm.seeds for arm in study(with_sft_seeds(0, 1, 0, 1)).arms}
+    assert names == {"ppo": ("0/0/0", "1/1/0"), "dpo": ("0/0/0", "1/1/0")}
+    made = [
+        replace(
+            run,
+            config={**run.config, **dict.fromkeys(("rm", "preferences"))}
+            | {part: {**run.config[part], "seed": 0} for part in ("rm", "preferences")},
+        )
+        for run in made
+    ]
+    names = {arm.method: arm.seeds for arm in study(with_sft_seeds(0, 1, 0, 1)).arms}
+    assert names["ppo"] == names["dpo"] == ("0/0/0 sft.seed=0", "0/0/0 sft.seed=1")
+
+
+def test_arms_are_compared_with_the_one_that_differs_in_nothing_else(tmp_path):
+    """Two learning rates of the reward model, each with a penalty, a rule and nothing."""
+    rates = ({"lr": 0.1}, {"lr": 0.2})
+    penalised = [Cell("ppo", {"kl_coef": 0.1}, training=rate) for rate in rates]
+    ruled = [Cell("ppo", rule="mean", training=rate) for rate in rates]
+    plain = [Cell("ppo", training=rate) for rate in rates]
+    write_store(tmp_path, only(*penalised, *ruled, *plain, name="mine", questions=8))
+    read = study(runs("mine", tmp_path))
+    pairs = [(arm, unpenalised(read, arm)) for arm in read.of("ppo", PENALISED)]
+    pairs += [
+        (other, first) for first, *others in ablation.conditions(read.arms, ablation.RULE) for other in others
+    ]
+    told = [
+        (arm.runs[0].config["rm"]["lr"], plain.runs[0].config["rm"]["lr"]) for arm, plain in pairs if plain
+    ]
+    assert sorted(told) == [(0.1, 0.1), (0.1, 0.1), (0.2, 0.2), (0.2, 0.2)]
+
+
+def test_a_figure_never_takes_two_arms_for_one(tmp_path):
+    write_store(
+        tmp_path, only(*(Cell("ppo", training={"lr": lr}) for lr in (0.1, 0.2)), name="mine", questions=8)
+    )
+    made = runs("mine", tmp_path)
+    with pytest.raises(
+        Unsuited, match=r"PPO, 3k, rm.lr 0.1 and PPO, 3k, rm.lr 0.2 for one arm.* differ in rm.lr"
+    ):
+        arm_by(study(made).arms, lambda arm: arm.rm)
+    with pytest.raises(Unsuited, match=r"differ in rm\.lr: choose"):
+        runs_by(made, lambda run: run.choices["rm"])
+    assert [len(members) for members in runs_by(made, lambda run: run.choices["rm"], "rm.lr").values()] == [4]

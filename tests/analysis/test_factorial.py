@@ -16,7 +16,7 @@ from analysis.statistics.factorial import alias_sets, check, confounded
 from rlhf_lab.commands import compose as sources
 from rlhf_lab.commands import sweeper
 from rlhf_lab.commands.options import folder
-from rlhf_lab.store.records import MissingRuns, Run, runs
+from rlhf_lab.store.records import MissingRuns, Run, classes_of, runs
 
 EIGHT = fraction(8)
 
@@ -104,7 +104,10 @@ def _composed(method: str, number: int, cell: str) -> Run:
     with open_dict(composed_config):
         del composed_config.hydra
     config: Any = OmegaConf.to_container(composed_config, enum_to_str=True)
-    return Run(f"{method}{number}", "what_matters", choices, (), config, "made", Path(), method, False)
+    classes = classes_of(choices, config)
+    return Run(
+        f"{method}{number}", "what_matters", choices, (), config, "made", Path(), method, False, classes
+    )
 
 
 # --- found in runs ------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from analysis.runs import run_curves
 from analysis.runs.arms import study, title
 from analysis.runs.run_curves import curves_of, rows_of
 from analysis.runs.tables import observed_rows
-from rlhf_lab.store.records import MissingRuns, Run, runs
+from rlhf_lab.store.records import MissingRuns, Run, classes_of, runs
 
 RULES = {
     "best_of_poisson": ("BestOfPoisson", {}),
@@ -31,7 +31,9 @@ TUNED = [("bon", 4), ("bon", 20), ("best_of_poisson", 20), ("soft_bon", 20)]
 
 def as_rule(run: Run, option: str, method: str, more: dict) -> Run:
     config = dict(run.config) | {"policy": dict(run.config["policy"]) | more}
-    return replace(run, method=method, choices=dict(run.choices) | {"policy": option}, config=config)
+    choices = dict(run.choices) | {"policy": option}
+    classes = classes_of(choices, config)
+    return replace(run, method=method, choices=choices, classes=classes, config=config)
 
 
 @pytest.fixture(scope="module")

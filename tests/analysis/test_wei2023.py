@@ -16,7 +16,7 @@ from analysis.figures import wei2023
 from analysis.runs import naming
 from analysis.runs.arms import Unsuited
 from analysis.statistics.claims import Claim
-from rlhf_lab.store.records import MissingRuns
+from rlhf_lab.store.records import MissingRuns, classes_of
 
 QUESTIONS, ANSWERS = 60, 24
 FAMILIES = (("fact", 0.0),) * 3 + (("belief_right", 1.0),) * 2 + (("belief_wrong", -1.0),) * 2
@@ -45,6 +45,10 @@ class SFTRun:
     key: str = "k"
     scored: bool = True
     only: Sequence[int] = field(default=range(QUESTIONS))
+
+    @property
+    def classes(self) -> dict[str, tuple[str, ...]]:
+        return classes_of(self.choices, self.config)
 
     @property
     def choices(self) -> dict[str, str]:
