@@ -41,6 +41,7 @@ PLAIN_VALUES = {  # classes and values that a record from before there was the k
     "intervention": "NoIntervention",
     "rm_combination": "Single",
     "reward_shaping": "NoShaping",
+    "reward": "LearnedReward",
 }
 
 

@@ -133,6 +133,7 @@ def reward(run: Run, size: str, most_pairs: int) -> str:
     pairs = run.config["preferences"]["pairs"]
     words = (
         size,
+        given(run),
         combination(run),
         f"{pairs:,} pairs" if pairs != most_pairs else "",
         rankings(run),
@@ -144,6 +145,12 @@ def reward(run: Run, size: str, most_pairs: int) -> str:
         intervention(run),
     )
     return ", ".join(word for word in words if word)
+
+
+def given(run: Run) -> str:
+    """Return what a policy optimises in the place of a learned reward, in words; empty for a learned reward."""
+    name = option(run, "reward")
+    return "" if name == PLAIN["reward"] else f"{name.replace('_', ' ')} as the reward"
 
 
 def combination(run: Run) -> str:
