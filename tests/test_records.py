@@ -93,6 +93,10 @@ def test_the_newest_record_counts_and_the_store_may_move(lab, fakes, tmp_path):
     assert lab("rm=3k").code == 0 and lab("rm=25k").code == 0
     (run,) = records.runs("adhoc")
     assert run.choices["rm"] == "25k"
+    assert (
+        run.classes["labeler"] == ["GoldArgmax", "Labeler"] and run.classes["rm.model"][0] == "ScratchModel"
+    )
+    assert records.classes_of(run.choices, run.config)["labeler"] == ("GoldArgmax", "Labeler")
     (tmp_path / "store").rename(tmp_path / "moved")
     (moved,) = records.runs("adhoc", tmp_path / "moved")
     assert moved.rows().num_rows == 12 and records.sweep_names(tmp_path / "moved") == ["adhoc"]
