@@ -218,3 +218,42 @@ def test_wandb_mirrors_every_line_and_is_told_its_mode(lab, fakes, monkeypatch):
     assert settings["config"]["policy"]["class"] == "PPO" and end == "finish"
     assert {"step", "loss"} == {key.split("/")[1] for line in lines for key in line}
     assert {"ppo", "sft"} <= {key.split("/")[0] for line in lines for key in line}
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        (SystemExit(0), "SystemExit: 0"),
+        (SystemExit(3), "SystemExit: 3"),
+        (KeyboardInterrupt(), "KeyboardInterrupt"),
+        (GeneratorExit(), "GeneratorExit"),
+        (
+            RuntimeError("the first line\nthe second\nFor further information visit a page"),
+            "RuntimeError: the first line",
+        ),
+    ],
+)
+def test_whatever_a_judge_raises_is_a_failure_of_its_job_alone(lab, fakes, monkeypatch, raised, said):
+    """`sys.exit(0)` in a judge used to end the whole sweep with exit code 0; a long error showed its last line."""
+    from rlhf_lab.stages import registry
+
+    stage = registry.module("ppo")
+    plain = stage.run
+
+    def ends(config, inputs, out, runtime):
+        if config.seed == 1:
+            raise raised
+        return plain(config, inputs, out, runtime)
+
+    monkeypatch.setattr(stage, "run", ends)
+    answer = lab("-m", "policy=ppo", "policy.seed=0,1,2")
+    assert answer.code == 1 and statuses() == ["made", "failed", "made"]
+    assert f"job 2 failed: {said} (the rest:" in answer.out
+
+
+def test_brackets_in_a_label_are_printed(lab, fakes):
+    shaping = "reward_shaping=agreement_penalty"
+    answer = lab(
+        "-m", "policy=ppo", "task=every_family", shaping, 'reward_shaping.phrases=["[/i]"],["[red]yes"]'
+    )
+    assert answer.code == 0 and "[/i]" in answer.out and "[red]yes" in answer.out

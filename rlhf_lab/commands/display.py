@@ -16,6 +16,7 @@ from rich import box
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from rlhf_lab.commands.jobs import Job, Words
 from rlhf_lab.commands.terminal import console
@@ -55,7 +56,7 @@ def plan(jobs: Sequence[Job], store: Store) -> None:
         cost = _number(minutes[node.name]) if key in wanted else ""
         name = f"{node.name} {getattr(node.config, 'name', '')}".strip()
         shared_by = "all" if len(sharing[key]) == len(jobs) else words.telling(sharing[key])
-        table.add_row(name, key[:8], shared_by, str(len(sharing[key])), state, cost)
+        table.add_row(*map(Text, (name, key[:8], shared_by, str(len(sharing[key])), state, cost)))
     console().print(table)
     costs = [minutes[nodes[key].name] for key in wanted]
     known = sum(cost for cost in costs if cost is not None)
@@ -79,12 +80,13 @@ def outcome(jobs: Sequence[Job], store: Store, error: str | None) -> None:
         label = "" if len(jobs) == 1 else words.label(job)
         minutes = "" if seconds is None else _number(seconds / 60)
         method, rm = job.choices["policy"], job.choices["rm"]
-        table.add_row(str(job.index + 1), job.leaf.key[:8], label, method, rm, seeds, state, minutes)
+        cells = (str(job.index + 1), job.leaf.key[:8], label, method, rm, seeds, state, minutes)
+        table.add_row(*map(Text, cells))  # a label may hold brackets, which are no markup
         if state != "made":
             trace, reason = folder / "traceback.txt", status.get("error")
             where = f" (the rest: {trace})" if trace.is_file() else ""
-            last = f": {reason.splitlines()[-1]}" if reason else ""
-            failed.append(f"job {job.index + 1} {state}{last}{where}")
+            why = f": {reason.splitlines()[0]}" if reason else ""
+            failed.append(f"job {job.index + 1} {state}{why}{where}")
     console().print(table)
     for line in failed:
         print(line)
@@ -160,7 +162,9 @@ class Progress:
         table.add_row("", f"{len(seen)} jobs: " + ", ".join(f"{n} {state}" for state, n in counts.items()))
         for job, status in zip(self._jobs, seen, strict=True):
             if status.get("state") == "running":
-                table.add_row(f"{job.index + 1}/{len(seen)}", f"{self._words.label(job)}: {_words(status)}")
+                table.add_row(
+                    f"{job.index + 1}/{len(seen)}", Text(f"{self._words.label(job)}: {_words(status)}")
+                )
         return table
 
     def _lines(self, seen: Sequence[dict[str, Any]]) -> None:

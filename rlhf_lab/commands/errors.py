@@ -173,6 +173,13 @@ def _plain(error: OmegaConfBaseException) -> str:
     return text
 
 
+def in_one_line(error: BaseException) -> str:
+    """Return the class of an error and the first line of its message."""
+    first = _first_line(error)
+    name = type(error).__name__
+    return name if first == name else f"{name}: {first}"
+
+
 def _first_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__

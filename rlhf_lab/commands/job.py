@@ -19,7 +19,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from rlhf_lab.commands.compose import chosen
-from rlhf_lab.commands.errors import missing_values, obstacle, out_of_range
+from rlhf_lab.commands.errors import in_one_line, missing_values, obstacle, out_of_range
 from rlhf_lab.config.checks import OutOfRange
 from rlhf_lab.config.experiment import Experiment
 from rlhf_lab.config.runtime import Runtime
@@ -65,13 +65,13 @@ def _run(cfg: DictConfig) -> str:
         except interrupts.Interrupted as stop:
             status.end("stopped", error=str(stop))
             raise
-        except BaseException as error:
+        except (
+            BaseException
+        ) as error:  # also what a judge ends the process with: it is a failure like any other
             (status.folder / "traceback.txt").write_text(redaction.hide(traceback.format_exc()))
             logging.getLogger(__name__).exception("failed")
-            status.end("failed", error=obstacle(error) or traceback.format_exception_only(error)[-1].strip())
-            if isinstance(error, Exception):
-                return "failed"
-            raise
+            status.end("failed", error=obstacle(error) or in_one_line(error))
+            return "failed"
     status.end("made")
     return "made"
 

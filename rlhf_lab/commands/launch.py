@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import os
 import time
-import traceback
 from collections.abc import Callable, Sequence
 
 from rlhf_lab.commands.display import settle
-from rlhf_lab.commands.errors import obstacle
+from rlhf_lab.commands.errors import in_one_line, obstacle
 from rlhf_lab.commands.jobs import Job
 from rlhf_lab.store import interrupts
 from rlhf_lab.store.artifacts import Store, read_json
@@ -46,7 +45,7 @@ def _try(jobs: Sequence[Job], through: Launch) -> str | None:
         through(jobs)
     except (Exception, interrupts.Interrupted) as error:
         interrupts.stop_if_asked()  # else it was a worker that was told to stop, and not this process
-        return obstacle(error) or traceback.format_exception_only(error)[-1].strip().splitlines()[0]
+        return obstacle(error) or in_one_line(error)
     return None
 
 
