@@ -124,17 +124,20 @@ def checkpoints(runs: Sequence[Run]) -> dict[str, str]:
 def _varying(
     runs: Sequence[Run], methods: Sequence[str], rewards: Sequence[str], policies: Sequence[str]
 ) -> dict[str, frozenset[str]]:
-    """Method -> its settings that differ between arms with the same reward."""
-    values: dict[tuple[str, str], list[dict[str, str]]] = {}  # method, reward -> settings of each arm
+    """Method -> its settings that differ between arms with the same reward and penalty."""
+    values: dict[
+        tuple[str, ...], list[dict[str, str]]
+    ] = {}  # method, reward, penalty -> settings of each arm
     for run, method, reward, policy in zip(runs, methods, rewards, policies, strict=True):
         own = {
             key.removeprefix("policy."): str(value)
             for key, value in telling(run).items()
             if within(key, ["policy"]) and key != "policy"
         }
-        values.setdefault((method, reward), []).append(own | {POLICY: policy})
+        like = method, reward, *naming.settings(run, "", frozenset())
+        values.setdefault(like, []).append(own | {POLICY: policy})
     varying: dict[str, set[str]] = {method: set() for method in methods}
-    for (method, _), tables in values.items():
+    for (method, *_), tables in values.items():
         keys = {key for table in tables for key in table}
         varying[method] |= {key for key in keys if len({table.get(key) for table in tables}) > 1}
     return {method: frozenset(names) for method, names in varying.items()}
