@@ -14,7 +14,7 @@ import checkpoints
 import pytest
 from test_pretrained import stage
 
-from rlhf_lab.store import artifacts, redaction
+from rlhf_lab.store import records, redaction
 
 TESTS = Path(__file__).parent
 FILES = [path for package in ("rlhf_lab", "analysis") for path in (TESTS.parent / package).rglob("*.py")]
@@ -154,8 +154,40 @@ def test_what_is_hidden_and_what_is_not(monkeypatch: pytest.MonkeyPatch, tmp_pat
     text = 'a"quoted\\secret /keys/id word a-long-value-of-no-interest'
     hidden = "[secret] /keys/id word a-long-value-of-no-interest"
     assert redaction.hide({"a": [text, 1, None]}) == {"a": [hidden, 1, None]}
-    artifacts.write_json(tmp_path / "record.json", {"command": text})
-    assert json.loads((tmp_path / "record.json").read_text()) == {"command": hidden}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["PGPASSWORD", "GITHUB_PAT", "OPENAIAPIKEY", "HF_TOKEN", "DBPWD", "MYAUTH", "AWS_CREDS", "SSL_KEY"],
+)
+def test_a_variable_is_taken_for_a_secret_by_its_name(name, monkeypatch):
+    monkeypatch.setenv(name, "/Planted/planted=")
+    assert redaction.hide("said /Planted/planted= here") == "said [secret] here"
+
+
+@pytest.mark.parametrize("name", ["GIT_AUTHOR_NAME", "MY_PATH", "PATTERN", "KEYBOARD", "MONKEYS"])
+def test_other_variables_are_none(name, monkeypatch):
+    monkeypatch.setenv(name, "a-value-of-no-interest")
+    assert redaction.hide("a-value-of-no-interest") == "a-value-of-no-interest"
+
+
+def test_user_and_password_of_a_url_are_hidden_in_any_text():
+    text = "cannot reach postgres://user:pass@host:5432/db, nor https://example.org/a@b"
+    assert (
+        redaction.hide(text) == "cannot reach postgres://[secret]@host:5432/db, nor https://example.org/a@b"
+    )
+
+
+def test_a_secret_that_is_the_name_of_a_stage_or_an_option_edits_no_record(lab, fakes, monkeypatch):
+    monkeypatch.setenv("STAGE_KEY", "reward_model")
+    monkeypatch.setenv("PROJECT_KEY", "synthetic_assistant")
+    assert lab("policy=ppo", "task=synthetic_assistant").code == 0
+    (run,) = records.runs("adhoc")
+    assert run.choices["task"] == "synthetic_assistant" and run.rows().num_rows
+    assert records.sweep_record("adhoc")["command"] == "rlhf-lab policy=ppo task=synthetic_assistant"
+    (manifest,) = (json.loads(path.read_text()) for path in run.root.glob("ppo/*/manifest.json"))
+    assert manifest["inputs"]["proxy"][0] == "reward_model" and "[secret]" not in str(manifest["config"])
+    assert lab("policy=ppo", "task=synthetic_assistant").code == 0
 
 
 # --- configurations ---------------------------------------------------------------------------------------------

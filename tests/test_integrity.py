@@ -36,7 +36,6 @@ DAMAGE = {
     "edited": (lambda f: flip(f / "whole"), r"has other contents \(SHA-256 \w{12}, .* in whole"),
     "truncated": (lambda f: (f / "whole").write_text(""), "has 0 bytes, where 3 were made, in whole"),
     "lost": (lambda f: (f / "whole").unlink(), "lacks whole, which its manifest lists"),
-    "foreign": (lambda f: (f / "x.bin").touch(), "holds x.bin, which its manifest does not list"),
     "lie": (
         lambda f: write_json(f / MANIFEST, manifest(f) | {"version": 2}),
         "has a manifest that was changed since it was made",
@@ -79,6 +78,21 @@ def test_running_again_heals_what_figures_read(store, case):
     assert not store.made(leaf) and not store.made(leaf.inputs["left"]) and store.made(leaf.inputs["right"])
     execution.realise(leaf, store, RUNTIME)
     assert execution.mend(leaf, store) is None and built(store).count("right") == 1
+
+
+@pytest.mark.parametrize("name", [".DS_Store", ".nfs0001", ".whole.swp", "notes/mine.txt"])
+def test_a_file_that_only_lies_beside_discards_nothing(store, name):
+    leaf = diamond()
+    execution.realise(leaf, store, RUNTIME)
+    for made in leaf.walk():
+        path = store.path(made) / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("mine")
+        assert integrity.foreign(store.path(made)) == [name]
+    assert execution.mend(leaf, store) is None
+    store.discard(leaf)
+    execution.realise(leaf, store, RUNTIME)
+    assert built(store) == ["leaf", "leaf", "left", "right", "top"]
 
 
 def test_what_was_made_from_an_earlier_one_is_made_again_beside_a_different_one(store, caplog):

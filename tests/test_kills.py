@@ -66,7 +66,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 def running(process: subprocess.Popen[bytes], store: Path) -> list[dict[str, Any]]:
     """The jobs that this command has under way."""
-    found = [read_json(path) or {} for path in store.glob("runs/*/status.json")]
+    found = [read_json(path) for path in store.glob("runs/*/status.json")]
     return [one for one in found if one.get("state") == "running" and belongs(one["pid"], process)]
 
 

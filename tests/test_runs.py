@@ -1,13 +1,17 @@
 """`rlhf-runs`: what was run, why some of it failed, and what its answers read like."""
 
+import json
+import os
+import socket
 import subprocess
 import sys
+import time
 
 import pytest
 
 from analysis.commands.runs import main
 from analysis.runs.run_summary import answers, course
-from rlhf_lab.store import records
+from rlhf_lab.store import records, sweep_records
 
 
 def test_the_list_names_every_run_and_why_some_failed(lab, fakes, monkeypatch, capsys):
@@ -53,7 +57,7 @@ def test_a_bad_record_is_a_line_and_hides_no_run(lab, fakes, capsys):
     assert (
         run.key[:8] in told.out
         and told.err.count("\n") == 1
-        and f"sweep record {bad} is not JSON" in told.err
+        and f"sweep record other/{bad.name} is not JSON" in told.err
     )
 
 
@@ -145,3 +149,108 @@ def test_the_newest_are_listed_and_older_ones_on_demand(lab, fakes, monkeypatch,
     assert runs.main(["--all"]) == 0
     out = capsys.readouterr().out
     assert "older" not in out and "bon" in out and "pessimism" in out
+
+
+def rows_without(name):
+    return lambda record: {
+        **record,
+        "jobs": [{k: v for k, v in job.items() if k != name} for job in record["jobs"]],
+    }
+
+
+BAD_RECORDS = {
+    "list": lambda record: [],
+    "null": lambda record: None,
+    "empty": lambda record: {},
+    "no jobs": lambda record: {**record, "jobs": None},
+    "jobs that are numbers": lambda record: {**record, "jobs": [1]},
+} | {f"no {name}": rows_without(name) for name in sweep_records.ROW}
+
+
+@pytest.fixture
+def one_good(lab, fakes):
+    """A good sweep `adhoc` of one run, and the path of a second record, of the sweep `other`."""
+    assert lab("policy=bon").code == 0
+    good = next(records.store_root().glob("sweeps/adhoc/*.json"))
+    other = good.parents[1] / "other" / good.name
+    other.parent.mkdir()
+    return json.loads(good.read_text()), other
+
+
+@pytest.mark.parametrize("case", BAD_RECORDS)
+def test_a_damaged_record_is_a_line_and_every_good_run_is_shown(case, one_good, capsys):
+    record, other = one_good
+    other.write_text(json.dumps(BAD_RECORDS[case](record)))
+    key = record["jobs"][0]["key"]
+    for command in (["list"], ["show", key], ["reward-models"]):
+        assert main(command) == 0
+        told = capsys.readouterr()
+        assert told.err.count("\n") == 1 and f"sweep record other/{other.name}" in told.err
+        assert command == ["reward-models"] or key[:8] in told.out
+    assert main(["verify"]) == 1 and f"other/{other.name}" in capsys.readouterr().out
+    assert main(["list", "--sweep", "other"]) == 2 and capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["sweep", "command"])
+def test_what_the_name_of_the_folder_says_is_not_needed_in_a_record(name, one_good, capsys):
+    record, other = one_good
+    other.write_text(json.dumps({k: v for k, v in record.items() if k != name}))
+    assert main(["list", "--sweep", "other"]) == 0 and "other" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "5", '"x"', '{"seconds": "long"}', '{"state": ["made"]}'])
+def test_a_status_that_was_cut_harms_neither_the_list_nor_the_same_command(text, lab, fakes, capsys):
+    assert lab("policy=bon").code == 0
+    (run,) = records.runs("adhoc")
+    (run.folder / "status.json").write_text(text)
+    assert main([]) == 0 and run.key[:8] in capsys.readouterr().out
+    assert lab("policy=bon").code == 0
+
+
+def test_a_run_without_a_curve_is_a_line(lab, fakes, capsys, monkeypatch):
+    assert lab("-m", "policy=bon,ppo").code == 0
+    few = "2 answers a prompt are too few for a best-of-n curve"
+
+    def too_few(*arguments, **options):
+        raise ValueError(few)
+
+    monkeypatch.setattr("analysis.runs.run_summary.selection_curves", too_few)
+    monkeypatch.setattr("analysis.runs.run_summary.curves_of", too_few)
+    assert main([]) == 0
+    out = capsys.readouterr().out
+    assert few in out and "damaged" not in out and all(run.key[:8] in out for run in records.runs("adhoc"))
+    key = next(run.key for run in records.runs("adhoc") if run.method == "BestOfN")
+    assert main(["show", key]) == 0
+    out = capsys.readouterr().out
+    assert few in out and "git commit" in out
+
+
+def test_a_run_whose_process_has_ended_is_stopped(lab, fakes):
+    assert lab("policy=bon").code == 0
+    (run,) = records.runs("adhoc")
+    (run.root / "run" / run.key / "manifest.json").unlink()
+    path = run.folder / "status.json"
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    status = {"state": "running", "host": socket.gethostname(), "started": time.time()}
+    for pid, host, state in (
+        (os.getpid(), status["host"], "running"),
+        (dead.pid, status["host"], "stopped"),
+        (dead.pid, "another-machine", "running"),
+        ("12", status["host"], "running"),
+        (10**20, status["host"], "stopped"),
+    ):
+        path.write_text(json.dumps(status | {"pid": pid, "host": host}))
+        assert records.runs("adhoc")[0].status == state, (pid, host)
+    path.write_text(json.dumps(status | {"pid": os.getpid(), "started": 0}))
+    assert records.runs("adhoc")[0].status == "stopped", "the number of the process went to another one"
+
+
+def test_the_list_is_printed_where_the_terminal_knows_ascii_only(lab, fakes, tmp_path):
+    assert lab("policy=bon").code == 0
+    command = [sys.executable, "-m", "analysis.commands.runs", "--store", str(tmp_path / "store")]
+    for words in ([], ["reward-models"]):
+        done = subprocess.run(
+            [*command, *words], capture_output=True, env={**os.environ, "PYTHONIOENCODING": "ascii"}
+        )
+        assert done.returncode == 0, done.stderr

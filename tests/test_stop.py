@@ -49,7 +49,7 @@ def running(store):
     end = time.monotonic() + 60
     while time.monotonic() < end:
         for path in store.glob("runs/*/status.json"):
-            status = read_json(path) or {}
+            status = read_json(path)
             if status.get("state") == "running" and status.get("stage") == "ppo":
                 return status["pid"]
         time.sleep(0.02)
@@ -90,7 +90,7 @@ def test_a_signal_to_the_parent_stops_all_with_a_table_and_the_same_command_goes
     assert err == f"rlhf-lab: stopped by {number.name}; the same command goes on from there\n"
     assert "stopped" in out and "not run" in out
     until_gone(first.pid)
-    states = sorted((read_json(path) or {})["state"] for path in store.glob("runs/*/status.json"))
+    states = sorted(read_json(path)["state"] for path in store.glob("runs/*/status.json"))
     assert set(states) <= {"made", "stopped", "not run"} and "stopped" in states
     assert not list(store.glob("scratch/*"))
 

@@ -15,7 +15,7 @@ from runtime import RUNTIME
 from rlhf_lab.commands.options import folder
 from rlhf_lab.pipeline import execution
 from rlhf_lab.stages import registry
-from rlhf_lab.store.artifacts import Node, read_json, write_json
+from rlhf_lab.store.artifacts import Node, Store, read_json, write_json
 from rlhf_lab.store.metrics import Metrics
 
 FORK = multiprocessing.get_context("fork")
@@ -235,7 +235,7 @@ def test_a_claim_dies_with_its_holder(store):
 
 def test_a_reader_sees_old_json_or_new(tmp_path):
     path = tmp_path / "a.json"
-    assert read_json(path) is None
+    assert read_json(path) == {}
     write_json(path, {"a": 1})
     with pytest.raises(ValueError):
         write_json(path, {"a": float("nan")})
@@ -252,3 +252,52 @@ def until(condition, seconds=20):
     while not condition():
         assert time.monotonic() < end, "waited too long"
         time.sleep(0.02)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "5", '"x"', "\xff", "[" * 5000])
+def test_json_that_is_no_object_reads_as_an_empty_one(tmp_path, text):
+    (tmp_path / "a.json").write_text(text)
+    assert read_json(tmp_path / "a.json") == {}
+
+
+def test_a_stage_that_is_damaged_each_time_ends_the_job_with_a_line(store, monkeypatch):
+    leaf = diamond()
+    usable = execution._usable
+
+    def spoiled(inputs, store):
+        for made in inputs.values():
+            if made.config.name == "top" and store.made(made):
+                (store.path(made) / "whole").write_text("")
+        return usable(inputs, store)
+
+    monkeypatch.setattr(execution, "_usable", spoiled)
+    with pytest.raises(RuntimeError, match=r"was made 2 times by this job and was damaged, removed or taken"):
+        execution.realise(leaf, store, RUNTIME)
+    assert built(store).count("top") == 2
+
+
+@pytest.mark.parametrize("place", ["dangling link", "link", "file"])
+def test_what_lies_in_the_place_of_an_artifact_gives_way_and_what_is_linked_stays(store, tmp_path, place):
+    top, outside = node("top"), tmp_path / "outside"
+    path = store.path(top)
+    path.parent.mkdir(parents=True)
+    outside.mkdir()
+    (outside / "precious").touch()
+    if place == "file":
+        path.touch()
+    else:
+        path.symlink_to(outside if place == "link" else tmp_path / "nowhere")
+    execution.realise(top, store, RUNTIME)
+    assert store.made(top) and not path.is_symlink() and (outside / "precious").exists()
+
+
+def test_empty_folders_of_a_trainer_are_no_part_of_an_artifact(store):
+    top = node("top")
+    store.publish(top, lambda out: (out / "trainer" / "runs").mkdir(parents=True), {})
+    assert [path.name for path in store.path(top).iterdir()] == ["manifest.json"]
+
+
+@pytest.mark.parametrize("root", ["~nobody-of-this-name/x", "a\0b"])
+def test_a_folder_that_cannot_be_one_is_a_line(root):
+    with pytest.raises(ValueError, match="cannot be the folder of a store"):
+        Store(root)

@@ -78,7 +78,7 @@ def test_verify_names_all_that_is_wrong(root, lab, capsys):
         f"reward_model/{rm.name} has a manifest that is not JSON",
         f"reward_model/{other.name} holds foreign.bin",
         "notes.txt is nothing that was made here",
-        f"sweep record adhoc/{record.name} cannot be read",
+        f"sweep record adhoc/{record.name} is not JSON",
         ": 5 damaged or foreign",
     ):
         assert line in out, line
@@ -120,6 +120,48 @@ def test_prune_newest_waits_until_nothing_runs(root, capsys):
     before = everything(root)
     assert main(["prune", "--newest", "--yes"]) == 2 and everything(root) == before
     assert f"process {os.getpid()} on here is making ppo-111" in capsys.readouterr().err
+
+
+def test_the_newest_record_is_the_last_one_written_also_after_a_clock_that_was_ahead(root, lab, capsys):
+    (record,) = root.glob("sweeps/adhoc/*.json")
+    record.rename(record.with_name("2126-06-01T00-00-00-000000Z.json"))
+    assert lab("policy=bon").code == 0
+    assert [run.choices["policy"] for run in records.runs("adhoc")] == ["bon"]
+    before = everything(root)
+    assert main(["prune", "--newest", "--yes"]) == 2 and everything(root) == before
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "2126-06-01T00-00-00-000000Z.json is dated in the future" in error
+
+
+@pytest.mark.parametrize(
+    "name", [".2026-09-01T00-00-00-000000Z.json.swp", "._a.json", "zzz.json", "notes.txt"]
+)
+def test_a_file_beside_records_is_never_the_newest_of_them(root, lab, name):
+    for text in ("", "{}"):
+        (root / "sweeps" / "adhoc" / name).write_text(text)
+        assert len(records.runs("adhoc")) == 2
+    assert records.sweep_names() == ["adhoc"]
+
+
+@pytest.mark.parametrize("move", ["renamed", "moved up"])
+def test_prune_keeps_what_a_record_needs_that_was_renamed(move, root, capsys):
+    (record,) = root.glob("sweeps/adhoc/*.json")
+    record.rename(record.with_name("mine.json") if move == "renamed" else root / "sweeps" / record.name)
+    for options in ([], ["--newest"]):
+        assert main(["prune", *options]) == 0 and "all of it is needed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("place", ["file", "dangling link", "circle"])
+def test_prune_removes_nothing_where_the_records_cannot_be_looked_for(place, root, tmp_path, capsys):
+    sweeps = root / "sweeps"
+    sweeps.rename(tmp_path / "away")
+    if place == "file":
+        sweeps.touch()
+    else:
+        sweeps.symlink_to(tmp_path / "nowhere" if place == "dangling link" else sweeps)
+    before = everything(root)
+    assert main(["prune", "--yes"]) == 2 and everything(root) == before
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_prune_refuses_while_a_record_cannot_be_read(root, capsys):

@@ -106,7 +106,8 @@ def _draw(name: str, figure: ModuleType, options: argparse.Namespace) -> bool | 
     try:
         result = figure.make(runs)
     except records.MissingRuns as error:
-        raise records.MissingRuns(f"{error}; {_missing(missing)}; make them: {commands}") from None
+        what = f"; {_missing(missing)}; make them: {commands}" if missing else f"; its own: {_own(figure)}"
+        raise records.MissingRuns(f"{error}{what}") from None
     unlike, sources = provenance(runs)
     paths = write(result, name, Path(options.out), claimed=not unlike)
     if unlike:
@@ -155,6 +156,11 @@ def _with_keys(figure: ModuleType, options: argparse.Namespace) -> list[Run]:
     except ValueError as error:
         raise Misused("; ".join([str(error), *unreadable])) from None
     return list({run.key: run for run in asked}.values())
+
+
+def _own(figure: ModuleType) -> str:
+    """Return the commands that make the runs that a figure is made for."""
+    return "; ".join(f"rlhf-lab experiment={sweep}" for sweep in figure.SWEEPS)
 
 
 def _missing(runs: Sequence[Run]) -> str:

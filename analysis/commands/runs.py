@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis.runs.naming import labeler_words
-from rlhf_lab.commands.terminal import MISUSED, Parser, console, table_lines, with_key
+from rlhf_lab.commands.terminal import (
+    MISUSED,
+    Parser,
+    any_encoding,
+    console,
+    one_line,
+    table_lines,
+    with_key,
+)
 
 if TYPE_CHECKING:
     from rlhf_lab.store.records import Run
@@ -30,12 +38,20 @@ NUMBERS = ("pairs", "KL coef.", "rm seed", "seed", "gold, SFT", "best", "at KL",
 PROMPTS = 5  # shown of one run
 POINTS = 8  # of a run's curve that are shown
 NEWEST = 50  # runs listed where neither a sweep nor all of them are asked for
+UNREADABLE = (
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    OSError,
+)  # what reading edited records may raise
 CURVE_IS_CHEAP = "BestOfN"  # of the rules that choose among SFT answers; the others take seconds each
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command. Exit code 0; 1 when the store is damaged, 2 when there is nothing to show."""
     options = _parser().parse_args(argv)
+    any_encoding()
     try:
         code = options.answer(options)
         sys.stdout.flush()
@@ -44,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1  # as rich does
     except (ValueError, OSError) as error:
-        return _fail(str(error))
+        return _fail(one_line(error))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -136,13 +152,13 @@ def _list(options: argparse.Namespace) -> int:
 
 def _row(run: Run) -> tuple[list[str], str]:
     """Return the row of a run, and a line that says why it failed or cannot be read ("" for neither)."""
-    from rlhf_lab.store.records import origin
+    from rlhf_lab.store import records
 
     try:
-        row, job = origin(run), run.job()
-    except (ValueError, KeyError, OSError) as error:
+        row, job = records.origin(run), run.job()
+    except UNREADABLE as error:
         cells = [run.key[:8], run.status, run.sweep, *[""] * (len(WORDS) + len(NUMBERS) - 3)]
-        return cells, f"{run.key[:8]} cannot be read: {error!r}"
+        return cells, f"{run.key[:8]} cannot be read: {one_line(error)}"
     line = (
         f"{run.key[:8]} failed: {job.get('error', '?')} (the rest: {_trace(run)})"
         if run.status == "failed"
@@ -150,8 +166,10 @@ def _row(run: Run) -> tuple[list[str], str]:
     )
     try:
         best = _best(run)
-    except (ValueError, OSError) as error:
-        best, line = ("damaged", "", ""), str(error)
+    except records.DamagedRuns as error:
+        best, line = ("damaged", "", ""), one_line(error)
+    except UNREADABLE as error:
+        best, line = ("no curve", "", ""), f"{run.key[:8]} has no curve: {one_line(error)}"
     seconds = job.get("seconds")
     cells = [
         run.key[:8],
@@ -165,7 +183,7 @@ def _row(run: Run) -> tuple[list[str], str]:
         str(row["rm_seed"]),
         str(row["policy_seed"]),
         *best,
-        "" if seconds is None else f"{seconds / 60:.1f}",
+        f"{seconds / 60:.1f}" if isinstance(seconds, (int, float)) else "",
     ]
     return cells, line
 
@@ -193,13 +211,20 @@ def _trace(run: Run) -> Path:
 
 def _show(options: argparse.Namespace) -> int:
     """Print what became of a run: its curve, then answers, then how it was made, then its configuration."""
+    from rlhf_lab.store import records
+
     run = with_key(options.key, _known(options), "run", "rlhf-runs")
     _print_facts(
         {"run": run.key, "state": run.status, "sweep": run.sweep, "overrides": " ".join(run.overrides)}
     )
     if run.status == "made":
-        _print_curve(run)
-        _print_answers(run)
+        try:
+            _print_curve(run)
+            _print_answers(run)
+        except records.DamagedRuns:
+            raise
+        except UNREADABLE as error:
+            sys.stdout.write(f"no curve: {one_line(error)}\n")
     else:
         sys.stdout.write(f"{run.status}: {run.job().get('error', 'no answers yet')} ({_trace(run)})\n")
     sys.stdout.write("\n")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,11 +35,23 @@ class FigureResult:
 def write(result: FigureResult, name: str, out: Path, claimed: bool = True) -> list[Path]:
     """Write NAME.png, .pdf, .csv, .fits.csv and .claims.json into `out`, and return their paths.
 
-    Where nothing is `claimed`, the claims of an earlier drawing are deleted.
+    All files are written in a scratch folder first. Then the claims of an earlier drawing are removed, the files are
+    renamed into place, and the claims come last. So claims always belong to the files beside them, also after a kill.
+    Where nothing is `claimed`, there are none.
     """
     out.mkdir(parents=True, exist_ok=True)
-    paths = [out / f"{name}{ending}" for ending in (".png", ".pdf", ".csv", ".fits.csv", ".claims.json")]
-    png, pdf, csv, fits, claims = paths
+    names = [f"{name}{ending}" for ending in (".png", ".pdf", ".csv", ".fits.csv", ".claims.json")]
+    with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=out) as scratch:
+        written = [Path(scratch, name) for name in names]
+        _fill(result, name, *written)
+        (out / names[-1]).unlink(missing_ok=True)
+        for path in written if claimed else written[:-1]:
+            os.replace(path, out / path.name)
+    return [out / path for path in (names if claimed else names[:-1])]
+
+
+def _fill(result: FigureResult, name: str, png: Path, pdf: Path, csv: Path, fits: Path, claims: Path) -> None:
+    """Write the files of a figure to these paths."""
     if (layout := result.figure.get_layout_engine()) is not None:
         layout.execute(result.figure)
         result.figure.set_layout_engine(None)  # laid out once, not twice at every drawing
@@ -47,8 +61,4 @@ def write(result: FigureResult, name: str, out: Path, claimed: bool = True) -> l
         named = table.copy()
         named.insert(0, "figure", name)
         named.to_csv(path, index=False, float_format=DIGITS)
-    if not claimed:
-        claims.unlink(missing_ok=True)
-        return paths[:-1]
     claims.write_text(json.dumps([claim.as_json() for claim in result.claims], indent=1) + "\n")
-    return paths

@@ -73,12 +73,12 @@ def outcome(jobs: Sequence[Job], store: Store, error: str | None) -> None:
     failed, words = list[str](), Words(jobs)
     for job in jobs:
         folder = store.root / "runs" / job.leaf.key
-        status = read_json(folder / "status.json") or {}
+        status = read_json(folder / "status.json")
         state = "made" if store.made(job.leaf) else status.get("state", "not run")
         seconds = status.get("seconds")
         seeds = f"{job.experiment.rm.seed}/{job.experiment.policy.seed}"
         label = "" if len(jobs) == 1 else words.label(job)
-        minutes = "" if seconds is None else _number(seconds / 60)
+        minutes = _number(seconds / 60) if isinstance(seconds, (int, float)) else ""
         method, rm = job.choices["policy"], job.choices["rm"]
         cells = (str(job.index + 1), job.leaf.key[:8], label, method, rm, seeds, state, minutes)
         table.add_row(*map(Text, cells))  # a label may hold brackets, which are no markup
@@ -150,7 +150,7 @@ class Progress:
 
     def _watch(self) -> None:
         while not self._stop.wait(LOOK_SECONDS):
-            seen = [read_json(folder / "status.json") or {} for folder in self._folders]
+            seen = [read_json(folder / "status.json") for folder in self._folders]
             if self._live:
                 self._live.update(self._table(seen))
             else:
@@ -183,7 +183,7 @@ def settle(jobs: Sequence[Job], store: Store) -> None:
     ends = ENDS | {"running": STOPPED} if interrupts.asked() else ENDS
     for job in jobs:
         path = store.root / "runs" / job.leaf.key / "status.json"
-        status = read_json(path) or {}
+        status = read_json(path)
         if not store.made(job.leaf) and status.get("state") in ends:
             state, why = ends[status["state"]]
             write_json(path, status | {"state": state, "error": why})

@@ -39,6 +39,9 @@ REMEDIES = {
     errno.EACCES: f"get permission, or give another place with runtime.store=...; {GOES_ON}",
     errno.EPERM: f"get permission, or give another place with runtime.store=...; {GOES_ON}",
 }
+PLACE = f"give another place with runtime.store=..., or remove what is in the way; {GOES_ON}"
+REMEDIES |= dict.fromkeys((errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP), PLACE)
+REMEDIES[errno.EXDEV] = f"all folders of a store must lie on one file system: remove the link; {GOES_ON}"
 ONLY_IN_TEXT = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # safetensors and torch raise no OSError for these
 
 

@@ -70,7 +70,7 @@ def _run(cfg: DictConfig) -> str:
         ) as error:  # also what a judge ends the process with: it is a failure like any other
             (status.folder / "traceback.txt").write_text(redaction.hide(traceback.format_exc()))
             logging.getLogger(__name__).exception("failed")
-            status.end("failed", error=obstacle(error) or in_one_line(error))
+            status.end("failed", error=redaction.hide(obstacle(error) or in_one_line(error)))
             return "failed"
     status.end("made")
     return "made"
@@ -94,13 +94,14 @@ class Status:
         """Write the configuration, and a status with versions, device, command and time."""
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "traceback.txt").unlink(missing_ok=True)
-        choices = OmegaConf.to_yaml({"choices": chosen(HydraConfig.get().runtime.choices)})
-        written = OmegaConf.to_yaml(cfg, resolve=True) + choices
-        (self.folder / "config.yaml").write_text(redaction.hide(written))
+        choices = chosen(HydraConfig.get().runtime.choices)
+        names = {*choices, *choices.values()}
+        written = OmegaConf.to_yaml(cfg, resolve=True) + OmegaConf.to_yaml({"choices": choices})
+        (self.folder / "config.yaml").write_text(redaction.hide(written, names))
         self._now |= {
             "state": "running",
             "sweep": sweep_name(HydraConfig.get().runtime.choices),
-            **execution.provenance(runtime),
+            **redaction.hide(execution.provenance(runtime), names),
             "pid": os.getpid(),
             "host": socket.gethostname(),
             "started": time.time(),

@@ -54,7 +54,7 @@ def _state(job: Job, store: Store) -> str:
 
 
 def _status(job: Job, store: Store) -> dict:
-    return read_json(store.root / "runs" / job.leaf.key / "status.json") or {}
+    return read_json(store.root / "runs" / job.leaf.key / "status.json")
 
 
 def _stop(jobs: Sequence[Job], store: Store, number: int) -> None:

@@ -6,7 +6,6 @@ import copy
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timezone
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
@@ -24,8 +23,8 @@ from rlhf_lab.commands.refusals import refuse_hydra, refuse_paths, refuse_python
 from rlhf_lab.config import registry
 from rlhf_lab.config.runtime import Runtime
 from rlhf_lab.pipeline import execution, plan
-from rlhf_lab.store import upkeep
-from rlhf_lab.store.artifacts import Store, write_json
+from rlhf_lab.store import redaction, sweep_records, upkeep
+from rlhf_lab.store.artifacts import Store
 
 
 class PlannedSweeper(Sweeper):
@@ -119,15 +118,14 @@ def _job(composer: Composer, index: int, overrides: list[str]) -> Job:
 
 def record(jobs: Sequence[Job], store: Store) -> None:
     """Write the sweep record: what was asked for, so that missing runs can be named."""
-    now = datetime.now(timezone.utc)
-    name = sweep_name(jobs[0].choices)
+    names = {name for job in jobs for name in (*job.choices, *job.choices.values())}
     rows = [
         {
             "index": job.index,
-            "overrides": list(job.overrides),
+            "overrides": redaction.hide(job.overrides, names),
             "choices": job.choices,
             "classes": {path: registry.lineage(schema) for path, schema in registry.classes(job.experiment)},
-            "config": job.config,
+            "config": redaction.hide(job.config, names),
             "method": type(job.experiment.policy).__name__,
             "uses_gold": job.experiment.uses_gold,
             "key": job.leaf.key,
@@ -135,13 +133,8 @@ def record(jobs: Sequence[Job], store: Store) -> None:
         }
         for job in jobs
     ]
-    written = {
-        "sweep": name,
-        "command": os.environ.get(execution.COMMAND, ""),
-        "time": now.isoformat(),
-        "jobs": rows,
-    }
-    write_json(store.root / "sweeps" / name / f"{now:%Y-%m-%dT%H-%M-%S-%f}Z.json", written)
+    command = redaction.hide(os.environ.get(execution.COMMAND, ""), names)
+    sweep_records.write_record(store.root, sweep_name(jobs[0].choices), {"command": command, "jobs": rows})
 
 
 def _offline(jobs: Sequence[Job]) -> None:

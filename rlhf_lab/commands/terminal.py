@@ -36,6 +36,19 @@ class Parser(argparse.ArgumentParser):
         return {option for parser in parsers for option in parser._option_string_actions}
 
 
+def any_encoding() -> None:
+    """Let output print what its encoding lacks as escapes, such as a Greek letter under LC_ALL=C."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def one_line(error: BaseException) -> str:
+    """Return an error as one line; a KeyError says what is missing."""
+    text = f"no {error.args[0]!r}" if isinstance(error, KeyError) and error.args else str(error)
+    return " ".join(text.split()) or type(error).__name__
+
+
 def hint(name: str, names: Iterable[str]) -> str:
     """Return `: did you mean X?` for the closest of `names`, or `: there are ...` if none is close and they are few."""
     names = sorted({*names})

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 COMMAND = "RLHF_LAB_COMMAND"  # environment: what the user typed, for workers to record
 PACKAGES = ("rlhf-lab", "torch", "trl", "transformers", "tokenizers", "numpy")
 POLL_SECONDS = 0.2
+TRIES = 2  # of one job at one stage that is found damaged, or taken over, after it was made
 PATIENCE_SECONDS = 5.0  # before a message says that another worker is waited for
 
 Announce = Callable[[Node | None], None]
@@ -82,10 +84,23 @@ def mend(leaf: Node, store: Store) -> str | None:
 def realise(leaf: Node, store: Store, runtime: Runtime, announce: Announce = lambda node: None) -> None:
     """Make `leaf` and what it needs, while other workers may do the same; `announce` is called with each stage."""
     waiting_since = time.monotonic()
+    made = Counter[str]()  # key of a stage -> how often it was made here
+
+    def counted(node: Node | None) -> None:
+        """Announce a stage; RuntimeError if it was made more than TRIES times and is gone or damaged again."""
+        if node is not None:
+            made[node.key] += 1
+            if made[node.key] > TRIES:
+                raise RuntimeError(
+                    f"{node.name}/{node.key} was made {TRIES} times by this job and was damaged, removed or taken over "
+                    "each time: find out what changes the store"
+                )
+        announce(node)
+
     while wanted := missing(leaf, store):
         interrupts.stop_if_asked()
         ready = [node for node in wanted if all(store.made(upstream) for upstream in node.inputs.values())]
-        if any(_make(node, store, runtime, announce) for node in ready):
+        if any(_make(node, store, runtime, counted) for node in ready):
             waiting_since = time.monotonic()
             continue
         if time.monotonic() - waiting_since > PATIENCE_SECONDS:

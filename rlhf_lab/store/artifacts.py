@@ -126,7 +126,7 @@ class Store:
     """A folder of artifacts."""
 
     def __init__(self, root: str | Path) -> None:
-        self.root = Path(root).expanduser().resolve()
+        self.root = resolved(root)
         self._leases: dict[Path, Lease] = {}
 
     def path(self, node: Node) -> Path:
@@ -180,6 +180,7 @@ class Store:
             started, resumed = time.time(), any(checkpoint.iterdir())
             make(scratch)
             link.unlink()
+            _remove_empty_folders(scratch)
             manifest = {
                 "format": KEY_FORMAT,
                 "stage": node.name,
@@ -195,7 +196,8 @@ class Store:
                 "resumed": resumed,  # from a checkpoint; `seconds` are then those of the last try
                 "provenance": dict(provenance),
             }
-            write_json(scratch / MANIFEST, sealed(redaction.hide(manifest)))
+            manifest |= {name: redaction.hide(manifest[name]) for name in ("config", "provenance")}
+            write_json(scratch / MANIFEST, sealed(manifest))
             final.parent.mkdir(parents=True, exist_ok=True)
             self.discard(node)
             os.replace(scratch, final)
@@ -216,9 +218,16 @@ class Store:
             shutil.rmtree(folder, ignore_errors=True)
 
     def discard(self, node: Node) -> None:
-        """Remove the artifact of `node`, its manifest first, so that a half-removed folder never counts as made."""
-        (self.path(node) / MANIFEST).unlink(missing_ok=True)
-        shutil.rmtree(self.path(node), ignore_errors=True)
+        """Remove the artifact of `node`, its manifest first, so that a half-removed folder never counts as made.
+
+        A link or a file in its place is removed, and what a link leads to stays.
+        """
+        path = self.path(node)
+        if path.is_symlink() or path.is_file():
+            path.unlink(missing_ok=True)
+            return
+        (path / MANIFEST).unlink(missing_ok=True)
+        shutil.rmtree(path, ignore_errors=True)
 
 
 # --- manifests and names ------------------------------------------------------------------------------------
@@ -228,6 +237,13 @@ def listing(folder: Path) -> dict[str, list[Any]]:
     """Return name -> [size, SHA-256] of every file in `folder` but its manifest."""
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p != folder / MANIFEST)
     return {p.relative_to(folder).as_posix(): [p.stat().st_size, file_digest(p)] for p in files}
+
+
+def _remove_empty_folders(folder: Path) -> None:
+    """Remove folders that hold no file, such as those that a trainer was given for its own files."""
+    for path in sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True):
+        with suppress(OSError):  # it holds something
+            path.rmdir()
 
 
 def sealed(manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -249,6 +265,14 @@ def plain(name: str) -> str:
     return name
 
 
+def resolved(root: str | Path) -> Path:
+    """Return the absolute path of the folder of a store; ValueError if there can be none."""
+    try:
+        return Path(root).expanduser().resolve()
+    except (RuntimeError, OSError, ValueError) as error:  # ~nobody, a circle of links, a null character
+        raise ValueError(f"{str(root)!r} cannot be the folder of a store: {error}") from None
+
+
 def inside(root: Path, *names: str) -> Path:
     """Return the path of the folders `names` below `root`; ValueError for a name that `plain` refuses."""
     return root.joinpath(*(plain(name) for name in names))
@@ -258,23 +282,27 @@ def inside(root: Path, *names: str) -> Path:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON so that a reader sees the old file or the new one, never a part.
+    """Write JSON so that a reader sees the old file or the new one, never a part, also after a power cut.
 
-    Secrets are hidden; ValueError for NaN and infinity.
+    Raises ValueError for NaN and infinity.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    text = json.dumps(redaction.hide(value), indent=1, allow_nan=False) + "\n"
+    text = json.dumps(value, indent=1, allow_nan=False) + "\n"
     try:
-        partial.write_text(text)
+        with partial.open("w") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
-    """Return the JSON object in the file at `path`, or None if there is no such file."""
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the JSON object in the file at `path`, or an empty dict where there is none that can be read."""
     try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        return None
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}

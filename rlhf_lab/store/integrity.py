@@ -1,7 +1,8 @@
 """Checks that an artifact is what was made: an unedited manifest and the files that it lists, byte for byte.
 
-`Damaged` says in one line what is wrong with an artifact: a truncated, edited, missing or foreign file, an edited
-manifest, or a folder that belongs elsewhere. The digest of a file is computed once per process.
+`Damaged` says in one line what is wrong with an artifact: a truncated, edited or missing file, an edited manifest, or a
+folder that belongs elsewhere. A file that only lies beside those that were made is `foreign`: it harms nothing. The
+digest of a file is computed once per process.
 """
 
 from __future__ import annotations
@@ -30,16 +31,19 @@ def check(folder: Path, names: Collection[str] | None = None) -> dict[str, Any]:
     """
     manifest = manifest_of(folder)
     listed: Mapping[str, Sequence[Any]] = manifest["files"]
-    paths = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file()}
-    paths.pop(MANIFEST, None)
-    if missing := sorted(listed.keys() - paths.keys()):
-        raise Damaged(folder, f"lacks {missing[0]}, which its manifest lists")
-    if foreign := sorted(paths.keys() - listed.keys()):
-        raise Damaged(folder, f"holds {foreign[0]}, which its manifest does not list")
-    for name, path in paths.items():
-        if why := _fault(path, *listed[name], whole=names is None or name in names):
+    for name, (size, digest) in listed.items():
+        if not (folder / name).is_file():
+            raise Damaged(folder, f"lacks {name}, which its manifest lists")
+        if why := _fault(folder / name, size, digest, whole=names is None or name in names):
             raise Damaged(folder, f"{why} in {name}")
     return manifest
+
+
+def foreign(folder: Path) -> list[str]:
+    """Return the names of files in `folder` that its manifest does not list."""
+    listed = manifest_of(folder)["files"].keys() | {MANIFEST}
+    paths = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    return sorted(name for path in paths if (name := path.relative_to(folder).as_posix()) not in listed)
 
 
 def check_together(folders: Collection[Path], names: Collection[str] | None = None) -> None:
@@ -62,7 +66,7 @@ def manifest_of(folder: Path) -> dict[str, Any]:
     try:
         state = path.stat()
         return _manifest(path, state.st_mtime_ns, state.st_size, state.st_ino)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         raise Damaged(folder, "has no manifest") from None
 
 
@@ -72,7 +76,7 @@ def _manifest(path: Path, mtime_ns: int, size: int, inode: int) -> dict[str, Any
     folder = path.parent
     try:
         manifest = json.loads(path.read_bytes())
-    except ValueError:
+    except (ValueError, RecursionError):
         raise Damaged(folder, "has a manifest that is not JSON") from None
     if not isinstance(manifest, dict) or "seal" not in manifest:
         raise Damaged(folder, "has a manifest without digests, so that nothing can be checked")

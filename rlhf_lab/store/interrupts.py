@@ -1,4 +1,6 @@
-"""Ctrl-C and SIGTERM, which a cluster sends before it takes a machine away: stop where work can go on later.
+"""Ctrl-C, SIGTERM, which a cluster sends before it takes a machine away, and SIGHUP of a terminal that is closed.
+
+Each stops where work can go on later. SIGHUP is left alone where it is ignored already, as under nohup.
 
 A signal raises Interrupted in the main thread at once. Inside `patiently` the signal is only noted, and the stage stops
 at its next checkpoint; a second signal raises in any case. A worker process whose parent has ended stops too.
@@ -14,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PARENT_SECONDS = 0.5  # between two checks whether the parent process is still there
 ECHO_SECONDS = 1.0  # one request may arrive twice: from the terminal or the cluster, and from the parent
 
@@ -48,8 +50,7 @@ def listening() -> Iterator[None]:
     """Handle signals as the command itself, in a `with` block."""
     before = {number: signal.getsignal(number) for number in SIGNALS}
     _Request.number, _Request.command = None, True
-    for number in SIGNALS:
-        signal.signal(number, _heard)
+    _hear()
     try:
         yield
     finally:
@@ -62,8 +63,7 @@ def listening() -> Iterator[None]:
 def at_work() -> Iterator[None]:
     """Handle signals during a job, in a `with` block. A worker process ends soon after its parent."""
     if not _Request.command and threading.current_thread() is threading.main_thread():
-        for number in SIGNALS:
-            signal.signal(number, _heard)
+        _hear()
         if not _Request.following:
             threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
             _Request.following = True
@@ -113,6 +113,12 @@ def _follow(parent: int) -> None:
     while _Request.at_work:
         time.sleep(PARENT_SECONDS)
     os._exit(128 + signal.SIGTERM)  # an idle worker of joblib would wait minutes for another job
+
+
+def _hear() -> None:
+    for number in SIGNALS:
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _heard)
 
 
 def _heard(number: int, frame: FrameType | None) -> None:

@@ -15,16 +15,20 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import socket
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
+import psutil
 from filelock import SoftFileLease, Timeout
 
 log = logging.getLogger(__name__)
 
 RENEW_SECONDS = 5.0
 EXPIRE_SECONDS = 30.0
+CLOCK_SECONDS = 60.0  # that a clock may have been corrected since a process began
 
 
 class Superseded(RuntimeError):
@@ -73,6 +77,16 @@ def holder(path: Path) -> str | None:
     """Return "process 12 on HOST" for the lease at `path`, or None if it is free or cannot be read."""
     owner = SoftFileLease(path).owner
     return owner and f"process {owner.pid} on {owner.hostname.partition('?')[0]}"
+
+
+def gone(pid: Any, host: Any, since: Any) -> bool:
+    """Return whether process `pid` of this machine, at work since the time `since`, has ended; False if unknown."""
+    if host != socket.gethostname() or not isinstance(pid, int) or not isinstance(since, (int, float)):
+        return False
+    try:
+        return psutil.Process(pid).create_time() > since + CLOCK_SECONDS  # its number went to another process
+    except (psutil.Error, ValueError, OverflowError):
+        return not psutil.pid_exists(pid) if 0 < pid < 2**31 else True
 
 
 def silence(path: Path) -> float:

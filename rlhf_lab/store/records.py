@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from rlhf_lab.config import registry
 from rlhf_lab.config.models import Half
-from rlhf_lab.store import comparisons, integrity
+from rlhf_lab.store import comparisons, integrity, leases
 from rlhf_lab.store.artifacts import MANIFEST, inside, read_json
 from rlhf_lab.store.parquet import open_table as open_table
 from rlhf_lab.store.parquet import read_columns
@@ -33,7 +33,7 @@ from rlhf_lab.store.parquet import write_parts as write_parts
 from rlhf_lab.store.parquet import write_table as write_table
 from rlhf_lab.store.sweep_records import DamagedRuns as DamagedRuns
 from rlhf_lab.store.sweep_records import MissingRuns as MissingRuns
-from rlhf_lab.store.sweep_records import command_of, read_record
+from rlhf_lab.store.sweep_records import command_of, read_record, record_paths
 from rlhf_lab.store.sweep_records import store_root as store_root
 from rlhf_lab.store.sweep_records import sweep_names as sweep_names
 from rlhf_lab.store.sweep_records import sweep_record as sweep_record
@@ -98,7 +98,7 @@ class Run:
 
     def job(self) -> dict[str, Any]:
         """Return what the job recorded of itself (status.json), or an empty dict if it has not started."""
-        return read_json(self.folder / "status.json") or {}
+        return read_json(self.folder / "status.json")
 
     def manifest(self) -> dict[str, Any]:
         """Return the manifest of the run's last stage: its inputs, files, seconds and provenance."""
@@ -330,7 +330,10 @@ class Run:
 
     def _command(self, stage: str, key: str) -> str:
         """Return the command that makes an artifact again."""
-        command = sweep_record(self.sweep, self.root)["command"] or command_of(self.sweep)
+        try:
+            command = sweep_record(self.sweep, self.root)["command"] or command_of(self.sweep)
+        except (MissingRuns, DamagedRuns):
+            command = command_of(self.sweep)
         mended = stage == "run" or [stage, key] in self.manifest()["inputs"].values()  # by every new run
         return command if mended else f"{command} 'runtime.force=[{stage}]'"
 
@@ -357,9 +360,8 @@ def history(store: str | Path | None = None, unreadable: list[str] | None = None
     A record that cannot be read raises DamagedRuns, or becomes a line of `unreadable` if that is given.
     """
     root = store_root(store)
-    paths = sorted((root / "sweeps").glob("*/*.json"), key=lambda path: path.name, reverse=True)
     by_key: dict[str, Run] = {}
-    for path in paths:
+    for path in reversed(record_paths(root)):
         try:
             record = read_record(path)
         except DamagedRuns as error:
@@ -413,7 +415,10 @@ def classes_of(choices: Mapping[str, str], config: Mapping[str, Any]) -> dict[st
 def _status(root: Path, key: str) -> str:
     if (inside(root, "run", key) / MANIFEST).is_file():
         return "made"
-    state = (read_json(root / "runs" / key / "status.json") or {}).get("state")
+    status = read_json(root / "runs" / key / "status.json")
+    state = status.get("state")
+    if state == "running" and leases.gone(status.get("pid"), status.get("host"), status.get("started")):
+        return "stopped"
     return state if state in ("failed", "stopped", "running") else "missing"
 
 

@@ -5,10 +5,25 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import re
+from collections.abc import Mapping
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-from rlhf_lab.store.artifacts import inside
+from rlhf_lab.store.artifacts import inside, resolved, write_json
+
+RECORD = re.compile(r"\d{4}[-\d]*T[-\d]+Z?\.json")  # name of a record, by its time; the highest is the newest
+TIME = "%Y-%m-%dT%H-%M-%S-%fZ"
+AHEAD = timedelta(minutes=5)  # that the clocks of machines may differ
+ROW = {  # what a job in a record has
+    "key": str,
+    "choices": dict,
+    "overrides": list,
+    "config": dict,
+    "method": str,
+    "uses_gold": bool,
+}
 
 
 class MissingRuns(ValueError):
@@ -21,12 +36,18 @@ class DamagedRuns(ValueError):
 
 def store_root(store: str | Path | None = None) -> Path:
     """Return the folder of the store: `store`, or else RLHF_LAB_STORE, or else `./store`."""
-    return Path(store or os.environ.get("RLHF_LAB_STORE") or "store").expanduser().resolve()
+    return resolved(store or os.environ.get("RLHF_LAB_STORE") or "store")
 
 
 def sweep_names(store: str | Path | None = None) -> list[str]:
     """Return the names of all sweeps that have a record."""
-    return sorted({path.parent.name for path in (store_root(store) / "sweeps").glob("*/*.json")})
+    return sorted({path.parent.name for path in record_paths(store_root(store))})
+
+
+def record_paths(root: Path) -> list[Path]:
+    """Return the paths of all sweep records, the oldest first. Files that are not named like one do not count."""
+    paths = (path for path in (root / "sweeps").glob("*/*.json") if RECORD.fullmatch(path.name))
+    return sorted(paths, key=lambda path: path.name)
 
 
 def sweep_record(sweep: str, store: str | Path | None = None) -> dict[str, Any]:
@@ -38,20 +59,52 @@ def sweep_record(sweep: str, store: str | Path | None = None) -> dict[str, Any]:
         if close := difflib.get_close_matches(sweep, known, n=1):
             raise MissingRuns(f"{here}: did you mean {close[0]}?")
         raise MissingRuns(f"{here} ({', '.join(known) or 'nothing'} there); make them: {command_of(sweep)}")
-    return read_record(max(inside(root / "sweeps", sweep).glob("*.json")))
+    return read_record([path for path in record_paths(root) if path.parent.name == sweep][-1])
+
+
+def write_record(root: Path, sweep: str, record: Mapping[str, Any]) -> Path:
+    """Write the record of a sweep that starts now, and return its path.
+
+    Its name is the time, or follows that of the newest record of the sweep if a clock was ahead when that was written.
+    """
+    now = datetime.now(timezone.utc)
+    folder = inside(root, "sweeps", sweep)
+    name = f"{now.strftime(TIME)}.json"
+    earlier = [path.name for path in record_paths(root) if path.parent.name == sweep]
+    if earlier and earlier[-1] >= name:
+        name = f"{(_time(earlier[-1]) + timedelta(microseconds=1)).strftime(TIME)}.json"
+    write_json(folder / name, {"sweep": sweep, "time": now.isoformat(), **record})
+    return folder / name
+
+
+def ahead(path: Path) -> bool:
+    """Return whether the name of a record says that it was written in the future."""
+    return _time(path.name) > datetime.now(timezone.utc) + AHEAD
+
+
+def _time(name: str) -> datetime:
+    numbers = re.sub(r"\D", "", name).ljust(20, "0")[:20]
+    return datetime.strptime(numbers, "%Y%m%d%H%M%S%f").replace(tzinfo=timezone.utc)
 
 
 def read_record(path: Path) -> dict[str, Any]:
     """Return the sweep record at `path`; DamagedRuns if it cannot be used."""
+    where, again = f"sweep record {path.parent.name}/{path.name}", "run its sweep again"
     try:
-        record = json.loads(path.read_text())
-    except ValueError:
-        raise DamagedRuns(f"sweep record {path} is not JSON; remove it, and run its sweep again") from None
-    if not all("method" in row for row in record["jobs"]):
+        record = json.loads(path.read_bytes())
+    except OSError as error:
+        raise DamagedRuns(f"{where} cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError):
+        raise DamagedRuns(f"{where} is not JSON; remove it, and {again}") from None
+    jobs = record.get("jobs") if isinstance(record, dict) else None
+    if not isinstance(jobs, list) or not all(isinstance(job, dict) for job in jobs):
+        raise DamagedRuns(f"{where} has no list of jobs; remove it, and {again}")
+    lacking = {name for job in jobs for name, kind in ROW.items() if not isinstance(job.get(name), kind)}
+    if lacking:
         raise DamagedRuns(
-            f"sweep record {path} was left by an earlier version; remove it, and run its sweep again"
+            f"{where} lacks {min(lacking)} of a job: it was edited, or left by an earlier version; {again}"
         )
-    return record
+    return record | {"sweep": path.parent.name, "command": str(record.get("command") or "")}
 
 
 def command_of(sweep: str) -> str:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rlhf_lab.store import integrity, leases
-from rlhf_lab.store.artifacts import KEY_FORMAT, MANIFEST, WORK
+from rlhf_lab.store import integrity, leases, sweep_records
+from rlhf_lab.store.artifacts import KEY_FORMAT, MANIFEST, WORK, read_json
 
 KEY = re.compile(r"[0-9a-f]{20}")
 IN_PROGRESS = re.compile(r"(\w+)-([0-9a-f]{20})(-.*)?")  # a folder of work in progress: stage, key, more
@@ -44,40 +44,44 @@ def verify(root: Path) -> Iterator[str]:
     for folder in artifacts(root):
         try:
             manifests[folder] = integrity.check(folder)
-        except integrity.Damaged as damaged:
+            for name in integrity.foreign(folder):
+                yield f"{folder.parent.name}/{folder.name} holds {name}, which its manifest does not list"
+        except (integrity.Damaged, OSError) as damaged:
             yield str(damaged)
     for folder, manifest in manifests.items():
         inputs = [root.joinpath(*upstream) for upstream in manifest["inputs"].values()]
         try:
             integrity.check_together([path for path in inputs if path in manifests])
-        except integrity.Damaged as damaged:
+        except (integrity.Damaged, OSError) as damaged:
             yield f"{damaged} (both are inputs of {folder.parent.name}/{folder.name})"
     for path in _foreign(root):
         yield f"{path.relative_to(root)} is nothing that was made here"
-    for path in sorted((root / "sweeps").glob("*/*.json")):
+    for path in _records(root):
         try:
-            wanted(path)
-        except ValueError as error:
-            yield str(error)
+            sweep_records.read_record(path)
+        except sweep_records.DamagedRuns as damaged:
+            yield str(damaged)
+    for path in _entries(root / "runs"):
+        status = path / "status.json"
+        if status.exists() and not read_json(status):
+            yield f"{status.relative_to(root)} is no JSON object; the same command writes it again"
 
 
 def prunable(root: Path, newest: bool = False) -> list[Prunable]:
     """Return what no sweep record needs, or with `newest`, what the newest record of no sweep needs.
 
     A figure reads the newest record of its sweep, so nothing that it needs is returned. Raises ValueError if a record
-    cannot be read, or if with `newest` a process makes something, as that may be for an older record.
+    cannot be read, or with `newest` if a process makes something, as that may be for an older record, or if a record
+    is dated in the future. Raises OSError if a folder of records cannot be read.
     """
     if newest and (busy := [path for path in _entries(root / "locks") if not leases.over(path)]):
         raise ValueError(
             f"{leases.holder(busy[0])} is making {busy[0].stem}: prune --newest when nothing runs"
         )
-    records, replaced = [], []
-    for folder in _entries(root / "sweeps"):
-        paths = sorted(folder.glob("*.json"))
-        records += paths[-1:] if newest else paths
-        replaced += paths[:-1] if newest else []
-    needed = {stage_and_key for path in records for stage_and_key in wanted(path)}
-    reasons = {path: "replaced by a newer record of its sweep" for path in replaced}
+    records = _records(root)
+    replaced = _replaced(records) if newest else set()
+    needed = {stage_and_key for path in records if path not in replaced for stage_and_key in wanted(path)}
+    reasons = {path: "replaced by a newer record of its sweep" for path in sorted(replaced)}
     for folder in artifacts(root):
         if (folder.parent.name, folder.name) not in needed:
             reasons[folder] = "no sweep record needs it"
@@ -123,13 +127,42 @@ def remove(items: Sequence[Prunable]) -> None:
 def wanted(path: Path) -> set[tuple[str, str]]:
     """Return (stage, key) of every artifact that the jobs of a sweep record are made of; ValueError if unreadable."""
     try:
-        jobs: list[dict[str, Any]] = json.loads(path.read_text())["jobs"]
+        jobs: list[dict[str, Any]] = json.loads(path.read_bytes())["jobs"]
         return {(str(stage), str(key)) for job in jobs for stage, key in job["stages"]}
-    except (ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise ValueError(
             f"sweep record {path.parent.name}/{path.name} cannot be read, so what it needs is not known: "
             "remove it, or run its sweep again and then remove it"
         ) from None
+
+
+def _records(root: Path) -> list[Path]:
+    """Return all JSON files below `sweeps/`, also those that were renamed or moved, as what they need is not known.
+
+    OSError for a folder that cannot be read, as what its records need would be taken for unneeded.
+    """
+    folder = root / "sweeps"
+    if not folder.exists() and not folder.is_symlink():
+        return []
+    paths = []
+    for path in sorted(folder.iterdir()):
+        inner = sorted(path.iterdir()) if path.is_dir() else [path]
+        paths += [item for item in inner if item.suffix == ".json" and not item.name.startswith(".")]
+    return paths
+
+
+def _replaced(records: Sequence[Path]) -> set[Path]:
+    """Return the records that are not the newest of their sweep; ValueError if it is not known which is the newest."""
+    newest: dict[Path, Path] = {}
+    named = sorted(path for path in records if sweep_records.RECORD.fullmatch(path.name))
+    for path in named:
+        if sweep_records.ahead(path):
+            raise ValueError(
+                f"sweep record {path.parent.name}/{path.name} is dated in the future, so a clock was ahead and the "
+                "newest is not known: rename it to the time when it was written, or prune without --newest"
+            )
+        newest[path.parent] = path
+    return {*named} - {*newest.values()}
 
 
 def _leftover(path: Path, root: Path, needed: set[tuple[str, str]]) -> str | None:
