@@ -100,6 +100,18 @@ def test_a_signal_to_the_parent_stops_all_with_a_table_and_the_same_command_goes
     assert {run.status for run in records.runs("adhoc", store)} == {"made"}
 
 
+def test_a_closed_terminal_stops_like_sigterm_unless_the_command_was_told_to_ignore_it(monkeypatch):
+    with interrupts.listening(), pytest.raises(interrupts.Interrupted, match="stopped by SIGHUP"):
+        signal.raise_signal(signal.SIGHUP)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nohup
+    try:
+        with interrupts.listening():
+            signal.raise_signal(signal.SIGHUP)
+            assert not interrupts.asked()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_the_rest_of_the_sweep_goes_on_when_a_worker_is_killed(started, tmp_path, number):

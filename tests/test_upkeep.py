@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from test_leases import write_lease
 
+from analysis.commands.figures import main as draw
 from analysis.commands.runs import main
 from rlhf_lab.store import records, upkeep
 
@@ -160,8 +161,11 @@ def test_prune_removes_nothing_where_the_records_cannot_be_looked_for(place, roo
     else:
         sweeps.symlink_to(tmp_path / "nowhere" if place == "dangling link" else sweeps)
     before = everything(root)
-    assert main(["prune", "--yes"]) == 2 and everything(root) == before
-    assert capsys.readouterr().err.count("\n") == 1
+    for command in (["prune", "--yes"], ["list"], ["reward-models"]):
+        assert main(command) == 2 and everything(root) == before
+        assert capsys.readouterr().err.count("\n") == 1
+    assert draw(["quickstart", "--store", str(root)]) == 2 and capsys.readouterr().err.count("\n") == 1
+    assert main(["verify"]) == 1 and str(sweeps) in capsys.readouterr().out
 
 
 def test_prune_refuses_while_a_record_cannot_be_read(root, capsys):

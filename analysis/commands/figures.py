@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from analysis.figures import Entry, available
 from rlhf_lab.commands import terminal
-from rlhf_lab.commands.terminal import MISUSED, Parser, hint, with_key
+from rlhf_lab.commands.terminal import MISUSED, Parser, any_encoding, hint, one_line, with_key
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -47,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     nothing is claimed.
     """
     options = _parser().parse_args(argv)
+    any_encoding()
     figures = available()
     unknown = [name for name in options.names if name not in figures]
     if unknown:
@@ -57,7 +58,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.runs and (options.sweep or not options.names):
         return _fail("--runs takes the place of --sweep, and needs the name of a figure", MISUSED)
     drawn, skipped, not_run, code = 0, [], [], 0
-    known = sweep_names(store_root(options.store))
+    try:
+        known = sweep_names(store_root(options.store))
+    except (ValueError, OSError) as error:
+        return _fail(one_line(error), MISUSED)
     for name in options.names or figures:
         try:
             figure = figures[name].load()

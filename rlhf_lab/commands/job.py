@@ -54,6 +54,11 @@ def run(cfg: DictConfig) -> str:
 def _run(cfg: DictConfig) -> str:
     experiment = typed(cfg)
     store, leaf = Store(experiment.runtime.store), plan.plan(experiment)
+    planned = str(HydraConfig.get().job.name)
+    if leaf.key != planned:  # the digest of a file differs
+        why = "its data or a judge changed after the sweep was planned; run the command again"
+        write_json(store.root / "runs" / planned / "status.json", {"state": "failed", "error": why})
+        return "failed"
     status = Status(store.root / "runs" / leaf.key, leaf)
     if store.made(leaf) and (status.folder / "status.json").is_file():
         return "made"

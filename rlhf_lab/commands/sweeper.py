@@ -99,7 +99,8 @@ class PlannedSweeper(Sweeper):
         )
 
     def _launch(self, jobs: Sequence[Job]) -> None:
-        for result in self._launcher.launch([list(job.overrides) for job in jobs], initial_job_idx=0):
+        named = [[*job.overrides, f"hydra.job.name='{job.leaf.key}'"] for job in jobs]
+        for result in self._launcher.launch(named, initial_job_idx=0):
             _ = result.return_value  # raises what a job could not record itself
 
 

@@ -226,7 +226,8 @@ class Store:
         if path.is_symlink() or path.is_file():
             path.unlink(missing_ok=True)
             return
-        (path / MANIFEST).unlink(missing_ok=True)
+        with suppress(IsADirectoryError):
+            (path / MANIFEST).unlink(missing_ok=True)
         shutil.rmtree(path, ignore_errors=True)
 
 

@@ -46,8 +46,23 @@ def sweep_names(store: str | Path | None = None) -> list[str]:
 
 def record_paths(root: Path) -> list[Path]:
     """Return the paths of all sweep records, the oldest first. Files that are not named like one do not count."""
-    paths = (path for path in (root / "sweeps").glob("*/*.json") if RECORD.fullmatch(path.name))
+    paths = (path for path in json_files(root) if RECORD.fullmatch(path.name) and path.parent.parent != root)
     return sorted(paths, key=lambda path: path.name)
+
+
+def json_files(root: Path) -> list[Path]:
+    """Return all JSON files in `sweeps/` and in its folders, also those that were renamed or moved up.
+
+    OSError for a folder that cannot be read: its runs must not be taken for none.
+    """
+    folder = root / "sweeps"
+    if not folder.exists() and not folder.is_symlink():
+        return []
+    paths = []
+    for path in sorted(folder.iterdir()):
+        inner = sorted(path.iterdir()) if path.is_dir() or path.is_symlink() else [path]
+        paths += [item for item in inner if item.suffix == ".json" and not item.name.startswith(".")]
+    return paths
 
 
 def sweep_record(sweep: str, store: str | Path | None = None) -> dict[str, Any]:

@@ -56,7 +56,12 @@ def verify(root: Path) -> Iterator[str]:
             yield f"{damaged} (both are inputs of {folder.parent.name}/{folder.name})"
     for path in _foreign(root):
         yield f"{path.relative_to(root)} is nothing that was made here"
-    for path in _records(root):
+    try:
+        written = sweep_records.json_files(root)
+    except OSError as error:
+        written = []
+        yield str(error)
+    for path in written:
         try:
             sweep_records.read_record(path)
         except sweep_records.DamagedRuns as damaged:
@@ -78,7 +83,7 @@ def prunable(root: Path, newest: bool = False) -> list[Prunable]:
         raise ValueError(
             f"{leases.holder(busy[0])} is making {busy[0].stem}: prune --newest when nothing runs"
         )
-    records = _records(root)
+    records = sweep_records.json_files(root)
     replaced = _replaced(records) if newest else set()
     needed = {stage_and_key for path in records if path not in replaced for stage_and_key in wanted(path)}
     reasons = {path: "replaced by a newer record of its sweep" for path in sorted(replaced)}
@@ -134,21 +139,6 @@ def wanted(path: Path) -> set[tuple[str, str]]:
             f"sweep record {path.parent.name}/{path.name} cannot be read, so what it needs is not known: "
             "remove it, or run its sweep again and then remove it"
         ) from None
-
-
-def _records(root: Path) -> list[Path]:
-    """Return all JSON files below `sweeps/`, also those that were renamed or moved, as what they need is not known.
-
-    OSError for a folder that cannot be read, as what its records need would be taken for unneeded.
-    """
-    folder = root / "sweeps"
-    if not folder.exists() and not folder.is_symlink():
-        return []
-    paths = []
-    for path in sorted(folder.iterdir()):
-        inner = sorted(path.iterdir()) if path.is_dir() else [path]
-        paths += [item for item in inner if item.suffix == ".json" and not item.name.startswith(".")]
-    return paths
 
 
 def _replaced(records: Sequence[Path]) -> set[Path]:

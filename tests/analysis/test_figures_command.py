@@ -10,8 +10,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from fake_store import WORLD, Cell, Sweep, only, write_store
+from matplotlib.figure import Figure
 
 from analysis.commands.figures import main
+from analysis.drawing import result
+from analysis.drawing.result import FigureResult, write
 from analysis.figures import available
 from analysis.runs.checks import provenance
 from rlhf_lab.store import records
@@ -275,3 +278,46 @@ def test_a_figure_of_chosen_runs_of_two_sweeps(tmp_path: Path, capsys: pytest.Ca
         assert main([*words, *where]) == 2
         printed = capsys.readouterr()
         assert line in printed.err and printed.err.count("\n") == 1 and not printed.out
+
+
+def test_a_drawing_that_ends_half_way_leaves_the_earlier_files_as_they_were(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["quickstart", "--store", str(store), "--out", str(tmp_path)]
+    assert main(words) == 0
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def stopped(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pd.DataFrame, "to_csv", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        main(words)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_claims_are_removed_before_and_renamed_after_all_other_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figure = FigureResult(pd.DataFrame({"a": [1]}), pd.DataFrame(), [], Figure())
+    write(figure, "one", tmp_path)
+    seen: list[bool] = []
+    replace_file = result.os.replace
+
+    def replaced(source: Path, target: Path) -> None:
+        seen.append((tmp_path / "one.claims.json").exists())
+        replace_file(source, target)
+
+    monkeypatch.setattr(result.os, "replace", replaced)
+    assert [path.name for path in write(figure, "one", tmp_path)][-1] == "one.claims.json"
+    assert seen == [False] * 5 and len(list(tmp_path.iterdir())) == 5
+
+
+def test_a_figure_of_runs_that_do_not_suit_it_names_its_own(
+    store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["gao2022_fig7", "--sweep", "quickstart", "--store", str(store), "--out", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert (
+        error.count("\n") == 1 and "; ;" not in error and error.endswith("rlhf-lab experiment=gao2022_fig7\n")
+    )
