@@ -251,9 +251,7 @@ def test_whatever_a_judge_raises_is_a_failure_of_its_job_alone(lab, fakes, monke
     assert f"job 2 failed: {said} (the rest:" in answer.out
 
 
-def test_brackets_in_a_label_are_printed(lab, fakes):
-    shaping = "reward_shaping=agreement_penalty"
-    answer = lab(
-        "-m", "policy=ppo", "task=every_family", shaping, 'reward_shaping.phrases=["[/i]"],["[red]yes"]'
-    )
-    assert answer.code == 0 and "[/i]" in answer.out and "[red]yes" in answer.out
+def test_brackets_in_a_label_are_printed(lab, fakes, tmp_path):
+    (tmp_path / "own.py").write_text("def judge(prompts, answers): return [0.0] * len(answers)\n")
+    answer = lab("-m", "policy=ppo", "score.extra=[],[own:judge]")
+    assert answer.code == 0 and "score.extra=[own:judge]" in answer.out

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from dialogues import marked, rows, save
 
-from rlhf_lab.tasks.preference_pairs.formats import Comparison
+from rlhf_lab.tasks import json_lines
+from rlhf_lab.tasks.preference_pairs.formats import Comparison, Unusable, comparison
 from rlhf_lab.tasks.preference_pairs.reader import read
 
 ASKED = [{"role": "user", "content": "How tall is it?"}]
@@ -141,3 +142,28 @@ def test_what_the_hub_refuses_is_one_line(monkeypatch: pytest.MonkeyPatch) -> No
     ) as refused:
         read("someone/pairs", COMMIT)
     assert "\n" not in str(refused.value)
+
+
+def test_whole_dialogues_as_text_beside_their_prompt_give_the_last_answer():
+    """The prompt used to stay inside both answers."""
+    row = {
+        "prompt": "\n\nHuman: q\n\nAssistant:",
+        "chosen": "\n\nHuman: q\n\nAssistant: yes",
+        "rejected": "\n\nHuman: q\n\nAssistant: no",
+    }
+    pair = comparison(row)
+    assert (pair.chosen, pair.rejected) == ("yes", "no") and pair.messages[-1]["content"] == "q"
+
+
+@pytest.mark.parametrize("field", ["prompt", "chosen"])
+def test_half_of_a_character_is_no_text(field):
+    row = {"prompt": "q", "chosen": "yes", "rejected": "no"} | {field: "an emoji \ud83d"}
+    with pytest.raises(Unusable, match="half of a character"):
+        comparison(row)
+
+
+def test_brackets_without_end_are_one_line(tmp_path):
+    path = tmp_path / "deep.jsonl"
+    path.write_text("[" * 5000)
+    with pytest.raises(ValueError, match="line 1: too many brackets"):
+        list(json_lines.rows(path, "give one"))

@@ -52,9 +52,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
     shown = Study(tuple(pair.train for pair in judged))
     table = with_rewards(points_table(shown), judged)
     figure = draw(table, judged, claims.limits["no_gap_early"]["margin"])
-    return FigureResult(
-        table, fits_table(judged), claims, figure, [*notes(judged), *checks.kl_bound_notes(shown)]
-    )
+    return FigureResult(table, fits_table(judged), claims, figure, [*notes(judged), *checks.run_notes(shown)])
 
 
 # --- claims -------------------------------------------------------------------------------------------------

@@ -60,7 +60,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
     table = approval.table(arms, rates)
     fits = pd.DataFrame([row for arm in arms for row in fit_rows(arm, rates[arm.title])])
     figure = draw(families, table, rates)
-    return FigureResult(table, fits, claims, figure, [*notes(arms, rates), *checks.kl_bound_notes(data)])
+    return FigureResult(table, fits, claims, figure, [*notes(arms, rates), *checks.run_notes(data)])
 
 
 def gap(rates: Rates) -> Estimate:

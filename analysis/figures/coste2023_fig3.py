@@ -34,5 +34,5 @@ def make(runs: Sequence[Run]) -> FigureResult:
     panels = {ablation.name(arms[0], "labeler"): arms for arms in ablation.conditions(data.arms, RULE)}
     figure = ablation_panels.draw(table, panels, compared, RULE, claims.limits["above_at_end"]["threshold"])
     fits = ablation.differences_table(data.arms, compared, RULE)
-    notes = [*ablation.contested(data.arms), *checks.kl_bound_notes(data)]
+    notes = [*ablation.contested(data.arms), *checks.run_notes(data)]
     return FigureResult(table, fits, claims, figure, notes)

@@ -34,7 +34,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
     panels = {condition(arms[0]): arms for arms in ablation.conditions(data.arms, RULE)}
     figure = ablation_panels.draw(table, panels, compared, RULE, claims.limits["above_at_end"]["threshold"])
     fits = ablation.differences_table(data.arms, compared, RULE)
-    notes = [*ablation.contested(data.arms), *checks.kl_bound_notes(data)]
+    notes = [*ablation.contested(data.arms), *checks.run_notes(data)]
     return FigureResult(table, fits, claims, figure, notes)
 
 

@@ -47,7 +47,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
     table = points_table(data)
     fits = ablation.differences_table(data.arms, compared, RULE)
     figure = draw(data, table, compared, claims.limits["not_below"]["margin"])
-    return FigureResult(table, fits, claims, figure, checks.kl_bound_notes(data))
+    return FigureResult(table, fits, claims, figure, checks.run_notes(data))
 
 
 def several_penalties(data: Study) -> Study:

@@ -56,7 +56,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
         for fault in FAULTS
     ]
     fits = pd.concat([ablation.differences_table(data.arms, compared, RULE), pd.DataFrame(faults)])
-    notes = [*ablation.contested(data.arms), *checks.kl_bound_notes(data)]
+    notes = [*ablation.contested(data.arms), *checks.run_notes(data)]
     figure = draw(data, table, compared, rates_of, claims.limits["above_at_end"]["threshold"])
     return FigureResult(table, fits, claims, figure, notes)
 

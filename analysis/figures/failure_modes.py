@@ -84,7 +84,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
     gold = ablation.differences_table([measured.arm for measured in arms], compared, GROUP)
     fits = pd.concat([gold, rises_table(pairs)], ignore_index=True)
     table = changes_table(arms, points_table(data))
-    lines = [*notes(pairs, claims.limits), *checks.kl_bound_notes(data)]
+    lines = [*notes(pairs, claims.limits), *checks.run_notes(data)]
     return FigureResult(table, fits, claims, draw(pairs, table, claims.limits), lines)
 
 

@@ -36,7 +36,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
     claims = ClaimTable(NAME, GOLD_SDS)
     turnover_claims.claim_overoptimization(claims, data)
     table, fitted = points_table(data), fits_table(data)
-    return FigureResult(table, fitted, claims, draw(table, fitted), checks.kl_bound_notes(data))
+    return FigureResult(table, fitted, claims, draw(table, fitted), checks.run_notes(data))
 
 
 def draw(table: pd.DataFrame, fitted: pd.DataFrame) -> Figure:

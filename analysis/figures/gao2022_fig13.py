@@ -62,7 +62,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
     for one_size in compared:
         claim_epochs_and_data(claims, one_size)
     table = cells_table(compared)
-    return FigureResult(table, gains_table(compared), claims, draw(table), checks.kl_bound_notes(data))
+    return FigureResult(table, gains_table(compared), claims, draw(table), checks.run_notes(data))
 
 
 def epochs(arm: Arm) -> int:

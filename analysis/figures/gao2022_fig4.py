@@ -43,7 +43,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
             claims, "loses_less", subject, sentence, lost, "smaller loss with more comparisons", sign=-1
         )
     fitted = pd.concat([fits_table(data), pd.DataFrame(rows)], ignore_index=True)
-    return FigureResult(table, fitted, claims, draw(data, table), checks.kl_bound_notes(data))
+    return FigureResult(table, fitted, claims, draw(data, table), checks.run_notes(data))
 
 
 def draw(data: Study, table: pd.DataFrame) -> Figure:

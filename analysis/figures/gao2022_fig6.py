@@ -69,7 +69,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
     claim_order(claims, "loss_and_gold", "best-of-n", sentence, with_gold["log_loss"], topic, sign=-1)
     table = pd.DataFrame([row for arm in data.arms for row in number_rows(arm, numbers[arm.title])])
     fits = orders_table(data, numbers, with_gold)
-    notes = [contested(with_gold), *checks.kl_bound_notes(data)]
+    notes = [contested(with_gold), *checks.run_notes(data)]
     return FigureResult(table, fits, claims, draw(table), notes)
 
 

@@ -74,7 +74,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
     shown = Study(tuple({arm.title: arm for pair in compared for arm in pair}.values()))
     table = points_table(shown)
     figure = draw(shown, table)
-    return FigureResult(table, differences_table(compared), claims, figure, checks.kl_bound_notes(data))
+    return FigureResult(table, differences_table(compared), claims, figure, checks.run_notes(data))
 
 
 def pairs_of_sizes(data: Study) -> list[Pair]:

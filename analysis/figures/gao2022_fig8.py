@@ -72,7 +72,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
             rows.append(estimate_row(pair.other, "best-of-n against it", parameter, pair.report(number)))
     table, fits = points_table(Study(arms)), pd.DataFrame(rows)
     figure = draw(compared, table, fits)
-    return FigureResult(table, fits, claims, figure, checks.kl_bound_notes(data))
+    return FigureResult(table, fits, claims, figure, checks.run_notes(data))
 
 
 def pairs(data: Study) -> list[Pair]:

@@ -55,7 +55,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
     table = points_table(data)
     fits = differences_table(arms, {"gold": gold, "proxy": proxy})
     figure = draw(data, table, gold, claims.limits["gold_of_kl_alone"]["margin"])
-    return FigureResult(table, fits, claims, figure, checks.kl_bound_notes(data))
+    return FigureResult(table, fits, claims, figure, checks.run_notes(data))
 
 
 def compare(data: Study, arms: Sequence[Arm], number: str) -> dict[str, Difference]:

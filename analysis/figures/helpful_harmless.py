@@ -60,7 +60,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
         claim_slopes(claims, doses)
         claim_flat(claims, doses)
         claim_no_dose_has_both(claims, doses)
-    lines = [*notes(by_method), *checks.kl_bound_notes(data)]
+    lines = [*notes(by_method), *checks.run_notes(data)]
     return FigureResult(table, fits_table(by_method), claims, draw(by_method, table), lines)
 
 

@@ -60,7 +60,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
     table, chosen = pd.concat([points_table(data), toy()], ignore_index=True), choices_table(data)
     notes = [
         f"evaluated on the {data.arms[0].questions} questions whose gold no run of HedgeTune looked at",
-        *checks.kl_bound_notes(data),
+        *checks.run_notes(data),
     ]
     return FigureResult(table, chosen, claims, draw(table, chosen), notes)
 

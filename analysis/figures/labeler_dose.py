@@ -62,7 +62,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
     for labeler, doses in doses_of.items():
         claim_taste(claims, labeler, doses)
     table = pd.DataFrame([row for labeler, doses in doses_of.items() for row in rows(labeler, doses)])
-    return FigureResult(table, fits_table(doses_of), claims, draw(table), checks.kl_bound_notes(data))
+    return FigureResult(table, fits_table(doses_of), claims, draw(table), checks.run_notes(data))
 
 
 def of_run(run: Run, curves: Curves) -> dict[Key, Shares]:

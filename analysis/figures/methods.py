@@ -101,7 +101,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
     told_gold = {(arm.method, arm.label) for arm in arms if arm.runs[0].uses_gold}
     table["uses_gold"] = [names in told_gold for names in zip(table["method"], table["label"], strict=True)]
     fits = pd.DataFrame([row for entry in entries for row in entry_rows(entry, ranked)])
-    notes = [*notes_of(entries, ranked), *checks.kl_bound_notes(data)]
+    notes = [*notes_of(entries, ranked), *checks.run_notes(data)]
     return FigureResult(table, fits, claims, draw(table, entries, ranked), notes)
 
 

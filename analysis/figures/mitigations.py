@@ -85,7 +85,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
     table = pd.concat([sycophancy.table(list(measured.values())), gold_table(data)], ignore_index=True)
     names = {(arm.method, arm.label): done_in(arm) for arm in data.arms}
     table.insert(3, "mitigation", [names[key] for key in zip(table["method"], table["label"], strict=True)])
-    lines = [*notes(mitigations), *checks.kl_bound_notes(data)]
+    lines = [*notes(mitigations), *checks.run_notes(data)]
     return FigureResult(table, differences_table(mitigations), claims, draw(data, table), lines)
 
 

@@ -40,7 +40,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
     margin = claims.limits["above_at_end"]["threshold"]
     figure = ablation_panels.draw(table, panels, compared, RULE, margin)
     fits = ablation.differences_table(trained.arms, compared, RULE)
-    return FigureResult(table, fits, claims, figure, checks.kl_bound_notes(trained))
+    return FigureResult(table, fits, claims, figure, checks.run_notes(trained))
 
 
 def titled(arm: Arm) -> str:

@@ -74,7 +74,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
         claim_rankings(claims, way, learned_by)
     table = pd.concat([points_table(data).assign(epochs=epochs) for epochs, data in data_of.items()])
     all_arms = Study(tuple(arm for data in data_of.values() for arm in data.arms))
-    notes = [*counts_and_losses(learned_by), *checks.kl_bound_notes(all_arms)]
+    notes = [*counts_and_losses(learned_by), *checks.run_notes(all_arms)]
     return FigureResult(table, fits_table(learned_by), claims, draw(learned_by), notes)
 
 

@@ -108,7 +108,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
     claims = ClaimTable(NAME, UNIT)
     make_claims(claims, found)
     return FigureResult(
-        table, fits_table(found), claims, draw(found), [*notes(found), *checks.kl_bound_notes(data)]
+        table, fits_table(found), claims, draw(found), [*notes(found), *checks.run_notes(data)]
     )
 
 

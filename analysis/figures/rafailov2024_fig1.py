@@ -59,7 +59,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
     table["accuracy"] = accuracy_column(table, arms_of)
     correlations = accuracy_and_gold(arms_of)
     fits_table = pd.DataFrame([*fit_rows(arms_of), *correlation_rows(correlations)])
-    lines = [*notes(fits_table, correlations), *checks.kl_bound_notes(data)]
+    lines = [*notes(fits_table, correlations), *checks.run_notes(data)]
     return FigureResult(table, fits_table, claims, draw(arms_of, table, fits_table), lines)
 
 

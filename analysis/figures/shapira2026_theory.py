@@ -79,7 +79,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
         if dosage > 0 and -dosage in by_dose:
             claim_flips(claims, by_dose[-dosage], by_dose[dosage])
     table = shifts_table(found)
-    return FigureResult(table, fits_table(found), claims, draw(found, table), checks.kl_bound_notes(data))
+    return FigureResult(table, fits_table(found), claims, draw(found, table), checks.run_notes(data))
 
 
 def covariance_shift(select: Floats, value: Floats, n: Ints) -> Floats:

@@ -54,7 +54,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
             claim_above_control(claims, difference)
     table = sycophancy.table(list(measured.values()))
     fits = pd.DataFrame([*metric_rows(measured), *difference_rows(differences)])
-    lines = [*notes(measured), *checks.kl_bound_notes(data)]
+    lines = [*notes(measured), *checks.run_notes(data)]
     return FigureResult(table, fits, claims, draw(data, table), lines)
 
 

@@ -57,9 +57,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
     claim_difficulty(claims, compared)
     table = pd.DataFrame([row for judge in compared for row in judge_rows(judge)])
     figure = draw(table, known(compared))
-    return FigureResult(
-        table, fits(compared), claims, figure, [*notes(compared), *checks.kl_bound_notes(data)]
-    )
+    return FigureResult(table, fits(compared), claims, figure, [*notes(compared), *checks.run_notes(data)])
 
 
 def beyond(first: Judge, second: Judge, name: str, among: int | None = None) -> Estimate:

@@ -79,7 +79,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
         for family in families_of_ppo
         for number in (*NUMBERS, "gold")
     ]
-    notes = [against_gold(family) for family in families_of_ppo] + checks.kl_bound_notes(shown)
+    notes = [against_gold(family) for family in families_of_ppo] + checks.run_notes(shown)
     return FigureResult(table, pd.DataFrame(rows), claims, draw(families_of_ppo), notes)
 
 

@@ -37,7 +37,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
     for metric in METRICS:
         claim_metric(claims, doses, metric)
     table = doses_table(doses)
-    return FigureResult(table, fits_table(doses), claims, draw(doses, table), checks.kl_bound_notes(data))
+    return FigureResult(table, fits_table(doses), claims, draw(doses, table), checks.run_notes(data))
 
 
 def claim_metric(claims: ClaimTable, doses: Doses, metric: str) -> None:

@@ -38,7 +38,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
     margin = claims.limits["above_at_end"]["threshold"]
     figure = ablation_panels.draw(table, panels, against(data, "single"), RULE, margin)
     fits = ablation.differences_table(data.arms, compared, RULE)
-    return FigureResult(table, fits, claims, figure, checks.kl_bound_notes(data))
+    return FigureResult(table, fits, claims, figure, checks.run_notes(data))
 
 
 def against(data: Study, *rules: str) -> list[Versus]:

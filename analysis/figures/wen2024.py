@@ -58,7 +58,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
         claim_beyond_checked(claims, pair.limited, rates[pair.limited.title])
         claim_beyond_control(claims, pair)
     table, changes = approval.table(arms, rates), changes_table(arms, rates)
-    lines = [*notes(arms, rates), *checks.kl_bound_notes(data)]
+    lines = [*notes(arms, rates), *checks.run_notes(data)]
     return FigureResult(table, changes, claims, draw(pairs, rates), lines)
 
 

@@ -62,7 +62,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
     claim_effects(claims, by_method)
     table = effects_table(by_method)
     figure = draw(table, claims.limits["decision"]["threshold"])
-    notes = [*(note for method in by_method for note in notes_of(method)), *checks.kl_bound_notes(data)]
+    notes = [*(note for method in by_method for note in notes_of(method)), *checks.run_notes(data)]
     return FigureResult(table, fits_table(by_method), claims, figure, notes)
 
 

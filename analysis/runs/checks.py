@@ -53,8 +53,8 @@ def shortfall(curves: Curves) -> Shortfall | None:
     return Shortfall(int(curves.points[worst]), kl, kl + float(difference[worst]), float(ses[worst]))
 
 
-def kl_bound_notes(study: Study) -> list[str]:
-    """Return a note of how many curves were checked, and a warning for each whose KL cannot be true."""
+def run_notes(study: Study) -> list[str]:
+    """Return a note of how many curves were checked, and warnings: KL that cannot be true, reward models that diverged."""
     total, checked, warnings = 0, 0, []
     for arm in study.arms:
         for seeds, curves in zip(arm.seeds, arm.curves, strict=True):
@@ -72,7 +72,35 @@ def kl_bound_notes(study: Study) -> list[str]:
     )
     if checked < total:
         counts += f"; {total - checked} not checked for want of a table of SFT answers to the same prompts"
-    return [counts, *warnings]
+    return [counts, *warnings, *diverged_notes(study)]
+
+
+# --- reward models ----------------------------------------------------------------------------------------------
+
+DIVERGED = 5 * float(np.log(2))  # held-out log-loss in nats; a reward model that knows nothing has log 2
+
+
+def diverged_notes(study: Study) -> list[str]:
+    """Return a warning that names the runs whose reward model diverged while it was trained, if there are any."""
+    losses: dict[str, float] = {}
+    for run in (run for arm in study.arms for run in arm.runs):
+        try:
+            losses[run.key[:8]] = float(run.evaluation("proxy")["all"]["log_loss"])
+        except (
+            KeyError,
+            OSError,
+            ValueError,
+        ):  # no single reward model is behind the proxy, or its record is gone
+            continue
+    diverged = {key: loss for key, loss in losses.items() if not loss <= DIVERGED}
+    if not diverged:
+        return []
+    named = ", ".join(f"{key} ({loss:.3g} nats)" for key, loss in list(diverged.items())[:LISTED])
+    return [
+        f"WARNING: the reward model diverged in {len(diverged)} of {len(losses)} runs, by its held-out log-loss, which "
+        f"is {np.log(2):.2f} nats for one that knows nothing: {named}{', ...' if len(diverged) > LISTED else ''}: "
+        "lower rm.lr"
+    ]
 
 
 # --- provenance -------------------------------------------------------------------------------------------------

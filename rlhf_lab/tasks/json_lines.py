@@ -29,6 +29,10 @@ def rows(path: Path, missing: str) -> Iterator[tuple[str, object]]:
                 f"{path}, line {number}: not JSON ({error.msg}, column {error.colno}); expected one JSON "
                 "object a line: write the file as JSON lines"
             ) from None
+        except RecursionError:
+            raise ValueError(
+                f"{path}, line {number}: too many brackets inside one another: write plain rows"
+            ) from None
     if not count:
         raise ValueError(f"{path}: the file is empty, expected one JSON object a line: give a file with rows")
 

@@ -1,17 +1,20 @@
 """The Donsker-Varadhan check: a KL that is understated is caught, and one that is true is not."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from fake_store import Cell, only, write_store
 from test_curves import answers
 
 from analysis.best_of_n.curves import Curves, checkpoint_curves
 from analysis.best_of_n.initial_policy import Tilts
 from analysis.best_of_n.selection import selection_curves
-from analysis.runs.arms import Arm, Study
-from analysis.runs.checks import kl_bound_notes, shortfall
+from analysis.runs.arms import Arm, Study, study
+from analysis.runs.checks import diverged_notes, run_notes, shortfall
+from rlhf_lab.store.records import runs
 
 QUESTIONS, FRAMINGS, COUNT = 120, 2, 256
 SHIFTS = np.linspace(0, 2.0, 9)
@@ -108,6 +111,16 @@ def test_what_a_figure_says() -> None:
     wrong = replace(curves, kl=0.5 * curves.kl)
     unknown = replace(curves, needed=None)
     arm = Arm("ppo", "1k", "main", "1k", 1000.0, ("0/0/0", "1/1/1", "2/2/2"), (curves, wrong, unknown), ())
-    counts, warning = kl_bound_notes(Study((arm,)))
+    counts, warning = run_notes(Study((arm,)))
     assert "2 of 3 curves checked, 1 below it by more than 3 SE; 1 not checked for want of a table" in counts
     assert warning.startswith("WARNING: PPO, 1k, seeds 1/1/1: KL ") and "understated" in warning
+
+
+def test_a_reward_model_that_diverged_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    write_store(tmp_path, only(Cell("ppo"), name="mine", questions=8))
+    data = study(runs("mine", tmp_path))
+    assert diverged_notes(data) == []
+    loss = {"all": {"log_loss": 407_378.0}}
+    monkeypatch.setattr(type(data.arms[0].runs[0]), "evaluation", lambda run, scorer: loss)
+    (line,) = diverged_notes(data)
+    assert "diverged in 2 of 2 runs" in line and "4.07e+05 nats" in line and "lower rm.lr" in line

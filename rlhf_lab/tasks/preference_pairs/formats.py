@@ -4,7 +4,7 @@ Three kinds of row are read; each text may also be a list of chat messages `{rol
 
 * `chosen`, `rejected`: whole dialogues "\n\nHuman: ...\n\nAssistant: ..." that differ in the last answer
 * `prompt`, `chosen`, `rejected`: the answers alone
-* `prompt`, `chosen`, `rejected` with whole dialogues as messages, which repeat the prompt
+* `prompt`, `chosen`, `rejected` with whole dialogues, as messages or as text, which repeat the prompt
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 Messages = list[dict[str, str]]
 
 TURN = re.compile(r"(?:^|\n\n)(Human|Assistant):")
+SURROGATE = re.compile("[\ud800-\udfff]")  # half of a character, as in "\\ud83d" without what should follow
 ROLES = {"Human": "user", "Assistant": "assistant"}
 KNOWN_ROLES = ("system", "user", "assistant")
 FORMATS = "expected `chosen` and `rejected` (whole dialogues), or `prompt`, `chosen` and `rejected`"
@@ -54,6 +55,9 @@ def comparison(row: object) -> Comparison:
 
 
 def _checked(pair: Comparison) -> Comparison:
+    texts = [pair.chosen, pair.rejected, *(message["content"] for message in pair.messages)]
+    if any(SURROGATE.search(text) for text in texts):
+        raise Unusable("half of a character (a lone surrogate)")
     if not any(message["role"] == "user" and message["content"] for message in pair.messages):
         raise Unusable("empty prompt")
     if pair.messages[-1]["role"] != "user":
@@ -77,9 +81,9 @@ def _prompt(value: object) -> Messages:
 
 def _answer(value: object, name: str) -> str:
     """Return an answer that is given beside its prompt; of a whole dialogue the last message."""
-    if isinstance(value, str):
+    messages = _turns(value) if isinstance(value, str) else _messages(value, name)
+    if isinstance(value, str) and not messages:
         return value.strip()
-    messages = _messages(value, name)
     if not messages or messages[-1]["role"] != "assistant":
         raise Unusable("no assistant turn at the end")
     return messages[-1]["content"]
