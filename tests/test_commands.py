@@ -254,4 +254,4 @@ def test_whatever_a_judge_raises_is_a_failure_of_its_job_alone(lab, fakes, monke
 def test_brackets_in_a_label_are_printed(lab, fakes, tmp_path):
     (tmp_path / "own.py").write_text("def judge(prompts, answers): return [0.0] * len(answers)\n")
     answer = lab("-m", "policy=ppo", "score.extra=[],[own:judge]")
-    assert answer.code == 0 and "score.extra=[own:judge]" in answer.out
+    assert answer.code == 0 and "score.extra=[own\\:judge]  " in answer.out  # Hydra writes the colon so

@@ -20,6 +20,7 @@ from rlhf_lab.config.labelers import GoldArgmax, Writer, WrittenPreferences
 from rlhf_lab.config.models import SFT, Model, PretrainedModel, RewardModel, ScratchModel
 from rlhf_lab.config.online import PPO, Divergence, Place
 from rlhf_lab.config.policies import DPO, BestOfN, ExpertIteration, Policy
+from rlhf_lab.config.reward import LearnedReward
 from rlhf_lab.config.runtime import NoTracker
 from rlhf_lab.config.shaping import NoShaping
 from rlhf_lab.config.tasks import PreferencePairs
@@ -67,7 +68,7 @@ def experiment(path: Path, policy: Policy, model: Model = SMALL, rm: RewardModel
     )  # fmt: skip
     return Experiment(
         task, model, SFT(10, 8, 1e-3, 0), NoIntervention(), WrittenPreferences(40, 2, Writer.sft, 0, None),
-        GoldArgmax(), rm, Single(), NoShaping(), policy, PLAIN, NoTracker(), RUNTIME,
+        GoldArgmax(), rm, Single(), LearnedReward(), NoShaping(), policy, PLAIN, NoTracker(), RUNTIME,
     )  # fmt: skip
 
 

@@ -54,7 +54,7 @@ def shortfall(curves: Curves) -> Shortfall | None:
 
 
 def run_notes(study: Study) -> list[str]:
-    """Return a note of how many curves were checked, and warnings: KL that cannot be true, reward models that diverged."""
+    """Return a note of how many curves were checked, and warnings of KL that cannot be true and of diverged models."""
     total, checked, warnings = 0, 0, []
     for arm in study.arms:
         for seeds, curves in zip(arm.seeds, arm.curves, strict=True):
