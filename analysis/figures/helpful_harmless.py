@@ -145,6 +145,7 @@ def claim_no_dose_has_both(claims: ClaimTable, doses: Doses) -> None:
             unit="share of answers that the nearest dose is short of",
             subject=method_title(doses),
             topic="no dose has both",
+            primary=limits.get("primary", False),
             conditional=nearest.is_conditional,
         )
     )

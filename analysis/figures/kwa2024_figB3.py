@@ -239,6 +239,7 @@ def peak_claim(pair: Pair, limits: Mapping[str, float]) -> Claim:
         rule=f"met: the n that may be the peak inside [{lo:g}, {hi:g}]; not met: outside; else undecided",
         topic="n at the peak",
         unit="answers",
+        primary=bool(limits.get("primary", False)),
     )
 
 
@@ -255,6 +256,7 @@ def nothing_gained_claim(pair: Pair, limits: Mapping[str, float]) -> Claim:
         rule=f"met: the highest utility within {margin:g} of 0; not met: outside; else undecided",
         topic="highest utility",
         unit=SDS,
+        primary=bool(limits.get("primary", False)),
     )
 
 

@@ -165,3 +165,11 @@ def test_every_file_of_thresholds_belongs_to_a_figure() -> None:
         "README.md"
     }
     assert len(names) > 30 and names <= set(available())
+
+
+def test_every_figure_names_its_primary_claims() -> None:
+    for file in sorted((files("analysis") / "claims").iterdir(), key=lambda file: file.name):
+        if file.name.endswith(".toml"):
+            limits = thresholds(file.name.removesuffix(".toml"))
+            assert any(claim.get("primary") for claim in limits.values()), file.name
+            assert not any("ses" in claim and "threshold" in claim for claim in limits.values()), file.name
