@@ -12,7 +12,8 @@ bootstrap draws and R replicates, or a `Bootstrapped`.
 
 **Claims.** Thresholds stand in `analysis/claims/NAME.toml`, a table for each claim, and are fixed before the runs.
 `claims = ClaimTable(NAME, unit)` reads them; each function `claim_...(claims, ...)` calls the method of its rule,
-`claims.above`, `all_above`, `below` or `equivalent`, with key, subject, sentence, estimate, n and topic; `claim_order` is for rank correlations. A sentence is whole: "gold falls from its peak to the end".
+`claims.above`, `all_above`, `below` or `equivalent`, with key, subject, sentence, estimate, n and topic; `claim_order`
+is for rank correlations. A sentence goes on: "gold falls from its peak" becomes "... by more than 0.1".
 
 **Drawing.** `theme` has sizes, colours and scales; `plot` has `curve` (a mean with its band, replicates faint),
 `peak`, `intervals` (points with whiskers), `forest` (a panel of intervals) and `legend`, which is never cut off.
