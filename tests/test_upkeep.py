@@ -168,6 +168,21 @@ def test_prune_removes_nothing_where_the_records_cannot_be_looked_for(place, roo
     assert main(["verify"]) == 1 and str(sweeps) in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("place", ["file", "dangling link"])
+def test_a_folder_of_records_that_cannot_be_read_is_a_line_and_hides_no_other(place, root, lab, capsys):
+    other = root / "sweeps" / "other"
+    other.touch() if place == "file" else other.symlink_to(root / "nowhere")
+    before = everything(root)
+    assert main(["prune", "--yes"]) == 2 and everything(root) == before
+    assert str(other) in capsys.readouterr().err
+    assert main([]) == 0
+    told = capsys.readouterr()
+    assert told.err.count("\n") == 1 and str(other) in told.err
+    assert all(run.key[:8] in told.out for run in records.runs("adhoc"))
+    assert main(["verify"]) == 1 and str(other) in capsys.readouterr().out
+    assert lab("policy=ppo", "replicate=r0").code == 0
+
+
 def test_prune_refuses_while_a_record_cannot_be_read(root, capsys):
     before = everything(root)
     (record,) = root.glob("sweeps/adhoc/*.json")

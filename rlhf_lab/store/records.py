@@ -361,7 +361,7 @@ def history(store: str | Path | None = None, unreadable: list[str] | None = None
     """
     root = store_root(store)
     by_key: dict[str, Run] = {}
-    for path in reversed(record_paths(root)):
+    for path in reversed(record_paths(root, unreadable)):
         try:
             record = read_record(path)
         except DamagedRuns as error:

@@ -44,25 +44,38 @@ def sweep_names(store: str | Path | None = None) -> list[str]:
     return sorted({path.parent.name for path in record_paths(store_root(store))})
 
 
-def record_paths(root: Path) -> list[Path]:
-    """Return the paths of all sweep records, the oldest first. Files that are not named like one do not count."""
-    paths = (path for path in json_files(root) if RECORD.fullmatch(path.name) and path.parent.parent != root)
-    return sorted(paths, key=lambda path: path.name)
+def record_paths(root: Path, unreadable: list[str] | None = None) -> list[Path]:
+    """Return the paths of all sweep records, the oldest first. Files that are not named like one do not count.
+
+    A folder that cannot be read becomes a line of `unreadable`; DamagedRuns if that is the folder of all.
+    """
+    lines: list[str] = [] if unreadable is None else unreadable
+    paths = json_files(root, lines)
+    if not (root / "sweeps").is_dir() and lines:
+        raise DamagedRuns(lines[0])
+    named = (path for path in paths if RECORD.fullmatch(path.name) and path.parent.parent != root)
+    return sorted(named, key=lambda path: path.name)
 
 
-def json_files(root: Path) -> list[Path]:
+def json_files(root: Path, unreadable: list[str]) -> list[Path]:
     """Return all JSON files in `sweeps/` and in its folders, also those that were renamed or moved up.
 
-    OSError for a folder that cannot be read: its runs must not be taken for none.
+    What cannot be looked into, and may have been a folder of records, becomes a line of `unreadable`.
     """
-    folder = root / "sweeps"
+    folder, paths = root / "sweeps", list[Path]()
     if not folder.exists() and not folder.is_symlink():
+        return paths
+    for path in _inside(folder, unreadable):
+        paths += [path] if path.is_file() and path.suffix == ".json" else _inside(path, unreadable)
+    return [path for path in paths if path.suffix == ".json" and not path.name.startswith(".")]
+
+
+def _inside(folder: Path, unreadable: list[str]) -> list[Path]:
+    try:
+        return [] if folder.name.startswith(".") else sorted(folder.iterdir())
+    except OSError as error:
+        unreadable.append(f"{folder} cannot be read as a folder of sweep records: {error.strerror}")
         return []
-    paths = []
-    for path in sorted(folder.iterdir()):
-        inner = sorted(path.iterdir()) if path.is_dir() or path.is_symlink() else [path]
-        paths += [item for item in inner if item.suffix == ".json" and not item.name.startswith(".")]
-    return paths
 
 
 def sweep_record(sweep: str, store: str | Path | None = None) -> dict[str, Any]:

@@ -56,12 +56,10 @@ def verify(root: Path) -> Iterator[str]:
             yield f"{damaged} (both are inputs of {folder.parent.name}/{folder.name})"
     for path in _foreign(root):
         yield f"{path.relative_to(root)} is nothing that was made here"
-    try:
-        written = sweep_records.json_files(root)
-    except OSError as error:
-        written = []
-        yield str(error)
-    for path in written:
+    unreadable: list[str] = []
+    records = sweep_records.json_files(root, unreadable)
+    yield from unreadable
+    for path in records:
         try:
             sweep_records.read_record(path)
         except sweep_records.DamagedRuns as damaged:
@@ -77,13 +75,16 @@ def prunable(root: Path, newest: bool = False) -> list[Prunable]:
 
     A figure reads the newest record of its sweep, so nothing that it needs is returned. Raises ValueError if a record
     cannot be read, or with `newest` if a process makes something, as that may be for an older record, or if a record
-    is dated in the future. Raises OSError if a folder of records cannot be read.
+    is dated in the future.
     """
     if newest and (busy := [path for path in _entries(root / "locks") if not leases.over(path)]):
         raise ValueError(
             f"{leases.holder(busy[0])} is making {busy[0].stem}: prune --newest when nothing runs"
         )
-    records = sweep_records.json_files(root)
+    unreadable: list[str] = []
+    records = sweep_records.json_files(root, unreadable)
+    if unreadable:
+        raise ValueError(f"{unreadable[0]}, so what its records need is not known")
     replaced = _replaced(records) if newest else set()
     needed = {stage_and_key for path in records if path not in replaced for stage_and_key in wanted(path)}
     reasons = {path: "replaced by a newer record of its sweep" for path in sorted(replaced)}
@@ -110,7 +111,9 @@ def earlier_format(root: Path) -> str | None:
     New runs do not use what such runs are made of.
     """
     manifests = (folder / MANIFEST for folder in _entries(root / "run") if _is_artifact(folder))
-    count = sum(f'"format": {KEY_FORMAT}' not in path.read_text() for path in manifests if path.is_file())
+    count = sum(
+        f'"format": {KEY_FORMAT}'.encode() not in path.read_bytes() for path in manifests if path.is_file()
+    )
     if not count:
         return None
     return (
