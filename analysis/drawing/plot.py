@@ -152,5 +152,5 @@ def legend(figure: Figure, handles: Sequence[Artist], title: str = "", above: bo
 
 
 def _fewer(count: int, columns: int) -> int:
-    """Return the columns that `count` entries need for one line more."""
-    return math.ceil(count / (math.ceil(count / columns) + 1))
+    """Return the columns that `count` entries need for one line more, and always fewer than there are."""
+    return min(math.ceil(count / (math.ceil(count / columns) + 1)), columns - 1)

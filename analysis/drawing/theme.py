@@ -16,6 +16,7 @@ from matplotlib.typing import ColorType
 WIDTH = 7.2  # inches: the text of a two-column paper
 GREY, ORANGE = "0.55", "#d1495b"
 DASHED, DOTTED = (0, (4, 2)), (0, (1, 1.4))
+TOLD_GOLD = (0, (5, 1, 1, 1))  # of what was told gold
 WARM = ("#d1495b", "#e08e45", "#9c6aa8", "#6b7f3a", "#a6611a")  # beside viridis
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",

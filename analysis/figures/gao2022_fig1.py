@@ -12,10 +12,10 @@ from matplotlib.lines import Line2D
 from matplotlib.typing import ColorType
 
 from analysis.best_of_n.curves import kl_axis
-from analysis.drawing import plot, theme
+from analysis.drawing import controls, plot, theme
 from analysis.drawing.result import FigureResult
-from analysis.runs import checks, turnover_claims
-from analysis.runs.arms import BEST_OF_N, CONTROL, FEW_PAIRS, MAIN, PENALISED, study, title
+from analysis.runs import checks, goodhart, turnover_claims
+from analysis.runs.arms import BEST_OF_N, CONTROL, CONTROLS, FEW_PAIRS, MAIN, PENALISED, study, title
 from analysis.runs.fitting import LEAST_D_RL
 from analysis.runs.naming import GOLD_SDS
 from analysis.runs.tables import fits_table, points_table
@@ -35,23 +35,31 @@ def make(runs: Sequence[Run]) -> FigureResult:
     data = study(runs)
     claims = ClaimTable(NAME, GOLD_SDS)
     turnover_claims.claim_overoptimization(claims, data)
-    table, fitted = points_table(data), fits_table(data)
-    return FigureResult(table, fitted, claims, draw(table, fitted), checks.run_notes(data))
+    table = controls.with_oracle(points_table(data))
+    fitted = pd.concat([fits_table(data), pd.DataFrame(goodhart.rows(data))], ignore_index=True)
+    notes = [*goodhart.notes(data), *checks.run_notes(data)]
+    return FigureResult(table, fitted, claims, draw(table, fitted), notes)
 
 
 def draw(table: pd.DataFrame, fitted: pd.DataFrame) -> Figure:
-    """Draw a panel for each method: gold solid with 95 % bands and faint replicates, proxy dashed, content dotted."""
-    methods = list(dict.fromkeys(table["method"]))
+    """Draw a panel for each method: gold solid with 95 % bands and faint replicates, proxy dashed, content dotted.
+
+    Controls on other rewards, and those without any, are lines of their own styles in each panel of a trained method.
+    """
+    methods = controls.methods(table)
     figure, axes = theme.panels(len(methods))
     colours = colours_of(table)
     for panel, method in zip(axes, methods, strict=True):
-        rows = table[table["method"] == method]
+        of_method = table[table["method"] == method]
+        rows = of_method[~of_method["arm"].isin(controls.DRAWN)]
+        if method != BEST_OF_N:
+            controls.draw(panel, controls.of(table, method))
         for label in dict.fromkeys(rows["label"]):
             arm = rows[rows["label"] == label]
             draw_arm(panel, arm, colours[label])
             if arm["arm"].iloc[0] != CONTROL:
                 draw_fit(panel, fitted[(fitted["method"] == method) & (fitted["label"] == label)], arm)
-        theme.square_root_nats(panel, rows["kl"].max())
+        theme.square_root_nats(panel, (rows if len(rows) else of_method)["kl"].max())
         panel.axhline(0, color="0.8", linewidth=0.6, zorder=0)
         theme.letter(panel, title(method))
         panel.set_xlabel(kl_axis(rows["kl_estimator"]))
@@ -65,9 +73,14 @@ def draw(table: pd.DataFrame, fitted: pd.DataFrame) -> Figure:
 
 
 def y_range(table: pd.DataFrame) -> tuple[float, float]:
-    """Return the range that all arms but the control need: the control may fall too far to see the others."""
+    """Return the range that all arms but the controls need, and no less than gold of those that rise.
+
+    Controls may fall too far to see the others.
+    """
     numbers = ["gold", "gold_lo", "gold_hi", "proxy", "content"]
-    shown = table.loc[table["arm"] != CONTROL].reindex(columns=numbers)
+    of_controls = table["arm"].isin(CONTROLS)
+    shown = table.loc[~of_controls if not of_controls.all() else of_controls].reindex(columns=numbers)
+    shown = np.append(shown.to_numpy(float), table.loc[of_controls, "gold"].clip(lower=0))
     lowest, highest = float(np.nanmin(shown)), float(np.nanmax(shown))
     room_for_title = 0.12 * (highest - lowest)
     return lowest - 0.06 * (highest - lowest), highest + room_for_title
@@ -108,7 +121,7 @@ def draw_n_axis(panel: Axes, rows: pd.DataFrame) -> None:
 
 
 def colours_of(table: pd.DataFrame) -> dict[str, ColorType]:
-    """Return the colour of each label: viridis over sizes, one warm colour for few pairs, grey for the control."""
+    """Return the colour of each label: viridis over sizes, one warm colour for few pairs, grey for coin flips."""
     main = list(dict.fromkeys(table.loc[table["arm"].isin([MAIN, PENALISED]), "label"]))
     colours: dict[str, ColorType] = dict(zip(main, theme.sizes(len(main)), strict=True))
     for arm, colour in ((FEW_PAIRS, theme.ORANGE), (CONTROL, theme.GREY)):
@@ -128,4 +141,5 @@ def legend_entries(table: pd.DataFrame, colours: dict[str, ColorType], lowest: f
     entries.append(theme.key("proxy, rescaled", linewidth=1, linestyle=theme.DASHED))
     if "content" in table and table["content"].notna().any():
         entries.append(theme.key("gold.content", linewidth=1.1, linestyle=theme.DOTTED))
+    entries += controls.keys(table)
     return [*entries, theme.key("fit", linewidth=0.6), *plot.peak_keys("gold")]

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.best_of_n.curves import kl_axis
-from analysis.drawing import plot, theme
+from analysis.drawing import controls, plot, theme
 from analysis.drawing.result import FigureResult
 from analysis.runs import checks
 from analysis.runs.arms import BEST_OF_N, MAIN, PENALISED, Arm, Study, study, title
@@ -47,7 +47,6 @@ FAMILIES = {  # heading -> method -> colour; others are grey
     "trained on pairs": {"dpo": "#2ca02c", "ipo": "#9467bd", "slic": "#a3b018", "kto": "#145a32"},
 }
 COLOURS = {method: colour for colours in FAMILIES.values() for method, colour in colours.items()}
-GOLD_STYLE = (0, (5, 1, 1, 1))  # of a method that was told gold
 
 
 class Entry(NamedTuple):
@@ -69,7 +68,7 @@ class Entry(NamedTuple):
         """The colour, style and width of its curve."""
         return {
             "colour": COLOURS.get(self.family, theme.GREY),
-            "style": GOLD_STYLE if self.arm.runs[0].uses_gold else "-",
+            "style": theme.TOLD_GOLD if self.arm.runs[0].uses_gold else "-",
             "width": 2.2 if self.arm.method == BEST_OF_N else 1.3,
         }
 
@@ -97,7 +96,7 @@ def make(runs: Sequence[Run]) -> FigureResult:
         if entry.arm is not best:
             claim_loses_more(claims, entry, best)
     claim_loses_most(claims, ranked, entries)
-    table = points_table(Study(tuple(arms)))
+    table = points_table(Study((*arms, *(arm for arm in data.arms if arm.kind in controls.DRAWN))))
     told_gold = {(arm.method, arm.label) for arm in arms if arm.runs[0].uses_gold}
     table["uses_gold"] = [names in told_gold for names in zip(table["method"], table["label"], strict=True)]
     fits = pd.DataFrame([row for entry in entries for row in entry_rows(entry, ranked)])
@@ -216,7 +215,8 @@ def draw(table: pd.DataFrame, entries: Sequence[Entry], ranked: Ranking) -> Figu
     for entry in entries:
         rows = means[(means["method"] == entry.arm.method) & (means["label"] == entry.arm.label)]
         draw_entry(panel, rows, entry)
-    theme.square_root_nats(panel, means["kl"].max())
+    controls.draw(panel, means[means["arm"].isin(controls.DRAWN)])
+    theme.square_root_nats(panel, means.loc[~means["arm"].isin(controls.DRAWN), "kl"].max())
     panel.axhline(0, color="0.8", linewidth=0.6, zorder=0)
     if len(ranked.arms) > 1:
         panel.axvline(ranked.reach, color="0.75", linewidth=0.6, linestyle=theme.DOTTED, zorder=0)
@@ -224,7 +224,7 @@ def draw(table: pd.DataFrame, entries: Sequence[Entry], ranked: Ranking) -> Figu
         panel.text(ranked.reach, 1.0, " losses compared", **look)
     panel.set_xlabel(kl_axis(means["kl_estimator"]))
     panel.set_ylabel("gold (SDs on the initial policy)")
-    draw_legend(figure, entries)
+    draw_legend(figure, entries, controls.keys(means))
     return figure
 
 
@@ -241,7 +241,7 @@ def draw_entry(panel: Axes, rows: pd.DataFrame, entry: Entry) -> None:
         panel.plot(rows["kl_bound"], rows["gold"], color=colour, linewidth=0.9, linestyle=theme.DOTTED)
 
 
-def draw_legend(figure: Figure, entries: Sequence[Entry]) -> None:
+def draw_legend(figure: Figure, entries: Sequence[Entry], of_controls: Sequence[Line2D]) -> None:
     """Put families side by side under the panel, each under its heading."""
     columns = []
     for heading, colours in FAMILIES.items():
@@ -249,13 +249,15 @@ def draw_legend(figure: Figure, entries: Sequence[Entry]) -> None:
         if keys:
             columns.append([theme.key(heading, linewidth=0), *keys])
     columns[-1] += [entry.key for entry in entries if entry.family not in COLOURS]
+    if of_controls:
+        columns.append([theme.key("controls", linewidth=0), *of_controls])
     columns.append(
         [
             theme.key("marks", linewidth=0),
             *plot.peak_keys("gold"),
             theme.key("one strength", marker="D"),
             theme.key("best-of-n, KL by the bound", linestyle=theme.DOTTED, linewidth=0.9),
-            theme.key("was told gold of some questions", linestyle=GOLD_STYLE, linewidth=1.4),
+            theme.key("was told gold of some questions", linestyle=theme.TOLD_GOLD, linewidth=1.4),
         ]
     )
     longest = max(len(column) for column in columns)
@@ -263,5 +265,5 @@ def draw_legend(figure: Figure, entries: Sequence[Entry]) -> None:
     keys = [key for column in columns for key in [*column, *[empty] * (longest - len(column))]]
     legend = figure.legend(handles=keys, loc="outside lower center", ncols=len(columns), handlelength=2.2)
     for text in legend.get_texts():
-        if text.get_text() in (*FAMILIES, "marks"):
+        if text.get_text() in (*FAMILIES, "controls", "marks"):
             text.set_fontweight("bold")

@@ -17,15 +17,19 @@ from analysis.best_of_n import selection
 from analysis.best_of_n.curves import Curves, Normalised
 from analysis.runs import configuration, labels, naming
 from analysis.runs.configuration import Unsuited as Unsuited
-from analysis.runs.naming import BEST_OF_N, COIN, title
+from analysis.runs.kinds import CONTROL as CONTROL
+from analysis.runs.kinds import CONTROLS as CONTROLS
+from analysis.runs.kinds import FEW_PAIRS as FEW_PAIRS
+from analysis.runs.kinds import KINDS, UNTRAINED, kind_of
+from analysis.runs.kinds import MAIN as MAIN
+from analysis.runs.kinds import PENALISED as PENALISED
+from analysis.runs.naming import BEST_OF_N, title
 from analysis.runs.run_curves import chooses, chosen_curves, curves_of
 from analysis.statistics.resampling import Resample, original, resamples, weights_of
 from rlhf_lab.store.records import MissingRuns, Run
 
 NOT_UPSTREAM = ("reward_shaping", "policy", "score", "tracker", "runtime")  # sections that change no proxy
 
-KINDS = ("main", "few_pairs", "penalised", "drift_control")  # of arms, in this order
-MAIN, FEW_PAIRS, PENALISED, CONTROL = KINDS
 Name = TypeVar("Name", bound=Hashable)
 DRAWS = 300
 SEED = 2022  # of every draw in a figure: the same records give the same numbers
@@ -60,7 +64,7 @@ class Arm:
 
     method: str  # bon, ppo, ...
     rm: str  # option of the reward model
-    kind: str  # main, few_pairs, penalised, drift_control
+    kind: str  # one of kinds.KINDS
     label: str  # the reward in words, and the settings that vary
     parameters: float  # of the reward model, non-embedding; NaN for a checkpoint
     seeds: tuple[str, ...]  # of each replicate: reward model/preferences/policy
@@ -148,8 +152,8 @@ class Study:
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """The methods of the arms, best-of-n first."""
-        return tuple(dict.fromkeys(arm.method for arm in self.arms))
+        """The methods of the arms, best-of-n first; controls without any reward are no methods."""
+        return tuple(dict.fromkeys(arm.method for arm in self.arms if arm.kind not in UNTRAINED))
 
     def of(self, method: str, *kinds: str) -> list[Arm]:
         """Return the arms of a method, of these kinds or of all."""
@@ -287,15 +291,6 @@ def proxy_of(run: Run) -> str:
         key: seed for key, seed in configuration.seeds(run).items() if not configuration.within(key, without)
     }
     return json.dumps([upstream, seeds], sort_keys=True, default=str)
-
-
-def kind_of(run: Run, most_pairs: int) -> str:
-    """Return the kind of a run's arm, one of KINDS, by the classes of its options."""
-    if configuration.is_a(run, "labeler", "Flip") and run.config["labeler"]["rate"] == COIN:
-        return CONTROL
-    if naming.is_penalised(run):
-        return PENALISED
-    return MAIN if run.config["preferences"]["pairs"] == most_pairs else FEW_PAIRS
 
 
 def parameters_of(model: Mapping[str, Any]) -> float:

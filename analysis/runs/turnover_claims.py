@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from analysis.runs.arms import BEST_OF_N, CONTROL, FEW_PAIRS, MAIN, Arm, Study, title
+from analysis.runs.arms import BEST_OF_N, CONTROLS, FEW_PAIRS, MAIN, Arm, Study, title
 from analysis.runs.gold_lost import split
+from analysis.runs.goodhart import claim_goodhart
 from analysis.runs.naming import PROXY_SDS
 from analysis.runs.rank_order import claim_size_order, peak_gold
 from analysis.statistics.claims import ClaimTable
@@ -27,9 +28,10 @@ TURNS = {  # claim -> number of the curves, its name, its name where gold has no
 def claim_overoptimization(claims: ClaimTable, study: Study) -> None:
     """Make every claim of the figure, arm by arm, then those about arms together."""
     for arm in study.arms:
-        if arm.kind != CONTROL:
+        if arm.kind not in CONTROLS:
             claim_turns(claims, arm)
             claim_proxy_rises(claims, arm)
+    claim_goodhart(claims, study)
     for method in study.methods:
         claim_most_turn(claims, study, method)
         sized = [arm for arm in study.of(method, MAIN) if np.isfinite(arm.parameters)]

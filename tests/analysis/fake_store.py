@@ -81,6 +81,7 @@ class Cell:
     training: Mapping[str, float | str] = field(default_factory=dict)  # more settings of the reward model
     # held-out accuracy and sureness of the reward model; None: no reward model is stored
     heldout: tuple[float, float] | None = None
+    reward: str = "learned"  # option of `reward`
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,7 @@ class Job:
     answers: int = 2
     training: Mapping[str, float | str] = field(default_factory=dict)
     heldout: tuple[float, float] | None = None
+    reward: str = "learned"
 
     @property
     def options(self) -> dict[str, str]:
@@ -157,6 +159,8 @@ class Job:
             "rm_combination": OPTIONS.get(self.rule, self.rule),
             "reward_shaping": self.shaping,
             "model": self.model,
+            "reward": self.reward,
+            "schema/reward@reward": "gold" if "gold" in self.reward else self.reward,
         }
 
     @property
@@ -167,6 +171,18 @@ class Job:
         return 4.5 * min(1.0, (0.02 / float(self.settings.get("beta", 0.02))) ** 0.5)
 
 
+GIVEN = {
+    "gold": {"parts": []},
+    "visible_gold": {"parts": ["courtesy"]},
+    "noise": {"seed": 0},
+}  # settings of `reward`
+CONTENT = {  # control -> content that it gains for each SD that it moves
+    "gold": 0.25,
+    "visible_gold": 0.08,
+    "noise": -0.25,
+    "weight_noise": -0.3,
+    "temperature": 0.3,
+}
 WORLD = {"packages": {"torch": "2.13.0", "trl": "1.16.0"}, "source": "1" * 20}
 
 
@@ -237,6 +253,7 @@ def config(job: Job, sweep: Sweep) -> dict:
         "labeler": {"rate": job.rate} if job.rate else {},
         "rm_combination": RULES[job.rule],
         "reward_shaping": SHAPINGS[job.shaping],
+        "reward": GIVEN.get(job.reward, {}),
         "policy": policy,
     }
 
@@ -369,6 +386,10 @@ def _rows(
     if truth.spread:
         content += truth.spread * rng.normal() * shift / 4.5
     content *= truth.scale.get(job.model, 1.0)
+    control = job.policy if job.policy in CONTENT else job.reward
+    if control in CONTENT:
+        h = rng.normal(size=len(prompt)) + shift
+        content = 2.5 * (rng.random(len(prompt)) < known[question]) + CONTENT[control] * shift
     form = -(rng.random(len(prompt)) < 0.03 + 0.02 * shift).astype(float)
     trait = h + truth.penalised_proxy * penalised
     proxy = 4 * (0.5 * capacity * right + trait + 0.3 * rng.normal(size=len(prompt))) + 0.1 * job.seed

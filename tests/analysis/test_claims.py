@@ -152,6 +152,7 @@ def test_every_threshold_is_used_and_every_turnover_is_of_a_tenth() -> None:
         "gold_turns",
         "content_turns",
         "well_formed_turns",
+        "goodhart",
         "most_turn",
         "proxy_rises",
         "proxy_rises_past_peak",
