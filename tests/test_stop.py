@@ -6,9 +6,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from rlhf_lab.commands import job
+from rlhf_lab.pipeline import plan
 from rlhf_lab.store import interrupts, records
 from rlhf_lab.store.artifacts import read_json
 
@@ -150,3 +153,14 @@ def test_while_a_stage_looks_for_itself_the_first_signal_is_noted_and_a_later_on
         with pytest.raises(interrupts.Interrupted, match="stopped by SIGTERM"):
             interrupts.stop_if_asked()
     assert not interrupts.asked()
+
+
+def test_a_job_whose_data_changed_after_planning_says_so(lab, fakes, monkeypatch):
+    def changed(experiment):
+        leaf = plan.plan(experiment)
+        object.__setattr__(leaf, "key", "0" * 20)
+        return leaf
+
+    monkeypatch.setattr(job, "plan", SimpleNamespace(plan=changed))
+    answer = lab("policy=bon")
+    assert answer.code == 1 and "its data or a judge changed after the sweep was planned" in answer.out
