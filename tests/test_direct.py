@@ -195,6 +195,37 @@ def made(config: Any, paired: Mapping[str, Path], name: str, runtime: Runtime = 
     return out
 
 
+def test_what_a_trainer_on_pairs_is_given(paired: Mapping[str, Path]) -> None:
+    """Pairs of training questions alone, in an order of the seed's, and the settings of the configuration."""
+    seen: dict[str, Any] = {}
+
+    def make(setup: Any, config: Any, arguments: dict[str, Any]) -> Any:
+        seen.update(arguments, pairs=setup.train)
+        raise InterruptedError
+
+    chosen = settings(METHODS[0], lr=3e-4, beta=0.3, warmup=7, beta2=0.8, seed=5)
+    out = paired["task"].parent / "out"
+    out.mkdir()
+    with pytest.raises(InterruptedError):
+        direct.train(chosen, paired, out, RUNTIME, make)
+    table = read_table(paired["pairs"] / "pairs.parquet").to_pylist()
+    training = [row for row in table if row["split"] == "train"]
+    assert seen["pairs"].question_id.tolist() == [row["question_id"] for row in training]
+    assert seen["pairs"].chosen == [row["chosen_ids"] for row in training]
+    given = {name: seen[name] for name in ("learning_rate", "beta", "warmup_steps", "adam_beta2", "seed")}
+    assert given == {"learning_rate": 3e-4, "beta": 0.3, "warmup_steps": 7, "adam_beta2": 0.8, "seed": 5}
+
+
+def test_pairs_are_learned_in_an_order_of_the_seed(tmp_path: Path) -> None:
+    pairs = Pairs([[3]] * 8, [[5, i, 2] for i in range(8)], [[6, i, 2] for i in range(8)], np.arange(8))
+    orders = [direct_trainers.kto_rows(pairs, 1, 4, seed)["completion_ids"] for seed in (0, 0, 1)]
+    assert orders[0] == orders[1] and orders[0] != orders[2]
+    setup = Setup(tiny.policy(), tiny.policy(), tiny.tokenizer(), pairs)
+    rows = [trainer_of(setup, settings(DPO, seed=seed), tmp_path).train_dataset for seed in (0, 0, 1)]
+    firsts = [[*given["chosen_ids"]] for given in rows]
+    assert firsts[0] == firsts[1] and firsts[0] != firsts[2]
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_the_policy_learns_the_preference_and_is_judged_by_its_own_answers(
     method: Any, paired: Mapping[str, Path]

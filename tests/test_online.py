@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,13 @@ from stopped import assert_ends_alike, signalled_at
 from rlhf_lab.config.online import GRPO, PPO, RLOO, Divergence, Online, OnlineDPO, PairLoss, Place
 from rlhf_lab.config.registry import GROUPS
 from rlhf_lab.functional import policy_gradient as pg
+from rlhf_lab.models import loading
 from rlhf_lab.models.log_ratios import log_ratios
+from rlhf_lab.models.tokenization import prompts_ids
+from rlhf_lab.scoring import reward_models
 from rlhf_lab.stages import registry
 from rlhf_lab.stages.policy.online.rollouts import token_logps
+from rlhf_lab.stages.policy.online.setup import load_setup
 from rlhf_lab.store.records import read_table
 
 __all__ = ["inputs"]  # a fixture
@@ -68,6 +73,71 @@ def test_pairs_pull_back_to_sft(loss: PairLoss, tmp_path: Path) -> None:
         for beta in (0.1, 5.0)
     ]
     assert ends[1] < ends[0] / 2
+
+
+# A change of each option that trains, from a run in which every one of them is at work.
+BUSY: dict[str, Any] = {
+    "steps": 6, "lr": 1e-2, "eos_penalty": 0.5, "reference_ema": 0.1, "kl_coef": 0.1, "kl_target": 0.5, "clip": 0.1,
+    "value_clip": 0.2, "gamma": 0.9, "gae_lambda": 0.7, "ptx_coef": 0.5,
+}  # fmt: skip
+CHANGED: dict[str, Any] = {
+    "seed": 1, "steps": 4, "rollout": 8, "minibatches": 1, "passes": 1, "lr": 5e-3, "warmup": 1, "beta2": 0.5,
+    "eos_penalty": 2.0, "reference_ema": 0.5, "clip": 0.01, "divergence": Divergence.sqrt_chi2, "kl_coef": 0.3,
+    "kl_place": Place.loss, "kl_target": 1e3, "critic_lr": 1e-3, "value_clip": 0.01, "gamma": 0.5, "gae_lambda": 1.0,
+    "ptx_coef": 0.1, "ptx_batch": 2, "group": 2, "beta": 0.1, "loss": PairLoss.ipo,
+}  # fmt: skip
+EVALUATING = {"prompts", "samples", "evaluations", "kl_budget"}  # the options that change no step
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
+def test_every_option_of_a_method_changes_what_is_learned(method: Any, tmp_path: Path) -> None:
+    """An option that does not reach the trainer, or the equation that it belongs to, would leave the weights."""
+    options = {field.name for field in fields(method)}
+    busy = {name: value for name, value in BUSY.items() if name in options}
+
+    def weights(**changed: Any) -> torch.Tensor:
+        setup = toy(follows=True, sharpness=2.0)
+        training = trainer(setup, settings(method, **busy | changed), tmp_path, [])
+        training.train()
+        policy = training.policy_to_save()
+        return torch.cat([value.detach().flatten() for value in policy.parameters()])
+
+    plain = weights()
+    assert torch.equal(plain, weights())
+    ignored = [
+        name for name in sorted(options - EVALUATING) if torch.equal(plain, weights(**{name: CHANGED[name]}))
+    ]
+    assert ignored == []
+
+
+def test_the_reward_counts_in_its_sds_on_answers_of_sft(tmp_path: Path) -> None:
+    setup = replace(toy(), mean=0.7, sd=2.5)
+    with torch.no_grad():
+        rollout = trainer(setup, settings(), tmp_path, [])._roll_out(range(16))
+    counts = (rollout.batch.answers == tiny.GOOD).float().mul(rollout.mask).sum(1)
+    assert len(counts.unique()) > 1 and rollout.score == pytest.approx((counts - 0.7) / 2.5)
+
+
+def test_rollouts_and_the_order_of_prompts_have_the_seed_of_the_policy(tmp_path: Path) -> None:
+    training = trainer(toy(), settings(seed=3), tmp_path, [])
+    assert training.args.seed == 3
+    assert {name: drawn.initial_seed() for name, drawn in training.generators.items()} == {
+        "rollouts": 3,
+        "documents": 3,
+    }
+
+
+def test_prompts_and_their_rewards_are_those_of_the_training_split(inputs: Mapping[str, Path]) -> None:
+    """Prompts of the fixture are in turn for training and held out; the reward of a row is that of its prompt."""
+    setup = load_setup(settings(), inputs, RUNTIME)
+    asked = read_table(inputs["task"] / "prompts.parquet")["messages"].to_pylist()
+    assert setup.prompts == prompts_ids(tiny.tokenizer(), asked[::2], 8)
+    answers, model = [[tiny.GOOD, 7, tiny.EOS]] * 30, loading.load_reward_model(inputs["proxy"] / "model")
+    rewards = reward_models.reward(model, setup.prompts, answers, 64)
+    assert len(np.unique(rewards)) > 10 and setup.reward(range(30), answers) == pytest.approx(
+        rewards, abs=1e-5
+    )
 
 
 @pytest.mark.parametrize(("method", "divergence", "place"), PENALTIES)

@@ -17,6 +17,7 @@ from runtime import RUNTIME
 from transformers import LlamaForCausalLM
 
 from rlhf_lab.config.online import PPO
+from rlhf_lab.functional import policy_gradient as pg
 from rlhf_lab.models import loading
 from rlhf_lab.scoring.heldout_evaluation import schedule
 from rlhf_lab.stages.policy import trainers
@@ -40,7 +41,7 @@ def test_ppo_learns_what_is_rewarded_and_its_critic_explains_it(tmp_path: Path) 
 
 def test_the_first_ratio_is_one(tmp_path: Path) -> None:
     """Before the first step the policy is the one that sampled: no clipping, no KL, no loss but noise."""
-    line = trained(toy(), settings(steps=1, minibatches=1), tmp_path)[0]
+    line = trained(toy(), settings(steps=1, warmup=0, minibatches=1), tmp_path)[0]
     assert line["clip_fraction"] == 0 and abs(line["kl"]) < 1e-4 and abs(line["policy_loss"]) < 1e-5
 
 
@@ -64,6 +65,52 @@ def test_the_critic_comes_off_the_policy(tmp_path: Path) -> None:
     assert torch.equal(again(input_ids=ids).logits, policy(input_ids=ids).logits)
     moved = [name for name, value in after.items() if not torch.equal(value, before[name])]
     assert "score.weight" in moved and any(name.startswith("model.layers") for name in moved)
+
+
+def test_every_equation_is_given_its_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, list[Any]] = {}
+
+    def watched(name: str) -> Any:
+        equation = getattr(pg, name)
+
+        def call(*arguments: Any) -> Any:
+            given.setdefault(name, []).append([value for value in arguments if isinstance(value, float)])
+            return equation(*arguments)
+
+        return call
+
+    for name in ("gae", "whiten", "clipped_policy_loss", "clipped_value_loss"):
+        monkeypatch.setattr(pg, name, watched(name))
+    chosen = settings(
+        steps=1,
+        warmup=0,
+        minibatches=1,
+        passes=1,
+        gamma=0.9,
+        gae_lambda=0.7,
+        clip=0.1,
+        value_clip=0.3,
+        beta2=0.5,
+        lr=1e-3,
+    )
+    training = trainer(toy(), chosen, tmp_path, [])
+    training.train()
+    assert given == {
+        "gae": [[0.9, 0.7], [0.9, 1.0]],  # the advantages, and the return to go
+        "whiten": [[]],
+        "clipped_policy_loss": [[0.1]],
+        "clipped_value_loss": [[0.3]],
+    }
+    adam = training.create_optimizer()
+    assert adam.defaults["betas"] == (0.9, 0.5)
+    assert [group["initial_lr"] for group in adam.param_groups] == [1e-3, chosen.critic_lr]
+
+
+@pytest.mark.parametrize("weight", [0.5, 2.0])
+def test_the_loss_on_documents_has_its_weight(tmp_path: Path, weight: float) -> None:
+    once, weighted = (trainer(toy(), settings(ptx_coef=share), tmp_path, []) for share in (1.0, weight))
+    losses = [float(each._pretraining_loss(each.setup.policy).detach()) for each in (once, weighted)]
+    assert losses[0] > 1 and losses[1] == pytest.approx(weight * losses[0])
 
 
 def test_rollouts_take_as_many_prompts_as_there_are() -> None:
