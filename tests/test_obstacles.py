@@ -161,3 +161,30 @@ def test_other_errors_are_no_obstacles():
     assert (
         obstacle(FileNotFoundError(errno.ENOENT, "gone", "/s")) is None and obstacle(ValueError("x")) is None
     )
+
+
+def test_a_closed_output_a_removed_folder_and_a_place_without_folders_are_no_tracebacks(tmp_path):
+    """A shell that closes stdout (cron), stands in a removed folder, or names /proc as the store."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(Path(__file__).parent.parent),
+        "RLHF_LAB_STORE": str(tmp_path / "s"),
+    }
+    command = f"{sys.executable} -m rlhf_lab rm=3k"
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    for line, code, words in (
+        (f"{command} runtime.plan=true >&-", 0, ""),
+        (
+            f"cd {gone} && rmdir {gone} && {command} runtime.plan=true",
+            2,
+            "was removed: change to another one",
+        ),
+        (f"{command} runtime.store=/proc/x", 2, "no folder can be made there"),
+        (f"{command} 'runtime.store=\"~nouser/x\"'", 2, "runtime.store: '~nouser/x' cannot be the folder"),
+    ):
+        done = subprocess.run(
+            ["sh", "-c", line], cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == code, done.stderr
+        assert words in done.stderr and done.stderr.count("\n") == (1 if code else 0), done.stderr

@@ -31,6 +31,9 @@ QUESTIONS = ("--cfg", "-c", "--hydra-help", "--info", "-i", "--shell-completion"
 
 def main() -> None:
     """Run the command line. Exit code 0: all is made, 1: a job failed, 2: a mistake, 130 or 143: stopped."""
+    for stream in ("stdout", "stderr"):  # a closed one, as under cron, takes nothing
+        if getattr(sys, stream) is None:
+            setattr(sys, stream, open(os.devnull, "w"))  # noqa: SIM115  it stays open as the stream does
     if any(argument in HELP for argument in sys.argv[1:]):
         from rlhf_lab.commands import options
 
@@ -40,8 +43,15 @@ def main() -> None:
         os.environ.setdefault(name, value)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # raise errors, which `errors.explain` words
     os.environ["RLHF_LAB_COMMAND"] = shlex.join(["rlhf-lab", *sys.argv[1:]])
+    try:
+        here = os.getcwd()
+    except FileNotFoundError:
+        print(
+            "rlhf-lab: the folder that this shell is in was removed: change to another one", file=sys.stderr
+        )
+        sys.exit(2)
     if "" not in sys.path:
-        sys.path.append(os.getcwd())  # judges of the user's own: score.extra=[my_module:judge]
+        sys.path.append(here)  # judges of the user's own: score.extra=[my_module:judge]
     try:
         with interrupts.listening():
             code = _run(sys.argv[1:])

@@ -46,11 +46,17 @@ class PlannedSweeper(Sweeper):
         jobs = self._jobs(arguments)
         self._launcher = self._launcher_of(len(jobs))
         runtime = jobs[0].experiment.runtime
-        store = Store(runtime.store)
+        store = _store(runtime)
         if runtime.plan:
             display.plan(jobs, store)
             return
         _offline(jobs)
+        try:
+            store.root.mkdir(parents=True, exist_ok=True)
+        except FileNotFoundError as error:  # a folder in which none can be made, such as /proc
+            raise Mistake(
+                f"{store.root}: no folder can be made there: give another place with runtime.store="
+            ) from error
         check(jobs, str(self._config.hydra.runtime.choices["hydra/launcher"]), store)
         _forget(jobs, store, runtime)
         for why in dict.fromkeys(execution.mend(job.leaf, store) for job in jobs):
@@ -102,6 +108,14 @@ class PlannedSweeper(Sweeper):
         named = [[*job.overrides, f"hydra.job.name='{job.leaf.key}'"] for job in jobs]
         for result in self._launcher.launch(named, initial_job_idx=0):
             _ = result.return_value  # raises what a job could not record itself
+
+
+def _store(runtime: Runtime) -> Store:
+    """Return the store of the sweep; Mistake if its name cannot be one of a folder."""
+    try:
+        return Store(runtime.store)
+    except ValueError as error:
+        raise Mistake(f"runtime.store: {error}") from error
 
 
 def _job(composer: Composer, index: int, overrides: list[str]) -> Job:

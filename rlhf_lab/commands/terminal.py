@@ -25,7 +25,9 @@ class Parser(argparse.ArgumentParser):
         """Print one line and end with exit code 2."""
         wrong = re.match(r"unrecognized arguments: (\S+)", message)
         if wrong:
-            message = f"no option {wrong[1]!r}{hint(wrong[1], self._options())}"
+            others = self._options() - {wrong[1]}
+            elsewhere = " here: another command has it" if len(others) < len(self._options()) else ""
+            message = f"no option {wrong[1]!r}{elsewhere or hint(wrong[1], others)}"
         sys.stderr.write(f"{self.prog.split()[0]}: {message}\n")
         sys.exit(MISUSED)
 
