@@ -6,16 +6,22 @@ import pytest
 import tiny
 import torch
 from composing import experiment, realised
+from online import inputs
+from runtime import RUNTIME
 
+from rlhf_lab.config.policies import WeightNoise
 from rlhf_lab.gold.rubric import PARTS
 from rlhf_lab.models.log_ratios import log_ratios
 from rlhf_lab.models.sampling import sample
 from rlhf_lab.pipeline.plan import plan
+from rlhf_lab.scoring import samples
 from rlhf_lab.stages import given_reward
+from rlhf_lab.stages.policy import untrained, weight_noise
 from rlhf_lab.stages.policy.temperature import sharpen
 from rlhf_lab.stages.policy.weight_noise import draw_direction, move, scale_of
 from rlhf_lab.store.records import read_table
 
+__all__ = ["inputs"]  # a fixture
 LEARNERS = ("ppo", "grpo", "rloo", "online_dpo", "expert_iteration")
 
 
@@ -91,6 +97,12 @@ def test_the_recorded_proxy_is_the_reward_that_was_optimised(store):
         assert scores["proxy"]["proxy"].to_numpy() == pytest.approx(expected, abs=1e-5)
 
 
+def test_gold_of_ids_is_that_of_answers_to_training_prompts(inputs, monkeypatch):
+    monkeypatch.setattr(given_reward, "_gold", lambda *_: lambda rows: rows["prompt_id"].to_numpy())
+    rewards = given_reward._gold_of_ids(None, inputs, tiny.tokenizer(), RUNTIME)
+    assert rewards([0, 2, 29], [[5, 2]] * 3).tolist() == [0, 4, 58]  # every other prompt is held out
+
+
 # --- weight noise and temperature -------------------------------------------------------------------------------
 
 
@@ -108,6 +120,20 @@ def test_weights_move_by_the_scale_in_one_direction():
     assert moved.std().item() == pytest.approx(0.5, rel=0.05)
     move(policy, sft, direction, 0.0)
     assert all(torch.equal(a, b) for a, b in zip(policy.parameters(), sft.parameters(), strict=True))
+
+
+def test_the_direction_of_weight_noise_is_its_seeds_and_its_kl_is_that_on_training_prompts(
+    inputs, monkeypatch
+):
+    directions = [draw_direction(tiny.policy(), seed)[0] for seed in (0, 0, 1)]
+    assert torch.equal(directions[0], directions[1]) and not torch.equal(directions[0], directions[2])
+    seen, splits = [], []
+    draw, load = weight_noise.draw_direction, samples.load_prompts
+    monkeypatch.setattr(weight_noise, "draw_direction", lambda *given: seen.append(given[1]) or draw(*given))
+    monkeypatch.setattr(samples, "load_prompts", lambda *given: splits.append(given[2]) or load(*given))
+    monkeypatch.setattr(untrained, "evaluate_at", lambda *given: None)
+    weight_noise.run(WeightNoise(seed=7, prompts=6, samples=4, kls=[0.1]), inputs, inputs["task"], RUNTIME)
+    assert seen == [7] and splits == ["train"]
 
 
 def test_a_sharpened_model_is_the_softmax_of_its_logits_over_the_temperature():

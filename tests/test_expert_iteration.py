@@ -18,7 +18,7 @@ from stopped import assert_ends_alike, killed_at, signalled_at
 
 from rlhf_lab.config.policies import ExpertIteration
 from rlhf_lab.config.runtime import Runtime
-from rlhf_lab.models import loading
+from rlhf_lab.models import loading, tokenization
 from rlhf_lab.scoring import reward_models
 from rlhf_lab.stages.policy import expert_iteration
 from rlhf_lab.store.records import read_table
@@ -125,6 +125,28 @@ def test_a_proxy_with_another_tokenizer_reads_the_text(inputs: Mapping[str, Path
     answers = [[5, 6, tiny.EOS], [7, 8, 9, 10, 5, 5]]
     assert foreign([0, 3], answers) == pytest.approx(own([0, 3], answers), abs=1e-5)
     assert abs(own([0], answers[:1])[0] - own([3], answers[:1])[0]) > 1e-4  # the prompt counts
+
+
+def test_prompts_and_rewards_are_those_of_the_training_split(
+    inputs: Mapping[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, Any] = {}
+    rewards_of_split, trainer = reward_models.rewards_of_split, expert_iteration._trainer
+
+    def watched_rewards(*arguments: Any) -> Any:
+        seen["split"] = arguments[3]
+        return rewards_of_split(*arguments)
+
+    def watched_trainer(policy: Any, tokenizer: Any, prompts: Any, *more: Any) -> Any:
+        seen["prompts"] = prompts
+        return trainer(policy, tokenizer, prompts, *more)
+
+    monkeypatch.setattr(reward_models, "rewards_of_split", watched_rewards)
+    monkeypatch.setattr(expert_iteration, "_trainer", watched_trainer)
+    made(settings(rounds=1, steps=1, asked=30), inputs, "out")
+    asked = read_table(inputs["task"] / "prompts.parquet")["messages"].to_pylist()
+    training = tokenization.prompts_ids(tiny.tokenizer(), asked[::2], 8)  # in turn for training and held out
+    assert sorted(map(list, seen["prompts"])) == sorted(training) and seen["split"] == "train"
 
 
 def test_the_same_samples_twice_and_others_with_another_seed(inputs: Mapping[str, Path]) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import t as student
 
-from rlhf_lab.functional.intervals import Estimate, Part, Rate, p_above, p_below
+from rlhf_lab.functional.intervals import Estimate, Part, Rate, clustered_mean, p_above, p_below
 
 
 def test_two_parts_of_a_variance_share_one_interval_by_hand() -> None:
@@ -96,3 +96,10 @@ def test_a_p_value_is_where_the_interval_ends() -> None:
     assert p_below(estimate, 0.5) == pytest.approx(student.sf(2, 4))
     assert np.isnan(p_above(Estimate.plain(0.3, float("nan")), 0.0))
     assert p_above(Rate(50, 100), 0.5) == pytest.approx(0.5, abs=0.01)
+
+
+def test_a_clustered_mean_by_hand() -> None:
+    """Two questions with two equal answers each: residuals sum to 1 and -1, so the SE is sqrt(2 x 2 / 1) / 4."""
+    found = clustered_mean([1.0, 1.0, 0.0, 0.0], [7, 7, 3, 3])
+    assert (found.value, found.se) == (0.5, pytest.approx(0.5)) and found.parts[0].df == 1
+    assert clustered_mean([1.0, 1.0, 0.0, 0.0], [0, 1, 2, 3]).se == pytest.approx(np.sqrt(1 / 12))

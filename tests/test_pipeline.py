@@ -2,14 +2,17 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.compute as pc
 import pytest
-from composing import experiment
+from composing import experiment, realised
+from runtime import RUNTIME
 
+from rlhf_lab.models import loading
 from rlhf_lab.pipeline import execution, plan
-from rlhf_lab.stages import registry
+from rlhf_lab.stages import base, registry
 from rlhf_lab.store.records import read_table
 
 PPO = ["policy=ppo", "policy.steps=4", "policy.rollout=16", "policy.evaluations=2"]
@@ -77,6 +80,61 @@ def test_a_policy_says_the_same_when_gold_cannot_be_asked(store, tmp_path, monke
     inputs = {name: store.path(node) for name, node in samples.inputs.items()}
     registry.module(samples.name).run(samples.config, inputs, out, wanted.runtime)
     assert (out / "samples.parquet").read_bytes() == (store.path(samples) / "samples.parquet").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "stage, names, first, second",
+    [
+        ("base", ["model/model.safetensors"], "model.seed=0", "model.seed=1"),
+        ("sft", ["model/model.safetensors"], "sft.seed=0", "sft.seed=1"),
+        ("preferences", ["pairs.parquet"], "preferences.seed=0", "preferences.seed=1"),
+        ("reward_model", ["heldout.parquet"], "rm.head_seed=0", "rm.head_seed=1"),
+        ("reward_model", ["heldout.parquet"], "rm.seed=0", "rm.seed=1"),  # the order of the pairs
+        ("sft_answers", ["samples.parquet"], "policy.seed=0", "policy.seed=1"),
+    ],
+)
+def test_a_seed_changes_what_its_stage_makes(store, stage, names, first, second):
+    """Batches of 8 pairs have an order; the seed of the head is fixed where another seed is tried."""
+    same = [] if "head_seed" in first else ["rm.head_seed=0"]
+    nodes = [
+        realised(store, "experiment=tiny", "rm.batch=8", *same, seed, stage=stage) for seed in (first, second)
+    ]
+    assert nodes[0].key != nodes[1].key
+    for name in names:
+        contents = [(store.path(node) / name).read_bytes() for node in nodes]
+        assert contents[0] != contents[1]
+
+
+@pytest.mark.parametrize("shown", ["weights", "order"])
+def test_the_seed_of_a_base_model_draws_its_weights_and_its_batches(store, tmp_path, monkeypatch, shown):
+    node = realised(store, "experiment=tiny", stage="base")
+    inputs = {name: store.path(each) for name, each in node.inputs.items()}
+    build = loading.build_language_model
+    drawn = []
+
+    def built(config, tokenizer, length, seed):
+        drawn.append(seed)
+        return build(config, tokenizer, length, 0)
+
+    if shown == "order":
+        monkeypatch.setattr(loading, "build_language_model", built)
+    weights = []
+    for seed in (0, 1):
+        out = tmp_path / f"{seed}"
+        out.mkdir()
+        steps = 4 if shown == "order" else 1
+        base.run(replace(node.config, seed=seed, steps=steps), inputs, out, RUNTIME)
+        weights.append((out / "model" / "model.safetensors").read_bytes())
+    assert weights[0] != weights[1]
+    assert drawn == ([0, 1] if shown == "order" else [])
+
+
+def test_the_recorded_proxy_is_the_reward_models_and_not_gold():
+    leaf = plan.plan(experiment("experiment=tiny"))
+    scorers = {name: leaf.inputs[name] for name in ("gold", "proxy")}
+    assert {name: node.config.name for name, node in scorers.items()} == {"gold": "gold", "proxy": "proxy"}
+    assert {*scorers["proxy"].inputs} == {"task", "samples", "proxy"}
+    assert scorers["proxy"].inputs["proxy"].name == "reward_model" and "proxy" not in scorers["gold"].inputs
 
 
 def test_a_judge_adds_one_score_and_nothing_else_runs(store, tmp_path, monkeypatch):

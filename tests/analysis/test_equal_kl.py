@@ -62,6 +62,14 @@ def test_a_difference_at_equal_kl_by_hand(arm: Arm) -> None:
     assert found is not None and found.by_pair == pytest.approx(np.full(3, (0.5 - 1.0) / 2))
 
 
+def test_the_range_of_a_comparison_ends_where_the_shorter_run_does_and_starts_at_half_of_it(arm: Arm) -> None:
+    """Of d = 0, .9, 1, 1.1, 2, 2.1, those from 1 to 2 are compared, and each reach is 2^2 nats."""
+    first = made(arm, [0, 0.9, 1, 1.1, 2, 2.1], [0, 100, 1, 2, 6, 100])
+    found = difference(first, made(arm, [0, 1, 2], [0, 0, 0]), "gold")
+    assert found is not None and found.by_pair == pytest.approx(np.full(3, (1 + 2 + 6) / 3))
+    assert found.checkpoints == 3 and found.reach == pytest.approx(np.full(3, 4.0))
+
+
 def test_a_run_that_stays_at_one_kl_is_compared_there_after_many_steps(arm: Arm) -> None:
     first, second = made(arm, [0, 1, 1, 1, 1], [0, 0, 1, 1, 1]), made(arm, [0, 2], [0, 0])
     found = difference(first, second, "gold")

@@ -1,5 +1,6 @@
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from analysis.best_of_n.curves import EXACT, Curves
 from analysis.best_of_n.initial_policy import InitialScales
 from analysis.runs.arms import CONTROL, FEW_PAIRS, MAIN, Study, study
 from analysis.runs.gold_lost import loss_at
-from analysis.runs.rank_order import size_order, spearman
+from analysis.runs.rank_order import peak_gold, size_order, spearman
 from analysis.runs.tables import fits_table, points_table
 from analysis.runs.turnover_claims import claim_overoptimization
 from analysis.statistics.claims import Claim, ClaimTable
@@ -103,6 +104,17 @@ def test_shuffled_sizes_have_no_order(sweep_study: Study) -> None:
     arms = sweep_study.of("bon", MAIN)
     swapped = [replace(arm, parameters=-arm.parameters) for arm in arms]
     assert size_order(swapped).rho == pytest.approx(-size_order(arms).rho)
+
+
+def test_the_order_of_sizes_is_that_of_peaks_and_not_of_ends(sweep_study: Study) -> None:
+    arm = sweep_study.of("ppo", MAIN)[0]
+    gold = np.array([[0.0, 2.0, -1.0], [0.0, 0.5, 0.25]])  # (B, K)
+    drawn = SimpleNamespace(
+        replicates=[SimpleNamespace(values={"gold": gold}), SimpleNamespace(values={"gold": -gold})]
+    )
+    turned = replace(arm)
+    turned.__dict__["drawn"] = drawn
+    assert peak_gold(turned).tolist() == [[2.0, 1.0], [0.5, 0.0]]
 
 
 def test_spearman_with_ties_by_hand() -> None:

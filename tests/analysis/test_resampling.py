@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
+from scipy.stats import norm
 
-from analysis.statistics.resampling import Resample, original, percentile_interval, resamples
+from analysis.statistics.resampling import Resample, expanded, original, percentile_interval, resamples
 from rlhf_lab.functional.intervals import Estimate, Rate, cluster_means, mean_and_se, paired_difference
 
 
@@ -9,6 +10,21 @@ def test_a_draw_of_questions_is_the_same_for_every_replicate() -> None:
     draw = resamples(2, np.random.default_rng(0), 1)[0]
     assert (draw.questions(50) == draw.questions(50)).all()
     assert draw.questions(50).sum() == 50 and draw.questions(50).max() > 1
+
+
+def test_five_replicates_are_drawn_with_repetition_and_four_are_kept() -> None:
+    drawn = [draw.replicates for draw in resamples(5, np.random.default_rng(0), 400)]
+    counts = np.bincount(np.concatenate(drawn), minlength=5)
+    assert any(len(np.unique(draw)) < 5 for draw in drawn) and abs(counts / 400 - 1).max() < 0.15
+    assert all(
+        draw.replicates.tolist() == [0, 1, 2, 3] for draw in resamples(4, np.random.default_rng(0), 20)
+    )
+
+
+def test_percentiles_of_resampled_replicates_make_up_for_their_number() -> None:
+    """With 5 replicates the interval is that of Student's t, 2.776 SEs, where draws spread sqrt(4 / 5) of an SE."""
+    assert expanded(0.95, 4) == 0.95
+    assert norm.ppf((1 + expanded(0.95, 5)) / 2) == pytest.approx(2.776 * np.sqrt(5 / 4), rel=1e-3)
 
 
 def test_the_original_takes_everything_once() -> None:
