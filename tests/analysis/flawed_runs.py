@@ -49,6 +49,9 @@ class FlawedRun:
     def key(self) -> str:
         return f"{self.policy}{self.labeler}{self.seed}"
 
+    def evaluation(self, scorer: str) -> dict[str, Any]:
+        raise KeyError(scorer)  # no reward model was trained
+
     @property
     def method(self) -> str:
         return fake_store.CLASSES[self.policy]

@@ -52,6 +52,28 @@ def estimate(value: float, se: float, replicates: int = 5) -> Estimate:
     return Estimate.plain(value, se, replicates - 1.0, replicates)
 
 
+@pytest.mark.parametrize(("value", "met"), [(-0.4, True), (0.4, False), (0.0, None)])
+def test_below_a_threshold(value: float, met: bool | None) -> None:
+    """The interval is the value -+ 0.278."""
+    claim = table().below(
+        "rises", "PPO", "gold ends low", estimate(value, 0.1), 130, "gold ends", threshold=0.0
+    )
+    assert claim.met is met and claim.threshold == 0.0
+    assert claim.p < 0.05 if met else claim.p > 0.05
+
+
+def test_a_claim_is_undecided_where_too_little_was_seen() -> None:
+    limits = {"rises": {"threshold": 0.1, "replicates": 5, "questions": 100}}
+
+    def state(replicates: int, questions: int, enough: bool = True) -> str:
+        claims = ClaimTable("any", "SDs", limits)
+        found = Estimate.plain(0.9, 0.01, replicates=replicates)
+        return claims.above("rises", "PPO", "gold rises", found, questions, "gold", enough=enough).state
+
+    assert state(5, 100) == "met"
+    assert state(4, 100) == state(5, 99) == state(5, 100, enough=False) == "undecided"
+
+
 def test_a_claim_is_decided_by_the_interval_that_it_prints() -> None:
     """Student's t of 4 degrees of freedom is 2.776: the interval is 0.4 -+ 0.278."""
     claim = table().above("rises", "PPO", "gold rises", estimate(0.4, 0.1), 130, "gold rises")
