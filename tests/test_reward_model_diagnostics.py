@@ -32,7 +32,7 @@ def test_every_reward_model_is_a_row_and_one_is_told_in_full(several, capsys):
         found = pair_diagnostics(newest.comparisons(key))
         for which in ("all", "untied"):
             judged, stored = found.judged["labeler", which], evaluation[which]
-            assert judged.accuracy[:2] == pytest.approx(
+            assert (judged.accuracy.value, judged.accuracy.se) == pytest.approx(
                 (stored["accuracy"]["mean"], stored["accuracy"]["se"]), rel=1e-5
             )
             assert judged.log_loss.value == pytest.approx(stored["log_loss"], rel=1e-5)

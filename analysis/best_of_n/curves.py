@@ -29,7 +29,8 @@ EXACT = "exact per position"  # over the whole vocabulary, at the positions of s
 class Normalised(NamedTuple):
     """Weighted means over questions, each (..., K), less their value on the initial policy.
 
-    Gold and its parts are in SDs of gold; the proxy is times the slope of gold on it.
+    Gold and its parts are in SDs of gold, the proxy in its own SDs within a prompt. `recalibrated` is the proxy times
+    the slope of gold on it, in SDs of gold (2210.10760, section 2.2); it falls where the slope is negative.
     """
 
     kl: Floats  # nats
@@ -110,7 +111,9 @@ class Curves:
             for name in ("gold", "content", "form")
             if name in means
         }
-        curves["proxy"] = (means["proxy"] - means["proxy"][..., :1]) * slope / sd
+        gained = means["proxy"] - means["proxy"][..., :1]
+        curves["proxy"] = gained / np.sqrt(_mean(self.initial.proxy_variance, weights))[..., None]
+        curves["recalibrated"] = gained * slope / sd
         curves["well_formed"] = means["well_formed"]
         curves["well_formed_content"] = _ratio_from_start(means) / sd
         return Normalised(weights @ self.kl / total, curves)

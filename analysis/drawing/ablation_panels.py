@@ -97,7 +97,7 @@ def curve_keys() -> list[Line2D]:
     """Return the entries of a legend for what `gold_and_proxy` draws."""
     return [
         theme.key("gold, 95 % band", linewidth=1.5),
-        theme.key("proxy, rescaled", linestyle=theme.DASHED, linewidth=0.9),
+        theme.key("proxy, in its own SDs", linestyle=theme.DASHED, linewidth=0.9),
         *plot.peak_keys("gold"),
     ]
 

@@ -355,7 +355,7 @@ def draw(pairs: Sequence[Pair], table: pd.DataFrame, limits: Thresholds) -> Figu
     handles = [theme.key(title(method), colour, linewidth=2) for method, colour in colour_of.items()]
     handles += [
         theme.key("mean, 95 % band", linewidth=1.6),
-        theme.key("proxy, rescaled", linestyle=theme.DASHED, linewidth=1.0),
+        theme.key("proxy, in its own SDs", linestyle=theme.DASHED, linewidth=1.0),
         theme.key("gold's peak; a failure is first above SFT's", marker="o"),
         theme.key("gold's peak at this KL or later", marker=">"),
     ]

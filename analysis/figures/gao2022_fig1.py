@@ -138,7 +138,7 @@ def legend_entries(table: pd.DataFrame, colours: dict[str, ColorType], lowest: f
         for label, colour in colours.items()
     ]
     entries.append(theme.key("gold, 95 % band", linewidth=1.6))
-    entries.append(theme.key("proxy, rescaled", linewidth=1, linestyle=theme.DASHED))
+    entries.append(theme.key("proxy, in its own SDs", linewidth=1, linestyle=theme.DASHED))
     if "content" in table and table["content"].notna().any():
         entries.append(theme.key("gold.content", linewidth=1.1, linestyle=theme.DOTTED))
     entries += controls.keys(table)

@@ -1,7 +1,8 @@
 """Policies of several sizes against the same reward models, best-of-n and PPO (2210.10760, Figure 7).
 
-Everything is in one unit, that of the smaller initial policy: SDs of its gold, and the proxy by its slope of gold on
-the proxy within a prompt. Each policy's curves begin at 0, where it begins itself.
+Everything is in one unit, that of the smaller initial policy: SDs of its gold, the drawn proxy in its SDs within a
+prompt, and the proxy that gold is subtracted from by its slope of gold on the proxy within a prompt. Each policy's
+curves begin at 0, where it begins itself.
 """
 
 from __future__ import annotations
@@ -133,7 +134,7 @@ def gap_paths(arm: Arm, axis: str) -> list[Path]:
     paths = []
     for d, run, curves in zip(distances(arm, axis), arm.drawn.replicates, arm.curves, strict=True):
         good = curves.kl_good if axis == "tie-aware" else np.ones_like(curves.kl_good)
-        paths.append(Path(d[:, good], (run.values["proxy"] - run.values["gold"])[:, good]))
+        paths.append(Path(d[:, good], (run.values["recalibrated"] - run.values["gold"])[:, good]))
     return paths
 
 

@@ -110,7 +110,7 @@ def path(arm: Arm, axis: str) -> Path:
     """Return the mean curve of an arm over an axis; of best-of-n where its KL can be estimated, n <= N/4."""
     drawn, good = arm.drawn.mean(), np.logical_and.reduce([curves.kl_good for curves in arm.curves])
     kl = bound_of(arm, axis)
-    place = drawn.values["proxy"] if axis == "proxy" else drawn.d if kl is None else np.sqrt(kl)
+    place = drawn.values["recalibrated"] if axis == "proxy" else drawn.d if kl is None else np.sqrt(kl)
     gold = drawn.values["gold"]
     return Path(np.broadcast_to(place, gold.shape)[:, good], gold[:, good])
 
@@ -177,8 +177,8 @@ def draw(compared: Sequence[Pair], table: pd.DataFrame, fits: pd.DataFrame) -> F
         for method in methods:
             rows = means[(means["label"] == label) & (means["method"] == method)]
             if len(rows):
-                plot.curve(panel, rows, "gold", colours[method], x="proxy")
-                plot.peak(panel, rows, "gold", colours[method], x="proxy")
+                plot.curve(panel, rows, "gold", colours[method], x="recalibrated")
+                plot.peak(panel, rows, "gold", colours[method], x="recalibrated")
         theme.letter(panel, f"RM {label}")
     theme.share_limits(axes[:-1])
     for panel in axes[:-1]:
@@ -186,7 +186,7 @@ def draw(compared: Sequence[Pair], table: pd.DataFrame, fits: pd.DataFrame) -> F
         look = {"color": "0.6", "linewidth": 0.7, "linestyle": theme.DOTTED, "zorder": 0}
         panel.plot(ends, ends, scalex=False, scaley=False, **look)
     axes[0].set_ylabel("gold (SDs on the initial policy)")
-    axes[(len(labels) - 1) // 2].set_xlabel("proxy, rescaled to SDs of gold")
+    axes[(len(labels) - 1) // 2].set_xlabel("proxy, recalibrated to SDs of gold")
     draw_distances(axes[-1], fits, labels)
     entries = [theme.key(f"{title(method)}, 95 % band", colours[method], linewidth=1.5) for method in methods]
     entries += [theme.key("gold's peak", marker="o"), theme.key("gold's peak here or later", marker=">")]

@@ -156,7 +156,7 @@ def draw(data: Study, table: pd.DataFrame, gold: dict[str, Difference], margin: 
     draw_differences(axes[-1], [arm for arm in arms if arm.title in gold], gold, colour_of, margin)
     entries = [theme.key(short_title(arm), colour_of[arm.title], linewidth=2) for arm in [*firsts, *arms]]
     entries.append(theme.key("gold, 95 % band", linewidth=1.5))
-    entries.append(theme.key("proxy, rescaled", linestyle=theme.DASHED, linewidth=0.9))
+    entries.append(theme.key("proxy, in its own SDs", linestyle=theme.DASHED, linewidth=0.9))
     entries.append(theme.key("last checkpoint", marker="s"))
     plot.legend(figure, entries)
     return figure

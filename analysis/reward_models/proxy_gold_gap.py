@@ -61,7 +61,8 @@ def gap(curves: Curves, draws: Sequence[Resample]) -> Gap | str:
     drawn = curves.normalised(weights_of(draws, len(curves.questions)))
     d = np.concatenate([mean.d[None], drawn.d])[:, keep]
     gold, proxy = (
-        np.concatenate([mean.values[name][None], drawn.values[name]])[:, keep] for name in ("gold", "proxy")
+        np.concatenate([mean.values[name][None], drawn.values[name]])[:, keep]
+        for name in ("gold", "recalibrated")
     )
     # the first row is the curve's, the others are the draws'
     rows = np.array([_numbers(*row) for row in zip(d, gold, proxy, strict=True)])

@@ -16,7 +16,7 @@ from analysis.statistics.resampling import Bootstrapped, kept, original, percent
 from rlhf_lab.functional.divergence import best_of_n_bound
 from rlhf_lab.functional.intervals import LEVEL, Estimate, Reported
 
-BANDED = ("gold", "content", "form", "proxy", "well_formed")
+BANDED = ("gold", "content", "form", "proxy", "recalibrated", "well_formed")
 
 
 def points_table(study: Study) -> pd.DataFrame:

@@ -44,13 +44,22 @@ def test_gold_is_normalised_on_the_initial_policy() -> None:
     assert float(slope) == pytest.approx(2.0, abs=0.05)  # within prompts, form is noise
     found = curves.normalised()
     assert found.values["gold"][0] == 0 and found.kl[0] == pytest.approx(0)
-    # expected proxy of best-of-2 by the mean over pairs, then to gold SDs by the slope
+    # expected proxy of best-of-2 by the mean over pairs, in SDs within a prompt, and in gold's by the slope
     matrix = np.sort(np.stack([proxy[rows["prompt_id"].to_numpy() == p] for p in range(60)]), axis=1)
     pairs = (matrix * np.arange(32)).sum(axis=1) / (32 * 31 / 2)
     at = int(np.flatnonzero(curves.points == 2)[0])
-    assert found.values["proxy"][at] == pytest.approx(
-        (pairs.mean() - proxy.mean()) * float(slope) / gold.std()
-    )
+    gained = pairs.mean() - proxy.mean()
+    within = np.sqrt(matrix.var(axis=1, ddof=1).mean())
+    assert found.values["proxy"][at] == pytest.approx(gained / within, rel=0.02)
+    assert found.values["recalibrated"][at] == pytest.approx(gained * float(slope) / gold.std())
+
+
+def test_the_proxy_rises_in_its_own_sds_where_gold_falls_with_it() -> None:
+    """The recalibrated proxy is turned round by the negative slope, and misleads."""
+    rows = answers()
+    against = rows.set_column(rows.column_names.index("gold"), "gold", pa.array(-rows["proxy"].to_numpy()))
+    values = best_of_n_curves(against).normalised().values
+    assert values["proxy"][-1] > 1 and values["recalibrated"][-1] < -0.5
 
 
 def test_the_parts_of_gold_add_up() -> None:
