@@ -45,9 +45,6 @@ class FlawedRun:
     uses_gold: bool = False
     root: Path = field(default_factory=Path)
 
-    def evaluation(self, scorer: str) -> dict[str, Any]:
-        raise KeyError(scorer)
-
     @property
     def key(self) -> str:
         return f"{self.policy}{self.labeler}{self.seed}"
