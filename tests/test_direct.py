@@ -216,14 +216,13 @@ def test_what_a_trainer_on_pairs_is_given(paired: Mapping[str, Path]) -> None:
     assert given == {"learning_rate": 3e-4, "beta": 0.3, "warmup_steps": 7, "adam_beta2": 0.8, "seed": 5}
 
 
-def test_pairs_are_learned_in_an_order_of_the_seed(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("method", "column"), [(DPO, "chosen_ids"), (KTO, "completion_ids")])
+def test_pairs_are_learned_in_an_order_of_the_seed(method: Any, column: str, tmp_path: Path) -> None:
     pairs = Pairs([[3]] * 8, [[5, i, 2] for i in range(8)], [[6, i, 2] for i in range(8)], np.arange(8))
-    orders = [direct_trainers.kto_rows(pairs, 1, 4, seed)["completion_ids"] for seed in (0, 0, 1)]
-    assert orders[0] == orders[1] and orders[0] != orders[2]
     setup = Setup(tiny.policy(), tiny.policy(), tiny.tokenizer(), pairs)
-    rows = [trainer_of(setup, settings(DPO, seed=seed), tmp_path).train_dataset for seed in (0, 0, 1)]
-    firsts = [[*given["chosen_ids"]] for given in rows]
-    assert firsts[0] == firsts[1] and firsts[0] != firsts[2]
+    rows = [trainer_of(setup, settings(method, seed=seed), tmp_path).train_dataset for seed in (0, 0, 1)]
+    orders = [[*given[column]] for given in rows]
+    assert orders[0] == orders[1] and orders[0] != orders[2]
 
 
 @pytest.mark.parametrize("method", METHODS)
