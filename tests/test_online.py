@@ -77,13 +77,13 @@ def test_pairs_pull_back_to_sft(loss: PairLoss, tmp_path: Path) -> None:
 
 # A change of each option that trains, from a run in which every one of them is at work.
 BUSY: dict[str, Any] = {
-    "steps": 6, "lr": 1e-2, "eos_penalty": 0.5, "reference_ema": 0.1, "kl_coef": 0.1, "kl_target": 0.5, "clip": 0.1,
+    "steps": 10, "lr": 1e-2, "eos_penalty": 0.5, "reference_ema": 0.1, "kl_coef": 0.1, "kl_target": 1e3, "clip": 0.1,
     "value_clip": 0.2, "gamma": 0.9, "gae_lambda": 0.7, "ptx_coef": 0.5,
 }  # fmt: skip
 CHANGED: dict[str, Any] = {
-    "seed": 1, "steps": 4, "rollout": 8, "minibatches": 1, "passes": 1, "lr": 5e-3, "warmup": 1, "beta2": 0.5,
-    "eos_penalty": 2.0, "reference_ema": 0.5, "clip": 0.01, "divergence": Divergence.sqrt_chi2, "kl_coef": 0.3,
-    "kl_place": Place.loss, "kl_target": 1e3, "critic_lr": 1e-3, "value_clip": 0.01, "gamma": 0.5, "gae_lambda": 1.0,
+    "seed": 1, "steps": 8, "rollout": 8, "minibatches": 1, "passes": 1, "lr": 5e-3, "warmup": 1, "beta2": 0.5,
+    "eos_penalty": 2.0, "reference_ema": 0.5, "clip": 10.0, "divergence": Divergence.sqrt_chi2, "kl_coef": 0.3,
+    "kl_place": Place.loss, "kl_target": 1e-3, "critic_lr": 1e-3, "value_clip": 0.01, "gamma": 0.5, "gae_lambda": 1.0,
     "ptx_coef": 0.1, "ptx_batch": 2, "group": 2, "beta": 0.1, "loss": PairLoss.ipo,
 }  # fmt: skip
 EVALUATING = {"prompts", "samples", "evaluations", "kl_budget"}  # the options that change no step
