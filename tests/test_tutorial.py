@@ -5,7 +5,6 @@ import re
 import shlex
 import subprocess
 import sys
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -49,24 +48,9 @@ def without_numbers(text):
 
 
 def claims_of(text):
-    """The sentence and the rule of every claim in the table of claims that the text has, without numbers."""
-    lines = text.splitlines()
-    header = next(number for number, line in enumerate(lines) if "measured [interval]" in line)
-    names = [
-        name for name in ("claim", "measured", "unit", "threshold", "rule", "state") if name in lines[header]
-    ]
-    starts = [lines[header].index(name) for name in names]
-    claims = []
-    for line in lines[header + 2 :]:
-        if not line.strip():
-            break
-        cells = {name: line[a:b] for name, (a, b) in zip(names, pairwise(starts), strict=False)}
-        if cells["measured"].strip():
-            claims.append(("", ""))
-        claims[-1] = tuple(
-            f"{before} {cells[name]}" for before, name in zip(claims[-1], ("claim", "rule"), strict=True)
-        )
-    return [tuple(map(without_numbers, claim)) for claim in claims]
+    """The sentence of every claim that the text has, without numbers."""
+    found = re.findall(r"^(?:met|not met|undecided)\*? \((?:primary|exploratory)\)  (.*)$", text, re.MULTILINE)
+    return [without_numbers(sentence) for sentence in found]
 
 
 @pytest.mark.slow
@@ -82,5 +66,5 @@ def test_the_commands_of_the_tutorial_run_one_after_the_other(call, tmp_path):
             key = next(iter(re.findall(r"\b[0-9a-f]{8}\b", printed[command])))
     assert re.search(r"n 1 \(SFT\)", printed[f"rlhf-runs show {key}"])
     quoted = claims_of(PAGE)
-    assert len(quoted) == 3 and set(quoted) <= set(claims_of(printed[COMMANDS[-1]]))
+    assert len(quoted) == 2 and set(quoted) <= set(claims_of(printed[COMMANDS[-1]]))
     assert (tmp_path / "figures" / "gao2022_fig1.png").stat().st_size > 0

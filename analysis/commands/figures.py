@@ -238,7 +238,7 @@ def _say_in_full(console: Console, claims: Sequence[Claim]) -> None:
         console.print(
             Padding(Text(f"{number} {claim.unit}; threshold {claim.threshold:.3g}; {clusters}"), (0, 4))
         )
-        console.print(Padding(Text(claim.rule, style="dim"), (0, 4, 1, 4)))
+        console.print(Padding(Text(claim.rule, style="dim"), (0, 4, 1, 4), expand=False))
 
 
 def _title(claim: Claim) -> tuple[str, str]:

@@ -65,7 +65,7 @@ def draw(table: pd.DataFrame, fitted: pd.DataFrame) -> Figure:
         panel.set_xlabel(kl_axis(rows["kl_estimator"]))
         if method == BEST_OF_N:
             draw_n_axis(panel, rows)
-    axes[0].set_ylabel("reward (SDs of gold on the initial policy)")
+    axes[0].set_ylabel("gain (SDs on the initial policy)")
     lowest, highest = y_range(table)
     axes[0].set_ylim(lowest, highest)
     plot.legend(figure, legend_entries(table, colours, lowest))
