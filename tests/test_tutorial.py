@@ -49,7 +49,9 @@ def without_numbers(text):
 
 def claims_of(text):
     """The sentence of every claim that the text has, without numbers."""
-    found = re.findall(r"^(?:met|not met|undecided)\*? \((?:primary|exploratory)\)  (.*)$", text, re.MULTILINE)
+    found = re.findall(
+        r"^(?:met|not met|undecided)\*? \((?:primary|exploratory)\)  (.*)$", text, re.MULTILINE
+    )
     return [without_numbers(sentence) for sentence in found]
 
 
