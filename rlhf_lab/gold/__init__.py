@@ -1,4 +1,5 @@
-"""The true reward ("gold"). Only the stages `preferences` (labels) and `score` (records) may import this package.
+"""The true reward ("gold"). Only three stages may import this package: `preferences` (labels), `score` (records) and
+`given_reward` (the oracle, whose runs are marked `uses_gold`).
 
 words -> answer_key -> parsing -> rubric, behaviour -> rewards
 """
