@@ -110,6 +110,9 @@ WORDS = {
     "no project": Case("rlhf-lab tracker=wandb tracker.project=", "tracker.project must be a name"),
     "a project that W&B refuses": Case('rlhf-lab tracker=wandb tracker.project="a/b"', "without any of"),
     "a key of another option": Case("rlhf-lab policy.clp=1", r"did you mean policy.clip\?"),
+    "overrides around a flag": Case(
+        "rlhf-lab rm=3k --cfg job policy=ppo", "policy=ppo: stands apart from other"
+    ),
     "nothing to learn": Case("rlhf-lab policy=ppo policy.steps=1", "policy.steps must be > 1 with a warm-up"),
     "nothing held out": Case("rlhf-lab task.heldout_share=1e-300", "holds out 0 of 230 questions"),
     "everything held out": Case("rlhf-lab task.heldout_share=0.9999999999", "holds out 230 of 230 questions"),

@@ -150,3 +150,17 @@ def test_files_beside_the_rows_are_checked_too(lab, fakes):
 def test_a_sweep_is_never_looked_for_outside_the_store(lab, fakes, name):
     with pytest.raises(records.MissingRuns, match="no runs of sweep"):
         records.runs(name)
+
+
+def test_the_halves_of_the_training_questions_by_hand():
+    """Questions 2, 3, 5, 7 are for training: the first half has 2 and 5, the second 3 and 7; held-out pairs stay."""
+    import pyarrow as pa
+
+    from rlhf_lab.config.models import Half
+    from rlhf_lab.store.comparisons import in_half
+
+    pairs = pa.table(
+        {"question_id": [2, 3, 4, 5, 7], "split": ["train", "train", "heldout", "train", "train"]}
+    )
+    kept = {half: in_half(pairs, half)["question_id"].to_pylist() for half in Half}
+    assert kept == {Half.both: [2, 3, 4, 5, 7], Half.first: [2, 4, 5], Half.second: [3, 4, 7]}

@@ -150,3 +150,8 @@ def test_a_frozen_trunk_stays(tmp_path):
     trained(good(32), tmp_path, model=model, frozen=True)
     moved = {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}
     assert moved == {"score.weight"}
+
+
+def test_labels_are_smoothed_as_the_configuration_says(tmp_path):
+    plain, smooth = (trainer(good(4), tmp_path / str(share), smoothing=share).labels for share in (0.0, 0.1))
+    assert torch.allclose(smooth, 0.9 * plain + 0.1 * (1 - plain)) and not torch.equal(smooth, plain)
