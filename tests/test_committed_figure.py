@@ -34,8 +34,8 @@ def test_the_committed_claims_follow_from_their_numbers_and_are_not_of_one_kind(
 def test_a_new_run_of_the_quickstart_makes_the_claims_that_are_no_accident_of_a_machine(tmp_path):
     """Minutes: the whole sweep from an empty store.
 
-    Another processor rounds otherwise and is another draw of the same seeds (docs/task.md). The proxy rises under PPO in
-    every draw, and gold does not turn under the controls, of which nothing is claimed.
+    Another processor rounds otherwise and is another draw of the same seeds (docs/task.md). The proxy rises under PPO
+    in every draw, and nothing is claimed of the controls.
     """
     environment = {**os.environ, "RLHF_LAB_STORE": str(tmp_path / "store"), "OMP_NUM_THREADS": "1"}
     for command in (
