@@ -55,7 +55,9 @@ def check_flags(parser: ArgumentParser, arguments: Sequence[str]) -> bool:
         if word.startswith("-"):
             known = [name for name in parser._option_string_actions if name not in (PICKLED, "-er")]
             raise Mistake(f"no flag {word.partition('=')[0]}{hint(word.partition('=')[0], known)}")
-        raise Mistake(f"{word}: stands apart from other overrides: write all of them on one side of the flags")
+        raise Mistake(
+            f"{word}: stands apart from other overrides: write all of them on one side of the flags"
+        )
     if flags.experimental_rerun is not None:
         raise Mistake(f"{PICKLED} would load a pickle, which is never done: give the overrides again")
     for word in flags.overrides:
