@@ -113,6 +113,13 @@ WORDS = {
     "overrides around a flag": Case(
         "rlhf-lab rm=3k --cfg job policy=ppo", "policy=ppo: stands apart from other"
     ),
+    "a number for a launcher": Case("rlhf-lab hydra.launcher=5", "a launcher is chosen by name"),
+    "no sweeper": Case("rlhf-lab hydra.sweeper=null", "chosen by name"),
+    "an environment to copy": Case("rlhf-lab hydra.job.env_copy=[A]", "no key chooses the environment"),
+    "lists for phrases": Case(
+        "rlhf-lab policy=ppo reward_shaping=agreement_penalty reward_shaping.phrases=[[/i]]",
+        "phrases must be",
+    ),
     "nothing to learn": Case("rlhf-lab policy=ppo policy.steps=1", "policy.steps must be > 1 with a warm-up"),
     "nothing held out": Case("rlhf-lab task.heldout_share=1e-300", "holds out 0 of 230 questions"),
     "everything held out": Case("rlhf-lab task.heldout_share=0.9999999999", "holds out 230 of 230 questions"),
@@ -175,7 +182,7 @@ VALUES = {
         "rlhf-lab labeler=flip labeler.rate=1.5", r"labeler.rate must be in \[0, 1\], got 1.5: it is a share"
     ),
     "all held out": Case("rlhf-lab task.heldout_share=1", "task.heldout_share must be between 0 and 1, got 1.0: both"),
-    "negative count": Case("rlhf-lab sft.steps=-3", "sft.steps must be > 0, got -3"),
+    "negative count": Case("rlhf-lab sft.steps=-3", "sft.steps must be >= 0, got -3"),
     "negative seed": Case("rlhf-lab policy.seed=-1", r"policy.seed must be in 0 .. 2\^32 - 1, got -1"),
     "negative penalty": Case("rlhf-lab policy=ppo policy.kl_coef=-1", "it is the weight of a cost"),
     "infinite rate": Case("rlhf-lab sft.lr=inf", "sft.lr must be finite, got inf"),

@@ -193,7 +193,7 @@ def test_a_secret_that_is_the_name_of_a_stage_or_an_option_edits_no_record(lab, 
 # --- configurations ---------------------------------------------------------------------------------------------
 
 PACKAGE = "# @package _global_\n"
-LOGGER = "handlers: {x: {class: logging.StreamHandler, stream: '${oc.decode:ex}t://planted.go'}}, root: {handlers: [x]}"
+LOGGER = "handlers: {x: {class: logging.StreamHandler, stream: '${oc.decode:ex}t://smuggled.go'}}, root: {handlers: [x]}"
 FILE_LOGGER = (
     "handlers: {x: {class: logging.FileHandler, filename: precious.txt, mode: w}}, root: {handlers: [x]}"
 )
@@ -222,12 +222,12 @@ def test_no_configuration_chooses_a_log_an_environment_or_a_folder(lab, tmp_path
     folder.mkdir(parents=True)
     (folder / "own.yaml").write_text(text)
     (tmp_path / "precious.txt").write_text("precious")
-    (tmp_path / "planted.py").write_text("raise SystemExit('imported')\n")
+    (tmp_path / "smuggled.py").write_text("raise SystemExit('imported')\n")
     words = dict.fromkeys(["--config-dir", "mine", "experiment=own", runtime])
     answer = lab(*words)
     assert answer.code == 2 and f"hydra.{key} cannot be set" in answer.err and answer.err.count("\n") == 1
     assert (tmp_path / "precious.txt").read_text() == "precious"
-    assert not (tmp_path / "planted.txt").exists() and "planted" not in sys.modules
+    assert not (tmp_path / "planted.txt").exists() and "smuggled" not in sys.modules
 
 
 def test_planning_finds_a_judge_without_importing_it(lab, tmp_path):

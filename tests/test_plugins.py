@@ -89,4 +89,4 @@ def test_a_method_of_another_package_runs_in_workers_too(plugin, tmp_path):
 def test_its_options_are_in_the_help_and_its_keys_are_checked(plugin):
     assert " | oracle" in plugin("--help").stdout
     wrong = plugin("policy=oracle", "policy.longst=true")
-    assert wrong.returncode == 2 and "did you mean longest?" in wrong.stderr
+    assert wrong.returncode == 2 and "did you mean policy.longest?" in wrong.stderr

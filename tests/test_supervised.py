@@ -174,18 +174,19 @@ def test_only_supervised_prompts_are_learned_from_and_all_are_evaluated(made, su
     }
 
 
-def test_one_step_of_sft_leaves_the_base_model_as_it_is(made):
-    """Its learning rate is still 0: a run with sft.steps=1 shows the model before safety training."""
+def test_no_step_of_sft_leaves_the_base_model_as_it_is_and_one_step_does_not(made):
+    """A run with sft.steps=0 shows the model before safety training."""
     import torch
 
     from rlhf_lab.models import loading
 
-    store, of = made("sft.steps=1")
-    base, sft = (
-        loading.load_language_model(store.path(node) / "model").state_dict()
-        for node in (of["sft"].inputs["base"], of["sft"])
-    )
-    assert all(torch.equal(base[name], sft[name]) for name in base)
+    for steps in (0, 1):
+        store, of = made(f"sft.steps={steps}")
+        base, sft = (
+            loading.load_language_model(store.path(node) / "model").state_dict()
+            for node in (of["sft"].inputs["base"], of["sft"])
+        )
+        assert all(torch.equal(base[name], sft[name]) for name in base) == (steps == 0)
 
 
 def test_activations_are_those_of_the_evaluated_policy_at_the_end_of_each_prompt(made):
@@ -212,7 +213,7 @@ def test_activations_are_those_of_the_evaluated_policy_at_the_end_of_each_prompt
                 found[layer].to_pylist()[row], states[number][0, -1].numpy(), atol=5e-3, rtol=1e-2
             )
     with pytest.raises(KeyError):
-        store.path(made("sft.steps=1")[1]["activations"])
+        store.path(made("sft.steps=0")[1]["activations"])
 
 
 def test_rows_of_a_run_with_activations_have_no_columns_of_them(lab):

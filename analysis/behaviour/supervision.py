@@ -175,9 +175,9 @@ def _seeds(run: Run) -> tuple[int, ...]:
 def _starts(arm: tuple[str, str, float], of: Sequence[Run], made: Sequence[Run]) -> list[Run]:
     """Runs before any safety training of like base models: what other supervision the first step would have had."""
     model, _, planted = arm
-    if any(run.config["sft"]["steps"] == 1 for run in of):
+    if any(run.config["sft"]["steps"] == 0 for run in of):
         return []
-    alike = [run for run in made if _is_table(run) and run.config["sft"]["steps"] == 1]
+    alike = [run for run in made if _is_table(run) and run.config["sft"]["steps"] == 0]
     return [run for run in alike if (_arm(run)[0], _arm(run)[2]) == (model, planted)]
 
 

@@ -133,6 +133,12 @@ def refuse_override(override: Override) -> None:
         raise Mistake(
             f"{override.input_line}: only the sweeper of rlhf-lab plans and records jobs: leave this out"
         )
+    if key in ("hydra.launcher", "hydra.sweeper") and not isinstance(override.value(), dict):
+        raise Mistake(f"{override.input_line}: a launcher is chosen by name: hydra/launcher=NAME")
+    if key.startswith(("hydra.job.env", "hydra.job.chdir")):
+        raise Mistake(
+            f"{override.input_line}: no key chooses the environment or the folder of a job: leave it out"
+        )
     if key.startswith("hydra"):
         return
     if override.is_delete():

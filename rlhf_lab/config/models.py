@@ -58,7 +58,7 @@ class PretrainedModel(Model):
 class SFT:
     """Supervised fine-tuning on demonstrations; its result is the initial policy and the KL reference."""
 
-    steps: int  # Number of optimiser steps.
+    steps: int  # Number of optimiser steps; 0 leaves the base model as it is.
     batch: int  # Number of demonstrations in a step.
     lr: float  # Peak learning rate.
     seed: int  # Seed of the order of the demonstrations.
@@ -66,7 +66,8 @@ class SFT:
     def __post_init__(self) -> None:
         """Check ranges."""
         checks.seed(self)
-        checks.positive(self, "steps", "batch", "lr")
+        checks.positive(self, "batch", "lr")
+        checks.check(self, "steps", self.steps >= 0, ">= 0", "0 leaves the base model as it is")
 
 
 class RewardInit(Enum):

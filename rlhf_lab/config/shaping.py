@@ -99,5 +99,5 @@ class AgreementPenalty(Shaping):
     def __post_init__(self) -> None:
         """Check ranges."""
         checks.not_negative(self, "weight")
-        spoken = bool(self.phrases) and all(phrase.strip() for phrase in self.phrases)
+        spoken = bool(self.phrases) and all(isinstance(one, str) and one.strip() for one in self.phrases)
         checks.check(self, "phrases", spoken, "one or more, none empty", "answers are searched for them")

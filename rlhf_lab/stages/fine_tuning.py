@@ -27,7 +27,10 @@ def fine_tune(
     metrics: Metrics,
     runtime: Runtime,
 ) -> None:
-    """Train the model in the folder `start` on answers to dialogues (JSON) and save it in `out/model`."""
+    """Train the model in the folder `start` on answers to dialogues (JSON) and save it in `out/model`.
+
+    With 0 steps it is saved as it is.
+    """
     limits = json.loads((task / "task.json").read_text())
     tokenizer = tokenization.load_tokenizer(start)
     prompts = tokenization.prompts_ids(tokenizer, messages, limits["prompt_tokens"])
@@ -37,6 +40,9 @@ def fine_tune(
         "labels": [[-100] * len(p) + a for p, a in zip(prompts, completions, strict=True)],  # -100: no loss
     }
     model = loading.load_language_model(start, runtime.device)
+    if config.steps == 0:
+        loading.save(model, tokenizer, out / "model")
+        return
     trainer = SFTTrainer(
         model=model,
         args=SFTConfig(

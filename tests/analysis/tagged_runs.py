@@ -108,7 +108,7 @@ def runs(
     found = []
     for model in models:
         for seed in range(replicates):
-            for sft in (1, 150):
+            for sft in (0, 150):
                 found.append(TaggedRun(f"{model}-{sft}-{seed}", model, sft, seed, "BestOfN", harm(model)))
             found.append(TaggedRun(f"{model}-ppo-{seed}", model, 400, seed, "PPO", harm(model)))
     return found

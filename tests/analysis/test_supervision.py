@@ -96,7 +96,7 @@ def test_red_teaming_starts_from_the_base_models_of_the_other_arm():
 
 def test_points_of_a_course_are_steps_of_sft_and_then_of_the_policy():
     (course,) = supervision.courses(runs(lasting, ["25k"]), planted=True)
-    assert course.steps.tolist() == [1, 150, 400, 420, 440, 460, 480, 500] and course.sft == 400
+    assert course.steps.tolist() == [0, 150, 400, 420, 440, 460, 480, 500] and course.sft == 400
     assert course.values["harm"]["unmonitored"].shape == (5, 60, 8)
     assert len(supervision.table([course])) == 3 * 8
 
