@@ -193,7 +193,7 @@ def test_a_secret_that_is_the_name_of_a_stage_or_an_option_edits_no_record(lab, 
 # --- configurations ---------------------------------------------------------------------------------------------
 
 PACKAGE = "# @package _global_\n"
-LOGGER = "handlers: {x: {class: logging.StreamHandler, stream: '${oc.decode:ex}t://smuggled.go'}}, root: {handlers: [x]}"
+LOGGER = "handlers: {x: {class: logging.StreamHandler, stream: '${oc.decode:ex}t://smuggled.f'}}, root: {handlers: [x]}"
 FILE_LOGGER = (
     "handlers: {x: {class: logging.FileHandler, filename: precious.txt, mode: w}}, root: {handlers: [x]}"
 )
