@@ -25,7 +25,8 @@ def test_the_committed_claims_follow_from_their_numbers_and_are_not_of_one_kind(
     assert {c["met"] for c in found if not c["by_construction"]} >= {True}
     for claim in found:
         assert claim["n"] > 0 and claim["replicates"] > 0
-        assert claim["interval"][0] <= claim["measured"] <= claim["interval"][1]
+        if claim["measured"] is not None:  # no answer of one replicate is well-formed at the end
+            assert claim["interval"][0] <= claim["measured"] <= claim["interval"][1]
     table = pd.read_csv(COMMITTED / "quickstart.csv")
     assert {"bon", "ppo"} == set(table["method"]) and (table["kl"] >= 0).all()
 
