@@ -47,6 +47,9 @@ def test_gold_is_optimised_where_the_run_is_marked_and_nowhere_else(policy, rewa
         (("policy=ppo", "reward=noise", "reward_shaping=par"), "reward_shaping=none"),
         (("policy=weight_noise", "policy.kls=[1.0,0.5]"), "ascending"),
         (("policy=weight_noise", "policy.kls=[]"), "one or more"),
+        (("policy=ppo", "reward=gold", "reward.parts=[courtesy,courtesy]"), "each part once"),
+        (("policy=temperature", "task=every_family", "score.second_turns=2"), "no model of its own"),
+        (("policy=weight_noise", "score.activations=true"), "no model of its own"),
         (("policy=temperature", "policy.temperatures=[1.0]"), "descending from below 1"),
         (("policy=temperature", "policy.temperatures=[0.5,0.0]"), "above 0"),
     ],
@@ -66,7 +69,7 @@ def test_parts_that_gold_has_not_are_refused():
 def test_the_visible_parts_need_no_truth():
     """What is believed of an answer by someone who cannot check it is the same in all of these."""
     visible = experiment("reward=visible_gold").reward.parts
-    assert visible and all(PARTS[name].believed is None for name in visible)
+    assert visible == [name for name, part in PARTS.items() if part.believed is None]
 
 
 # --- rewards ----------------------------------------------------------------------------------------------------
@@ -91,7 +94,11 @@ def test_the_recorded_proxy_is_the_reward_that_was_optimised(store):
         expected = (
             scores["gold"][columns[0]].to_numpy()
             if columns
-            else sum(PARTS[name].weight * scores["gold"][f"gold.{name}"].to_numpy() for name in parts)
+            else sum(
+                PARTS[name].weight * scores["gold"][f"gold.{name}"].to_numpy()
+                for name in parts
+                if f"gold.{name}" in scores["gold"].column_names  # no request of the tiny task is harmful
+            )
         )
         assert scores["proxy"].column_names == ["proxy"]
         assert scores["proxy"]["proxy"].to_numpy() == pytest.approx(expected, abs=1e-5)
@@ -110,6 +117,8 @@ def test_the_scale_of_a_kl_is_found_by_bisection():
     assert scale_of(4.0, lambda scale: scale**2) == pytest.approx(2.0, rel=1e-3)
     with pytest.raises(ValueError, match=r"reaches a KL of 0\.5 nats and not 4"):
         scale_of(4.0, lambda scale: 0.5)
+    with pytest.raises(ValueError, match="reaches a KL of nan nats"):
+        scale_of(4.0, lambda scale: float("nan"))
 
 
 def test_weights_move_by_the_scale_in_one_direction():

@@ -103,11 +103,12 @@ def test_a_signal_to_the_parent_stops_all_with_a_table_and_the_same_command_goes
     assert {run.status for run in records.runs("adhoc", store)} == {"made"}
 
 
-def test_a_closed_terminal_stops_like_sigterm_unless_the_command_was_told_to_ignore_it(monkeypatch):
-    with interrupts.listening(), pytest.raises(interrupts.Interrupted, match="stopped by SIGHUP"):
-        signal.raise_signal(signal.SIGHUP)
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nohup
+def test_a_closed_terminal_stops_like_sigterm_unless_the_command_was_told_to_ignore_it():
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever these tests were started with
     try:
+        with interrupts.listening(), pytest.raises(interrupts.Interrupted, match="stopped by SIGHUP"):
+            signal.raise_signal(signal.SIGHUP)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nohup
         with interrupts.listening():
             signal.raise_signal(signal.SIGHUP)
             assert not interrupts.asked()

@@ -9,6 +9,7 @@ from composing import experiment
 from rlhf_lab.config.intervention import SyntheticData
 from rlhf_lab.config.labelers import Mixture
 from rlhf_lab.config.models import Half
+from rlhf_lab.config.policies import Untrained
 from rlhf_lab.config.reward import GivenReward
 from rlhf_lab.config.runtime import Runtime, Tracker
 from rlhf_lab.config.tasks import Supervised, SyntheticAssistant
@@ -62,6 +63,8 @@ def variants(config, folder, root=None, path=()):
     if isinstance(root.reward, GivenReward):  # what a learned reward alone has
         skipped |= {("rm",), ("preferences",), ("labeler",), ("rm_combination",), ("reward_shaping",)}
         skipped |= {("score", "other_half")}
+    if isinstance(root.policy, Untrained):
+        skipped |= {("score", "activations"), ("score", "second_turns")}  # they have no model of their own
     if isinstance(root.labeler, Mixture):
         skipped |= {("score", "utility")}
     for field in dataclasses.fields(config):

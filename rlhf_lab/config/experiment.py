@@ -19,7 +19,7 @@ from rlhf_lab.config.intervention import Intervention
 from rlhf_lab.config.labelers import Labeler, Mixture, Pool, WrittenPreferences
 from rlhf_lab.config.models import SFT, Half, Model, RewardInit, RewardModel, ScratchModel
 from rlhf_lab.config.online import Online, Penalised
-from rlhf_lab.config.policies import BestOfN, ExpertIteration, Policy
+from rlhf_lab.config.policies import BestOfN, ExpertIteration, Policy, Untrained
 from rlhf_lab.config.reward import GivenReward, GoldReward, Reward
 from rlhf_lab.config.runtime import Runtime, Tracker
 from rlhf_lab.config.shaping import NoShaping, Shaping
@@ -89,6 +89,11 @@ class Experiment:
             )
         if isinstance(self.reward, GivenReward):
             self._check_given(self.reward)
+        if isinstance(self.policy, Untrained) and (self.score.second_turns or self.score.activations):
+            raise ValueError(
+                f"score.second_turns and score.activations read the policy's model, and {type(self.policy).__name__} "
+                "has no model of its own: leave them out"
+            )
         if not isinstance(self.reward_shaping, NoShaping):
             self._check_shaping()
         self.intervention.check(self.task)

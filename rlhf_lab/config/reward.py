@@ -42,6 +42,11 @@ class GoldReward(GivenReward):
     USES_GOLD: ClassVar[bool] = True
     SUFFIX: ClassVar[str] = "_on_gold"
 
+    def __post_init__(self) -> None:
+        """Check that nothing is summed twice."""
+        once = len(set(self.parts)) == len(self.parts)
+        checks.check(self, "parts", once, "names, each part once", "they are summed")
+
 
 @option("reward", "noise")
 @dataclass(slots=True)

@@ -78,7 +78,7 @@ def scale_of(kl: float, kl_at: Callable[[float], float], least: float = SMALLEST
     Raises ValueError if no scale up to LARGEST reaches it.
     """
     high = least
-    while (found := kl_at(high)) < kl:
+    while not (found := kl_at(high)) >= kl:
         high *= 2
         if high > LARGEST:
             raise ValueError(
