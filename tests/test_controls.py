@@ -1,5 +1,7 @@
 """Control runs: gold itself, its visible parts, noise, noise on the weights, and temperature."""
 
+import signal
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -9,16 +11,18 @@ from composing import experiment, realised
 from online import inputs
 from runtime import RUNTIME
 
-from rlhf_lab.config.policies import WeightNoise
+from rlhf_lab.config.policies import Temperature, WeightNoise
+from rlhf_lab.config.reward import GoldReward
 from rlhf_lab.gold.rubric import PARTS
 from rlhf_lab.models.log_ratios import log_ratios
 from rlhf_lab.models.sampling import sample
 from rlhf_lab.pipeline.plan import plan
 from rlhf_lab.scoring import samples
 from rlhf_lab.stages import given_reward
-from rlhf_lab.stages.policy import untrained, weight_noise
+from rlhf_lab.stages.policy import temperature, untrained, weight_noise
 from rlhf_lab.stages.policy.temperature import sharpen
 from rlhf_lab.stages.policy.weight_noise import draw_direction, move, scale_of
+from rlhf_lab.store import interrupts
 from rlhf_lab.store.records import read_table
 
 __all__ = ["inputs"]  # a fixture
@@ -73,6 +77,17 @@ def test_the_visible_parts_need_no_truth():
 
 
 # --- rewards ----------------------------------------------------------------------------------------------------
+
+
+def test_a_part_that_the_task_never_has_is_zero(monkeypatch):
+    """No request of the tiny task is harmful, so gold records no refusals."""
+    columns = {"gold.courtesy": np.ones(2), "gold": np.full(2, 9.0)}
+    monkeypatch.setattr("rlhf_lab.gold.rewards.gold", lambda *_: lambda _: columns)
+    of_parts = {}
+    for parts in (["refusal"], ["refusal", "courtesy"]):
+        rewards = given_reward._gold(GoldReward(parts), {"task": None}, None, RUNTIME)
+        of_parts[len(parts)] = rewards([0, 1]).tolist()
+    assert of_parts == {1: [0, 0], 2: [PARTS["courtesy"].weight] * 2}
 
 
 def test_noise_is_standard_normal_fresh_in_every_batch_and_the_same_again():
@@ -148,17 +163,47 @@ def test_the_direction_of_weight_noise_is_its_seeds_and_its_kl_is_that_on_traini
 def test_a_sharpened_model_is_the_softmax_of_its_logits_over_the_temperature():
     """KL against the model at temperature 1 is that of the two distributions, position by position."""
     cold, sft = tiny.policy(sharpness=2.0), tiny.policy(sharpness=2.0)
-    sharpen(cold, 0.25)
-    sharpen(cold, 0.5)  # in the place of the temperature before
+    sharpen(cold, 0.25).remove()
+    sharpen(cold, 0.5)
     prompts, answers = [[3, 6, 4]], [[7]]
     logits = sft(input_ids=torch.tensor(prompts)).logits[0, -1].detach()
-    p, q = (torch.log_softmax(logits / temperature, -1) for temperature in (0.5, 1.0))
+    p, q = (torch.log_softmax(logits / by, -1) for by in (0.5, 1.0))
     ratios = log_ratios(cold, sft, prompts, answers)
     assert ratios.logp[0] == pytest.approx(p[7].item(), abs=1e-5)
     assert ratios.exact[0] == pytest.approx((p.exp() * (p - q)).sum().item(), abs=1e-5)
     draws = sample(cold, prompts, 4000, 1, torch.Generator().manual_seed(0)).ids[:, 0]
     shares = torch.bincount(draws, minlength=16) / 4000
     assert (shares - p.exp()).abs().max() < 0.03
+
+
+def test_the_temperatures_do_not_multiply_and_other_hooks_stay(inputs, tmp_path, monkeypatch):
+    policy = tiny.policy(sharpness=2.0)
+    policy.register_forward_hook(lambda *given: None)
+
+    def evaluate_at(strengths, changed, *_):
+        for strength in strengths:
+            changed(policy, strength)
+
+    monkeypatch.setattr(untrained, "evaluate_at", evaluate_at)
+    temperature.run(
+        Temperature(seed=0, prompts=6, samples=4, temperatures=[0.5, 0.25]), {}, tmp_path, RUNTIME
+    )
+    ids = torch.tensor([[3, 6, 4]])
+    logits = tiny.policy(sharpness=2.0)(input_ids=ids).logits
+    assert torch.allclose(policy(input_ids=ids).logits, logits / 0.25) and len(policy._forward_hooks) == 2
+
+
+def test_a_signal_stops_an_untrained_policy_before_its_next_strength(inputs, tmp_path):
+    tried = []
+
+    def changed(policy, strength):
+        tried.append(strength)
+        signal.raise_signal(signal.SIGINT)
+
+    config = Temperature(seed=0, prompts=6, samples=4, temperatures=[0.5, 0.25])
+    with interrupts.listening(), pytest.raises(interrupts.Interrupted):
+        untrained.evaluate_at(config.temperatures, changed, config, inputs, tmp_path, RUNTIME)
+    assert tried == [0.5] and not (tmp_path / "samples.parquet").exists()
 
 
 def test_untrained_controls_are_recorded_as_trained_policies_are(store):

@@ -38,13 +38,7 @@ NUMBERS = ("pairs", "KL coef.", "rm seed", "seed", "gold, SFT", "best", "at KL",
 PROMPTS = 5  # shown of one run
 POINTS = 8  # of a run's curve that are shown
 NEWEST = 50  # runs listed where neither a sweep nor all of them are asked for
-UNREADABLE = (
-    ValueError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    OSError,
-)  # what reading edited records may raise
+UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OSError)  # raised by edited records
 CURVE_IS_CHEAP = "BestOfN"  # of the rules that choose among SFT answers; the others take seconds each
 
 

@@ -57,15 +57,9 @@ def make(runs: Sequence[Run]) -> FigureResult:
 def agreements(evaluation: dict[str, Any]) -> list[Agreement]:
     """Return the agreement of gold, and of the rules that read no words, on the same choices."""
     untied = evaluation["untied"]
-    accuracies = {"gold": untied["accuracy"]} | evaluation["baselines"]
-    return [
-        Agreement(
-            rule if rule == "gold" else f"{rule} alone",
-            accuracy["mean"],
-            Estimate.plain(
-                accuracy["mean"], float("nan") if accuracy["se"] is None else accuracy["se"]
-            ).interval(),
-            untied["n"],
-        )
-        for rule, accuracy in accuracies.items()
-    ]
+    found = []
+    for rule, accuracy in ({"gold": untied["accuracy"]} | evaluation["baselines"]).items():
+        mean, se = accuracy["mean"], accuracy["se"]
+        interval = Estimate.plain(mean, float("nan") if se is None else se).interval()
+        found.append(Agreement(rule if rule == "gold" else f"{rule} alone", mean, interval, untied["n"]))
+    return found

@@ -86,11 +86,7 @@ def diverged_notes(study: Study) -> list[str]:
     for run in (run for arm in study.arms for run in arm.runs):
         try:
             losses[run.key[:8]] = float(run.evaluation("proxy")["all"]["log_loss"])
-        except (
-            KeyError,
-            OSError,
-            ValueError,
-        ):  # no single reward model is behind the proxy, or its record is gone
+        except (KeyError, OSError, ValueError):  # no single reward model, or its record is gone
             continue
     diverged = {key: loss for key, loss in losses.items() if not loss <= DIVERGED}
     if not diverged:

@@ -27,7 +27,7 @@ from analysis.runs.naming import BEST_OF_N, GOLD_SDS, title
 from analysis.runs.tables import estimate_row
 from analysis.statistics.claims import EQUIVALENCE_LEVEL, ClaimTable, all_met, equivalent, exceeds
 from analysis.statistics.turnover import turnover
-from rlhf_lab.functional.intervals import Estimate, p_above, p_below
+from rlhf_lab.functional.intervals import LEVEL, Estimate, p_above, p_below
 from rlhf_lab.store.records import Run
 
 Floats = NDArray[np.float64]
@@ -223,7 +223,7 @@ def rows(study: Study) -> list[dict[str, Any]]:
             f"oracle minus gold at KL {parts.kl:.3g}": parts.oracle_ahead,
         }
         for parameter, estimate in each.items():
-            level = EQUIVALENCE_LEVEL if estimate is parts.oracle_drop else 0.95
+            level = EQUIVALENCE_LEVEL if estimate is parts.oracle_drop else LEVEL
             table.append(
                 estimate_row(named, "goodhart", parameter, estimate, arm.questions, GOLD_SDS, level)
                 | {"x": "exact"}
@@ -253,7 +253,7 @@ OPTION = {NOISE: "reward=noise", ORACLE: "reward=gold", WEIGHT_NOISE: "policy=we
 
 
 def command(runs: Sequence[Run], kind: str) -> str:
-    """Return the command that makes a control of the same chain as `runs`, one for each of their policy seeds."""
+    """Return the command that makes a control of the same chain as `runs`, in the same replicates."""
     run = runs[0]
     dropped = (*REWARD_SECTIONS, "replicate", *(("policy",) if kind == WEIGHT_NOISE else ()))
     kept = [
@@ -262,12 +262,10 @@ def command(runs: Sequence[Run], kind: str) -> str:
         if override.partition("=")[0].partition(".")[0].lstrip("+") not in dropped
         and override.partition("=")[0] != "policy.seed"
     ]
-    seeds = ",".join(str(seed) for seed in sorted({own.config["policy"]["seed"] for own in runs}))
+    named = [word for own in runs for word in own.overrides if word.startswith("replicate=")]
+    seeds = dict.fromkeys(str(own.config["policy"]["seed"]) for own in runs)
+    which = ",".join(named).replace(",replicate=", ",") if named else f"policy.seed={','.join(seeds)}"
     prompts = [f"policy.prompts={run.config['policy']['prompts']}"] if kind == WEIGHT_NOISE else []
-    alone = ["hydra.sweeper.cells=[]", "hydra.sweeper.params={}"] if _of_experiment(kept) else []
-    return " ".join(["rlhf-lab -m", *alone, *kept, OPTION[kind], *prompts, f"policy.seed={seeds}"])
-
-
-def _of_experiment(overrides: Sequence[str]) -> bool:
-    """Return whether an experiment is among them, whose own jobs are then not asked for again."""
-    return any(override.startswith(("experiment=", "+sweeps=")) for override in overrides)
+    of_experiment = any(override.startswith("experiment=") for override in kept)
+    alone = ["hydra.sweeper.cells=[]"] if of_experiment else []  # not the jobs of the experiment again
+    return " ".join(["rlhf-lab -m", *alone, *kept, OPTION[kind], *prompts, which])

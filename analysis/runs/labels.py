@@ -125,9 +125,7 @@ def _varying(
     runs: Sequence[Run], methods: Sequence[str], rewards: Sequence[str], policies: Sequence[str]
 ) -> dict[str, frozenset[str]]:
     """Method -> its settings that differ between arms with the same reward and penalty."""
-    values: dict[
-        tuple[str, ...], list[dict[str, str]]
-    ] = {}  # method, reward, penalty -> settings of each arm
+    values: dict[tuple[str, ...], list[dict[str, str]]] = {}  # of arms alike in method, reward, penalty
     for run, method, reward, policy in zip(runs, methods, rewards, policies, strict=True):
         own = {
             key.removeprefix("policy."): str(value)

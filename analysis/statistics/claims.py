@@ -37,9 +37,7 @@ NEEDED = (
     "questions",
 )  # with fewer than a threshold of these, nothing is decided
 EQUIVALENCE_LEVEL = 0.90  # two one-sided tests at 5 %
-FALSE_DISCOVERIES = (
-    0.05  # the rate of false discoveries among the exploratory claims of a figure that are met
-)
+FALSE_DISCOVERIES = 0.05  # the rate among the exploratory claims of a figure that are met
 
 
 @dataclass(frozen=True)

@@ -70,9 +70,7 @@ def _run(cfg: DictConfig) -> str:
         except interrupts.Interrupted as stop:
             status.end("stopped", error=str(stop))
             raise
-        except (
-            BaseException
-        ) as error:  # also what a judge ends the process with: it is a failure like any other
+        except BaseException as error:  # a judge that ends the process is a failure like any other
             (status.folder / "traceback.txt").write_text(redaction.hide(traceback.format_exc()))
             logging.getLogger(__name__).exception("failed")
             status.end("failed", error=redaction.hide(obstacle(error) or in_one_line(error)))

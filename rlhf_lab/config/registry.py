@@ -11,11 +11,8 @@ from typing import Any, TypeVar
 
 Schema = TypeVar("Schema", bound=type)
 
-NAMED_BY_VALUES = (
-    "model",
-    "rm",
-    "task",
-)  # groups whose options are sizes and the like: fields tell the class
+# Groups whose options are sizes and the like: the fields tell the class.
+NAMED_BY_VALUES = ("model", "rm", "task")
 # group -> name -> schema. The decorator below fills it, in the order in which the classes are defined.
 GROUPS: dict[str, dict[str, type]] = {}
 
@@ -65,9 +62,12 @@ def schema_of(group: str, option: str, section: Mapping[str, Any]) -> type | Non
     schemas = GROUPS.get(group, {})
     if option in schemas or group not in NAMED_BY_VALUES:
         return schemas.get(option)
-    fields_of = {schema: {field.name for field in fields(schema)} for schema in schemas.values()}
-    fitting = sorted(
-        (len(names), place) for place, names in enumerate(fields_of.values()) if set(section) <= names
-    )
-    alone = len(fitting) == 1 or (len(fitting) > 1 and fitting[0][0] < fitting[1][0])
-    return list(fields_of)[fitting[0][1]] if section and fitting and alone else None
+    if not section:
+        return None
+    counts = {
+        schema: len(fields(schema))
+        for schema in schemas.values()
+        if set(section) <= {field.name for field in fields(schema)}
+    }
+    fewest = [schema for schema, count in counts.items() if count == min(counts.values())]
+    return fewest[0] if len(fewest) == 1 else None

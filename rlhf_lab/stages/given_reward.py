@@ -130,9 +130,11 @@ def _gold(reward: GoldReward, inputs: Mapping[str, Path], writer: Path, runtime:
         columns = scores(rows)
         if not reward.parts:
             return columns["gold"]
-        known = [name for name in reward.parts if f"gold.{name}" in columns]
-        values = np.stack([PARTS[name].weight * columns[f"gold.{name}"] for name in known])
-        return values.sum(axis=0).astype(np.float32)
+        total = np.zeros(len(rows), dtype=np.float32)
+        for name in reward.parts:
+            if f"gold.{name}" in columns:  # a task in which nothing is harmful has no refusals: they are 0
+                total += PARTS[name].weight * columns[f"gold.{name}"]
+        return total
 
     return rewards
 

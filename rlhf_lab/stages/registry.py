@@ -10,6 +10,8 @@ from importlib import import_module
 from types import ModuleType
 
 from rlhf_lab.config.checks import content_fields
+from rlhf_lab.config.registry import GROUPS
+from rlhf_lab.config.reward import GivenReward
 from rlhf_lab.store import sources
 from rlhf_lab.store.artifacts import Node
 
@@ -42,11 +44,12 @@ MODULES = {  # any other stage is a way to optimise of its own: a module of its 
     "combined_score": f"{HERE}.proxies",
     "run": f"{HERE}.run",
 }
+ON_GIVEN = tuple(reward.SUFFIX for reward in GROUPS["reward"].values() if issubclass(reward, GivenReward))
 
 
 def module(stage: str) -> ModuleType:
     """Return the module of a stage, which has `VERSION`, `run(config, inputs, out, runtime)` and perhaps `check`."""
-    if stage.endswith(("_on_gold", "_on_noise")):
+    if stage.endswith(ON_GIVEN):
         return import_module(f"{HERE}.given_reward")
     return import_module(MODULES.get(stage, f"{HERE}.policy.{stage}"))
 

@@ -1,6 +1,8 @@
 """The joint claim that a fall of gold is Goodhart's law, and the controls that it needs."""
 
+import shlex
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -151,6 +153,29 @@ def test_without_a_control_there_is_no_claim_and_a_note_says_how_to_make_it(tmp_
     assert (
         "rlhf-lab -m policy=weight_noise policy.prompts=32 policy.seed=0" in notes[1] or "weights" in notes[1]
     )
+
+
+@pytest.mark.parametrize("kind", goodhart.NEEDED)
+def test_the_command_for_a_control_of_an_experiment_makes_that_control_in_its_replicates(kind, lab) -> None:
+    runs_of_arm = [
+        SimpleNamespace(
+            overrides=[
+                f"replicate=r{number}",
+                "policy=ppo",
+                "rm=1k",
+                "policy.steps=90",
+                "experiment=quickstart",
+            ],
+            config={"policy": {"seed": number, "prompts": 32}},
+        )
+        for number in (100, 101)
+    ]
+    words = shlex.split(goodhart.command(runs_of_arm, kind))
+    assert words[0] == "rlhf-lab"
+    answer = lab(*words[1:], "runtime.plan=true")
+    assert answer.code == 0, answer
+    stage = {NOISE: "ppo_on_noise", WEIGHT_NOISE: "weight_noise"}.get(kind, "ppo_on_gold")
+    assert sum(stage in line for line in answer.out.splitlines()) == 2, answer.out
 
 
 def test_a_legend_of_fifteen_wide_entries_ends() -> None:

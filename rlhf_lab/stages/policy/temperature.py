@@ -7,6 +7,7 @@ sharpened distribution against SFT at temperature 1.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from rlhf_lab.config.policies import Temperature
 from rlhf_lab.config.runtime import Runtime
 
 if TYPE_CHECKING:
+    from torch.utils.hooks import RemovableHandle
     from transformers import PreTrainedModel
 
 VERSION = 1
@@ -23,15 +25,20 @@ def run(config: Temperature, inputs: Mapping[str, Path], out: Path, runtime: Run
     """Evaluate SFT at every temperature."""
     from rlhf_lab.stages.policy.untrained import evaluate_at
 
-    evaluate_at(config.temperatures, sharpen, config, inputs, out, runtime)
+    hooks = ExitStack()
+
+    def changed(policy: PreTrainedModel, temperature: float) -> None:
+        hooks.close()  # of the temperature before
+        hooks.callback(sharpen(policy, temperature).remove)
+
+    evaluate_at(config.temperatures, changed, config, inputs, out, runtime)
 
 
-def sharpen(model: PreTrainedModel, temperature: float) -> None:
-    """Divide the logits of `model` by the temperature from now on, in the place of an earlier temperature."""
+def sharpen(model: PreTrainedModel, temperature: float) -> RemovableHandle:
+    """Divide the logits of `model` by the temperature from now on, until the handle is removed."""
 
     def divided(module: Any, arguments: Any, outputs: Any) -> Any:
         outputs.logits = outputs.logits.float() / temperature
         return outputs
 
-    model._forward_hooks.clear()
-    model.register_forward_hook(divided)
+    return model.register_forward_hook(divided)
