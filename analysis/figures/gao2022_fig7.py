@@ -25,6 +25,7 @@ from analysis.runs import checks
 from analysis.runs.arms import MAIN, Arm, Study, common_seeds, study, title
 from analysis.runs.equal_kl import Difference, Path, pairs, path_difference
 from analysis.runs.fitting import distances, enough_points, kl_axes, refits
+from analysis.runs.rank_order import peak_gold
 from analysis.runs.tables import estimate_row, points_table
 from analysis.statistics.claims import ClaimTable
 from rlhf_lab.functional.intervals import Estimate
@@ -102,12 +103,12 @@ def pair_of(small: Arm, large: Arm) -> Pair:
 
 
 def gains(arm: Arm) -> tuple[Floats, float]:
-    """Return (B, R), gold of the highest point of each replicate above its start, and how often that is the last point.
+    """Return (B, R), gold of each replicate from its start to its peak, and how often the highest point is the last.
 
     Where it is the last point, the gain is this or more.
     """
     gold = np.stack([curves.values["gold"] for curves in arm.drawn.replicates], axis=1)  # (B, R, K)
-    return gold.max(axis=2), float((gold.argmax(axis=2) == gold.shape[2] - 1).mean())
+    return peak_gold(arm), float((gold.argmax(axis=2) == gold.shape[2] - 1).mean())
 
 
 def peak_kl(pair: Pair, axis: str) -> Peak | None:

@@ -231,7 +231,7 @@ def runs_by(runs: Iterable[Run], name: Callable[[Run], Name], *without: str) -> 
 
 
 def _refuse_pool(words: str, first: Run, other: Run, without: Sequence[str] = ()) -> NoReturn:
-    keys = [key for key in configuration.differing([first, other]) if not configuration.within(key, without)]
+    keys = configuration.differing([first, other], *without)
     raise Unsuited(
         f"this figure takes {words} for one arm, and they differ in {', '.join(keys)}: choose runs with --runs"
     )

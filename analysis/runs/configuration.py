@@ -105,9 +105,12 @@ def chain(run: Run, *without: str) -> str:
     return json.dumps(values, sort_keys=True, default=str)
 
 
-def differing(runs: Iterable[Run]) -> list[str]:
-    """Return the keys of the settings in which runs differ, in the order of the configuration."""
-    tables = [telling(run) for run in runs]
+def differing(runs: Iterable[Run], *without: str) -> list[str]:
+    """Return the keys of the settings in which runs differ, in the order of the configuration.
+
+    The keys and sections `without` are not looked at.
+    """
+    tables = [telling(run, *without) for run in runs]
     return [
         key
         for key in dict.fromkeys(key for table in tables for key in table)

@@ -5,13 +5,12 @@ Two arms of one method never have the same label.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
 from analysis.runs import naming
-from analysis.runs.configuration import settings, telling, within
+from analysis.runs.configuration import differing, settings, telling, within
 from rlhf_lab.store.records import Run
 
 POLICY = "model"  # config group of the policy's language model, which counts among the method's settings
@@ -64,21 +63,14 @@ def told_apart(
 
     Keys and sections in `without` are not looked at.
     """
-    tables = [telling(run, *without) for run in runs]
-    alike: dict[Hashable, list[dict[str, Any]]] = {}
-    for own, table in zip(words, tables, strict=True):
-        alike.setdefault(own, []).append(table)
-
-    def differs(key: str, others: Sequence[Mapping[str, Any]]) -> bool:
-        return len({json.dumps(other.get(key), sort_keys=True, default=str) for other in others}) > 1
-
+    alike: dict[Hashable, list[Run]] = {}
+    for run, own in zip(runs, words, strict=True):
+        alike.setdefault(own, []).append(run)
+    keys_of = {own: differing(others, *without) for own, others in alike.items()}
     more = []
     for run, own in zip(runs, words, strict=True):
-        values, others = settings(run), alike[own]
-        keys = [
-            key for key in dict.fromkeys(key for table in others for key in table) if differs(key, others)
-        ]
-        more.append([f"{key} {_shown(values[key], names)}" for key in keys if key in values])
+        values = settings(run)
+        more.append([f"{key} {_shown(values[key], names)}" for key in keys_of[own] if key in values])
     return more
 
 

@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from analysis.runs.arms import BEST_OF_N, DRAWS, SEED, Arm
+from analysis.runs.gold_lost import split
 from analysis.runs.tables import estimate_row
 from analysis.statistics.claims import ClaimTable
-from analysis.statistics.resampling import Bootstrapped, original, resamples
+from analysis.statistics.resampling import Bootstrapped, original, resamples, weights_of
+from analysis.statistics.turnover import peak_heights
 
 Floats = NDArray[np.float64]
 
@@ -40,8 +42,12 @@ def parameters(arm: Arm) -> float:
 
 
 def peak_gold(arm: Arm) -> Floats:
-    """(B, R): the highest gold of each replicate in every draw of questions; 0 or more, as the start counts."""
-    return np.stack([curves.values["gold"].max(axis=1) for curves in arm.drawn.replicates], axis=1)
+    """(B, R): gold of each replicate at the peak, in SDs above its start, in every draw of questions.
+
+    The peak is chosen on one half of the questions and measured on the other, as `peak_heights` says.
+    """
+    weights = weights_of(arm.drawn.resamples, arm.questions)
+    return peak_heights(arm.stacked("gold"), split(arm), weights)
 
 
 def order(arms: Sequence[Arm], first: Sequence[Any], second: Sequence[Any]) -> Order:

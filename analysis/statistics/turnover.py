@@ -64,7 +64,26 @@ def turnover(curves: ArrayLike, half: NDArray[np.bool_], end_too: bool = False) 
     )
 
 
+def peak_heights(curves: ArrayLike, half: NDArray[np.bool_], weights: ArrayLike) -> Floats:
+    """Return how high each replicate rises from its start to its peak, (B, R), in B draws of questions.
+
+    `curves` (R, C, K) have the end last, which may be the peak, and `weights` (B, C) say how often each question was
+    drawn. In every draw a replicate is measured where the other replicates have their peak on the other half.
+    """
+    table, drawn = np.asarray(curves, dtype=float), np.asarray(weights, dtype=float)
+    rises = table - table[:, :, :1]
+    means = [
+        np.tensordot(drawn[:, side], rises[:, side], axes=(1, 1)) / drawn[:, side].sum(axis=1)[:, None, None]
+        for side in (half, ~half)
+    ]  # (B, R, K) each
+    heights = [
+        np.take_along_axis(mean, _others(chooser).argmax(axis=2)[:, :, None], axis=2)[:, :, 0]
+        for mean, chooser in zip(means, reversed(means), strict=True)
+    ]
+    return np.mean(heights, axis=0)
+
+
 def _others(values: Floats) -> Floats:
-    """Return the mean of the other rows for each row of `values` (R, K); one row alone for itself."""
-    rows = len(values)
-    return values if rows == 1 else (values.sum(axis=0) - values) / (rows - 1)
+    """Return the mean of the other rows for each row of `values` (..., R, K); one row alone for itself."""
+    rows = values.shape[-2]
+    return values if rows == 1 else (values.sum(axis=-2, keepdims=True) - values) / (rows - 1)

@@ -1,6 +1,5 @@
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -108,13 +107,14 @@ def test_shuffled_sizes_have_no_order(sweep_study: Study) -> None:
 
 def test_the_order_of_sizes_is_that_of_peaks_and_not_of_ends(sweep_study: Study) -> None:
     arm = sweep_study.of("ppo", MAIN)[0]
-    gold = np.array([[0.0, 2.0, -1.0], [0.0, 0.5, 0.25]])  # (B, K)
-    drawn = SimpleNamespace(
-        replicates=[SimpleNamespace(values={"gold": gold}), SimpleNamespace(values={"gold": -gold})]
-    )
-    turned = replace(arm)
-    turned.__dict__["drawn"] = drawn
-    assert peak_gold(turned).tolist() == [[2.0, 1.0], [0.5, 0.0]]
+    gold = np.zeros((arm.questions, len(arm.curves[0].points)))
+    gold[:, 1:] = np.linspace(2.0, -1.0, gold.shape[1] - 1)
+    fallen = [replace(curves, values=curves.values | {"gold": gold}) for curves in arm.curves]
+    risen = [replace(curves, values=curves.values | {"gold": gold[:, ::-1]}) for curves in arm.curves]
+    for curves, height in ((fallen, 2.0), (risen, 3.0)):
+        turned = replace(arm, curves=tuple(curves))
+        sds = [own.scale(np.ones(arm.questions))[0] for own in turned.curves]
+        assert peak_gold(turned) == pytest.approx(np.tile(height / np.array(sds), (301, 1)))
 
 
 def test_spearman_with_ties_by_hand() -> None:

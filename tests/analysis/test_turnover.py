@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from analysis.statistics.turnover import halves, turnover
+from analysis.statistics.turnover import halves, peak_heights, turnover
 from analysis.worlds.nulls import NULLS, REPLICATES, TRAININGS, TURNING, states, trained_states
 from analysis.worlds.training_curves import NO_TURN, TURN
 from analysis.worlds.world import Size
@@ -32,6 +32,25 @@ def test_a_replicate_is_measured_where_the_others_have_their_peak() -> None:
     found = turnover(np.repeat([[first], [second]], 4, axis=1), np.array([True, True, False, False]))
     assert found.at.tolist() == [[2, 2], [1, 1]]
     assert found.fall.value == pytest.approx((1.0 + 2.0) / 2) and found.rise.value == pytest.approx(1.5)
+
+
+def test_heights_of_peaks_by_hand() -> None:
+    """The second draw has the first question twice and not the second, whose half then peaks at point 2."""
+    curves = np.array([[[0, 4, 2], [0, 0, 6], [1, 2, 4], [1, 4, 2]]], dtype=float)
+    half = np.array([True, True, False, False])
+    # first draw: halves rise by (2, 4) and (2, 2): peaks at 2 and at 1; measured on the other: 2 and 2
+    # second draw: (4, 2) and (2, 2): peaks at 1 and at 1; measured on the other: 2 and 4
+    heights = peak_heights(curves, half, [[1, 1, 1, 1], [2, 0, 1, 1]])
+    assert heights.tolist() == [[2.0], [3.0]]
+
+
+def test_noise_has_peaks_of_no_height() -> None:
+    """The maximum of 20 checkpoints of noise is above 0 in every run; the height of a peak is not."""
+    noise = np.random.default_rng(0).normal(size=(200, 40, 20))
+    half = halves(40, np.random.default_rng(1))
+    heights = [peak_heights(noise[at : at + 2], half, np.ones((1, 40)))[0] for at in range(0, 200, 2)]
+    assert abs(np.mean(heights)) < 3 * np.std(heights) / np.sqrt(np.size(heights))
+    assert (noise.mean(axis=1) - noise[:, :, 0].mean(axis=1)[:, None]).max(axis=1).mean() > 0.2
 
 
 def test_a_rising_curve_has_a_negative_drop() -> None:
