@@ -168,6 +168,15 @@ def test_json_has_null_for_what_is_missing() -> None:
     assert {"claim", "measured", "interval", "threshold", "n", "met", "by_construction"} <= set(plain)
 
 
+SHARED = {"quickstart": "gao2022_fig1", "hh_harmless": "gao2022_fig1"}  # held to the same thresholds
+
+
+@pytest.mark.parametrize("figure", available())
+def test_every_figure_names_one_to_three_primary_claims(figure: str) -> None:
+    primary = [key for key, limits in thresholds(SHARED.get(figure, figure)).items() if limits.get("primary")]
+    assert 1 <= len(primary) <= 3
+
+
 def test_every_threshold_is_used_and_every_turnover_is_of_a_tenth() -> None:
     limits = thresholds("gao2022_fig1")
     assert set(limits) == {
