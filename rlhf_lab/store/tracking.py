@@ -24,8 +24,8 @@ def mirror(experiment: Experiment, group: str, name: str) -> Iterator[Listener]:
 
     run = wandb.init(
         mode=tracker.mode.value,
-        project=tracker.project,
-        entity=tracker.entity,
+        project=redaction.hide(tracker.project),
+        entity=redaction.hide(tracker.entity),
         tags=redaction.hide(tracker.tags),
         group=group,
         name=name,
