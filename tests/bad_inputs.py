@@ -120,6 +120,9 @@ WORDS = {
         "rlhf-lab policy=ppo reward_shaping=agreement_penalty reward_shaping.phrases=[[/i]]",
         "phrases must be",
     ),
+    "one step on pairs": Case(
+        "rlhf-lab policy=dpo policy.batch=100000", "is one step of policy.batch=100000"
+    ),
     "nothing to learn": Case("rlhf-lab policy=ppo policy.steps=1", "policy.steps must be > 1 with a warm-up"),
     "nothing held out": Case("rlhf-lab task.heldout_share=1e-300", "holds out 0 of 230 questions"),
     "everything held out": Case("rlhf-lab task.heldout_share=0.9999999999", "holds out 230 of 230 questions"),
@@ -302,6 +305,22 @@ MODELS = {
     "no config.json": Case(GIVEN, "given: found no config.json", spoiled(lambda f: (f / "config.json").unlink())),
     "broken config.json": Case(
         GIVEN, "config.json is not a JSON object", spoiled(lambda f: (f / "config.json").write_text("{"))
+    ),
+    "deep config.json": Case(
+        GIVEN, "config.json is not a JSON object",
+        spoiled(lambda f: (f / "config.json").write_text("[" * 200_000)),
+    ),
+    "deep header of weights": Case(
+        GIVEN, "not a whole safetensors file",
+        spoiled(lambda f: (f / WEIGHTS).write_bytes((200_000).to_bytes(8, "little") + b"[" * 200_000)),
+    ),
+    "words for the ends of tensors": Case(
+        GIVEN, "not a whole safetensors file",
+        spoiled(lambda f: (f / WEIGHTS).write_bytes((32).to_bytes(8, "little") + b'{"a":{"data_offsets":[0,"end"]}}')),
+    ),
+    "an index that is no map": Case(
+        GIVEN, "has no map of its weights",
+        spoiled(lambda f: (f / "model.safetensors.index.json").write_text('{"weight_map": ["a"]}')),
     ),
     "no weights": Case(GIVEN, r"found no weights, expected \*.safetensors", spoiled(lambda f: (f / WEIGHTS).unlink())),
     "pickled weights": Case(

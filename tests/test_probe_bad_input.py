@@ -116,7 +116,11 @@ def test_a_wrong_row_is_one_line(row: object, expected: str, refused, tmp_path: 
     [
         ("bad.csv", "Question,Answer\na,b\n", "row 1: found no `best_answer` .fields: Question, Answer"),
         ("bad.csv", "Question\n", "found no rows"),
+        ("bad.csv", 'Question\n"' + "x" * 200_000, r"bad.csv: not CSV \(field larger than field limit"),
+        ("bad.csv", "Question\n\0", "bad.csv: not CSV|found no `best_answer`"),
         ("bad.json", "[", "not JSON"),
+        ("bad.json", "[" * 200_000, "bad.json: too many brackets"),
+        ("bad.jsonl", "[" * 200_000, "line 1: too many brackets"),
         ("bad.json", "[3]", "row 1: found a int"),
         (
             "bad.json",

@@ -182,6 +182,16 @@ class Direct(Scheduled):
         Scheduled.__post_init__(self)
         checks.positive(self, "epochs", "batch", "beta")
 
+    def steps(self, pairs: int) -> int:
+        """Return the optimiser steps over so many pairs; ValueError if it is one, and that has a rate of 0."""
+        steps = -(-self.epochs * pairs // self.batch)
+        if steps == 1 and self.warmup > 0:
+            raise ValueError(
+                f"policy.epochs={self.epochs} of {pairs} pairs is one step of policy.batch={self.batch}, and the first "
+                "step of a warm-up has a rate of 0: lower policy.batch, or set policy.warmup=0"
+            )
+        return steps
+
 
 @option("policy", "dpo")
 @dataclass(slots=True)

@@ -96,7 +96,7 @@ def _json(path: Path, name: str) -> dict[str, Any]:
         content = json.loads(path.read_bytes())
     except FileNotFoundError:
         return {}
-    except ValueError:  # not JSON, or not UTF-8
+    except (ValueError, RecursionError):  # not JSON, not UTF-8, or nested too deep
         content = None
     if not isinstance(content, dict):
         raise ValueError(f"{name}: {path.name} is not a JSON object: save the model again")
@@ -113,8 +113,10 @@ def _check_weights(folder: Path, name: str) -> None:
             f"{name}: found {only}, expected *.safetensors: save with save_pretrained of transformers"
         )
     for index in folder.glob("*.safetensors.index.json"):
-        shards = set(_json(index, name).get("weight_map", {}).values())
-        if missing := sorted(shards - {path.name for path in weights}):
+        listed = _json(index, name).get("weight_map")
+        if not isinstance(listed, dict) or not all(isinstance(shard, str) for shard in listed.values()):
+            raise ValueError(f"{name}: {index.name} has no map of its weights to files: save the model again")
+        if missing := sorted({*listed.values()} - {path.name for path in weights}):
             raise ValueError(f"{name}: found no {missing[0]}, which {index.name} lists: fetch all its files")
     for path in weights:
         if not _is_whole(path):
@@ -131,6 +133,6 @@ def _is_whole(path: Path) -> bool:
         try:
             header = json.loads(stream.read(length))
             ends = [tensor["data_offsets"][1] for key, tensor in header.items() if key != "__metadata__"]
-        except (ValueError, TypeError, KeyError, AttributeError, IndexError):
+            return size == 8 + length + max(ends, default=0)
+        except (ValueError, RecursionError, TypeError, KeyError, AttributeError, IndexError):
             return False
-    return size == 8 + length + max(ends, default=0)

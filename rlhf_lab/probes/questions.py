@@ -71,7 +71,12 @@ def read(path: Path, seed: int) -> list[Question]:
 def _rows(path: Path) -> Iterator[tuple[str, object]]:
     text = json_lines.text(path, MISSING) if path.suffix in (".csv", ".json") else ""
     if path.suffix == ".csv":
-        rows = [*csv.DictReader(io.StringIO(text))]
+        try:
+            rows = [*csv.DictReader(io.StringIO(text))]
+        except csv.Error as error:
+            raise ValueError(
+                f"{path}: not CSV ({error}): close its quotes, and save the file again"
+            ) from None
     elif text.lstrip().startswith("["):
         try:
             rows = json.loads(text)
@@ -79,6 +84,8 @@ def _rows(path: Path) -> Iterator[tuple[str, object]]:
             raise ValueError(
                 f"{path}: not JSON ({error.msg}, line {error.lineno}): save the file again"
             ) from None
+        except RecursionError:
+            raise ValueError(f"{path}: {json_lines.DEEP}") from None
     else:
         yield from json_lines.rows(path, MISSING)
         return

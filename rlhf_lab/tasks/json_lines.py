@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+DEEP = "too many brackets inside one another: write plain rows"
 GZIP = b"\x1f\x8b"  # the first bytes of every gzip file
 
 
@@ -30,9 +31,7 @@ def rows(path: Path, missing: str) -> Iterator[tuple[str, object]]:
                 "object a line: write the file as JSON lines"
             ) from None
         except RecursionError:
-            raise ValueError(
-                f"{path}, line {number}: too many brackets inside one another: write plain rows"
-            ) from None
+            raise ValueError(f"{path}, line {number}: {DEEP}") from None
     if not count:
         raise ValueError(f"{path}: the file is empty, expected one JSON object a line: give a file with rows")
 

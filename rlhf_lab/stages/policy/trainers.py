@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rlhf_lab.config.online import PPO, RLOO, Online, OnlineDPO
 from rlhf_lab.config.policies import KTO, Direct
@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from rlhf_lab.stages.policy.online.training import MakeTrainer
 
 VERSION = {"ppo": 2, "grpo": 1, "rloo": 1, "online_dpo": 1, "dpo": 1, "kto": 1}
+
+
+def check(config: Online | Direct, inputs: Mapping[str, Any]) -> None:
+    """Raise ValueError, before anything runs, if a direct method would learn nothing from so many pairs."""
+    if isinstance(config, Direct):
+        config.steps(inputs["pairs"].preferences.pairs)
 
 
 def run(
