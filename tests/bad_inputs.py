@@ -113,6 +113,16 @@ WORDS = {
     "overrides around a flag": Case(
         "rlhf-lab rm=3k --cfg job policy=ppo", "policy=ppo: stands apart from other"
     ),
+    "a group given twice": Case(
+        "rlhf-lab rm=3k rm=25k", "rm=3k rm=25k: one key, two values: give one, or a sweep"
+    ),
+    "a key given twice": Case(
+        "rlhf-lab sft.steps=1 rm=3k sft.steps=2", "sft.steps=1 sft.steps=2: one key, two"
+    ),
+    "a key given twice to a question": Case(
+        "rlhf-lab --cfg job sft.steps=1 sft.steps=2", "one key, two values"
+    ),
+    "a search path": Case("rlhf-lab hydra.searchpath=[file:///etc]", "give the folder with --config-dir"),
     "a number for a launcher": Case("rlhf-lab hydra.launcher=5", "a launcher is chosen by name"),
     "no sweeper": Case("rlhf-lab hydra.sweeper=null", "chosen by name"),
     "an environment to copy": Case("rlhf-lab hydra.job.env_copy=[A]", "no key chooses the environment"),
@@ -419,6 +429,18 @@ FOREIGN = {
     "search path that imports": Case(
         f"{MINE} --config-name own", r"hydra.searchpath.0 names Python to run \(pkg://own\)",
         file("mine/own.yaml", "defaults:\n  - config\n  - _self_\nhydra: {searchpath: ['pkg://own']}\n"),
+    ),
+    "search path on the command line": Case(
+        "rlhf-lab hydra.searchpath=[pkg://own] runtime.plan=true", "names Python to run, which no key can",
+        file("own.py", "raise SystemExit('imported')"),
+    ),
+    "search path in a question": Case(
+        "rlhf-lab --cfg job +hydra.searchpath=[pkg://own]", "names Python to run, which no key can",
+        file("own.py", "raise SystemExit('imported')"),
+    ),
+    "a key twice in a cell": Case(
+        f"{MINE} experiment=own", "rm=3k rm=25k: one key, two values",
+        file("mine/experiment/own.yaml", "# @package _global_\nhydra: {sweeper: {cells: [rm=3k rm=25k]}}\n"),
     ),
     "callback on the command line": Case(
         "rlhf-lab +hydra.callbacks.x._target_=own.Callback", "names Python to run, which no key can"

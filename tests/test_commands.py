@@ -1,5 +1,6 @@
 """The command line around stages that take milliseconds (tests/fakes): sweeps, failures, plans."""
 
+import errno
 import json
 import os
 import subprocess
@@ -10,9 +11,12 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
+from rlhf_lab.commands import job
+from rlhf_lab.stages import score
 from rlhf_lab.store import records
 
 TESTS = Path(__file__).parent
+JUDGE = score.run  # the stage itself, before a test replaces it
 
 
 def statuses(sweep="adhoc"):
@@ -249,6 +253,44 @@ def test_whatever_a_judge_raises_is_a_failure_of_its_job_alone(lab, fakes, monke
     answer = lab("-m", "policy=ppo", "policy.seed=0,1,2")
     assert answer.code == 1 and statuses() == ["made", "failed", "made"]
     assert f"job 2 failed: {said} (the rest:" in answer.out
+
+
+@pytest.mark.parametrize("source", ["import sys\nsys.exit(0)\n{}", "import sys\n{}    sys.exit(0)\n"])
+def test_a_judge_that_exits_fails_its_jobs_alone(lab, fakes, tmp_path, monkeypatch, source):
+    def run(config, inputs, out, runtime):
+        stage = JUDGE if ":" in config.name else fake
+        stage(config, inputs, out, runtime)
+
+    fake = score.run
+    monkeypatch.setattr(score, "run", run)
+    (tmp_path / "leaving.py").write_text(source.format("def judge(prompts, answers):\n    print(end='')\n"))
+    answer = lab("-m", "policy=ppo", "score.extra=[],[leaving:judge]", "policy.seed=0,1")
+    assert answer.code == 1 and statuses() == ["made", "made", "failed", "failed"]
+    assert "job 3 failed: SystemExit: 0" in answer.out and "job 4 failed: SystemExit: 0" in answer.out
+
+
+def test_what_a_job_cannot_record_is_one_line_without_hydras(lab, fakes, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device", "/store/status.json")
+
+    monkeypatch.setattr(job.Status, "begin", full)
+    answer = lab("policy=ppo")
+    assert answer.code == 1 and answer.err == ""
+    assert "the launcher stopped with /store/status.json: No space left on device: free some" in answer.out
+
+
+def test_what_wandb_is_told_holds_no_secret(lab, fakes, monkeypatch):
+    told = {}
+    run = SimpleNamespace(log=lambda line: None, finish=lambda: None)
+    wandb = SimpleNamespace(init=lambda **settings: told.update(settings) or run, Settings=dict)
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    monkeypatch.setenv("GITHUB_PAT", "planted-secret-1234")
+    secret = "${oc.env:GITHUB_PAT}"
+    words = [f"tracker.project={secret}", f"tracker.entity={secret}", f"tracker.tags=[{secret}]"]
+    assert lab("policy=ppo", "tracker=wandb", *words).code == 0
+    assert "planted-secret" not in str(told) and told["project"] == "[secret]"
+    written = [path for path in records.store_root().rglob("*") if path.is_file()]
+    assert not [path for path in written if b"planted-secret" in path.read_bytes()]
 
 
 def test_brackets_in_a_label_are_printed(lab, fakes, tmp_path):

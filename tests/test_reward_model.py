@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from composing import experiment
 from runtime import RUNTIME
+from safetensors.torch import load_file
 from test_proxies import SMALL, made, node
 
 from rlhf_lab.models import tokenization
@@ -29,6 +30,17 @@ def test_dropout_ends_with_training(pipelines, dropout):
     again, _ = accuracy.rewards(load_reward_model(folder / "model"), rows, RUNTIME.score_batch)
     recorded = read_table(folder / "heldout.parquet")["chosen"].to_numpy()
     np.testing.assert_allclose(recorded, again, atol=1e-5)
+
+
+def test_one_step_of_training_moves_the_trunk(pipelines):
+    """The experiment `tiny` has one step: with a warm-up of one step its reward model was not trained at all."""
+    trained = node(made(pipelines), "reward_model")
+    folder, trunk = pipelines.path(trained), pipelines.path(trained.inputs["trunk"])
+    assert len((folder / "metrics.jsonl").read_text().splitlines()) == 1
+    after, before = (load_file(path / "model" / "model.safetensors") for path in (folder, trunk))
+    shared = before.keys() & after.keys()
+    moved = [name for name in shared if (after[name] - before[name]).abs().max() > 0]
+    assert len(moved) > 10 and len(moved) > len(shared) / 2
 
 
 def test_weights_of_random_trunks_are_not_averaged():

@@ -15,6 +15,7 @@ from hydra._internal.hydra import Hydra
 from hydra._internal.sources_registry import SourcesRegistry
 from hydra._internal.utils import get_args_parser
 from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.config_source import ConfigResult
 from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig, OmegaConf
@@ -59,6 +60,12 @@ def check_compositions() -> None:
 def skip_mode() -> None:
     """Do not compose everything once more to read `hydra.mode`: the argument `--multirun` is always given."""
     Hydra.get_mode = lambda *_, **__: None
+
+
+def raise_failure(result: JobReturn) -> None:
+    """Raise the error of a job that failed, without the line that `JobReturn.return_value` prints before it."""
+    if result.status is JobStatus.FAILED:
+        raise result._return_value
 
 
 class StructuredConfigSource(structured_config_source.StructuredConfigSource):

@@ -15,6 +15,7 @@ from typing import Any
 from hydra.core.override_parser.types import Override
 
 from rlhf_lab.commands.errors import Mistake
+from rlhf_lab.commands.refusals import refuse_twice
 from rlhf_lab.config.experiment import Experiment
 from rlhf_lab.models import devices
 from rlhf_lab.pipeline.execution import missing
@@ -73,6 +74,7 @@ class Words:
 
 def axes(overrides: Sequence[Override]) -> Axes:
     """Return the key of each override with all values that it sweeps over, or with its one value."""
+    refuse_twice(overrides)
     return {override.get_key_element(): _values(override) for override in overrides}
 
 

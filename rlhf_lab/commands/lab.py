@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from rlhf_lab.store import interrupts
 
 if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
     from omegaconf import DictConfig
 
 # settings of libraries that print by default; they are set before the libraries are imported, and workers inherit them
@@ -77,7 +78,8 @@ def _run(arguments: Sequence[str]) -> int:
             raise errors.Mistake(
                 f"{' '.join(experiments)}: one experiment at a time: give each a command of its own"
             )
-        if any(argument.split("=")[0] in QUESTIONS for argument in arguments):
+        flags, overrides = _parse(arguments)
+        if any(flag.split("=")[0] in QUESTIONS for flag in flags):
             task = _no_job  # without what running needs, an answer takes half the time
         else:
             from rlhf_lab.commands import job, sweeper, versions
@@ -85,7 +87,7 @@ def _run(arguments: Sequence[str]) -> int:
             if (line := versions.outside()) is not None:
                 print(f"rlhf-lab: {line}", file=sys.stderr)
             sweeper.register()
-            arguments, task = _as_sweep(arguments), job.run
+            arguments, task = _as_sweep(flags, overrides), job.run
             hydra_internals.skip_mode()
         hydra_internals.check_compositions()
         sys.argv[1:] = arguments
@@ -118,36 +120,48 @@ def _no_job(cfg: DictConfig) -> None:
     """The task of a command that only asks Hydra a question, which is never run."""
 
 
-def _as_sweep(arguments: Sequence[str]) -> list[str]:
+def _parse(arguments: Sequence[str]) -> tuple[list[str], list[Override]]:
+    """Return the flags, with the values that stand apart from them, and the overrides; Mistake for what is refused."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    from rlhf_lab.commands.errors import unreadable
+    from rlhf_lab.commands.refusals import refuse_override, refuse_twice
+
+    parser = OverridesParser.create()
+    flags: list[str] = []
+    overrides: list[Override] = []
+    for argument in arguments:
+        if argument.startswith("-") or not ("=" in argument or argument.startswith("~")):
+            flags.append(argument)
+            continue
+        try:
+            overrides.append(parser.parse_override(argument))
+        except HydraException as error:
+            raise unreadable(argument) from error
+        refuse_override(overrides[-1])
+    refuse_twice(overrides)
+    return flags, overrides
+
+
+def _as_sweep(flags: Sequence[str], overrides: Sequence[Override]) -> list[str]:
     """Return the arguments for Hydra: one run is a sweep of one job.
 
     Values go to the jobs only. Hydra would also put those without a comma into the parent's configuration, where
     `policy.kl_coef=0.1` fails when the sweep chooses the policy. It leaves out sweeps, and so each value is written as
     a sweep over that value alone.
     """
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-
-    from rlhf_lab.commands.errors import Mistake, unreadable
+    from rlhf_lab.commands.errors import Mistake
     from rlhf_lab.commands.jobs import only
-    from rlhf_lab.commands.refusals import refuse_override
 
-    parser, flags, overrides = OverridesParser.create(), [], []
-    for argument in arguments:
-        if argument.startswith("-") or not ("=" in argument or argument.startswith("~")):
-            flags.append(argument)
-            continue
-        try:
-            override = parser.parse_override(argument)
-        except HydraException as error:
-            raise unreadable(argument) from error
-        refuse_override(override)
+    arguments = [flag for flag in flags if flag not in ("-m", "--multirun", "-r", "--run")] + ["--multirun"]
+    for override in overrides:
+        argument = str(override.input_line)
         value_of_a_job = "." in override.key_or_group and not override.key_or_group.startswith(PARENTS)
         if value_of_a_job and not override.is_sweep_override():
             key, _, value = argument.partition("=")
             if value == "null":
                 raise Mistake(f"{argument}: null is not a value of this key: leave the key out")
             argument = f"{key}={only(value)}" if value else argument
-        overrides.append(argument)
-    flags = [flag for flag in flags if flag not in ("-m", "--multirun", "-r", "--run")]
-    return [*flags, "--multirun", *overrides]
+        arguments.append(argument)
+    return arguments

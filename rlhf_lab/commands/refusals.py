@@ -24,7 +24,9 @@ from rlhf_lab.config.experiment import Experiment
 from rlhf_lab.config.runtime import Runtime
 
 PICKLED = "--experimental-rerun"  # reads its configuration from a pickle
-PYTHON = re.compile(r"_target_|^\W*hydra[./](callbacks|job_logging|hydra_logging)")  # what Hydra would import
+PYTHON = re.compile(
+    r"_target_|^\W*hydra[./](callbacks|job_logging|hydra_logging)|pkg://"
+)  # what Hydra would import
 OPTION = re.compile(r"\w[\w.+-]*")
 TARGET = "_target_"
 LOGGING = {"logging.StreamHandler", "logging.FileHandler", "colorlog.ColoredFormatter"}
@@ -139,6 +141,8 @@ def refuse_override(override: Override) -> None:
         raise Mistake(
             f"{override.input_line}: no key chooses the environment or the folder of a job: leave it out"
         )
+    if key == "hydra.searchpath":
+        raise Mistake(f"{override.input_line}: give the folder with --config-dir")
     if key.startswith("hydra"):
         return
     if override.is_delete():
@@ -147,6 +151,16 @@ def refuse_override(override: Override) -> None:
         known = [*keys(Experiment), "experiment", "replicate"]
         instead = f": write {key}=..." if key in known else hint(key, known)
         raise Mistake(f"{override.input_line}: no key can be added{instead}")
+
+
+def refuse_twice(overrides: Sequence[Override]) -> None:
+    """Refuse a key or group that is given two values: only the last one would count."""
+    given: dict[str, str] = {}
+    for override in overrides:
+        written = str(override.input_line)
+        earlier = given.setdefault(override.get_key_element(), written)
+        if earlier != written:
+            raise Mistake(f"{earlier} {written}: one key, two values: give one, or a sweep over both")
 
 
 def refuse_values_as_options(override: Override) -> None:

@@ -107,7 +107,7 @@ class PlannedSweeper(Sweeper):
     def _launch(self, jobs: Sequence[Job]) -> None:
         named = [[*job.overrides, f"hydra.job.name='{job.leaf.key}'"] for job in jobs]
         for result in self._launcher.launch(named, initial_job_idx=0):
-            _ = result.return_value  # raises what a job could not record itself
+            hydra_internals.raise_failure(result)  # which the job could not record itself
 
 
 def _store(runtime: Runtime) -> Store:

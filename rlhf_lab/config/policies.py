@@ -182,7 +182,7 @@ class Direct(Scheduled):
         Scheduled.__post_init__(self)
         checks.positive(self, "epochs", "batch", "beta")
 
-    def steps(self, pairs: int) -> int:
+    def optimiser_steps(self, pairs: int) -> int:
         """Return the optimiser steps over so many pairs; ValueError if it is one, and that has a rate of 0."""
         steps = -(-self.epochs * pairs // self.batch)
         if steps == 1 and self.warmup > 0:

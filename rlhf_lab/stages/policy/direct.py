@@ -60,7 +60,7 @@ def train(
     heldout = table.filter((pc.field("split") == "heldout") & ~pc.field("tied"))[:HELDOUT_PAIRS]
     setup = Setup(policy, ref, tokenizer, _tokens(in_training, tokenizer, inputs))
 
-    steps = config.steps(len(setup.train.prompts))
+    steps = config.optimiser_steps(len(setup.train.prompts))
     scheduled = set(schedule(steps, config.evaluations)) - {0}
     with training_session(config, steps, ref, tokenizer, inputs, out, runtime) as session:
         implicit = ImplicitReward(_tokens(heldout, tokenizer, inputs), ref)

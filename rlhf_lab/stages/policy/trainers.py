@@ -25,7 +25,7 @@ VERSION = {"ppo": 2, "grpo": 1, "rloo": 1, "online_dpo": 1, "dpo": 1, "kto": 1}
 def check(config: Online | Direct, inputs: Mapping[str, Any]) -> None:
     """Raise ValueError, before anything runs, if a direct method would learn nothing from so many pairs."""
     if isinstance(config, Direct):
-        config.steps(inputs["pairs"].preferences.pairs)
+        config.optimiser_steps(inputs["pairs"].preferences.pairs)
 
 
 def run(
