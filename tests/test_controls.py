@@ -1,6 +1,10 @@
 """Control runs: gold itself, its visible parts, noise, noise on the weights, and temperature."""
 
-import signal
+import json
+from collections import Counter
+from dataclasses import fields, replace
+from functools import partial
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -9,21 +13,25 @@ import tiny
 import torch
 from composing import experiment, realised
 from online import inputs
-from runtime import RUNTIME
+from runtime import ALWAYS_SAVED, RUNTIME
+from scipy.stats import chi2
+from stopped import assert_ends_alike, killed_at, signalled_at
 
+from rlhf_lab.config.online import PPO
 from rlhf_lab.config.policies import Temperature, WeightNoise
 from rlhf_lab.config.reward import GoldReward
 from rlhf_lab.gold.rubric import PARTS
+from rlhf_lab.models import loading
 from rlhf_lab.models.log_ratios import log_ratios
 from rlhf_lab.models.sampling import sample
 from rlhf_lab.pipeline.plan import plan
 from rlhf_lab.scoring import samples
+from rlhf_lab.scoring.heldout_evaluation import generator
 from rlhf_lab.stages import given_reward
 from rlhf_lab.stages.policy import temperature, untrained, weight_noise
 from rlhf_lab.stages.policy.temperature import sharpen
 from rlhf_lab.stages.policy.weight_noise import draw_direction, move, scale_of
-from rlhf_lab.store import interrupts
-from rlhf_lab.store.records import read_table
+from rlhf_lab.store.records import read_table, runs
 
 __all__ = ["inputs"]  # a fixture
 LEARNERS = ("ppo", "grpo", "rloo", "online_dpo", "expert_iteration")
@@ -61,6 +69,22 @@ def test_gold_is_optimised_where_the_run_is_marked_and_nowhere_else(policy, rewa
 def test_what_a_control_cannot_do_is_refused(overrides, message):
     with pytest.raises(ValueError, match=message):
         experiment(*overrides)
+
+
+def test_a_trainer_of_another_package_takes_no_given_reward():
+    """Its stage knows reward models alone; a subclass of a method whose stage is here is trained there."""
+
+    class TheirPPO(PPO):
+        STAGE: ClassVar[str] = "their_lab.ppo"
+
+    class OtherValues(PPO):
+        pass
+
+    asked = experiment("policy=ppo", "reward=gold")
+    values = {field.name: getattr(asked.policy, field.name) for field in fields(PPO)}
+    with pytest.raises(ValueError, match=r"TheirPPO is another package's method.*use reward=learned"):
+        replace(asked, policy=TheirPPO(**values))
+    assert "ppo_on_gold" in {node.name for node in plan(replace(asked, policy=OtherValues(**values))).walk()}
 
 
 def test_parts_that_gold_has_not_are_refused():
@@ -119,6 +143,28 @@ def test_the_recorded_proxy_is_the_reward_that_was_optimised(store):
         assert scores["proxy"]["proxy"].to_numpy() == pytest.approx(expected, abs=1e-5)
 
 
+def test_the_recorded_noise_is_other_noise_in_every_replicate(pipelines):
+    proxies = []
+    for replicate in ("r0", "r1"):
+        asked = ("experiment=tiny", "policy=ppo", "reward=noise", f"replicate={replicate}")
+        node = realised(pipelines, *asked, stage="given_score")
+        proxies.append(read_table(pipelines.path(node) / "scores.parquet")["proxy"].to_numpy())
+    assert len(proxies[0]) == 12 * 8 * 3 and abs(np.corrcoef(*proxies)[0, 1]) < 0.25
+    assert abs(proxies[0].mean()) < 0.3 and abs(proxies[0].std() - 1) < 0.2
+
+
+def test_a_gold_that_raises_fails_the_jobs_that_learn_from_it_in_a_line_each(lab, tmp_path, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("no truth today\nand none tomorrow")
+
+    monkeypatch.setattr(given_reward, "_gold_of_ids", broken)
+    answer = lab("-m", "experiment=tiny", "policy=ppo", "reward=gold,noise")
+    text = answer.out + answer.err
+    assert answer.code == 1 and text.count("RuntimeError: no truth today") == 1
+    assert "Traceback" not in text and "tomorrow" not in text
+    assert [run.status for run in runs("tiny", tmp_path / "store")] == ["failed", "made"]
+
+
 def test_gold_of_ids_is_that_of_answers_to_training_prompts(inputs, monkeypatch):
     monkeypatch.setattr(given_reward, "_gold", lambda *_: lambda rows: rows["prompt_id"].to_numpy())
     rewards = given_reward._gold_of_ids(None, inputs, tiny.tokenizer(), RUNTIME)
@@ -144,6 +190,30 @@ def test_weights_move_by_the_scale_in_one_direction():
     assert moved.std().item() == pytest.approx(0.5, rel=0.05)
     move(policy, sft, direction, 0.0)
     assert all(torch.equal(a, b) for a, b in zip(policy.parameters(), sft.parameters(), strict=True))
+
+
+def test_weight_noise_has_the_kl_that_was_asked_for_on_training_prompts(inputs, tmp_path, monkeypatch):
+    """Within a twentieth, on as many answers as the search reads; drawn with other numbers within a fifth."""
+    policy, sft = (loading.load_language_model(inputs["sft"] / "model", "cpu") for _ in range(2))
+    prompts = samples.load_prompts(inputs["task"], tiny.tokenizer(), "train").ids
+    tokens = json.loads((inputs["task"] / "task.json").read_text())["answer_tokens"]
+
+    def kl(n, draws):
+        answers = sample(policy, prompts, n, tokens, draws).tokens()
+        asked = [prompt for prompt in prompts for _ in range(n)]
+        return log_ratios(policy, sft, asked, answers).exact.mean()
+
+    def evaluate_at(strengths, change, *_):
+        scale = None
+        for strength in strengths:
+            scale = change(policy, strength, scale)
+            assert kl(1, generator(3, 0)) == pytest.approx(strength, rel=0.05)
+            assert kl(100, generator(4, 0)) == pytest.approx(strength, rel=0.2)
+
+    monkeypatch.setattr(untrained, "evaluate_at", evaluate_at)
+    weight_noise.run(
+        WeightNoise(seed=3, prompts=6, samples=4, kls=[0.1, 0.5, 2.0]), inputs, tmp_path, RUNTIME
+    )
 
 
 def test_the_direction_of_weight_noise_is_its_seeds_and_its_kl_is_that_on_training_prompts(
@@ -176,13 +246,58 @@ def test_a_sharpened_model_is_the_softmax_of_its_logits_over_the_temperature():
     assert (shares - p.exp()).abs().max() < 0.03
 
 
+def test_whole_sequences_of_a_sharpened_model_have_the_probabilities_of_an_enumeration():
+    """All 241 answers of at most two tokens; a chance is the product over tokens of p^(1 / T), normalised."""
+    cold, sft, prompt = tiny.policy(sharpness=2.0), tiny.policy(sharpness=2.0), [3, 6, 4]
+    sharpen(cold, 0.5)
+
+    def next_token(prefix):
+        return sft(input_ids=torch.tensor([prefix])).logits[0, -1].detach().double().log_softmax(-1)
+
+    def sharpened(logp):
+        raised = logp.exp() ** 2
+        return (raised / raised.sum()).log()
+
+    chances = {}  # answer -> its log-probability under the sharpened model and under SFT
+    first = next_token(prompt)
+    for token in range(16):
+        if token == tiny.EOS:
+            chances[token,] = sharpened(first)[token], first[token]
+            continue
+        second = next_token([*prompt, token])
+        for last in range(16):
+            chances[token, last] = (
+                sharpened(first)[token] + sharpened(second)[last],
+                first[token] + second[last],
+            )
+    p, q = (torch.stack(column) for column in zip(*chances.values(), strict=True))
+    assert len(chances) == 241 and p.exp().sum().item() == pytest.approx(1)
+
+    answers = [list(answer) for answer in chances]
+    ratios = log_ratios(cold, sft, [prompt] * 241, answers)
+    np.testing.assert_allclose(ratios.logp, p, atol=1e-4)
+    np.testing.assert_allclose(ratios.ref_logp, q, atol=1e-4)
+    kl = (p.exp() * (p - q)).sum().item()
+    assert p.exp().numpy() @ ratios.exact == pytest.approx(
+        kl, abs=1e-4
+    )  # unbiased for the KL of whole answers
+
+    drawn = sample(cold, [prompt], 20_000, 2, torch.Generator().manual_seed(0)).tokens()
+    counts = Counter(map(tuple, drawn))
+    expected = 20_000 * p.exp().numpy()
+    usual = expected > 5
+    observed = np.array([counts[answer] for answer in chances])
+    statistic = ((observed - expected) ** 2 / expected)[usual].sum()
+    assert set(counts) <= set(chances) and statistic < chi2.ppf(0.999, usual.sum())
+
+
 def test_the_temperatures_do_not_multiply_and_other_hooks_stay(inputs, tmp_path, monkeypatch):
     policy = tiny.policy(sharpness=2.0)
     policy.register_forward_hook(lambda *given: None)
 
-    def evaluate_at(strengths, changed, *_):
+    def evaluate_at(strengths, change, *_):
         for strength in strengths:
-            changed(policy, strength)
+            change(policy, strength, None)
 
     monkeypatch.setattr(untrained, "evaluate_at", evaluate_at)
     temperature.run(
@@ -193,17 +308,33 @@ def test_the_temperatures_do_not_multiply_and_other_hooks_stay(inputs, tmp_path,
     assert torch.allclose(policy(input_ids=ids).logits, logits / 0.25) and len(policy._forward_hooks) == 2
 
 
-def test_a_signal_stops_an_untrained_policy_before_its_next_strength(inputs, tmp_path):
-    tried = []
+@pytest.mark.parametrize("end", [signalled_at, partial(killed_at, line="heldout_kl")])
+@pytest.mark.parametrize(
+    ("stage", "config"),
+    [
+        (temperature, Temperature(seed=0, prompts=6, samples=4, temperatures=[0.7, 0.5, 0.3])),
+        (weight_noise, WeightNoise(seed=0, prompts=6, samples=4, kls=[0.05, 0.1, 0.2])),
+    ],
+)
+def test_an_untrained_policy_keeps_the_strengths_that_are_done_when_it_is_stopped(
+    inputs, tmp_path, stage, config, end
+):
+    """A signal at strength 1 ends it once that is saved; a kill at strength 2 leaves what strength 1 saved."""
+    killed = end is not signalled_at
+    run = partial(stage.run, config, inputs)
+    assert_ends_alike(run, tmp_path, partial(end, 1 + killed), 1, ALWAYS_SAVED)
 
-    def changed(policy, strength):
-        tried.append(strength)
-        signal.raise_signal(signal.SIGINT)
 
-    config = Temperature(seed=0, prompts=6, samples=4, temperatures=[0.5, 0.25])
-    with interrupts.listening(), pytest.raises(interrupts.Interrupted):
-        untrained.evaluate_at(config.temperatures, changed, config, inputs, tmp_path, RUNTIME)
-    assert tried == [0.5] and not (tmp_path / "samples.parquet").exists()
+@pytest.mark.parametrize("reward", ["gold", "noise"])
+@pytest.mark.parametrize("policy", ["ppo", "expert_iteration"])
+def test_a_policy_on_a_given_reward_goes_on_where_it_was_stopped(pipelines, tmp_path, policy, reward):
+    own = ("policy.steps=12",) if policy == "ppo" else ("policy.rounds=3",)
+    asked = ("experiment=tiny", f"policy={policy}", f"reward={reward}", *own)
+    node = realised(pipelines, *asked, stage=f"{policy}_on_{reward}")
+    folders = {name: pipelines.path(upstream) for name, upstream in node.inputs.items()}
+    run = partial(given_reward.run, node.config, folders)
+    stop = 4 if policy == "ppo" else node.config.policy.steps
+    assert_ends_alike(run, tmp_path, partial(signalled_at, stop), stop)
 
 
 def test_untrained_controls_are_recorded_as_trained_policies_are(store):

@@ -122,9 +122,9 @@ def curves(arm: Arm, like: Arm) -> Curves:
     )
 
 
-def control(study: Study, arm: Arm, kind: str) -> Arm | None:
-    """Return the control of a kind that shares the arm's chain and questions, with the most settings in common."""
-    found = [
+def controls(study: Study, arm: Arm, kind: str) -> list[Arm]:
+    """Return the controls of a kind that share an arm's chain and questions, the most settings in common first."""
+    suited = [
         other
         for other in study.arms
         if other.kind == kind
@@ -133,10 +133,8 @@ def control(study: Study, arm: Arm, kind: str) -> Arm | None:
         and np.array_equal(other.curves[0].questions, arm.curves[0].questions)
     ]
     own = arm.settings
-    return max(
-        found,
-        key=lambda other: sum(own.get(name) == value for name, value in other.settings.items()),
-        default=None,
+    return sorted(
+        suited, key=lambda other: -sum(own.get(name) == value for name, value in other.settings.items())
     )
 
 
@@ -146,10 +144,10 @@ def _section(run: Run, name: str) -> Any:
 
 def parts_of(study: Study, arm: Arm) -> Goodhart | None:
     """Return the parts of the claim about an arm; None where a control is missing."""
-    controls = {kind: control(study, arm, kind) for kind in NEEDED}
-    known = {kind: curves(found, arm) for kind, found in controls.items() if found is not None}
-    if len(known) < len(NEEDED):
+    suited = {kind: controls(study, arm, kind) for kind in NEEDED}
+    if not all(suited.values()):
         return None
+    known = {kind: curves(arms[0], arm) for kind, arms in suited.items()}
     return goodhart(
         curves(arm, arm), {kind: known[kind] for kind in (NOISE, WEIGHT_NOISE)}, known[ORACLE], split(arm)
     )
@@ -232,19 +230,28 @@ def rows(study: Study) -> list[dict[str, Any]]:
 
 
 def notes(study: Study) -> list[str]:
-    """Return a line for each method and control that is missing: which run, and the command that makes it."""
+    """Return a line for each control that is missing, with the command that makes it, or was chosen among several."""
     lines: dict[str, None] = {}
     for arm in trained(study):
         for kind in NEEDED:
-            if control(study, arm, kind) is None:
-                lines[
-                    f"no claim of Goodhart for {title(arm.method)}: {MISSING[kind]} is missing; make it: "
-                    f"{command(arm.runs, kind)}"
-                ] = None
+            match controls(study, arm, kind):
+                case []:
+                    line = (
+                        f"no claim of Goodhart for {title(arm.method)}: {CALLED[kind]} is missing; make it: "
+                        f"{command(arm.runs, kind)}"
+                    )
+                case [_]:
+                    continue
+                case [first, *others]:
+                    line = (
+                        f"Goodhart, {arm.title}: {CALLED[kind]} is {first.title}, chosen among {1 + len(others)} by "
+                        "the settings in common"
+                    )
+            lines[line] = None
     return list(lines)
 
 
-MISSING = {
+CALLED = {
     NOISE: "the control on i.i.d. noise",
     WEIGHT_NOISE: "the control of noise on the weights",
     ORACLE: "the oracle, which is trained on gold itself,",

@@ -144,7 +144,8 @@ class Experiment:
                 f"{type(self.policy).__name__} learns from comparisons and never sees a reward, so {name} changes "
                 "nothing: use reward=learned"
             )
-        if "proxy" in self.policy.NEEDS and not isinstance(self.policy, (Online, ExpertIteration)):
+        learns_here = isinstance(self.policy, (Online, ExpertIteration)) and "." not in self.policy.STAGE
+        if "proxy" in self.policy.NEEDS and not learns_here:
             raise ValueError(
                 f"{type(self.policy).__name__} is another package's method, which takes its reward from reward models "
                 f"alone, and {name} is none: use reward=learned"

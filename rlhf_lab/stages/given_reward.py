@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 # A stage has the version of the trainer that it runs, raised by every change of gold.
 TRAINERS = trainers.VERSION | {"expert_iteration": expert_iteration.VERSION}
-VERSION = {"given_score": 1 + GOLD_CHANGES} | {
+VERSION = {"given_score": 2 + GOLD_CHANGES} | {
     stage + reward.SUFFIX: version + GOLD_CHANGES
     for stage, version in TRAINERS.items()
     for reward in (GoldReward, NoiseReward)
@@ -91,7 +91,6 @@ def optimise(config: OptimisedReward, inputs: Mapping[str, Path], out: Path, run
 @run.register
 def score(config: GivenScore, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
     """Score the samples with the reward that was given."""
-    import numpy as np
     import pyarrow.parquet as pq
 
     from rlhf_lab.store.records import SCORES, read_parts, write_parts
@@ -102,10 +101,10 @@ def score(config: GivenScore, inputs: Mapping[str, Path], out: Path, runtime: Ru
             rewards = _gold(config.reward, inputs, inputs["samples"] / "tokenizer", runtime)
         else:
             assert isinstance(config.reward, NoiseReward)
-            rng = np.random.default_rng(config.reward.seed)
+            noise = _noise(config.reward.seed)
 
             def rewards(rows: Any) -> np.ndarray:
-                return rng.standard_normal(len(rows)).astype(np.float32)
+                return noise(rows["prompt_id"].to_pylist(), rows["token_ids"].to_pylist())
 
         def parts() -> Any:
             done = 0
@@ -168,7 +167,8 @@ def _gold_of_ids(
 def _noise(seed: int) -> Reward:
     """Return a reward of independent standard normal numbers.
 
-    They depend on the seed and on the whole batch of prompts and answers, so that a resumed training draws the same.
+    They depend on the seed and on the whole batch of prompts and answers. So a resumed training draws the same, and
+    the samples of every replicate have numbers of their own.
     """
     import hashlib
 

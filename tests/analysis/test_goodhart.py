@@ -92,8 +92,9 @@ def test_noise_seldom_meets_the_claim(null: str, replicates: int) -> None:
 @pytest.mark.parametrize("replicates", [2, 5])
 @pytest.mark.parametrize("null", NULLS)
 def test_noise_meets_the_claim_at_most_once_in_a_hundred_times(null: str, replicates: int) -> None:
-    found = states(NULLS[null], replicates, 1000, np.random.default_rng(2))
-    assert found.count(True) <= 10
+    """Of 1,000 draws of each null, at most 5 met it."""
+    found = states(NULLS[null], replicates, 500, np.random.default_rng(2))
+    assert found.count(True) <= 5
 
 
 def test_a_world_of_goodhart_meets_it() -> None:
@@ -153,6 +154,22 @@ def test_without_a_control_there_is_no_claim_and_a_note_says_how_to_make_it(tmp_
     assert (
         "rlhf-lab -m policy=weight_noise policy.prompts=32 policy.seed=0" in notes[1] or "weights" in notes[1]
     )
+
+
+def test_a_note_names_the_control_that_was_chosen_among_several(tmp_path: Path) -> None:
+    """The second control on noise has the learning rate of the arm, the first another."""
+    cells = [cell for cell in CONTROL_CELLS if cell.reward != "noise"]
+    cells += [Cell("ppo", {"kl_coef": coefficient}, 2, rm="3k", reward="noise") for coefficient in (0.1, 0.0)]
+    write_store(tmp_path, Sweep(questions=16, framings=1, few_pairs=False, rms=("3k",), cells=tuple(cells)))
+    data = study(runs("quickstart", tmp_path))
+    (arm,) = goodhart.trained(data)
+    first, other = goodhart.controls(data, arm, NOISE)
+    assert (first.settings["kl_coef"], other.settings["kl_coef"]) == (0.0, 0.1)
+    (note,) = goodhart.notes(data)
+    assert note == (
+        f"Goodhart, {arm.title}: the control on i.i.d. noise is {first.title}, chosen among 2 by the settings in common"
+    )
+    assert first.title != other.title
 
 
 @pytest.mark.parametrize("kind", goodhart.NEEDED)

@@ -27,11 +27,12 @@ def run(config: Temperature, inputs: Mapping[str, Path], out: Path, runtime: Run
 
     hooks = ExitStack()
 
-    def changed(policy: PreTrainedModel, temperature: float) -> None:
+    def change(policy: PreTrainedModel, temperature: float, _: float | None) -> float:
         hooks.close()  # of the temperature before
         hooks.callback(sharpen(policy, temperature).remove)
+        return temperature
 
-    evaluate_at(config.temperatures, changed, config, inputs, out, runtime)
+    evaluate_at(config.temperatures, change, config, inputs, out, runtime)
 
 
 def sharpen(model: PreTrainedModel, temperature: float) -> RemovableHandle:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from transformers import PreTrainedModel
@@ -11,30 +13,35 @@ from rlhf_lab.config.policies import Untrained
 from rlhf_lab.config.runtime import Runtime
 from rlhf_lab.models import loading, tokenization
 from rlhf_lab.stages.policy.training_session import training_session
-from rlhf_lab.store import interrupts
+from rlhf_lab.store.artifacts import write_json
+
+DONE = "strengths.json"  # of a checkpoint: what `change` returned at each strength that is evaluated
+Change = Callable[[PreTrainedModel, float, float | None], float]  # copy of SFT, strength, last value -> value
 
 
 def evaluate_at(
     strengths: Sequence[float],
-    changed: Callable[[PreTrainedModel, float], None],
+    change: Change,
     config: Untrained,
     inputs: Mapping[str, Path],
     out: Path,
     runtime: Runtime,
 ) -> None:
-    """Evaluate SFT, and then a copy of it that `changed(copy, strength)` has changed, at each strength.
+    """Evaluate SFT, and then a copy of it that `change` has changed, at each strength.
 
-    Checkpoint 0 is SFT, and checkpoint i the i-th strength. A signal stops the stage before the next strength, and the
-    same command begins the stage again. The stage leaves `samples.parquet`, `reference.parquet`,
-    `tokenizer/`, `model/` (the SFT model) and `metrics.jsonl`.
+    `change(copy, strength, value)` gets what it returned at the strength before, None at the first. Checkpoint 0 is
+    SFT, and checkpoint i the i-th strength. A stage that was stopped goes on after the last strength that it saved. The
+    stage leaves `samples.parquet`, `reference.parquet`, `tokenizer/`, `model/` (the SFT model) and `metrics.jsonl`.
     """
     folder = inputs["sft"] / "model"
     tokenizer = tokenization.load_tokenizer(folder)
     policy, sft = (loading.load_language_model(folder, runtime.device) for _ in range(2))
     with training_session(config, len(strengths), sft, tokenizer, inputs, out, runtime) as session:
-        session.evaluation.evaluate(policy, 0)
-        for number, strength in enumerate(strengths, start=1):
-            interrupts.stop_if_asked()
-            changed(policy, strength)
-            session.evaluation.evaluate(policy, number)
+        checkpoint = session.begin(partial(session.evaluation.evaluate, policy))
+        values: list[float] = [] if checkpoint is None else json.loads((checkpoint / DONE).read_text())
+        for strength in strengths[len(values) :]:
+            values.append(change(policy, strength, values[-1] if values else None))
+            session.evaluation.evaluate(policy, len(values))
+            if len(values) < len(strengths):
+                session.pause(len(values), lambda folder: write_json(folder / DONE, values))
         session.finish(sft, tokenizer)

@@ -35,7 +35,6 @@ def run(config: WeightNoise, inputs: Mapping[str, Path], out: Path, runtime: Run
     prompts = spread(load_prompts(task, tokenization.load_tokenizer(folder), "train"), PROMPTS).ids
     tokens = json.loads((task / "task.json").read_text())["answer_tokens"]
     direction = draw_direction(sft, config.seed)
-    reached = SMALLEST
 
     def kl_at(policy: PreTrainedModel, scale: float) -> float:
         """Return the KL of the policy at a scale, always on the same prompts and with the same random numbers."""
@@ -47,12 +46,12 @@ def run(config: WeightNoise, inputs: Mapping[str, Path], out: Path, runtime: Run
         answers = sample(policy, prompts, 1, tokens, generator(config.seed, 0)).tokens()
         return float(log_ratios(policy, sft, prompts, answers).exact.mean())
 
-    def changed(policy: PreTrainedModel, kl: float) -> None:
-        nonlocal reached
-        reached = scale_of(kl, lambda scale: kl_at(policy, scale), reached)
-        move(policy, sft, direction, reached)
+    def change(policy: PreTrainedModel, kl: float, scale_before: float | None) -> float:
+        scale = scale_of(kl, lambda scale: kl_at(policy, scale), scale_before or SMALLEST)
+        move(policy, sft, direction, scale)
+        return scale
 
-    evaluate_at(config.kls, changed, config, inputs, out, runtime)
+    evaluate_at(config.kls, change, config, inputs, out, runtime)
 
 
 def draw_direction(model: PreTrainedModel, seed: int) -> list[torch.Tensor]:
