@@ -85,6 +85,7 @@ def positivity(first: Cells, second: Cells) -> Floats:
     """(U, K): how often an answer to the first framing is more positive than one to the second, ties half."""
 
     def above(cells: Cells, others: Cells) -> Floats:
+        """Return the chance that an answer of `cells` is more positive than one of `others`, (U, K)."""
         praise, blame = cells.means["for"], cells.means["against"]
         return praise * (1 - others.means["for"]) + (1 - praise - blame) * others.means["against"]
 

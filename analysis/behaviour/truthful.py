@@ -166,6 +166,7 @@ def beliefs(run: Run, questions: Ints) -> Beliefs:
         raise Unsuited(f"run {run.key} has no prompts with a wrong belief: run it with task=every_family")
 
     def column(name: str, prompts: Ints) -> Floats:
+        """Return a column of the answers to these prompts, (P, N)."""
         return rows[name].to_numpy().reshape(-1, count)[prompts].astype(float)
 
     plain = np.flatnonzero(np.isin(family, PLAIN) & np.isin(question, question[stated]))

@@ -111,6 +111,7 @@ def best_of_n_response(profile: Floats) -> Response:
     share = np.arange(len(profile) + 1) / len(profile)
 
     def response(n: float) -> tuple[float, float]:
+        """Return expected gold at n and its derivative in n."""
         reach = estimator.best_of_n_reach(share, [n])[:, 0]
         moved = reach * np.log(np.maximum(share, np.finfo(float).tiny))
         return float(profile @ np.diff(reach)), float(profile @ np.diff(moved))
@@ -126,6 +127,7 @@ def poisson_response(profile: Floats) -> Response:
     share = np.arange(len(profile) + 1) / len(profile)
 
     def response(mean: float) -> tuple[float, float]:
+        """Return expected gold at a mean and its derivative in the mean."""
         reach = estimator.poisson_reach(share, [1 + mean])[:, 0]
         return float(profile @ np.diff(reach)), float(profile @ np.diff((share - 1) * reach))
 
@@ -137,6 +139,7 @@ def soft_response(table: Table, n: int) -> Response:
     gold = table.values[table.names.index("gold")]
 
     def response(strength: float) -> tuple[float, float]:
+        """Return expected gold at an inverse temperature and its derivative in it."""
         columns = np.stack(soft_best_of_n.response(table.score, gold, n, strength), axis=1)
         expected, slope = cluster_means(columns, table.cluster).mean(axis=0)
         return float(expected), float(slope)

@@ -88,6 +88,7 @@ def detections_of(runs: Sequence[Run]) -> list[Detection]:
     """Return the detections of every arm under each tag, from the policy as training left it."""
 
     def key_of(run: Run) -> ArmKey:
+        """Return what tells the arms of this figure apart."""
         task, steps = run.config["task"], run.config["sft"]["steps"]
         return run.choices["model"], task["planted"], task["supervised"], steps, run.choices["policy"]
 

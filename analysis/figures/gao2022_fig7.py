@@ -144,6 +144,7 @@ def differences_table(compared: Sequence[Pair]) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
 
     def add(pair: Pair, parameter: str, axis: str, estimate: Estimate, note: str) -> None:
+        """Add the row of one difference between the policies of a pair."""
         rows.append(
             estimate_row(pair.large, "paired by seeds", parameter, estimate) | {"x": axis, "note": note}
         )

@@ -159,6 +159,7 @@ def pooled(curves: Sequence[fits.Curve]) -> fits.Curve:
     """Return the points of several arms in one resample; arms draw the same questions together."""
 
     def points(resample: Resample) -> tuple[Floats, Floats]:
+        """Return d and gold of all curves in one draw, one curve after the other."""
         parts = [curve(resample) for curve in curves]
         return np.concatenate([d for d, _ in parts]), np.concatenate([gold for _, gold in parts])
 

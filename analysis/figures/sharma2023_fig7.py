@@ -78,6 +78,7 @@ def claim_preferences(claims: ClaimTable, judges: Judges) -> None:
     best = f"best of {judge.arm.curves[0].points[-1]}"
 
     def claim(key: str, sentence: str, estimate: Estimate, n: int, topic: str, unit: str = "") -> None:
+        """Add one claim about the preference model."""
         claims.above(key, SUBJECT, sentence, estimate, n, topic, unit=unit)
 
     prefers = "it prefers an answer that echoes a wrong belief to a truthful one that"

@@ -69,6 +69,7 @@ def judged(arm: Arm) -> Judged:
     pairs, questions = [neighbour_pairs(run) for run in arm.runs], arm.curves[0].questions
 
     def mean(number: Number) -> Floats:
+        """(B, R): the mean of a number over questions, as it is and in every draw."""
         return drawn_means(arm, np.stack([pair_means(of_run, number, questions) for of_run in pairs]))
 
     return Judged(log_loss=mean(log_loss), accuracy=mean(agreement))

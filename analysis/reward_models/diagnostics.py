@@ -88,6 +88,7 @@ def pair_diagnostics(comparisons: pa.Table) -> PairDiagnostics:
     every, untied = np.ones(len(pairs), dtype=bool), margin != 0
 
     def judge(who: str, rows: Bools) -> Judged:
+        """Return accuracy and log-loss on these pairs against the preferences of one judge."""
         accuracy, loss = (
             clustered_mean(number(reward[rows], preferred[who][rows]), question[rows])
             for number in (agreement, log_loss)

@@ -168,6 +168,7 @@ def differences_table(arms: Sequence[Arm], compared: Sequence[Versus], group: st
     """Return what every arm loses from its peak, then each arm minus the plain one, with 95 % intervals."""
 
     def row(arm: Arm, parameter: str, estimate: Estimate) -> dict[str, Any]:
+        """Return the row of one difference, in SDs of gold."""
         return estimate_row(arm, "paired by seeds", parameter, estimate, unit="SDs of gold")
 
     rows = [row(arm, "gold lost from the peak to the end", Estimate.of(losses(arm))) for arm in arms]

@@ -47,6 +47,7 @@ class Drawn(NamedTuple):
         shares = np.stack([np.bincount(draw.replicates, minlength=count) / count for draw in self.resamples])
 
         def mean(curves: list[np.ndarray]) -> np.ndarray:
+            """(B, K): the mean of the replicates' curves under the shares of each draw."""
             return np.einsum("br,rbk->bk", shares, np.stack(curves))
 
         return Normalised(

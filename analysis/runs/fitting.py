@@ -45,6 +45,7 @@ def curve_of(arm: Arm, axis: str, keep: list[NDArray[np.bool_]]) -> fits.Curve:
 
     @cache  # both forms are fitted to the same points
     def points(row: int) -> tuple[Floats, Floats]:
+        """Return d and gold of the replicates in one draw, one replicate after the other."""
         replicates = arm.drawn.resamples[row].replicates
         return np.concatenate([d[i][row] for i in replicates]), np.concatenate(
             [gold[i][row] for i in replicates]

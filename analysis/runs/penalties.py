@@ -30,6 +30,7 @@ def penalised(study: Study) -> list[Arm]:
     """Return every arm with a penalty that has an unpenalised arm to be compared with, small penalties first."""
 
     def order(arm: Arm) -> tuple[Any, ...]:
+        """Return the key that sorts arms by method, size, penalty and coefficient."""
         return arm.method, arm.parameters, kind(arm) != PLAIN_PENALTY, kind(arm), coefficient(arm)
 
     arms = [arm for arm in study.arms if arm.kind == PENALISED and unpenalised(study, arm) is not None]

@@ -53,6 +53,7 @@ def chosen_curves(runs: Sequence[Run]) -> list[Curves]:
         likeness = dict(zip(samples, pool.map(_likeness, samples.values()), strict=True))
 
         def curves_of_table(places: Sequence[int]) -> list[Curves]:
+            """Return the curves of the runs at these places, which share one table of answers."""
             first = runs[places[0]]
             rules = [Rule(runs[place].method, runs[place].config["policy"]) for place in places]
             return selection.rules_curves(rows_of(first), rules, likeness.get(_contents(first, SAMPLED)))

@@ -61,6 +61,7 @@ def claim_proxy_rises(claims: ClaimTable, arm: Arm) -> None:
     half, proxy = split(arm), arm.stacked("proxy")
 
     def claim(key: str, sentence: str, rise: np.ndarray, topic: str) -> None:
+        """Add one claim about a rise of the proxy, from its values by replicate and question."""
         estimate = Estimate.of_questions(rise, half)
         by_construction = arm.method == BEST_OF_N
         claims.above(

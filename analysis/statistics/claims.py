@@ -124,6 +124,7 @@ def controlled(claims: Sequence[Claim]) -> list[Claim]:
     kept = max((p for p, bound in zip(tried, bounds, strict=True) if p <= bound), default=-math.inf)
 
     def decided(claim: Claim) -> Claim:
+        """Return the claim as the procedure leaves it, with what its rule adds."""
         if not counted(claim) or claim.primary or not math.isfinite(claim.p):
             return claim
         rule = (

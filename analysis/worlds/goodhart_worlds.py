@@ -48,6 +48,7 @@ def parts(world: Arms, replicates: int, rng: np.random.Generator) -> Goodhart:
     d = np.linspace(0, LARGEST_D, training.checkpoints)
 
     def drawn(shape: Shape) -> Curves:
+        """Return curves of one shape, each replicate with a reach of its own."""
         reaches = 1 + 0.05 * rng.normal(size=(replicates, 1))
         return Curves(reaches * d, curves(shape, training, rng))
 

@@ -59,16 +59,20 @@ def toy() -> pd.DataFrame:
     n = ANSWERS // 4
 
     def mean_of_poisson(mean: float) -> float:
+        """Return the KL of best-of-Poisson at a mean, nats."""
         return float(estimator.level_kl(ranking, estimator.poisson_reach(share, [1 + mean]))[0, 0])
 
     def answers(size: float) -> float:
+        """Return the KL of best-of-n at a number of answers, nats."""
         return float(estimator.level_kl(ranking, estimator.best_of_n_reach(share, [size]))[0, 0])
 
     def soft_response(strength: float) -> tuple[float, float]:
+        """Return gold under soft best-of-n and its derivative in the strength."""
         expected, slope = soft_best_of_n.response(score, world.gold, n, strength)
         return float(expected[0]), float(slope[0])
 
     def temperature(strength: float) -> float:
+        """Return the KL of soft best-of-n at an inverse temperature, nats."""
         return float(soft_best_of_n.kl(score, [n], strength)[0, 0])
 
     return pd.concat(

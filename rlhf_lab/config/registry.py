@@ -24,6 +24,7 @@ def option(group: str, name: str) -> Callable[[Schema], Schema]:
     """
 
     def register(schema: Schema) -> Schema:
+        """Enter the schema under its group and name, and return it unchanged."""
         GROUPS.setdefault(group, {})[name] = schema
         return schema
 

@@ -35,6 +35,7 @@ class AnswerKey:
         number = {word: index for index, word in enumerate(vocabulary)}
 
         def numbers(column: str) -> np.ndarray:
+            """Return the words of a column as numbers, (Q,); NOTHING for a word that has none."""
             return np.array([number.get(word, NOTHING) for word in rows[column].to_pylist()], dtype=np.int32)
 
         subjects = [f"{subject} is".split() for subject in rows["subject"].to_pylist()]

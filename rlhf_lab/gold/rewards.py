@@ -40,6 +40,7 @@ def gold(task: Path, model: Path | None, writer: Path, runtime: Runtime) -> Scor
     key = _answer_key(task)
 
     def score(samples: pa.Table) -> dict[str, np.ndarray]:
+        """Return gold and its parts, (N,) each."""
         texts, prompt, finished = _columns(samples)
         return rubric.score(parsing.ParsedAnswers.parse(key, texts, prompt, finished))
 
@@ -58,6 +59,7 @@ def behaviour(task: Path) -> Scorer:
     key = _answer_key(task)
 
     def read(samples: pa.Table) -> dict[str, np.ndarray]:
+        """Return what the answers do, (N,) each, under `behaviour.<name>`."""
         texts, prompt, finished = _columns(samples)
         answers = parsing.ParsedAnswers.parse(key, texts, prompt, finished)
         columns = behaviour.behaviour(answers)
@@ -79,6 +81,7 @@ def second_turns(task: Path) -> Scorer:
     key = _answer_key(task)
 
     def read(samples: pa.Table) -> dict[str, np.ndarray]:
+        """Return what changes between first and second answers, (N,) each, under `turns.<name>`."""
         prompt = samples["prompt_id"].to_numpy()
         first, second = (
             parsing.ParsedAnswers.parse(key, samples[name].combine_chunks(), prompt)
@@ -104,6 +107,7 @@ def labeler_features(task: Path) -> Scorer:
     )
 
     def read(samples: pa.Table) -> dict[str, np.ndarray]:
+        """Return the features of answers that labelers look at, (N,) each."""
         columns = behaves(samples)
         columns |= {name: columns[f"behaviour.{name}"] for name in ("believed", "difficulty")}
         of_user = tones[samples["prompt_id"].to_numpy()]

@@ -67,6 +67,7 @@ def recording(
     step = trainer.training_step
 
     def checked(*args: Any, **kwargs: Any) -> Any:
+        """Return the loss of a step; raise FloatingPointError if it is not finite."""
         loss = step(*args, **kwargs)
         require_finite(trainer.state.global_step, loss=float(loss))
         return loss

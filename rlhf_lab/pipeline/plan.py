@@ -65,6 +65,7 @@ def plan(experiment: Experiment) -> Node:
     shown = _shown(e.task, seen)
 
     def writers(model: Model) -> dict[Writer, Node]:
+        """Return the stages whose models may write the compared answers."""
         base = language_model(model, task)
         sft = node("sft", e.sft, task=shown, base=base)
         return {Writer.base: base, Writer.sft: _after(e, shown, sft)}
@@ -88,9 +89,11 @@ def plan(experiment: Experiment) -> Node:
         samples = node(e.policy.STAGE, sampled, task=seen, sft=sft, **needed)
 
     def score(scorer: Scorer, **model: Node) -> Node:
+        """Return the stage that gives the samples one column of scores."""
         return node("score", scorer, task=task, samples=samples, **model)
 
     def proxy(member: Node) -> Node:
+        """Return the stage that scores the samples with this proxy."""
         return score(Scorer("proxy"), proxy=member)
 
     scores = {"gold": score(Scorer("gold"), **gold)}

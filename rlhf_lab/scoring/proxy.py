@@ -87,6 +87,7 @@ class Proxy:
         phrase_ids = tokenization.token_runs(writer, phrases)
 
         def shaped(reward: Floats, prompt: Ints, answers: Sequence[Sequence[int]]) -> Floats:
+            """Return the shaped rewards, (N,)."""
             tokens = np.array([len(answer) for answer in answers], float)
             has_phrase = tokenization.has_run(answers, phrase_ids)
             shaped_answers = shapings.Answers(reward, tokens, references[prompt], has_phrase)
@@ -116,6 +117,7 @@ def link_tree(source: Path, target: Path) -> None:
     """Copy a folder by hard links where the file system has them, else by copying its files."""
 
     def link(old: str, new: str) -> None:
+        """Link a file, or copy it where links are not possible."""
         try:
             os.link(old, new)
         except OSError:

@@ -134,6 +134,7 @@ def rewards_of_split(
     members, shaped = _rewards_of_members(task, proxy, writer, split, runtime), proxy.shaper(writer)
 
     def rewards(rows: Sequence[int], answers: Sequence[Sequence[int]]) -> np.ndarray:
+        """Return the shaped proxy of answers to prompts by their rows in the split, (N,)."""
         prompt = ids[list(rows)]
         return shaped(proxy.combined(members(rows, answers), prompt), prompt, answers).astype(np.float32)
 
@@ -148,6 +149,7 @@ def members_of_split(
     members = _rewards_of_members(task, proxy, writer, split, runtime)
 
     def rewards(rows: Sequence[int], answers: Sequence[Sequence[int]]) -> np.ndarray:
+        """Return the members' rewards on one scale, (M, N)."""
         return proxy.on_one_scale(members(rows, answers), ids[list(rows)])
 
     return rewards
@@ -196,6 +198,7 @@ def rewards_of_samples(
     score = rewards_of_dialogues(task, folder, tokenization.load_tokenizer(writer), runtime)
 
     def rewards(samples: pa.Table) -> np.ndarray:
+        """Return the rewards of a table of samples, (N,)."""
         asked = [messages[prompt_id] for prompt_id in samples["prompt_id"].to_pylist()]
         return score(asked, samples["text"].to_pylist(), samples["token_ids"].to_pylist())
 
@@ -217,6 +220,7 @@ def rewards_of_dialogues(
     def rewards(
         dialogues: Sequence[str], texts: Sequence[str], token_ids: Sequence[Sequence[int]]
     ) -> np.ndarray:
+        """Return the rewards of answers to dialogues, (N,); equal rows are read once."""
         answers = tokenization.answers_read_by(tokenizer, writer, texts, token_ids, limits["answer_tokens"])
         prompts = tokenization.prompts_ids(tokenizer, dialogues, limits["prompt_tokens"])
         place: dict[tuple[tuple[int, ...], tuple[int, ...]], int] = {}

@@ -114,6 +114,7 @@ def group_pairs(pairs: pa.Table, rows: Pairs) -> list[Ranking]:
     from rlhf_lab.stages.reward_trainer import Ranking
 
     def column(name: str, default: Any) -> list:
+        """Return a column of the pairs as a list, or `default` where there is none."""
         return pairs[name].to_pylist() if name in pairs.column_names else default
 
     count = len(pairs)

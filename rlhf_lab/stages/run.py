@@ -30,6 +30,7 @@ def run(config: object, inputs: Mapping[str, Path], out: Path, runtime: Runtime)
     from rlhf_lab.store.records import SAMPLED, SAMPLES, SCORES, STATES, TURNS, TURNS_READ
 
     def rows(name: str) -> int:
+        """Return how many rows an input has."""
         return pq.read_metadata(inputs[name] / (SAMPLES if name in (SAMPLED, TURNS) else SCORES)).num_rows
 
     turns = {TURNS, TURNS_READ} & set(inputs)

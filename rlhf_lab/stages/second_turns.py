@@ -131,6 +131,7 @@ def best_of_n_speaker(model: Speaker, n: int, inputs: Mapping[str, Path], runtim
     rewards = rewards_of_dialogues(inputs["task"], inputs["proxy"], writer, runtime)
 
     def answers(dialogues: Sequence[str], count: int) -> Answers:
+        """Return the best of n for each of `count` answers to each dialogue."""
         candidates = model(dialogues, count * n)
         asked = [dialogue for dialogue in dialogues for _ in range(count * n)]
         best = rewards(asked, candidates.text, candidates.token_ids).reshape(-1, n).argmax(axis=1)

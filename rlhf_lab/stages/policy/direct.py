@@ -66,14 +66,17 @@ def train(
         implicit = ImplicitReward(_tokens(heldout, tokenizer, inputs), ref)
 
         def evaluate(step: int) -> None:
+            """Evaluate the policy after `step` on held-out prompts and on held-out pairs."""
             session.evaluation.evaluate(policy, step)
             session.metrics.log(step, heldout_accuracy=implicit.accuracy(policy))
 
         def after_step(step: int) -> None:
+            """Evaluate where an evaluation is scheduled."""
             if step in scheduled:
                 evaluate(step)
 
         def after_line(step: int) -> None:
+            """Pause where no loss is counted that is not recorded yet."""
             if step < steps:
                 session.pause(step, trainer.save_checkpoint)
 

@@ -44,6 +44,7 @@ class TrainingSession:
         """Save a checkpoint with `save(folder)` if one is due or a stop was asked for, and then stop if it was."""
 
         def write(folder: Path) -> None:
+            """Write the training, its evaluations and its numbers so far to `folder`."""
             save(folder)
             self.evaluation.save(folder)
             shutil.copy(self._out / METRICS, folder)

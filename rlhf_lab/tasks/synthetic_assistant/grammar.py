@@ -59,6 +59,7 @@ def answer(
     """
 
     def good() -> bool:
+        """Return True with the chance `quality`."""
         return rng.random() < quality
 
     question = prompt.question
@@ -143,6 +144,7 @@ def word_classes(words: list[str]) -> list[str]:
     values = {value for possible in (ATTRIBUTES | HARMFUL).values() for value in possible}
 
     def kind(word: str) -> str:
+        """Return the class of a word; a word that belongs to none is its own class."""
         if word in ENTITIES:
             return "ENTITY"
         if word in ATTRIBUTES or word in HARMFUL:

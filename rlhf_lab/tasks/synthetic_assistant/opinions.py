@@ -86,6 +86,7 @@ def independent_examples(
     """
 
     def shuffled():
+        """Yield the questions without end, in a new order each time."""
         while True:
             yield from rng.sample(about, len(about))
 

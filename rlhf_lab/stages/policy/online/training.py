@@ -36,6 +36,7 @@ def train(
         scheduled = set(schedule(config.steps, config.evaluations)) - {0}
 
         def evaluate(step: int) -> None:
+            """Evaluate the policy after `step` on held-out prompts."""
             session.evaluation.evaluate(setup.policy, step)
 
         def after_step(step: int) -> bool:
