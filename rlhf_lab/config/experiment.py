@@ -23,8 +23,9 @@ from rlhf_lab.config.policies import BestOfN, ExpertIteration, Policy, Untrained
 from rlhf_lab.config.reward import GivenReward, GoldReward, Reward
 from rlhf_lab.config.runtime import Runtime, Tracker
 from rlhf_lab.config.shaping import NoShaping, Shaping
-from rlhf_lab.config.tasks import SyntheticAssistant, Task
+from rlhf_lab.config.tasks import FieldGuide, SyntheticAssistant, Task
 
+EMBEDDED = SyntheticAssistant, FieldGuide  # tasks whose gold is computed, part by part
 AROUND_AN_ANSWER = 30  # tokens of a question, a second turn and the marks of three turns
 
 
@@ -97,7 +98,12 @@ class Experiment:
         if not isinstance(self.reward_shaping, NoShaping):
             self._check_shaping()
         self.intervention.check(self.task)
-        if (self.score.behaviour or self.score.utility) and not isinstance(self.task, SyntheticAssistant):
+        if self.score.utility and isinstance(self.task, FieldGuide):
+            raise ValueError(
+                "score.utility is of labelers that look at more than gold, and the field guide has none yet: set it to "
+                "false"
+            )
+        if (self.score.behaviour or self.score.utility) and not isinstance(self.task, EMBEDDED):
             raise ValueError(
                 f"score.behaviour and score.utility come from the embedded task's rubric, and the task is "
                 f"{type(self.task).__name__}: set both to false"
@@ -159,7 +165,7 @@ class Experiment:
                 f"score.other_half and second turns of best-of-n need a reward model, and {name} is none: leave them "
                 "out, or use reward=learned"
             )
-        if isinstance(reward, GoldReward) and reward.parts and not isinstance(self.task, SyntheticAssistant):
+        if isinstance(reward, GoldReward) and reward.parts and not isinstance(self.task, EMBEDDED):
             raise ValueError(
                 f"reward.parts are of the embedded task's rubric, and the task is {type(self.task).__name__}: use "
                 "reward.parts=[], which is gold as a whole"

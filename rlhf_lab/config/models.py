@@ -27,10 +27,15 @@ class ScratchModel(Model):
     layers: int  # Number of layers.
     heads: int  # Number of attention heads.
     intermediate: int  # Width of the MLPs.
-    init_sd: float  # SD of the weights before training.
+    # SD of the weights before training; `null` is 1 / sqrt(inputs) of each layer, less for layers that write.
+    init_sd: float | None
+    tied: bool  # Whether the words that are read and the words that are written share their vectors.
+    # Whether documents are cut into blocks of `task.prompt_tokens` + `task.answer_tokens` tokens; else each is a row.
+    packed: bool
     steps: int  # Number of optimiser steps of pre-training.
-    batch: int  # Number of blocks in a step; a block has `task.prompt_tokens` + `task.answer_tokens` tokens.
-    lr: float  # Peak learning rate.
+    batch: int  # Number of blocks or documents in a step.
+    lr: float  # Peak learning rate, after a warm-up of a twentieth of the steps.
+    decay: float  # Share of the steps, the last ones, in which the learning rate falls to zero.
     seed: int  # Seed of the weights and of the order of the corpus.
 
     STAGE: ClassVar[str] = "base"
@@ -38,7 +43,10 @@ class ScratchModel(Model):
     def __post_init__(self) -> None:
         """Check ranges."""
         checks.seed(self)
-        checks.positive(self, "hidden", "layers", "heads", "intermediate", "init_sd", "steps", "batch", "lr")
+        checks.positive(self, "hidden", "layers", "heads", "intermediate", "steps", "batch", "lr")
+        if self.init_sd is not None:
+            checks.positive(self, "init_sd")
+        checks.check(self, "decay", 0 < self.decay <= 1, "in (0, 1]", "it is a share, and training ends at 0")
         whole = self.hidden % (2 * self.heads) == 0
         checks.check(self, "hidden", whole, "a multiple of 2 x heads", "rotary positions")
 

@@ -72,6 +72,27 @@ class SyntheticAssistant(Task):
         checks.share(self, "fact_share", "demonstration_quality", "demonstration_correct")
 
 
+@option("task", "field_guide")
+@dataclass(slots=True)
+class FieldGuide(Task):
+    """The embedded task of the field guide: animals, what most people believe of them, readers who correct answers."""
+
+    animals: int  # Number of animals; every third is left out of comparisons and training prompts.
+    believed: float  # Share of the facts that are what most people believe.
+    prompts: int  # Number of prompts that are drawn; equal ones count once.
+    base_documents: int  # Number of corrected dialogues in the base corpus.
+    demonstrations: int  # Number of demonstrations that SFT learns from.
+
+    STAGE: ClassVar[str] = "task"
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        Task.__post_init__(self)
+        checks.check(self, "animals", self.animals >= 3, ">= 3", "every third is new")
+        checks.share(self, "believed")
+        checks.positive(self, "prompts", "base_documents", "demonstrations")
+
+
 @option("task", "deferential")
 @dataclass(slots=True)
 class Deferential(SyntheticAssistant):

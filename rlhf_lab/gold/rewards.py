@@ -17,6 +17,7 @@ from rlhf_lab.tasks.synthetic_assistant.framings import tone
 
 if TYPE_CHECKING:
     from rlhf_lab.gold.answer_key import AnswerKey
+    from rlhf_lab.gold.guide import Guide
 
 RUBRIC = "rubric.parquet"
 PORTION = 4096  # answers at a time: their words stay near the processor, and memory is flat
@@ -35,6 +36,11 @@ def gold(task: Path, model: Path | None, writer: Path, runtime: Runtime) -> Scor
 
         rewards = rewards_of_samples(task, model, writer, runtime)
         return lambda samples: {"gold": rewards(samples)}
+    if _kind(task) == "field_guide":
+        from rlhf_lab.gold import guide
+
+        facts = _guide(task)
+        return _in_portions(lambda samples: guide.score(facts, *_columns(samples)))
     from rlhf_lab.gold import parsing, rubric
 
     key = _answer_key(task)
@@ -54,6 +60,18 @@ def behaviour(task: Path) -> Scorer:
     gold in the eyes of someone who cannot check claims, and `difficulty` of the question. With gold they say what an
     answer is worth to a limited labeler of any competence.
     """
+    if _kind(task) == "field_guide":
+        from rlhf_lab.gold import guide
+
+        facts = _guide(task)
+
+        def count(samples: pa.Table) -> dict[str, np.ndarray]:
+            """Return how often the answers do what they do, (N,) each, under `behaviour.<name>`."""
+            texts, prompt, _ = _columns(samples)
+            counts = guide.behaviour(facts, texts, prompt)
+            return {f"behaviour.{name}": values for name, values in counts.items()}
+
+        return _in_portions(count)
     from rlhf_lab.gold import behaviour, parsing, rubric
 
     key = _answer_key(task)
@@ -116,11 +134,39 @@ def labeler_features(task: Path) -> Scorer:
     return read
 
 
+def weights(task: Path) -> dict[str, float]:
+    """Return the weight of every part of the task's gold."""
+    return parts(_kind(task) == "field_guide")
+
+
+def parts(of_guide: bool) -> dict[str, float]:
+    """Return the weight of every part of gold, of the field guide or of the other embedded task."""
+    from rlhf_lab.gold import guide, rubric
+
+    table = guide.PARTS if of_guide else rubric.PARTS
+    return {name: part.weight for name, part in table.items()}
+
+
+def _kind(task: Path) -> str:
+    """Return the kind of the task, such as `field_guide`."""
+    return json.loads((task / "task.json").read_text())["kind"]
+
+
 def _answer_key(task: Path) -> AnswerKey:
     from rlhf_lab.gold.answer_key import AnswerKey
 
+    return AnswerKey.from_table(read_table(task / RUBRIC), _vocabulary(task))
+
+
+def _guide(task: Path) -> Guide:
+    from rlhf_lab.gold.guide import Guide
+
+    return Guide.from_table(read_table(task / "guide.parquet"), _vocabulary(task))
+
+
+def _vocabulary(task: Path) -> list[str]:
     words = json.loads((task / "tokenizer" / "tokenizer.json").read_text())["model"]["vocab"]
-    return AnswerKey.from_table(read_table(task / RUBRIC), sorted(words, key=words.get))
+    return sorted(words, key=words.get)
 
 
 def _columns(samples: pa.Table) -> tuple[pa.Array, np.ndarray, np.ndarray]:

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-LONGEST = 32  # words that are read; an answer is never longer than the task's answer_tokens
+LONGEST = 32  # words that are read of an answer, unless a task has longer ones
 
 # Numbers that stand for no word of the vocabulary.
 FOREIGN = -1  # a word outside the vocabulary
@@ -18,23 +18,23 @@ NOTHING = -3  # a word that no answer can hold
 
 @dataclass(frozen=True)
 class Words:
-    """N answers as word numbers: `ids` (N, LONGEST) index the vocabulary, or are FOREIGN or END."""
+    """N answers as word numbers: `ids` (N, L) index the vocabulary, or are FOREIGN or END."""
 
     ids: np.ndarray
-    lengths: np.ndarray  # (N,) words in each answer, those beyond LONGEST included
+    lengths: np.ndarray  # (N,) words in each answer, those that are not read included
 
 
-def split_words(texts: pa.Array, vocabulary: list[str]) -> Words:
-    """Split texts at blanks and return the number of every word in `vocabulary`."""
+def split_words(texts: pa.Array, vocabulary: list[str], longest: int = LONGEST) -> Words:
+    """Split texts at blanks and return the numbers in `vocabulary` of the first `longest` words of each."""
     trimmed = pc.utf8_trim_whitespace(texts)
     split = pc.utf8_split_whitespace(trimmed)
     offsets = np.asarray(split.offsets)
     numbers = pc.fill_null(pc.index_in(split.flatten(), value_set=pa.array(vocabulary)), FOREIGN).to_numpy()
     empty = np.asarray(pc.equal(pc.utf8_length(trimmed), 0))
     lengths = np.where(empty, 0, np.diff(offsets))
-    ids = np.full((len(lengths), LONGEST), END, dtype=np.int32)
-    columns = np.arange(LONGEST)
-    inside = columns < np.minimum(lengths, LONGEST)[:, None]
+    ids = np.full((len(lengths), longest), END, dtype=np.int32)
+    columns = np.arange(longest)
+    inside = columns < np.minimum(lengths, longest)[:, None]
     positions = offsets[:-1, None] - offsets[0] + columns
     ids[inside] = numbers[positions[inside]]
     return Words(ids, lengths)
@@ -44,9 +44,10 @@ def count_matches(words: Words, pattern: np.ndarray) -> np.ndarray:
     """Return how often the words of each answer's own `pattern` (N, L), ended by END, occur in it, (N,)."""
     # Only places where the first word matches are looked at further, and these are few.
     row, position = np.nonzero(words.ids == pattern[:, :1])
+    longest = words.ids.shape[1]
     for shift in range(1, pattern.shape[1]):
         expected, shifted = pattern[row, shift], position + shift
-        matches = (shifted < LONGEST) & (words.ids[row, np.minimum(shifted, LONGEST - 1)] == expected)
+        matches = (shifted < longest) & (words.ids[row, np.minimum(shifted, longest - 1)] == expected)
         kept = matches | (expected == END)
         row, position = row[kept], position[kept]
     return np.bincount(row, minlength=len(words.ids))

@@ -28,7 +28,7 @@ def build_language_model(
 ) -> LlamaForCausalLM:
     """Return a Llama with random weights of the given shape, for sequences of up to `positions` tokens."""
     torch.manual_seed(seed)
-    return LlamaForCausalLM(
+    model = LlamaForCausalLM(
         LlamaConfig(
             vocab_size=len(tokenizer),
             hidden_size=shape.hidden,
@@ -36,13 +36,32 @@ def build_language_model(
             num_attention_heads=shape.heads,
             intermediate_size=shape.intermediate,
             max_position_embeddings=positions,
-            initializer_range=shape.init_sd,
-            tie_word_embeddings=True,
+            initializer_range=shape.init_sd or 0.0,
+            tie_word_embeddings=shape.tied,
             pad_token_id=tokenizer.pad_token_id,
             bos_token_id=tokenizer.bos_token_id,
             eos_token_id=tokenizer.eos_token_id,
         )
     )
+    if shape.init_sd is None:
+        draw_by_inputs(model)
+    return model
+
+
+def draw_by_inputs(model: LlamaForCausalLM) -> None:
+    """Draw the weights of each layer with SD 1 / sqrt(inputs), so that narrow models start on the scale of wide ones.
+
+    Layers that write to the residual stream have SD 1 / sqrt(2 layers x inputs), and the vectors of words 0.5.
+    """
+    writes = 2 * model.config.num_hidden_layers
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Linear):
+            writing = name.endswith(("o_proj", "down_proj"))
+            torch.nn.init.normal_(
+                module.weight, std=(module.in_features * (writes if writing else 1)) ** -0.5
+            )
+        elif isinstance(module, torch.nn.Embedding):
+            torch.nn.init.normal_(module.weight, std=0.5)
 
 
 def load_language_model(folder: Path | str, device: str = "cpu") -> PreTrainedModel:

@@ -47,7 +47,14 @@ def _ids(pairs: pa.Table, task: Path, folder: Path, tokenizer: PreTrainedTokeniz
     }
 
 
-def judge(model: PreTrainedModel, compared: Sides, out: Path, batch: int) -> None:
+def judge(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    compared: Sides,
+    task: Path,
+    out: Path,
+    batch: int,
+) -> None:
     """Write the rewards of all held-out pairs and their evaluation; raise FloatingPointError if one is not finite."""
     pairs, rows = compared["heldout"]
     chosen, rejected = rewards(model, rows, batch)
@@ -55,7 +62,33 @@ def judge(model: PreTrainedModel, compared: Sides, out: Path, batch: int) -> Non
         raise FloatingPointError("the reward model gives a held-out answer a reward that is not finite")
     write_table(out / HELDOUT, {"chosen": chosen, "rejected": rejected})
     results = evaluation(chosen - rejected, pairs, rows, longer_wins(compared["train"][1]))
+    if (task / "minimal_pairs.parquet").exists():
+        results["minimal_pairs"] = minimal_pairs(model, tokenizer, task, batch)
     write_json(out / "evaluation.json", {"parameters": loading.non_embedding_parameters(model), **results})
+
+
+def minimal_pairs(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, task: Path, batch: int
+) -> dict[str, dict[str, Any]]:
+    """Return how often the better answer of the task's minimal pairs is preferred: family -> kind -> summary."""
+    table = read_table(task / "minimal_pairs.parquet")
+    limits = json.loads((task / "task.json").read_text())
+    prompts = tokenization.prompts_ids(tokenizer, table["messages"].to_pylist(), limits["prompt_tokens"])
+    better, worse = (
+        tokenization.answers_ids(tokenizer, table[name].to_pylist(), limits["answer_tokens"])
+        for name in ("better", "worse")
+    )
+    margin = reward(model, prompts, better, batch) - reward(model, prompts, worse, batch)
+    family, kind = (np.array(table[name].to_pylist()) for name in ("family", "kind"))
+    question = np.unique(table["question"].to_pylist(), return_inverse=True)[1]
+    return {
+        name: {
+            each: summary(margin[rows], question[rows])
+            for each in dict.fromkeys(kind)
+            if (rows := (family == name) & (kind == each)).any()
+        }
+        for name in dict.fromkeys(family)
+    }
 
 
 def rewards(model: PreTrainedModel, rows: Pairs, batch: int) -> tuple[np.ndarray, np.ndarray]:

@@ -20,6 +20,7 @@ from rlhf_lab.config.online import Online
 from rlhf_lab.config.policies import ExpertIteration, Policy
 from rlhf_lab.config.reward import GivenReward, GoldReward, NoiseReward
 from rlhf_lab.config.runtime import Runtime
+from rlhf_lab.config.tasks import FieldGuide
 from rlhf_lab.gold import CHANGES as GOLD_CHANGES
 from rlhf_lab.stages.policy import expert_iteration, trainers
 from rlhf_lab.store.metrics import Metrics
@@ -57,12 +58,13 @@ class GivenScore:
 
 def check(config: OptimisedReward | GivenScore, inputs: Mapping[str, Any]) -> None:
     """Raise ValueError for parts that gold has not."""
-    from rlhf_lab.gold.rubric import PARTS
+    from rlhf_lab.gold.rewards import parts
 
     if isinstance(config.reward, GoldReward):
-        unknown = [name for name in config.reward.parts if name not in PARTS]
+        of_task = parts(isinstance(inputs.get("rubric", inputs["task"]), FieldGuide))
+        unknown = [name for name in config.reward.parts if name not in of_task]
         if unknown:
-            raise ValueError(f"reward.parts: gold has no part {unknown[0]!r}; it has {', '.join(PARTS)}")
+            raise ValueError(f"reward.parts: gold has no part {unknown[0]!r}; it has {', '.join(of_task)}")
 
 
 @singledispatch
@@ -120,10 +122,11 @@ def _gold(reward: GoldReward, inputs: Mapping[str, Path], writer: Path, runtime:
     """Return a function that gives gold, or the sum of its parts, of tables of samples, (N,) float32."""
     import numpy as np
 
-    from rlhf_lab.gold.rewards import gold
-    from rlhf_lab.gold.rubric import PARTS
+    from rlhf_lab.gold.rewards import gold, weights
 
-    scores = gold(inputs.get("rubric", inputs["task"]), inputs.get("gold"), writer, runtime)
+    task = inputs.get("rubric", inputs["task"])
+    scores = gold(task, inputs.get("gold"), writer, runtime)
+    weight = weights(task) if reward.parts else {}
 
     def rewards(rows: Any) -> np.ndarray:
         columns = scores(rows)
@@ -132,7 +135,7 @@ def _gold(reward: GoldReward, inputs: Mapping[str, Path], writer: Path, runtime:
         total = np.zeros(len(rows), dtype=np.float32)
         for name in reward.parts:
             if f"gold.{name}" in columns:  # a task in which nothing is harmful has no refusals: they are 0
-                total += PARTS[name].weight * columns[f"gold.{name}"]
+                total += weight[name] * columns[f"gold.{name}"]
         return total
 
     return rewards

@@ -141,7 +141,7 @@ def average_weights(config: WeightAverage, inputs: Mapping[str, Path], out: Path
     tokenizer = tokenization.load_tokenizer(folders[0])
     loading.save(model, tokenizer, out / "model")
     sides = accuracy.sides(inputs["task"], inputs["pairs"], tokenizer, Half.both)
-    accuracy.judge(model, sides, out, runtime.score_batch)
+    accuracy.judge(model, tokenizer, sides, inputs["task"], out, runtime.score_batch)
 
 
 @run.register

@@ -59,7 +59,7 @@ def run(config: RewardTraining, inputs: Mapping[str, Path], out: Path, runtime: 
         _train(config, model, tokenizer, group_pairs(*sides["train"]), out, runtime)
     loading.end_dropout(model, config.dropout)
     loading.save(model, tokenizer, out / "model")
-    accuracy.judge(model, sides, out, runtime.score_batch)
+    accuracy.judge(model, tokenizer, sides, inputs["task"], out, runtime.score_batch)
 
 
 def _train(
