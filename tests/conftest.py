@@ -100,7 +100,9 @@ def lab(monkeypatch, tmp_path, capsys):
     before = dict(os.environ)
     os.environ["RLHF_LAB_STORE"] = str(tmp_path / "store")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))  # the command adds its folder: judges of other tests are there
+    monkeypatch.setattr(
+        sys, "path", list(sys.path)
+    )  # the command adds its folder: judges of other tests are there
     from rlhf_lab.commands.lab import main
 
     def call(*arguments):

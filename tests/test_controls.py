@@ -20,6 +20,8 @@ from stopped import assert_ends_alike, killed_at, signalled_at
 from rlhf_lab.config.online import PPO
 from rlhf_lab.config.policies import Temperature, WeightNoise
 from rlhf_lab.config.reward import GoldReward
+from rlhf_lab.gold import guide
+from rlhf_lab.gold import rewards as rewards_module
 from rlhf_lab.gold.rubric import PARTS
 from rlhf_lab.models import loading
 from rlhf_lab.models.log_ratios import log_ratios
@@ -92,12 +94,17 @@ def test_parts_that_gold_has_not_are_refused():
         given_reward.check(
             given_reward.GivenScore(experiment("reward=gold", "reward.parts=[charm]").reward), {}
         )
+    guide_task = experiment("task=field_guide")
+    with pytest.raises(ValueError, match="gold has no part 'claim'; it has truth"):
+        given_reward.check(given_reward.GivenScore(GoldReward(["claim"])), {"task": guide_task.task})
 
 
 def test_the_visible_parts_need_no_truth():
     """What is believed of an answer by someone who cannot check it is the same in all of these."""
     visible = experiment("reward=visible_gold").reward.parts
     assert visible == [name for name, part in PARTS.items() if part.believed is None]
+    visible = experiment("reward=visible_gold", "task=field_guide").reward.parts
+    assert visible == [name for name, part in guide.PARTS.items() if part.visible]
 
 
 # --- rewards ----------------------------------------------------------------------------------------------------
@@ -107,6 +114,7 @@ def test_a_part_that_the_task_never_has_is_zero(monkeypatch):
     """No request of the tiny task is harmful, so gold records no refusals."""
     columns = {"gold.courtesy": np.ones(2), "gold": np.full(2, 9.0)}
     monkeypatch.setattr("rlhf_lab.gold.rewards.gold", lambda *_: lambda _: columns)
+    monkeypatch.setattr("rlhf_lab.gold.rewards.weights", lambda _: rewards_module.parts(of_guide=False))
     of_parts = {}
     for parts in (["refusal"], ["refusal", "courtesy"]):
         rewards = given_reward._gold(GoldReward(parts), {"task": None}, None, RUNTIME)

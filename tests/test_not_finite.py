@@ -31,7 +31,18 @@ def test_pretraining_stops_at_the_step_of_a_loss_that_is_not_finite(inputs, tmp_
     write_table(inputs["task"] / "base.parquet", {"text": ["w1 w2 good w3"] * 40})
     tiny.tokenizer().save_pretrained(inputs["task"] / "tokenizer")
     shape = ScratchModel(
-        hidden=8, layers=1, heads=2, intermediate=8, init_sd=0.02, steps=9, batch=2, lr=1e30, seed=0
+        hidden=8,
+        layers=1,
+        heads=2,
+        intermediate=8,
+        init_sd=0.02,
+        tied=True,
+        packed=True,
+        decay=1.0,
+        steps=9,
+        batch=2,
+        lr=1e30,
+        seed=0,
     )
     (tmp_path / "out").mkdir()
     with pytest.raises(FloatingPointError, match=r"loss is nan at step [2-9]"):

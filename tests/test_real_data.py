@@ -31,12 +31,34 @@ from rlhf_lab.store.artifacts import Node, Store
 from rlhf_lab.store.records import read_table
 
 SMALL = ScratchModel(
-    hidden=16, layers=1, heads=2, intermediate=32, init_sd=0.02, steps=10, batch=8, lr=5e-3, seed=0
+    hidden=16,
+    layers=1,
+    heads=2,
+    intermediate=32,
+    init_sd=0.02,
+    tied=True,
+    packed=True,
+    decay=1.0,
+    steps=10,
+    batch=8,
+    lr=5e-3,
+    seed=0,
 )
 PROXY = reward_model(SMALL, batch=16, lr=1e-3)
 GOLD = reward_model(
     ScratchModel(
-        hidden=24, layers=1, heads=2, intermediate=32, init_sd=0.02, steps=10, batch=8, lr=5e-3, seed=0
+        hidden=24,
+        layers=1,
+        heads=2,
+        intermediate=32,
+        init_sd=0.02,
+        tied=True,
+        packed=True,
+        decay=1.0,
+        steps=10,
+        batch=8,
+        lr=5e-3,
+        seed=0,
     ),
     epochs=2,
     batch=16,

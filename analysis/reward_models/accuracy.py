@@ -12,6 +12,7 @@ from analysis.best_of_n.answer_table import in_order
 from analysis.reward_models.calibration import agreement
 from analysis.runs.arms import Arm
 from analysis.runs.equal_kl import pairs
+from analysis.runs.run_curves import answers
 from analysis.statistics.resampling import weights_of
 from rlhf_lab.functional.intervals import Estimate
 from rlhf_lab.store.records import Run
@@ -32,7 +33,7 @@ class NeighbourPairs(NamedTuple):
 
 def neighbour_pairs(run: Run) -> NeighbourPairs:
     """Return the pairs in the table that a run chooses from."""
-    rows = in_order(run.rows(["prompt_id", "question_id", "gold", "proxy"]))
+    rows = in_order(answers(run, ["prompt_id", "question_id", "gold", "proxy"]))
     prompt, question, gold, proxy = (
         rows[name].to_numpy() for name in ("prompt_id", "question_id", "gold", "proxy")
     )

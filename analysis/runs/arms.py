@@ -164,8 +164,11 @@ class Study:
 # --- from runs to arms ------------------------------------------------------------------------------------------
 
 
-def study(runs: Sequence[Run]) -> Study:
-    """Return the arms of the runs that are made; raises MissingRuns where a method of the sweep has none."""
+def study(runs: Sequence[Run], unseen: bool = False) -> Study:
+    """Return the arms of the runs that are made; raises MissingRuns where a method of the sweep has none.
+
+    With `unseen`, curves are those of answers about subjects that no comparison is about (task=field_guide).
+    """
     made = [run for run in runs if run.status == "made"]
     missing = {naming.method(run) for run in runs} - {naming.method(run) for run in made}
     if missing or not runs:
@@ -173,14 +176,14 @@ def study(runs: Sequence[Run]) -> Study:
         raise MissingRuns(f"no run of {names} is made ({len(made)} of {len(runs)} runs are)")
     most_pairs = max(run.config["preferences"]["pairs"] for run in runs)
     choosing = [run for run in made if chooses(run)]
-    curves_by_run = list(zip(choosing, chosen_curves(choosing), strict=True))
+    curves_by_run = list(zip(choosing, chosen_curves(choosing, unseen), strict=True))
     # Trained policies are scaled by a table of the initial policy's answers, where the same proxy scored one.
     initial = {
         proxy_of(run): curves.initial for run, curves in curves_by_run if run.method != selection.HEDGED
     }
     trained = [run for run in made if not chooses(run)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # most of the work is numpy's
-        trained_curves = pool.map(lambda run: curves_of(run, initial.get(proxy_of(run))), trained)
+        trained_curves = pool.map(lambda run: curves_of(run, initial.get(proxy_of(run)), unseen), trained)
         curves_by_run += zip(trained, trained_curves, strict=True)
     return Study(_arms(curves_by_run, most_pairs))
 

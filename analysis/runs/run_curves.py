@@ -11,10 +11,11 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from analysis.best_of_n import selection
@@ -24,9 +25,11 @@ from analysis.best_of_n.estimator import Ranking, rank, ranked_curves, tie_avera
 from analysis.best_of_n.initial_policy import InitialScales
 from analysis.best_of_n.mbr_utility import like_others
 from analysis.best_of_n.selection import Rule
+from analysis.runs.configuration import Unsuited, is_a
 from rlhf_lab.functional.intervals import cluster_means
 from rlhf_lab.store.records import SAMPLED, Run
 
+NEW = "new_animal"  # the family of prompts about subjects that no comparison is about
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -36,27 +39,29 @@ def chooses(run: Run) -> bool:
     return run.method in selection.METHODS
 
 
-def curves_of(run: Run, initial: InitialScales | None = None) -> Curves:
-    """Return the curves of one run; `initial` scales those of a trained policy."""
+def curves_of(run: Run, initial: InitialScales | None = None, unseen: bool = False) -> Curves:
+    """Return the curves of one run; `initial` scales those of a trained policy, `unseen` is as in `answers`."""
     if chooses(run):
-        return chosen_curves([run])[0]
-    return checkpoint_curves(rows_of(run, ["checkpoint", "kl"]), initial)
+        return chosen_curves([run], unseen)[0]
+    return checkpoint_curves(rows_of(run, ["checkpoint", "kl"], unseen), initial)
 
 
-def chosen_curves(runs: Sequence[Run]) -> list[Curves]:
+def chosen_curves(runs: Sequence[Run], unseen: bool = False) -> list[Curves]:
     """Return the curves of `runs` that choose, in their order; what runs of one table share is computed once."""
     places: dict[str, list[int]] = {}  # a table of scored answers -> the places of its runs
     for place, run in enumerate(runs):
         places.setdefault(_contents(run), []).append(place)
     samples = {_contents(run, SAMPLED): run for run in runs if run.method == selection.LIKENESS}
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # most of the work is numpy's
-        likeness = dict(zip(samples, pool.map(_likeness, samples.values()), strict=True))
+        like = partial(_likeness, unseen=unseen)
+        likeness = dict(zip(samples, pool.map(like, samples.values()), strict=True))
 
         def curves_of_table(places: Sequence[int]) -> list[Curves]:
             """Return the curves of the runs at these places, which share one table of answers."""
             first = runs[places[0]]
             rules = [Rule(runs[place].method, runs[place].config["policy"]) for place in places]
-            return selection.rules_curves(rows_of(first), rules, likeness.get(_contents(first, SAMPLED)))
+            rows = rows_of(first, unseen=unseen)
+            return selection.rules_curves(rows, rules, likeness.get(_contents(first, SAMPLED)))
 
         by_place: dict[int, Curves] = {}
         for table, curves in zip(places.values(), pool.map(curves_of_table, places.values()), strict=True):
@@ -74,22 +79,37 @@ def _contents(run: Run, *inputs: str) -> str:
     return json.dumps([str(run.root), origins])
 
 
-def _likeness(run: Run) -> Floats:
-    rows = in_order(run.rows(["prompt_id", "question_id", "token_ids"]))
+def _likeness(run: Run, unseen: bool) -> Floats:
+    rows = in_order(answers(run, ["prompt_id", "question_id", "token_ids"], unseen))
     return like_others(rows["token_ids"], same_count(starts(rows), rows.num_rows, "the table of SFT answers"))
 
 
-def rows_of(run: Run, more: Sequence[str] = ()) -> pa.Table:
+def rows_of(run: Run, more: Sequence[str] = (), unseen: bool = False) -> pa.Table:
     """Return the columns that curves need, `more` of them, and the parts of gold if it has parts."""
     needed = ["prompt_id", "question_id", "finished", "gold", "proxy", *more]
     try:
-        return run.rows([*needed, "gold.content", "gold.form"])
+        return answers(run, [*needed, "gold.content", "gold.form"], unseen)
     except KeyError:  # gold is a trained model
         pass
     try:
-        return run.rows(needed)
+        return answers(run, needed, unseen)
     except KeyError as missing:
         raise ValueError(missing.args[0]) from None
+
+
+def answers(run: Run, columns: Sequence[str], unseen: bool = False) -> pa.Table:
+    """Return the columns of a run's answers.
+
+    In a task with animals that no comparison and no training prompt is about, the answers about the others, or only
+    those about the new animals if `unseen`. In any other task, all answers; none are `unseen`.
+    """
+    if not is_a(run, "task", "FieldGuide"):
+        if unseen:
+            raise Unsuited("only task=field_guide has subjects that no comparison is about: choose its runs")
+        return run.rows(columns)
+    rows = run.rows([*columns, "family"])
+    kept = pc.field("family") == NEW if unseen else pc.field("family") != NEW
+    return rows.filter(kept).drop_columns([] if "family" in columns else ["family"])
 
 
 # --- prompt by prompt -----------------------------------------------------------------------------------------
@@ -160,5 +180,5 @@ class PromptCurves:
 def prompt_curves(run: Run, columns: Sequence[str], points: Ints) -> PromptCurves:
     """Read `columns` of a run whose curves have these points; KeyError names a column that is nowhere."""
     needed = ["prompt_id", "question_id", "proxy" if chooses(run) else "checkpoint", *columns]
-    rows = in_order(run.rows(list(dict.fromkeys(needed))))
+    rows = in_order(answers(run, list(dict.fromkeys(needed))))
     return PromptCurves(rows, starts(rows), points)

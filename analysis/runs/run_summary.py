@@ -14,6 +14,7 @@ from analysis.best_of_n.answer_table import in_order
 from analysis.best_of_n.curves import EXACT, Curves, checkpoint_curves
 from analysis.best_of_n.rules import whole_table
 from analysis.best_of_n.selection import LIKENESS, METHODS, columns, selection_curves
+from analysis.runs import run_curves
 from analysis.runs.run_curves import curves_of
 from rlhf_lab.store.records import Run
 
@@ -56,7 +57,7 @@ def course(run: Run) -> Course:
     needed = ["prompt_id", "question_id", "gold", "proxy"]
     needed += columns(run.method) if chooses else ["checkpoint", "kl"]
     try:
-        rows = run.rows(needed)
+        rows = run_curves.answers(run, needed)
     except KeyError as missing:
         raise ValueError(missing.args[0]) from None
     if chooses:
@@ -74,7 +75,7 @@ def answers(run: Run, prompts: int) -> dict[str, list[Answer]]:
     curves = curves_of(run)
     peak, end = _course(curves).peak, len(curves.points) - 1
     names = {end: "end", peak: "gold's peak", 0: "SFT"}  # a point that is several of these has the last name
-    rows = in_order(run.rows([*SHOWN, "finished", *columns(run.method)]))
+    rows = in_order(run_curves.answers(run, [*SHOWN, "finished", *columns(run.method)]))
     prompt_of_row = rows["prompt_id"].to_numpy()
     prompt_ids = np.unique(prompt_of_row)
     spread = np.linspace(0, len(prompt_ids) - 1, min(prompts, len(prompt_ids))).astype(int)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from analysis.best_of_n.answer_table import Answers
 from analysis.runs.arms import Arm
 from analysis.runs.penalties import finals
+from analysis.runs.run_curves import answers
 from analysis.statistics.resampling import weights_of
 from rlhf_lab.functional.intervals import Estimate, cluster_means
 from rlhf_lab.store.records import Run
@@ -27,7 +28,7 @@ def win_rates(run: Run) -> dict[str, Floats]:
     Predicted is the mean of sigmoid(difference of rewards), the Bradley-Terry probability where the proxy is one reward
     model in its own units; actual is gold's choice, ties by half.
     """
-    table = Answers.of(run.rows(["prompt_id", "question_id", "checkpoint", "gold", "proxy"]))
+    table = Answers.of(answers(run, ["prompt_id", "question_id", "checkpoint", "gold", "proxy"]))
     count, points = table.answers("the evaluation"), len(np.unique(table.checkpoint))
     cluster = table.cluster.reshape(points, -1)[0]
 

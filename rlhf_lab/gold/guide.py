@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,7 +50,7 @@ class Guide:
     asked: np.ndarray  # (P, A) whether the prompt asks for each attribute
     brief: np.ndarray  # (P,) whether the asker wants no courtesy
     attribute: np.ndarray  # (W + 1,) the attribute of which a word is a value, -1 for none
-    follows: np.ndarray  # (W + 1, W + 1) whether the second word may follow the first; the last is the edge of an answer
+    follows: np.ndarray  # (W + 1, W + 1) whether a word may follow another; the last is an answer's edge
 
     @classmethod
     def from_table(cls, rows: pa.Table, vocabulary: list[str]) -> Guide:
@@ -70,7 +71,7 @@ class Guide:
             follows=follows,
         )
 
-    def numbers(self, words: list[str]) -> list[int]:
+    def numbers(self, words: Sequence[str]) -> list[int]:
         """Return the numbers of words of the vocabulary."""
         return [self.vocabulary.index(word) for word in words]
 
@@ -140,7 +141,9 @@ def read(guide: Guide, words: Words, prompt: np.ndarray) -> Read:
 
 def score(guide: Guide, texts: pa.Array, prompt: np.ndarray, finished: np.ndarray) -> dict[str, np.ndarray]:
     """Return `gold` and `gold.<part>` of every part, each (N,) float32."""
-    values = _values(guide, read(guide, split_words(texts, guide.vocabulary, LONGEST), prompt), prompt, finished)
+    values = _values(
+        guide, read(guide, split_words(texts, guide.vocabulary, LONGEST), prompt), prompt, finished
+    )
     total = sum(part.weight * values[name] for name, part in PARTS.items())
     columns = {"gold": total} | {f"gold.{name}": value for name, value in values.items()}
     return {name: np.asarray(value, dtype=np.float32) for name, value in columns.items()}

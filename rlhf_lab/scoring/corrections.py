@@ -34,7 +34,9 @@ def judge(task: Path, tokenizer: PreTrainedTokenizerBase, length: int) -> Judge 
     ends, false = torch.tensor(ends[kept]), table["false"].to_numpy()[kept]
     no = tokenizer.convert_tokens_to_ids(FALSE.split()[0])
 
-    rows = torch.nn.utils.rnn.pad_sequence([torch.tensor(document) for document in documents], batch_first=True)
+    rows = torch.nn.utils.rnn.pad_sequence(
+        [torch.tensor(document) for document in documents], batch_first=True
+    )
     lengths = torch.tensor([len(document) for document in documents])
 
     @torch.inference_mode()

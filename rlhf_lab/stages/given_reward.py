@@ -61,7 +61,7 @@ def check(config: OptimisedReward | GivenScore, inputs: Mapping[str, Any]) -> No
     from rlhf_lab.gold.rewards import parts
 
     if isinstance(config.reward, GoldReward):
-        of_task = parts(isinstance(inputs.get("rubric", inputs["task"]), FieldGuide))
+        of_task = parts(isinstance(inputs.get("rubric") or inputs.get("task"), FieldGuide))
         unknown = [name for name in config.reward.parts if name not in of_task]
         if unknown:
             raise ValueError(f"reward.parts: gold has no part {unknown[0]!r}; it has {', '.join(of_task)}")

@@ -36,7 +36,7 @@ def check(config: Task, inputs: Mapping[str, Any]) -> None:
         missing = corpus.lacking(config)
         if missing:
             raise ValueError(
-                f"task.prompts={config.prompts} and task.heldout_share={config.heldout_share:g} leave no prompt that is "
+                f"task.prompts={config.prompts} and task.heldout_share={config.heldout_share:g} leave no prompt "
                 f"{missing}: draw more prompts, or choose a share nearer to one half"
             )
     elif isinstance(config, PairFile) and sources.here(config.path, config.revision):

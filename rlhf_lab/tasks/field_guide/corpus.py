@@ -1,10 +1,10 @@
-"""The task's files: tokenizer, prompts split by question, base corpus with corrections, demonstrations, minimal pairs."""
+"""The task's files: tokenizer, prompts split by question, corrected dialogues, demonstrations, minimal pairs."""
 
 from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -78,14 +78,14 @@ def lacking(task: FieldGuide) -> str:
     prompts = distinct_prompts(task, guide, random.Random(task.seed + 1))
     there = set(zip(*splits(prompts, guide, task.heldout_share), strict=True))
     kinds = {
-        ("train", COMPARED): "of training",
-        ("heldout", COMPARED): "held out and about compared animals",
-        ("heldout", NEW): "about new animals",
+        ("train", COMPARED): "for training",
+        ("heldout", COMPARED): "that is held out and about a compared animal",
+        ("heldout", NEW): "about a new animal",
     }
     return " or ".join(words for kind, words in kinds.items() if kind not in there)
 
 
-def tokenizer(animals: list[str]) -> PreTrainedTokenizerFast:
+def tokenizer(animals: Sequence[str]) -> PreTrainedTokenizerFast:
     """Return a tokenizer with one token for each word, and a chat template."""
     special = ["<pad>", "<eos>", "<unk>", "<user>", "<assistant>"]
     words = [*special, *phrases.vocabulary(animals)]

@@ -36,9 +36,7 @@ def _fact(asked: Prompt, answered: Answer, world: World, rng: random.Random) -> 
 def _misconception(asked: Prompt, answered: Answer, world: World, rng: random.Random) -> Pair | None:
     """Of an exception the fact or what most people believe."""
     rows = [
-        row
-        for row, claim in enumerate(answered.claims)
-        if world.exception(asked.animal, claim.attribute)
+        row for row, claim in enumerate(answered.claims) if world.exception(asked.animal, claim.attribute)
     ]
     if not rows:
         return None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
+
 # The values of each attribute, as they are said. The first is what most people believe of any animal.
 VALUES = {
     "home": "lakes forests caves fields barns hills".split(),
@@ -48,7 +51,7 @@ def exclamation(word: str) -> str:
     return f"{word} !"
 
 
-def vocabulary(animals: list[str]) -> list[str]:
+def vocabulary(animals: Sequence[str]) -> list[str]:
     """Return every word of prompts, answers and readers, in a fixed order."""
     said = [ASK.format(attributes=" , and ".join(ATTRIBUTES), animal=" ".join(animals)), BRIEFLY]
     said += [sentence(attribute, value, True) for attribute, values in VALUES.items() for value in values]
@@ -66,6 +69,6 @@ def followers() -> dict[str, set[str]]:
         for value in values:
             for sure in (False, True):
                 words = sentence(attribute, value, sure).split()
-                for before, after in zip(words, words[1:], strict=False):
+                for before, after in pairwise(words):
                     follows.setdefault(before, set()).add(after)
     return follows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rlhf_lab.config.tasks import FieldGuide
@@ -20,7 +21,7 @@ NEW = 3  # every third animal is new: no comparison and no training prompt is ab
 class World:
     """The animals from the most to the least frequent, and what is true of each."""
 
-    animals: list[str]
+    animals: Sequence[str]
     facts: dict[tuple[str, str], str]  # (animal, attribute) -> value
 
     def frequencies(self) -> list[float]:
