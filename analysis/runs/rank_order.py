@@ -96,7 +96,7 @@ def spearman(first: Floats, second: Floats) -> Floats:
 def claim_order(
     claims: ClaimTable, key: str, subject: str, sentence: str, order: Order, topic: str, sign: float = 1
 ) -> None:
-    """Claim that a rank correlation is above 0, or below 0 for `sign` -1, by its 95 % interval.
+    """Claim that `sign` times a rank correlation is above the threshold of `key`, or above 0, by its 95 % interval.
 
     The thresholds of `key` name the fewest replicates and the fewest `sizes` or `arms` that decide the claim.
     """
@@ -108,7 +108,7 @@ def claim_order(
         order.signed(sign),
         order.runs,
         topic,
-        threshold=0.0,
+        threshold=float(limits.get("threshold", 0.0)),
         unit="rank correlation",
         enough=order.arms >= limits.get("sizes", limits.get("arms", 0)),
     )

@@ -8,7 +8,7 @@ from analysis.runs.arms import BEST_OF_N, CONTROLS, FEW_PAIRS, MAIN, Arm, Study,
 from analysis.runs.gold_lost import split
 from analysis.runs.goodhart import claim_goodhart
 from analysis.runs.naming import PROXY_SDS
-from analysis.runs.rank_order import claim_size_order, peak_gold
+from analysis.runs.size_claims import claim_sizes
 from analysis.statistics.claims import ClaimTable
 from analysis.statistics.turnover import Turnover, turnover
 from rlhf_lab.functional.intervals import Estimate, Rate
@@ -35,8 +35,7 @@ def claim_overoptimization(claims: ClaimTable, study: Study) -> None:
     for method in study.methods:
         claim_most_turn(claims, study, method)
         sized = [arm for arm in study.of(method, MAIN) if np.isfinite(arm.parameters)]
-        sentence = "larger reward models reach higher gold"
-        claim_size_order(claims, "size_order", title(method), sentence, sized, peak_gold, "size order")
+        claim_sizes(claims, method, sized)
 
 
 def claim_turns(claims: ClaimTable, arm: Arm) -> None:

@@ -67,20 +67,33 @@ def turnover(curves: ArrayLike, half: NDArray[np.bool_], end_too: bool = False) 
 def peak_heights(curves: ArrayLike, half: NDArray[np.bool_], weights: ArrayLike) -> Floats:
     """Return how high each replicate rises from its start to its peak, (B, R), in B draws of questions.
 
-    `curves` (R, C, K) have the end last, which may be the peak, and `weights` (B, C) say how often each question was
-    drawn. In every draw a replicate is measured where the other replicates have their peak on the other half.
+    The arguments and the way to choose the peak are those of `peak_values`.
     """
-    table, drawn = np.asarray(curves, dtype=float), np.asarray(weights, dtype=float)
-    rises = table - table[:, :, :1]
-    means = [
-        np.tensordot(drawn[:, side], rises[:, side], axes=(1, 1)) / drawn[:, side].sum(axis=1)[:, None, None]
-        for side in (half, ~half)
-    ]  # (B, R, K) each
-    heights = [
-        np.take_along_axis(mean, _others(chooser).argmax(axis=2)[:, :, None], axis=2)[:, :, 0]
-        for mean, chooser in zip(means, reversed(means), strict=True)
+    table = np.asarray(curves, dtype=float)
+    return peak_values(table, table - table[:, :, :1], half, weights)
+
+
+def peak_values(curves: ArrayLike, values: ArrayLike, half: NDArray[np.bool_], weights: ArrayLike) -> Floats:
+    """Return the `values` (R, C, K) of each replicate where `curves` (R, C, K) have their peak, (B, R).
+
+    The end comes last and may be the peak, and `weights` (B, C) say how often each question was drawn. In every draw a
+    replicate is measured where the other replicates have their peak on the other half of the questions.
+    """
+    drawn = np.asarray(weights, dtype=float)
+
+    def means(table: ArrayLike) -> list[Floats]:
+        """Return the mean of each half of the questions in every draw, (B, R, K) each."""
+        return [
+            np.tensordot(drawn[:, side], np.asarray(table, dtype=float)[:, side], axes=(1, 1))
+            / drawn[:, side].sum(axis=1)[:, None, None]
+            for side in (half, ~half)
+        ]
+
+    measured = [
+        np.take_along_axis(value, _others(chooser).argmax(axis=2)[:, :, None], axis=2)[:, :, 0]
+        for value, chooser in zip(means(values), reversed(means(curves)), strict=True)
     ]
-    return np.mean(heights, axis=0)
+    return np.mean(measured, axis=0)
 
 
 def _others(values: Floats) -> Floats:

@@ -77,7 +77,7 @@ class SyntheticAssistant(Task):
 class FieldGuide(Task):
     """The embedded task of the field guide: animals, what most people believe of them, readers who correct answers."""
 
-    animals: int  # Number of animals; every third is left out of comparisons and training prompts.
+    animals: int  # Number of animals; every fourth is left out of comparisons and training prompts.
     believed: float  # Share of the facts that are what most people believe.
     prompts: int  # Number of prompts that are drawn; equal ones count once.
     base_documents: int  # Number of corrected dialogues in the base corpus.
@@ -88,7 +88,7 @@ class FieldGuide(Task):
     def __post_init__(self) -> None:
         """Check ranges."""
         Task.__post_init__(self)
-        checks.check(self, "animals", self.animals >= 3, ">= 3", "every third is new")
+        checks.check(self, "animals", self.animals >= 3, ">= 3", "the third is new")
         checks.share(self, "believed")
         checks.positive(self, "prompts", "base_documents", "demonstrations")
 

@@ -188,6 +188,10 @@ def test_every_threshold_is_used_and_every_turnover_is_of_a_tenth() -> None:
         "proxy_rises",
         "proxy_rises_past_peak",
         "size_order",
+        "size_order_apart",
+        "peak_kl_order",
+        "size_step",
+        "loses_less",
     }
     assert all(rule["threshold"] == 0.1 for name, rule in limits.items() if name.endswith("turns"))
 

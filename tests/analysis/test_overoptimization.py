@@ -99,6 +99,28 @@ def test_five_replicates_of_three_sizes_do(tmp_path: Path) -> None:
     assert claim_on(sweep_study, "PPO", "size order").met is None
 
 
+def test_each_step_of_size_and_what_is_lost_are_told(tmp_path: Path) -> None:
+    sweep = Sweep(rms=("1k", "25k", "600k"), replicates=5, ppo_replicates=5, few_pairs=False, control=False)
+    write_store(tmp_path, replace(sweep, answers=48))
+    sweep_study = study(runs("quickstart", tmp_path))
+    ppo = [claim for claim in claims(sweep_study) if claim.subject.startswith("PPO")]
+    steps = [claim for claim in ppo if claim.topic == "than the next smaller"]
+    assert [claim.subject for claim in steps] == ["PPO, 25k", "PPO, 600k"]
+    arms = sweep_study.of("ppo", MAIN)
+    for claim, smaller, larger in zip(steps, arms, arms[1:], strict=False):
+        assert claim.measured == pytest.approx(peak_gold(larger)[0].mean() - peak_gold(smaller)[0].mean())
+    (less,) = (claim for claim in ppo if claim.topic == "loses less")
+    ends = [
+        np.mean([curves.normalised().values["gold"][[0, -1]] for curves in arm.curves], axis=0)
+        for arm in (arms[0], arms[-1])
+    ]
+    assert less.measured == pytest.approx(
+        steps[0].measured * -1 - steps[1].measured + ends[1][1] - ends[0][1], abs=0.1
+    )
+    (kl,) = (claim for claim in ppo if claim.topic == "KL of the peak")
+    assert -1 <= kl.measured <= 1 and kl.unit == "rank correlation"
+
+
 def test_shuffled_sizes_have_no_order(sweep_study: Study) -> None:
     arms = sweep_study.of("bon", MAIN)
     swapped = [replace(arm, parameters=-arm.parameters) for arm in arms]

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from analysis.statistics.turnover import halves, peak_heights, turnover
+from analysis.statistics.turnover import halves, peak_heights, peak_values, turnover
 from analysis.worlds.nulls import NULLS, REPLICATES, TRAININGS, TURNING, states, trained_states
 from analysis.worlds.training_curves import NO_TURN, TURN
 from analysis.worlds.world import Size
@@ -113,3 +113,14 @@ def test_five_training_runs_that_turn_are_said_to() -> None:
     """A turn by .2 SD is twice the threshold and is seldom seen; one by .5 SD is always."""
     met = [trained_states(kind, 5, 50, np.random.default_rng(10)).count(True) for kind in TURN.values()]
     assert met[0] < met[1] < met[2] and met[1] >= 25 and met[2] >= 49
+
+
+def test_values_at_the_peak_by_hand() -> None:
+    half = np.array([True, True, False, False])
+    curves = np.zeros((1, 4, 3))
+    curves[0, half, 1] = 1.0  # the first half peaks at point 1, the other at point 2
+    curves[0, ~half, 2] = 1.0
+    values = np.arange(12.0).reshape(1, 4, 3)
+    # the first half is measured at 2 (2 and 5), the other at 1 (7 and 10)
+    assert peak_values(curves, values, half, np.ones((1, 4))) == pytest.approx(np.array([[6.0]]))
+    assert peak_values(curves, values, half, [[1, 0, 1, 1]]) == pytest.approx(np.array([[5.25]]))

@@ -14,7 +14,7 @@ ANIMALS = (
 ).split()
 RARITY = 0.7  # the animal of rank k is asked about in proportion to 1 / k ** RARITY
 KNOWN = 0.85, 0.5  # share of true claims about the most and about the least frequent animal
-NEW = 3  # every third animal is new: no comparison and no training prompt is about it
+NEW = 4  # every fourth animal is new: no comparison and no training prompt is about it
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class World:
 
     def new(self, animal: str) -> bool:
         """Return whether comparisons and training prompts leave the animal out."""
-        return self.animals.index(animal) % NEW == NEW - 1
+        return self.animals.index(animal) % NEW == NEW // 2
 
     def exception(self, animal: str, attribute: str) -> bool:
         """Return whether most people are wrong about an attribute of an animal."""
