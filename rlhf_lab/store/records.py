@@ -252,13 +252,28 @@ class Run:
     def stage_metrics(self, stage: str) -> list[dict[str, Any]]:
         """Return the lines of metrics that a stage recorded, each a dict with `step` and the numbers of that step.
 
-        If several stages below the run have this name, the one nearest to its end counts. Raises KeyError if none has.
+        If several stages below the run have this name, the one nearest to its end counts. A role, the path of inputs
+        from the run to one stage as in `made_by`, tells stages of one name apart: `proxy/proxy/trunk` is the language
+        model from which the reward model started. Raises KeyError if there is no such stage.
         """
-        for name, key in self._stages():
-            if name == stage:
-                lines = self._file("metrics.jsonl", name, key).read_text().splitlines()
-                return [json.loads(line) for line in lines]
-        raise KeyError(f"run {self.key} has no stage {stage!r}")
+        if "/" in stage:
+            found = self._in_role(stage)
+        else:
+            found = next(((name, key) for name, key in self._stages() if name == stage), None)
+        if found is None:
+            raise KeyError(f"run {self.key} has no stage {stage!r}")
+        lines = self._file("metrics.jsonl", *found).read_text().splitlines()
+        return [json.loads(line) for line in lines]
+
+    def _in_role(self, role: str) -> tuple[str, str] | None:
+        """Return name and key of the stage to which a path of inputs leads; None if it leads nowhere."""
+        name, key = "run", self.key
+        for step in role.split("/"):
+            inputs = self._manifest(name, key)["inputs"]
+            if step not in inputs:
+                return None
+            name, key = inputs[step]
+        return name, key
 
     def made_by(self) -> dict[str, dict[str, Any]]:
         """Return role -> manifest of every stage below the run that is still in the store.
