@@ -132,7 +132,7 @@ def claim_loses_more(claims: ClaimTable, entry: Entry, best: Arm) -> None:
         [side.more for side in sides],
         least.questions,
         "loses more than best-of-n",
-        enough=min(side.kl for side in sides) >= least_kl,
+        enough=min(side.kl for side in sides) >= least_kl and all(side.turned for side in sides),
     )
 
 

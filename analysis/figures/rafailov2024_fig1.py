@@ -18,7 +18,7 @@ from analysis.drawing.result import FigureResult
 from analysis.runs import checks
 from analysis.runs.arms import DRAWS, SEED, Arm, Study, common_seeds, study, title
 from analysis.runs.fitting import LEAST_D_RL, curve_of, fitted_points
-from analysis.runs.gold_lost import loss_at, split
+from analysis.runs.gold_lost import loss_at, split, turned
 from analysis.runs.naming import GOLD_SDS
 from analysis.runs.penalties import FEWEST, by_beta, finals, peak_over_ends
 from analysis.runs.rank_order import spearman
@@ -112,6 +112,7 @@ def claim_ipo_loses_less(claims: ClaimTable, arms_of: ArmsOfMethods) -> None:
         Estimate.of_difference(of_dpo, of_ipo),
         dpo.questions,
         "IPO loses less",
+        enough=turned(of_dpo),
     )
 
 

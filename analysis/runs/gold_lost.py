@@ -30,6 +30,7 @@ class Against(NamedTuple):
     more: Estimate  # SDs of gold, paired by question
     kl: float  # nats
     questions: int
+    turned: bool  # whether most runs of the arm itself have turned before that KL
 
 
 def reach(arm: Arm, axis: str = "tie-aware") -> float:
@@ -56,7 +57,12 @@ def against(arm: Arm, best: Arm, axis: str) -> Against:
     kl = min(reach(arm), reach(best, axis))
     common = np.intersect1d(arm.curves[0].questions, best.curves[0].questions)
     first, second = (_on(common, side, losses(side, kl, axis)) for side in (arm, best))
-    return Against(Estimate.of_difference(first, second), kl, len(common))
+    return Against(Estimate.of_difference(first, second), kl, len(common), turned(first))
+
+
+def turned(losses: Floats) -> bool:
+    """Return whether most losses (R, C) are of curves that have turned; of one that has not they are 0."""
+    return bool((losses != 0).mean() > 0.5)
 
 
 class Ranking(NamedTuple):
@@ -139,13 +145,14 @@ def split(arm: Arm) -> NDArray[np.bool_]:
 
 
 def loss_at(curves: Curves, reach: float, half: NDArray[np.bool_], kl: Floats | None = None) -> Floats:
-    """(C,): gold of each question at the peak before KL = `reach` nats minus its gold there.
+    """(C,): gold of each question at the peak up to KL = `reach` nats minus its gold there.
 
-    Gold is linear in d between points; `kl` (K,), where it is given, takes the place of the run's own.
+    A curve that is highest there has not turned and has lost nothing, 0. Gold is linear in d between points; `kl` (K,),
+    where it is given, takes the place of the run's own.
     """
     d, gold = curves.normalised().d if kl is None else np.sqrt(kl), curves.by_question("gold")
     target = np.sqrt(reach)
     after = max(int(np.argmax(d >= target - 1e-9)), 1)
     share = (target - d[after - 1]) / (d[after] - d[after - 1])
     there = gold[:, after - 1] + share * (gold[:, after] - gold[:, after - 1])
-    return turnover(np.column_stack([gold[:, :after], there]), half).falls[0]
+    return turnover(np.column_stack([gold[:, :after], there]), half, end_too=True).falls[0]

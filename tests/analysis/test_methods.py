@@ -12,7 +12,7 @@ from fake_store import Cell, Sweep, Truth, only, write_store
 from analysis.commands.figures import main
 from analysis.figures import methods
 from analysis.runs import gold_lost
-from analysis.runs.arms import study
+from analysis.runs.arms import Arm, study
 from analysis.statistics.claims import Claim
 from rlhf_lab.functional.intervals import Estimate
 from rlhf_lab.store.records import MissingRuns, runs
@@ -73,21 +73,38 @@ def test_it_has_to_hold_under_both_kls_of_best_of_n(store: Path, monkeypatch: py
     sides = iter([(0.5, 0.1), (0.01, 0.02)] * 10)
 
     def against(arm: object, best: object, axis: str) -> gold_lost.Against:
-        return gold_lost.Against(Estimate.plain(*next(sides), replicates=5), 3.0, 64)
+        return gold_lost.Against(Estimate.plain(*next(sides), replicates=5), 3.0, 64, turned=True)
 
     monkeypatch.setattr(methods, "against", against)
     claim = found(methods.make(runs("methods", store)).claims, "method, DPO", LOSES)
     assert claim.met is False and claim.measured == 0.01
 
 
+def falling(arm: Arm) -> Arm:
+    """Return the arm with gold that peaks at its second point."""
+    curves = []
+    for one in arm.curves:
+        gold = one.values["gold"].copy()
+        gold[:, 1:] -= np.arange(gold.shape[1] - 1) - 1.0
+        curves.append(replace(one, values=one.values | {"gold": gold}))
+    return replace(arm, curves=tuple(curves))
+
+
 def test_losses_under_the_bound_are_measured_at_the_bound_s_kl(store: Path) -> None:
-    bon = study(runs("methods", store)).of("bon")[0]
+    bon = falling(study(runs("methods", store)).of("bon")[0])
     assert gold_lost.reach(bon) <= gold_lost.reach(bon, "bound")
     lost = gold_lost.losses(bon, 2.0, "bound")
     assert lost.shape == (5, 64)
     stretched = replace(bon, curves=tuple(replace(one, kl=one.kl * 2) for one in bon.curves))
     assert gold_lost.losses(stretched, 2.0, "bound") == pytest.approx(lost)
     assert not np.allclose(gold_lost.losses(stretched, 2.0), gold_lost.losses(bon, 2.0))
+
+
+def test_a_method_that_has_not_turned_in_the_shared_range_is_undecided(store: Path) -> None:
+    made = study(runs("methods", store))
+    bon, grpo = made.of("bon")[0], made.of("grpo")[0]
+    assert not gold_lost.against(grpo, falling(bon), "bound").turned
+    assert gold_lost.against(falling(bon), bon, "bound").turned
 
 
 def test_only_questions_that_both_have_are_compared(store: Path) -> None:

@@ -157,6 +157,8 @@ def test_loss_at_equal_kl_is_interpolated_in_d() -> None:
     # d = 2.5 lies half way from 1 to -3
     assert loss_at(_with_shape(curves), 6.25, half) == pytest.approx(np.full(4, 2.0 - -1.0))
     assert loss_at(_with_shape(curves), 9.0, half) == pytest.approx(np.full(4, 5.0))
+    # at d = .5 gold is 1 and still rises: nothing is lost
+    assert (loss_at(_with_shape(curves), 0.25, half) == 0).all()
 
 
 def _with_shape(curves: Curves) -> Curves:
