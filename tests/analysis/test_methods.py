@@ -42,7 +42,7 @@ def found(claims: list[Claim], subject: str, topic: str) -> Claim:
 def test_each_method_against_best_of_n_at_equal_kl(store: Path) -> None:
     claims = methods.make(runs("methods", store)).claims
     assert found(claims, "method, DPO", LOSES).met is True
-    assert found(claims, "method, GRPO", LOSES).met is False
+    assert found(claims, "method, GRPO", LOSES).met is None  # it has not turned in the range that both reach
     near = found(claims, "method, KTO", LOSES)
     assert near.met is None and "below KL 2, undecided" in near.rule
     assert not any(claim.topic == LOSES and claim.subject == "method, best-of-n" for claim in claims)
