@@ -198,16 +198,17 @@ def _say(name: str, result: FigureResult, paths: Sequence[Path], in_full: bool) 
 
 def _counts(claims: Sequence[Claim]) -> Iterator[str]:
     """Yield how many claims were tried and came out in which state, the primary ones first, and what intervals are."""
-    from analysis.statistics.claims import EQUIVALENCE_LEVEL, FALSE_DISCOVERIES, counted
+    from analysis.statistics.claims import EQUIVALENCE_LEVEL, FALSE_CLAIMS, FALSE_DISCOVERIES, counted
 
     shown = [claim for claim in claims if counted(claim)]
     primary = [claim for claim in shown if claim.primary]
     exploratory = [claim for claim in shown if not claim.primary]
+    any_false = f"a false one among them in at most {FALSE_CLAIMS:.0%} of studies by Holm"
     rate = f"at most {FALSE_DISCOVERIES:.0%} false discoveries by Benjamini-Hochberg"
-    for kind, group in (("primary", primary), ("exploratory", exploratory)):
+    for kind, group, errors in (("primary", primary, any_false), ("exploratory", exploratory, rate)):
         if group:
             states = ", ".join(f"{sum(claim.state == state for claim in group)} {state}" for state in STYLES)
-            yield f"{len(group)} {kind}: {states}" + (f"; {rate}" if group is exploratory else "")
+            yield f"{len(group)} {kind}: {states}; {errors}"
     if held := len(claims) - len(shown):
         yield f"{held} more hold by construction and are not counted"
     if shown:

@@ -4,8 +4,9 @@ A claim is decided by the interval that is printed with it. It is met if the who
 not met if the whole interval falls short of it, and undecided if the interval holds the threshold. That two numbers
 are alike is a claim of its own: an equivalence, "smaller than 0.1", decided by a 90 % interval.
 
-A file of thresholds names the primary claims of its figure. All others are exploratory: of those that their intervals
-would meet, the ones that the procedure of Benjamini and Hochberg (1995) does not keep are undecided.
+A file of thresholds names the primary claims of its figure; all others are exploratory. Of the primary claims that
+their intervals would meet, the ones that the procedure of Holm (1979) does not keep are undecided, and of the others
+those that the procedure of Benjamini and Hochberg (1995) does not keep.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ NEEDED = (
     "questions",
 )  # with fewer than a threshold of these, nothing is decided
 EQUIVALENCE_LEVEL = 0.90  # two one-sided tests at 5 %
+FALSE_CLAIMS = 0.05  # the chance that any primary claim of a figure is met falsely
 FALSE_DISCOVERIES = 0.05  # the rate among the exploratory claims of a figure that are met
 
 
@@ -113,27 +115,46 @@ def all_met(states: Iterable[bool | None]) -> bool | None:
 
 
 def controlled(claims: Sequence[Claim]) -> list[Claim]:
-    """Return the claims of a figure with the rate of false discoveries among the exploratory ones controlled.
+    """Return the claims of a figure with its false claims controlled: one that was met and is not kept is undecided.
 
-    Of m exploratory claims with a p-value, the k with the smallest are kept as they are, for the largest k whose
-    k-th smallest p-value is at most k / m x 0.05 (Benjamini and Hochberg, 1995); any other that was met is undecided.
+    Among the primary claims the chance that any is met falsely is at most 5 % (Holm, 1979). Among the exploratory ones
+    the rate of false discoveries is at most 5 % (Benjamini and Hochberg, 1995).
     """
-    exploratory = [claim for claim in claims if counted(claim) and not claim.primary]
-    tried = sorted(claim.p for claim in exploratory if math.isfinite(claim.p))
-    bounds = [FALSE_DISCOVERIES * rank / len(tried) for rank in range(1, len(tried) + 1)]
-    kept = max((p for p, bound in zip(tried, bounds, strict=True) if p <= bound), default=-math.inf)
+    tried: dict[bool, list[float]] = {
+        primary: sorted(c.p for c in claims if counted(c) and c.primary is primary and math.isfinite(c.p))
+        for primary in (True, False)
+    }
+    kept = {True: holm(tried[True]), False: benjamini_hochberg(tried[False])}
 
     def decided(claim: Claim) -> Claim:
         """Return the claim as the procedure leaves it, with what its rule adds."""
-        if not counted(claim) or claim.primary or not math.isfinite(claim.p):
+        if not counted(claim) or not math.isfinite(claim.p):
             return claim
-        rule = (
-            f"{claim.rule}; exploratory: undecided unless p, {claim.p:.2g}, is kept by Benjamini-Hochberg at "
-            f"q = {FALSE_DISCOVERIES:g} among {len(tried)} claims"
+        count = len(tried[claim.primary])
+        procedure = "Holm at 0.05" if claim.primary else f"Benjamini-Hochberg at q = {FALSE_DISCOVERIES:g}"
+        kind = "primary" if claim.primary else "exploratory"
+        rule = f"{claim.rule}; {kind}: undecided unless p, {claim.p:.2g}, is kept by {procedure} among {count} claims"
+        return replace(
+            claim, rule=rule, met=None if claim.met and claim.p > kept[claim.primary] else claim.met
         )
-        return replace(claim, rule=rule, met=None if claim.met and claim.p > kept else claim.met)
 
     return [decided(claim) for claim in claims]
+
+
+def benjamini_hochberg(p: Sequence[float]) -> float:
+    """Return the largest of m p-values in order, the k-th, that is at most k / m x 0.05; -inf if none is."""
+    bounds = [FALSE_DISCOVERIES * rank / len(p) for rank in range(1, len(p) + 1)]
+    return max((one for one, bound in zip(p, bounds, strict=True) if one <= bound), default=-math.inf)
+
+
+def holm(p: Sequence[float]) -> float:
+    """Return the last of m p-values in order before the first, the k-th, above 0.05 / (m - k + 1); -inf if none is."""
+    kept = -math.inf
+    for rank, one in enumerate(p):
+        if one > FALSE_CLAIMS / (len(p) - rank):
+            break
+        kept = one
+    return kept
 
 
 def counted(claim: Claim) -> bool:

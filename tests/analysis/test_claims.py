@@ -2,10 +2,11 @@ import json
 import math
 from importlib.resources import files
 
+import numpy as np
 import pytest
 
 from analysis.figures import available
-from analysis.statistics.claims import Claim, ClaimTable, controlled, equivalent, exceeds, thresholds
+from analysis.statistics.claims import Claim, ClaimTable, controlled, equivalent, exceeds, holm, thresholds
 from rlhf_lab.functional.intervals import Estimate, Interval
 
 
@@ -134,7 +135,22 @@ def test_false_discoveries_among_exploratory_claims_are_controlled() -> None:
     among_twenty = tried([p_of_a_hundredth, *[0.0] * 19])
     assert among_twenty[0].met is None and "among 20 claims" in among_twenty[0].rule
     assert [claim.met for claim in among_twenty[1:]] == [False] * 19
-    assert tried([p_of_a_hundredth, *[0.0] * 19], "named")[0].met is True
+
+
+def test_false_primary_claims_are_controlled() -> None:
+    """Of twenty claims one has p = .01 alone, which Holm at .05 does not keep (.01 > .05 / 20); of four it does."""
+    p_of_a_hundredth = 0.1 + 0.01 * 2.33
+    assert tried([p_of_a_hundredth, *[0.0] * 19], "named")[0].met is None
+    among_four = tried([p_of_a_hundredth, *[0.0] * 3], "named")
+    assert among_four[0].met is True and "kept by Holm at 0.05 among 4 claims" in among_four[0].rule
+
+
+def test_holm_by_hand_and_by_simulation() -> None:
+    assert holm([0.012, 0.016, 0.03, 0.04]) == 0.016  # .012 <= .05 / 4, .016 <= .05 / 3, .03 > .05 / 2
+    assert holm([0.02, 0.02, 0.02]) == -math.inf and holm([]) == -math.inf
+    draws = np.sort(np.random.default_rng(0).random((4000, 12)), axis=1)
+    false = np.mean([holm(p) >= p[0] for p in draws.tolist()])
+    assert false < 0.05 + 3 * (0.05 * 0.95 / 4000) ** 0.5
 
 
 def test_the_kth_smallest_p_is_held_to_k_times_the_bound() -> None:
