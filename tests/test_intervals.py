@@ -103,3 +103,12 @@ def test_a_clustered_mean_by_hand() -> None:
     found = clustered_mean([1.0, 1.0, 0.0, 0.0], [7, 7, 3, 3])
     assert (found.value, found.se) == (0.5, pytest.approx(0.5)) and found.parts[0].df == 1
     assert clustered_mean([1.0, 1.0, 0.0, 0.0], [0, 1, 2, 3]).se == pytest.approx(np.sqrt(1 / 12))
+
+
+def test_numbers_of_replicates_by_hand():
+    """1, 2, 3 have mean 2 and SE 1 / sqrt(3), with 2 degrees of freedom (t = 4.303)."""
+    estimate = Estimate.of_replicates([1.0, 2.0, 3.0])
+    assert estimate.value == 2 and estimate.interval() == pytest.approx(
+        (2 - 4.303 / 3**0.5, 2 + 4.303 / 3**0.5), abs=1e-3
+    )
+    assert not np.isfinite(Estimate.of_replicates([1.0]).interval()).any()

@@ -131,13 +131,6 @@ def known(run: Run) -> dict[str, float]:
     }
 
 
-def mean_of(values: Floats) -> Estimate:
-    """Return the mean of a number of each replicate (R,), with Student's t over them."""
-    count = len(values)
-    se = float(values.std(ddof=1) / np.sqrt(count)) if count > 1 else float("inf")
-    return Estimate.plain(float(values.mean()), se, max(count - 1, 1), count)
-
-
 # --- rows and claims --------------------------------------------------------------------------------------------
 
 
@@ -156,7 +149,7 @@ def pair_rows(arms: Sequence[Arm]) -> list[dict[str, Any]]:
     """Return the accuracy of every size on every kind of minimal pair."""
     kinds = arms[0].runs[0].evaluation("proxy")["minimal_pairs"]["compared"]
     return [
-        _row("pairs", arm, family, kind, mean_of(preferred(arm, family, kind)))
+        _row("pairs", arm, family, kind, Estimate.of_replicates(preferred(arm, family, kind)))
         for arm, family, kind in product(arms, FAMILIES, kinds)
     ]
 
@@ -166,7 +159,10 @@ def model_rows(arms: Sequence[Arm]) -> list[dict[str, Any]]:
     rows = []
     for arm in arms:
         found = pd.DataFrame([known(run) for run in arm.runs])
-        rows += [_row("language model", arm, "", what, mean_of(found[what].to_numpy())) for what in found]
+        rows += [
+            _row("language model", arm, "", what, Estimate.of_replicates(found[what].to_numpy()))
+            for what in found
+        ]
     return rows
 
 
@@ -182,7 +178,7 @@ def claim(claims: ClaimTable, arms: Sequence[Arm], new_arms: Sequence[Arm]) -> N
         "facts_seen",
         f"reward model of {largest.rm}",
         "it prefers the fact to another value in a share of pairs",
-        mean_of(preferred(largest, "compared", "fact")),
+        Estimate.of_replicates(preferred(largest, "compared", "fact")),
         len(largest.runs),
         "facts",
         unit=ACCURACY,
@@ -210,7 +206,7 @@ def claim(claims: ClaimTable, arms: Sequence[Arm], new_arms: Sequence[Arm]) -> N
             "flat",
             f"language model of {arm.rm}",
             "its loss still falls in the last fifth of its steps at a constant rate by less than a share of it",
-            mean_of(np.array([known(run)["still"] for run in arm.runs])),
+            Estimate.of_replicates(np.array([known(run)["still"] for run in arm.runs])),
             len(arm.runs),
             "loss is flat",
             claims.limits["flat"]["share"],

@@ -104,6 +104,14 @@ class Estimate(NamedTuple):
         return _crossed(float(replicate_means.mean()), of_questions, apart, replicate_means, df)
 
     @staticmethod
+    def of_replicates(values: ArrayLike) -> Estimate:
+        """Return the mean of one number of each of R replicates, (R,); a single replicate has no interval."""
+        numbers = np.asarray(values, dtype=float)
+        count = len(numbers)
+        se = numbers.std(ddof=1) / np.sqrt(count) if count > 1 else np.inf
+        return Estimate.plain(float(numbers.mean()), float(se), max(count - 1, 1), count)
+
+    @staticmethod
     def of_difference(first: ArrayLike, second: ArrayLike) -> Estimate:
         """Return the mean of `first` (R, C) minus that of `second` (R', C): other replicates, the same questions."""
         tables = [np.asarray(values, dtype=float) for values in (first, second)]

@@ -6,8 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from analysis.figures import field_guide
-from analysis.statistics.claims import exceeds
+from analysis.figures import anatomy, field_guide
 from rlhf_lab.store import records
 
 
@@ -56,19 +55,32 @@ def test_what_a_language_model_knows_is_read_at_half_and_at_the_end():
     )  # from 400 to 500 of 500 steps at a constant rate
 
 
-def test_one_replicate_has_no_interval():
-    assert exceeds(field_guide.mean_of(np.array([0.9])).interval(), 0.5) is None
+class Counts:
+    """Two questions at two checkpoints; numbers are looked up by column."""
+
+    def number(self, column):
+        return np.array({"true": [[1.0, 2.0], [3.0, 0.0]], "all": [[2.0, 2.0], [2.0, 0.0]]}[column])
+
+    def by_question(self, values):
+        return values
+
+
+def test_a_line_of_the_anatomy_is_a_mean_or_a_ratio_of_means():
+    count = anatomy.Line("true claims", "true", None, "0.3")
+    assert anatomy.number(count, Counts()).tolist() == [2.0, 1.0]
+    share = anatomy.Line("true claims", "true", "all", "0.3")
+    assert anatomy.number(share, Counts()).tolist() == [1.0, 1.0]
 
 
 SMALL = (
-    "task=field_guide model=1k model.steps=60 rm.model.steps=60 sft.steps=20 preferences.pairs=200 policy=bon "
-    "policy.samples=16 policy.prompts=60 task.base_documents=2000 task.prompts=600 replicate=r0,r1 rm=1k,3k"
+    "task=field_guide model=1k model.steps=60 rm.model.steps=60 sft.steps=20 preferences.pairs=200 "
+    "policy.prompts=60 task.base_documents=2000 task.prompts=600 replicate=r0,r1 rm=1k,3k"
 )
 
 
 @pytest.mark.slow
 def test_the_whole_report_of_small_chains(lab, tmp_path):
-    assert lab("-m", *SMALL.split()).code == 0
+    assert lab("-m", *SMALL.split(), "policy=bon", "policy.samples=16").code == 0
     result = field_guide.make(records.made("adhoc"))
     panels = result.table.groupby("panel").size()
     assert set(panels.index) == {"gold", "pairs", "language model", "peak"}
@@ -83,3 +95,21 @@ def test_the_whole_report_of_small_chains(lab, tmp_path):
     assert role[-1]["step"] == 60 and "truth_auc" in role[-1]
     with pytest.raises(KeyError, match="no stage 'proxy/trunk'"):
         records.made("adhoc")[0].stage_metrics("proxy/trunk")
+
+
+@pytest.mark.slow
+def test_the_whole_anatomy_of_small_chains(lab, tmp_path):
+    ppo = [
+        "policy=ppo",
+        "policy.steps=4",
+        "policy.evaluations=2",
+        "policy.rollout=32",
+        "score.behaviour=true",
+    ]
+    assert lab("-m", *SMALL.split(), *ppo).code == 0
+    result = anatomy.make(records.made("adhoc"))
+    assert set(result.table["label"]) == {"1k", "3k"}
+    assert set(result.table["line"]) == {line.label for line in anatomy.LINES}
+    assert len([claim for claim in result.claims if claim.primary]) == 2
+    texts = [text.get_text() for panel in result.figure.axes for text in panel.texts]
+    assert sum("tell me the" in text and "gold" in text for text in texts) == 2
