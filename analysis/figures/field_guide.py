@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -150,7 +149,9 @@ def pair_rows(arms: Sequence[Arm]) -> list[dict[str, Any]]:
     kinds = arms[0].runs[0].evaluation("proxy")["minimal_pairs"]["compared"]
     return [
         _row("pairs", arm, family, kind, Estimate.of_replicates(preferred(arm, family, kind)))
-        for arm, family, kind in product(arms, FAMILIES, kinds)
+        for arm in arms
+        for family in FAMILIES
+        for kind in kinds
     ]
 
 
@@ -158,10 +159,10 @@ def model_rows(arms: Sequence[Arm]) -> list[dict[str, Any]]:
     """Return what language models of every size know."""
     rows = []
     for arm in arms:
-        found = pd.DataFrame([known(run) for run in arm.runs])
+        found = [known(run) for run in arm.runs]
         rows += [
-            _row("language model", arm, "", what, Estimate.of_replicates(found[what].to_numpy()))
-            for what in found
+            _row("language model", arm, "", what, Estimate.of_replicates([run[what] for run in found]))
+            for what in found[0]
         ]
     return rows
 
