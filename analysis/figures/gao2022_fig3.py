@@ -49,7 +49,12 @@ class Sizes(NamedTuple):
         return method if self.axis == "exact" else f"{method}, {self.axis} KL"
 
     def coefficient(self, name: str) -> dict[str, Floats]:
-        """Return `alpha` or `beta` (B, R) by label; beta of the fits with one alpha where there are such."""
+        """Return `alpha`, `beta` or their `ratio`, beta / alpha, (B, R) by label.
+
+        Beta is that of the fits with one alpha where there are such; the ratio is of fits with an alpha each.
+        """
+        if name == "ratio":
+            return {label: fit.beta / fit.alpha for label, fit in self.fits.items()}
         if name == "beta" and self.shared is not None:
             return {arm.label: beta for arm, beta in zip(self.arms, self.shared.betas, strict=True)}
         return {label: getattr(fit, name) for label, fit in self.fits.items()}
@@ -94,6 +99,9 @@ def claim_coefficients(claims: ClaimTable, sizes: Sizes) -> None:
             claims, sizes, "alpha", "larger reward models have a larger alpha", "alpha grows with size", 1
         )
     claim_order(claims, sizes, "beta", "larger reward models have a smaller beta", "beta falls with size", -1)
+    if sizes.shared is None:
+        sentence = "larger reward models have a smaller beta / alpha"
+        claim_order(claims, sizes, "ratio", sentence, "beta / alpha falls with size", -1)
     if sizes.shared is not None:
         claims.below(
             "one_alpha",
