@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.typing import ColorType
 
 from analysis.best_of_n.curves import kl_axis
-from analysis.drawing import plot, theme
+from analysis.drawing import controls, plot, theme
 from analysis.runs.ablation import Versus, name
 from analysis.runs.arms import Arm
 from rlhf_lab.functional.intervals import Estimate
@@ -60,7 +60,7 @@ def draw(
     differences(axes[-1], rows, colour_of, group, margin, number, headings if len(arms_of) > 1 else [])
     plain = next((name(versus.plain, group) for versus in compared), "")
     axes[-1].set_xlabel(f"gold minus {plain}\n{number_name} (SDs)")
-    legend(figure, colour_of)
+    legend(figure, colour_of, table)
     return figure
 
 
@@ -74,12 +74,14 @@ def furthest(table: pd.DataFrame, arms: Sequence[Arm]) -> float:
 def frontier(
     panel: Axes, table: pd.DataFrame, arms: Sequence[Arm], colour_of: Colours, group: str, reach: float
 ) -> None:
-    """Draw mean gold and proxy of arms over KL up to `reach` nats."""
+    """Draw mean gold and proxy of arms over KL up to `reach` nats, and gold of the controls of a trained method."""
     means, estimators = table[table["curve"] == "mean"], []
     for arm in arms:
         rows = means[(means["method"] == arm.method) & (means["label"] == arm.label)]
         gold_and_proxy(panel, rows, colour_of[name(arm, group)])
         estimators.extend(rows["kl_estimator"])
+    if arms and not arms[0].chooses:
+        controls.draw(panel, controls.of(table, arms[0].method))
     theme.square_root_nats(panel, reach, gap=0.14)
     panel.axhline(0, color="0.8", linewidth=0.6, zorder=0)
     panel.set_xlabel(kl_axis(estimators).replace(": ", ":\n"))
@@ -129,7 +131,7 @@ def differences(
     panel.set_ylim(height + 0.4, -0.7)
 
 
-def legend(figure: Figure, colour_of: Colours) -> None:
-    """Put the legend of colours, then of the styles of lines, under the panels."""
+def legend(figure: Figure, colour_of: Colours, table: pd.DataFrame) -> None:
+    """Put the legend of colours, of the styles of lines and of the controls in the table under the panels."""
     names = [theme.key(words, colour, linewidth=2) for words, colour in colour_of.items()]
-    plot.legend(figure, [*names, *curve_keys()])
+    plot.legend(figure, [*names, *curve_keys(), *controls.keys(table)])

@@ -10,7 +10,16 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from analysis.drawing import plot, theme
-from analysis.runs.kinds import MAIN, NOISE, ORACLE, TEMPERATURE, UNTRAINED, VISIBLE, WEIGHT_NOISE
+from analysis.runs.kinds import (
+    MAIN,
+    NOISE,
+    ORACLE,
+    TEMPERATURE,
+    UNTRAINED,
+    VISIBLE,
+    WEIGHT_NOISE,
+    WITHOUT_REWARD_MODEL,
+)
 
 LOOKS: dict[str, tuple[str, str, Any]] = {  # kind -> name in a legend, colour, style
     ORACLE: ("trained on gold itself (oracle)", "0.1", theme.TOLD_GOLD),
@@ -19,7 +28,7 @@ LOOKS: dict[str, tuple[str, str, Any]] = {  # kind -> name in a legend, colour, 
     WEIGHT_NOISE: ("noise on the weights", "#7a4e2d", theme.DOTTED),
     TEMPERATURE: ("lower temperature", "#e377c2", "-"),
 }
-DRAWN = tuple(LOOKS)  # the kinds; coin flips are reward models, and are drawn among them
+DRAWN = WITHOUT_REWARD_MODEL  # coin flips are reward models, and are drawn among them
 
 
 def methods(table: pd.DataFrame) -> list[str]:

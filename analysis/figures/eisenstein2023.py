@@ -121,5 +121,5 @@ def draw(
     ]
     ablation_panels.differences(differences, names, colours, RULE, margin)
     differences.set_xlabel("difference of gold\nat the end (SDs)")
-    ablation_panels.legend(figure, colours)
+    ablation_panels.legend(figure, colours, table)
     return figure

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.typing import ColorType
 
 from analysis.best_of_n.curves import kl_axis
-from analysis.drawing import plot, theme
+from analysis.drawing import controls, plot, theme
 from analysis.drawing.penalty_colours import colours
 from analysis.drawing.result import FigureResult
 from analysis.runs import checks
@@ -158,6 +158,7 @@ def draw(data: Study, table: pd.DataFrame, gold: dict[str, Difference], margin: 
     entries.append(theme.key("gold, 95 % band", linewidth=1.5))
     entries.append(theme.key("proxy, in its own SDs", linestyle=theme.DASHED, linewidth=0.9))
     entries.append(theme.key("last checkpoint", marker="s"))
+    entries += controls.keys(table)
     plot.legend(figure, entries)
     return figure
 
@@ -165,7 +166,7 @@ def draw(data: Study, table: pd.DataFrame, gold: dict[str, Difference], margin: 
 def draw_frontier(
     panel: Axes, table: pd.DataFrame, arms: Sequence[Arm], colour_of: dict[str, ColorType]
 ) -> None:
-    """Draw gold and proxy of arms over KL, with a square at the last checkpoint."""
+    """Draw gold and proxy of arms over KL, with a square at the last checkpoint, and gold of controls."""
     means, estimators = table[table["curve"] == "mean"], []
     for arm in arms:
         rows, colour = (
@@ -176,7 +177,8 @@ def draw_frontier(
         plot.curve(panel, rows, "gold", colour)
         plot.curve(panel, rows, "proxy", colour, style=theme.DASHED, width=0.9, band=0)
         theme.mark(panel, rows["kl"].iloc[-1], rows["gold"].iloc[-1], colour, "s")
-    theme.square_root_nats(panel, means["kl"].max())
+    controls.draw(panel, controls.of(table, arms[0].method))
+    theme.square_root_nats(panel, means.loc[~means["arm"].isin(controls.DRAWN), "kl"].max())
     panel.axhline(0, color="0.8", linewidth=0.6, zorder=0)
     panel.set_xlabel(kl_axis(estimators).replace(": ", ":\n"))
     panel.margins(y=0.12)

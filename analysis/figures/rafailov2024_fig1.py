@@ -13,12 +13,13 @@ from matplotlib.typing import ColorType
 from numpy.typing import NDArray
 
 from analysis.best_of_n.curves import kl_axis
-from analysis.drawing import plot, theme
+from analysis.drawing import controls, plot, theme
 from analysis.drawing.result import FigureResult
 from analysis.runs import checks
 from analysis.runs.arms import DRAWS, SEED, Arm, Study, common_seeds, study, title
 from analysis.runs.fitting import LEAST_D_RL, curve_of, fitted_points
 from analysis.runs.gold_lost import loss_at, split, turned
+from analysis.runs.kinds import UNTRAINED
 from analysis.runs.naming import GOLD_SDS
 from analysis.runs.penalties import FEWEST, by_beta, finals, peak_over_ends
 from analysis.runs.rank_order import spearman
@@ -55,7 +56,8 @@ def make(runs: Sequence[Run]) -> FigureResult:
         claim_interior_maximum(claims, arms)
         claim_fall_in_training(claims, arms[-1])
     claim_ipo_loses_less(claims, arms_of)
-    table = points_table(Study(tuple(arm for arms in arms_of.values() for arm in arms)))
+    others = [arm for arm in data.arms if arm.kind in UNTRAINED]
+    table = points_table(Study((*(arm for arms in arms_of.values() for arm in arms), *others)))
     table["accuracy"] = accuracy_column(table, arms_of)
     correlations = accuracy_and_gold(arms_of)
     fits_table = pd.DataFrame([*fit_rows(arms_of), *correlation_rows(correlations)])
@@ -231,7 +233,7 @@ def accuracy_column(table: pd.DataFrame, arms_of: ArmsOfMethods) -> pd.Series:
     }
     means = pd.Series(accuracy).groupby(level=[0, 1]).mean()
     names = zip(table["method"], table["label"], table["replicate"], strict=True)
-    values = [accuracy.get(name, means[name[:2]]) for name in names]
+    values = [accuracy.get(name, means.get(name[:2], np.nan)) for name in names]
     last = table.groupby(["method", "label"])["n_or_step"].transform("max")
     return pd.Series(values, index=table.index).where(table["n_or_step"] == last)
 
@@ -268,9 +270,10 @@ def draw(arms_of: ArmsOfMethods, table: pd.DataFrame, fitted: pd.DataFrame) -> F
             rows = means[(means["method"] == method) & (means["label"] == arm.label)]
             plot.curve(panel, rows, "gold", colours[arm.settings["beta"]])
             theme.mark(panel, rows["kl"].iloc[-1], rows["gold"].iloc[-1], colours[arm.settings["beta"]])
+        controls.draw(panel, controls.of(table, method))
         draw_fits(panel, fitted[fitted["method"] == method], means.loc[means["method"] == method, "d"].max())
         panel.axhline(0, color="0.8", linewidth=0.6, zorder=0)
-        theme.square_root_nats(panel, means["kl"].max())
+        theme.square_root_nats(panel, means.loc[~means["arm"].isin(controls.DRAWN), "kl"].max())
         theme.letter(panel, title(method))
     theme.share_limits(axes[:-1])
     axes[0].set_ylabel("gold (SDs on the initial policy)")
@@ -281,6 +284,7 @@ def draw(arms_of: ArmsOfMethods, table: pd.DataFrame, fitted: pd.DataFrame) -> F
         theme.key("last checkpoint", marker="o"),
         theme.key(fits.FORMULA["rl"], "0.1", linewidth=0.8),
         theme.key(fits.FORMULA["bon"], "0.1", linewidth=0.8, linestyle=theme.DOTTED),
+        *controls.keys(table),
     ]
     plot.legend(figure, handles)
     return figure

@@ -16,6 +16,7 @@ from analysis.runs import naming
 from analysis.runs.arms import BEST_OF_N, Arm, Study, unlike_in
 from analysis.runs.equal_kl import Difference, difference, pairs, path
 from analysis.runs.gold_lost import split
+from analysis.runs.kinds import WITHOUT_REWARD_MODEL
 from analysis.runs.tables import estimate_row, with_interval
 from analysis.statistics.claims import ClaimTable
 from analysis.statistics.resampling import weights_of
@@ -68,8 +69,12 @@ def is_plain(arm: Arm, group: str) -> bool:
 
 
 def conditions(arms: Sequence[Arm], group: str) -> list[list[Arm]]:
-    """Return groups of arms that differ in a config group alone, the plain arm first; no group lacks it."""
-    plain_first = sorted(arms, key=lambda arm: not is_plain(arm, group))
+    """Return groups of arms that differ in a config group alone, the plain arm first; no group lacks it.
+
+    Controls without a reward model are in no group.
+    """
+    learned = [arm for arm in arms if arm.kind not in WITHOUT_REWARD_MODEL]
+    plain_first = sorted(learned, key=lambda arm: not is_plain(arm, group))
     return [alike for alike in unlike_in(plain_first, group, "score") if is_plain(alike[0], group)]
 
 

@@ -15,7 +15,8 @@ CONTROL = "drift_control"  # reward models that learned from coin flips
 ORACLE, VISIBLE, NOISE = "oracle", "visible_gold", "noise"  # other rewards in their place
 WEIGHT_NOISE, TEMPERATURE = "weight_noise", "temperature"  # methods without any reward
 UNTRAINED = (WEIGHT_NOISE, TEMPERATURE)
-CONTROLS = (CONTROL, ORACLE, VISIBLE, NOISE, *UNTRAINED)
+WITHOUT_REWARD_MODEL = (ORACLE, VISIBLE, NOISE, *UNTRAINED)  # no reward model has a part in these
+CONTROLS = (CONTROL, *WITHOUT_REWARD_MODEL)
 KINDS = (MAIN, FEW_PAIRS, PENALISED, *CONTROLS)  # in the order of tables and legends
 
 
