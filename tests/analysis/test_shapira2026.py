@@ -7,10 +7,9 @@ import pytest
 from fake_sycophants import GOLD, World, sycophantic, write
 from world_of_sycophancy import Agreement, w5, w5_best_of_n
 
-from analysis.best_of_n.estimator import grid, question_curves
+from analysis.best_of_n.estimator import question_curves
 from analysis.figures import shapira2026_theory
 from analysis.figures.shapira2026_theory import covariance_shift
-from analysis.statistics.claims import thresholds
 from analysis.worlds.world import Size
 from rlhf_lab.functional.intervals import mean_and_se
 from rlhf_lab.store.records import MissingRuns, runs
@@ -36,20 +35,6 @@ def test_on_one_table_it_is_the_estimator_itself_also_where_rewards_tie() -> Non
     np.testing.assert_allclose(covariance_shift(reward, sample.agrees, N), shift, atol=1e-9)
 
 
-def test_the_share_of_worlds_in_which_the_claim_is_met() -> None:
-    """Two halves of each prompt's answers, 120 questions, 200 worlds: what `shapira2026_theory.toml` says of chance."""
-    rule, n, met = thresholds("shapira2026_theory")["told"], grid(64)[1:], 0
-    for seed in range(200):
-        size = Size(prompts=120, questions=120, answers=128)
-        sample = w5(np.random.default_rng(seed), size, Agreement())
-        theory = covariance_shift(sample.reward[:, :64], sample.agrees[:, :64], n)
-        second_half = sample.agrees[:, 64:]
-        shown = question_curves(sample.reward[:, 64:], second_half, n) - second_half.mean(axis=1)[:, None]
-        mean, se = mean_and_se(shown - theory)
-        met += np.mean(np.abs(mean) <= rule["ses"] * se) >= rule["share"]
-    assert 0.82 <= met / 200 <= 0.98
-
-
 def states_of(root: Path, **changed) -> dict[tuple[str, str], bool | None]:
     write(root, World(bon=BONUSES, ppo=(), **changed))
     result = shapira2026_theory.make(runs("sycophancy", root))
@@ -61,7 +46,7 @@ def states_of(root: Path, **changed) -> dict[tuple[str, str], bool | None]:
 def test_the_sign_flips_with_the_labelers_bonus(tmp_path: Path) -> None:
     met = states_of(tmp_path)
     assert met["best-of-n", "sign flips"] is True
-    assert sum(topic == "theory within 2 SE" for _, topic in met) == 3
+    assert sum(topic == "theory minus shift" for _, topic in met) == 3
 
 
 def test_where_nothing_pleases_no_sign_flips(tmp_path: Path) -> None:
@@ -81,8 +66,7 @@ def test_a_covariance_with_another_reward_tells_nothing(
 
     monkeypatch.setattr(shapira2026_theory, "covariance_shift", of_another)
     states = states_of(tmp_path)
-    within_2_se = {subject: met for (subject, topic), met in states.items() if topic == "theory within 2 SE"}
-    assert within_2_se["best-of-n, 3k, labels of sycophantic bonus 2"] is False
+    assert states["best-of-n, 3k, labels of sycophantic bonus 2", "theory minus shift"] is False
 
 
 def test_trained_policies_alone_are_no_such_figure(tmp_path: Path) -> None:
