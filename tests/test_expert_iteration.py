@@ -179,3 +179,19 @@ def test_a_run_that_was_stopped_or_killed_goes_on_from_its_last_whole_round(
     """Told to stop in the second round it ends that first; killed in the third it has two."""
     run = partial(expert_iteration.run, settings(), inputs)
     assert_ends_alike(run, tmp_path, lambda patch: stops(monkeypatch=patch), 8, runtime)
+
+
+def test_prompts_answers_and_batches_are_drawn_by_the_seed(
+    inputs: Mapping[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rlhf_lab.scoring import heldout_evaluation
+
+    prompts, answers = [], []
+    rng, generator = np.random.default_rng, heldout_evaluation.generator
+    monkeypatch.setattr(np.random, "default_rng", lambda seed=None: prompts.append(seed) or rng(seed))
+    monkeypatch.setattr(
+        heldout_evaluation, "generator", lambda seed, step: answers.append(seed) or generator(seed, step)
+    )
+    made(settings(seed=7, rounds=1, steps=1), inputs, "out")
+    assert 7 in prompts and answers[0] == 7
+    assert expert_iteration._arguments(settings(seed=7), inputs["task"], RUNTIME)["seed"] == 7
