@@ -17,6 +17,7 @@ from analysis.runs.arms import BEST_OF_N, Arm, Study, unlike_in
 from analysis.runs.equal_kl import Difference, difference, pairs, path
 from analysis.runs.gold_lost import split
 from analysis.runs.kinds import WITHOUT_REWARD_MODEL
+from analysis.runs.rank_order import peak_kl
 from analysis.runs.tables import estimate_row, with_interval
 from analysis.statistics.claims import ClaimTable
 from analysis.statistics.resampling import weights_of
@@ -143,14 +144,20 @@ def claim_loses_less(claims: ClaimTable, versus: Versus, group: str) -> None:
 
 
 def claim_above_at_equal_kl(claims: ClaimTable, versus: Versus, group: str) -> None:
-    """Claim `above_at_equal_kl`: gold at equal KL is higher. A method that chooses from a table has no such claim."""
+    """Claim `above_at_equal_kl`: gold at equal KL is higher. A method that chooses from a table has no such claim.
+
+    It is undecided where the KL that both reach lies before the peak of the plain arm, which is to be improved on.
+    """
     arm, plain, at_kl = versus.arm, versus.plain, versus.equal_kl
     if at_kl is None:
         return
     reach = f"{at_kl.reach.mean():.2g} nats"
     sentence = f"gold at equal KL, up to {reach}, is higher than with {in_a_sentence(plain, group)}"
     topic = f"above {name(plain, group)} at equal KL"
-    claims.above("above_at_equal_kl", arm.title, sentence, at_kl.estimate, arm.questions, topic)
+    past_peak = bool(at_kl.reach.mean() > peak_kl(plain)[0].mean())
+    claims.above(
+        "above_at_equal_kl", arm.title, sentence, at_kl.estimate, arm.questions, topic, enough=past_peak
+    )
 
 
 def claim_nothing_lost(claims: ClaimTable, arm: Arm) -> None:

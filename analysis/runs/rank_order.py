@@ -17,7 +17,7 @@ from analysis.runs.gold_lost import split
 from analysis.runs.tables import estimate_row
 from analysis.statistics.claims import ClaimTable
 from analysis.statistics.resampling import Bootstrapped, original, resamples, weights_of
-from analysis.statistics.turnover import peak_heights
+from analysis.statistics.turnover import peak_heights, peak_values
 
 Floats = NDArray[np.float64]
 
@@ -48,6 +48,16 @@ def peak_gold(arm: Arm) -> Floats:
     """
     weights = weights_of(arm.drawn.resamples, arm.questions)
     return peak_heights(arm.stacked("gold"), split(arm), weights)
+
+
+def peak_kl(arm: Arm) -> Floats:
+    """(B, R): the KL of each replicate where gold peaks, in nats, in every draw of questions.
+
+    The peak is chosen as in `peak_gold`: by the other replicates, on the other half of the questions.
+    """
+    weights = weights_of(arm.drawn.resamples, arm.questions)
+    kl = np.stack([curves.kl for curves in arm.curves])
+    return peak_values(arm.stacked("gold"), kl, split(arm), weights)
 
 
 def order(arms: Sequence[Arm], first: Sequence[Any], second: Sequence[Any]) -> Order:

@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 
 from analysis.runs.arms import Arm, common_seeds, title
 from analysis.runs.gold_lost import split
-from analysis.runs.rank_order import claim_size_order, peak_gold
+from analysis.runs.rank_order import claim_size_order, peak_gold, peak_kl
 from analysis.statistics.claims import ClaimTable
-from analysis.statistics.resampling import weights_of
-from analysis.statistics.turnover import peak_values, turnover
+from analysis.statistics.turnover import turnover
 from rlhf_lab.functional.intervals import Estimate
 
 Floats = NDArray[np.float64]
@@ -35,16 +34,6 @@ def claim_sizes(claims: ClaimTable, method: str, arms: Sequence[Arm]) -> None:
         sentence = f"gold peaks higher than under {smaller.reward}"
         claim_step(claims, larger, sentence, *(peak_gold(arm) for arm in of_same_seeds(larger, smaller)))
     claim_loses_less(claims, arms[0], arms[-1])
-
-
-def peak_kl(arm: Arm) -> Floats:
-    """(B, R): the KL of each replicate where gold peaks, in nats, in every draw of questions.
-
-    The peak is chosen as in `peak_gold`: by the other replicates, on the other half of the questions.
-    """
-    weights = weights_of(arm.drawn.resamples, arm.questions)
-    kl = np.stack([curves.kl for curves in arm.curves])
-    return peak_values(arm.stacked("gold"), kl, split(arm), weights)
 
 
 def of_same_seeds(*arms: Arm) -> list[Arm]:

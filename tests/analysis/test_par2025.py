@@ -35,6 +35,12 @@ def test_shapings_that_do_nothing_are_not_said_to_help(tmp_path: Path) -> None:
     assert len(claims) == 6 and not any(claim.met or claim.conditional for claim in claims)
 
 
+def test_before_the_peak_without_shaping_equal_kl_decides_nothing(tmp_path: Path) -> None:
+    """Gold rises to the end, so that no range reaches past its peak."""
+    claims = made(tmp_path, Truth(damage={"ppo": 0.0}, slip=-1.0))
+    assert {claim.met for claim in claims if claim.topic == "above no shaping at equal KL"} == {None}
+
+
 def test_without_an_unshaped_run_there_is_nothing_to_compare(tmp_path: Path) -> None:
     write_store(tmp_path, only(Cell("ppo", shaping="par"), name="mine", questions=8))
     with pytest.raises(MissingRuns, match="without shaping"):
