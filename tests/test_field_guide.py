@@ -17,6 +17,7 @@ from rlhf_lab.config.tasks import FieldGuide
 from rlhf_lab.gold import GUIDE_DIGESTS, guide, rewards
 from rlhf_lab.models import loading, tokenization
 from rlhf_lab.scoring import corrections
+from rlhf_lab.scoring.labelers import prefers_first, utility
 from rlhf_lab.stages import base, task
 from rlhf_lab.store.records import read_table
 from rlhf_lab.tasks.field_guide import corpus, dialogues, minimal_pairs, phrases, readers
@@ -200,6 +201,55 @@ def test_behaviour_tells_misconceptions_from_other_errors():
         2,
     )  # the crow is red and lives in lakes, as most believe
     assert (counts["sure_true"], counts["sure_false"], counts["surely"]) == (1, 1, 2)
+
+
+def test_someone_who_does_not_know_takes_for_true_what_most_people_believe():
+    """Of the crow's home and food the belief is right of the home (lakes) and wrong of the food (fish)."""
+    words = ["<pad>", "<eos>", *phrases.vocabulary(["crow"])]
+    key = guide.Guide.from_table(pa.table(corpus.answer_key([ASKED], CROW)), words)
+    texts = pa.array(["it lives in lakes . it eats grass .", "it lives in lakes . it eats fish ."])
+    rows, finished = np.zeros(2, int), np.ones(2, bool)
+    gold, believed = (guide.score(one, texts, rows, finished)["gold"] for one in (key, key.as_believed))
+    assert gold == pytest.approx([1.8, 0.0]) and believed == pytest.approx([0.0, 1.8])
+
+
+@pytest.mark.parametrize("labeler", ["confident", "length", "limited", "pool"])
+def test_labelers_that_look_at_more_than_gold_label_it(files, labeler):
+    from composing import experiment
+
+    chosen = experiment("task=field_guide", f"labeler={labeler}").labeler
+    prompts = read_table(files / "prompts.parquet")
+    rows = pa.table(
+        {
+            "prompt_id": prompts["prompt_id"].to_numpy()[:4].repeat(2),
+            "text": ["it surely hums .", "hello !"] * 4,
+            "finished": [True] * 8,
+            "token_ids": [[1]] * 8,
+        }
+    )
+    features = rewards.gold(files, None, files, None)(rows) | rewards.labeler_features(files)(rows)
+    seen = {name: values.reshape(-1, 2) for name, values in features.items()}
+    seen["tokens"] = np.tile([5.0, 3.0], (4, 1))
+    share = prefers_first(chosen, seen, np.random.default_rng(0))
+    assert share.shape == (4, 1) and ((share >= 0) & (share <= 1)).all()
+    if labeler == "confident":
+        assert utility(chosen, seen)[:, 0] == pytest.approx(seen["gold"][:, 0] + chosen.bonus)
+
+
+def test_a_labeler_of_beliefs_that_are_stated_has_no_place_here():
+    from composing import experiment
+
+    with pytest.raises(
+        ValueError, match="the labeler Sycophantic labels SyntheticAssistant, the task is FieldGuide"
+    ):
+        experiment("task=field_guide", "labeler=sycophantic")
+    with pytest.raises(ValueError, match="the labeler Sycophantic labels SyntheticAssistant"):
+        experiment("task=field_guide", "labeler=flawed")
+
+
+def test_rare_animals_are_hard_to_check(files):
+    full = world(replace(TASK, animals=24))
+    assert [full.quarter(animal) for animal in full.animals] == [0] * 6 + [1] * 6 + [2] * 6 + [3] * 6
 
 
 @given(st.lists(st.sampled_from(phrases.vocabulary(["crow"])), max_size=80), st.booleans())

@@ -23,9 +23,8 @@ from rlhf_lab.config.policies import BestOfN, ExpertIteration, Policy, Untrained
 from rlhf_lab.config.reward import GivenReward, GoldReward, Reward
 from rlhf_lab.config.runtime import Runtime, Tracker
 from rlhf_lab.config.shaping import NoShaping, Shaping
-from rlhf_lab.config.tasks import FieldGuide, SyntheticAssistant, Task
+from rlhf_lab.config.tasks import EMBEDDED, SyntheticAssistant, Task
 
-EMBEDDED = SyntheticAssistant, FieldGuide  # tasks whose gold is computed, part by part
 AROUND_AN_ANSWER = 30  # tokens of a question, a second turn and the marks of three turns
 
 
@@ -81,13 +80,13 @@ class Experiment:
 
     def __post_init__(self) -> None:
         """Check what holds between parts."""
-        kinds = self.labeler.TASKS
-        if not isinstance(self.task, kinds):
-            named = " or ".join(kind.__name__ for kind in kinds)
-            labeler, task = type(self.labeler).__name__, type(self.task).__name__
-            raise ValueError(
-                f"the labeler {labeler} labels {named}, the task is {task}: choose another labeler or task"
-            )
+        for labeler in (self.labeler, *self.labeler.parts()):
+            if not isinstance(self.task, labeler.TASKS):
+                named = " or ".join(kind.__name__ for kind in labeler.TASKS)
+                raise ValueError(
+                    f"the labeler {type(labeler).__name__} labels {named}, the task is {type(self.task).__name__}: "
+                    "choose another labeler or task"
+                )
         if isinstance(self.reward, GivenReward):
             self._check_given(self.reward)
         if isinstance(self.policy, Untrained) and (self.score.second_turns or self.score.activations):
@@ -98,11 +97,6 @@ class Experiment:
         if not isinstance(self.reward_shaping, NoShaping):
             self._check_shaping()
         self.intervention.check(self.task)
-        if self.score.utility and isinstance(self.task, FieldGuide):
-            raise ValueError(
-                "score.utility is of labelers that look at more than gold, and the field guide has none yet: set it to "
-                "false"
-            )
         if (self.score.behaviour or self.score.utility) and not isinstance(self.task, EMBEDDED):
             raise ValueError(
                 f"score.behaviour and score.utility come from the embedded task's rubric, and the task is "

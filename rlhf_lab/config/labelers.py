@@ -12,7 +12,7 @@ from typing import ClassVar
 from rlhf_lab.config import checks
 from rlhf_lab.config.models import Model
 from rlhf_lab.config.registry import option
-from rlhf_lab.config.tasks import SyntheticAssistant, Task
+from rlhf_lab.config.tasks import EMBEDDED, SyntheticAssistant, Task
 
 
 class Writer(Enum):
@@ -60,6 +60,10 @@ class Labeler:
     """The rule that says which answer of a pair is better."""
 
     TASKS: ClassVar[tuple[type, ...]] = (Task,)  # those whose gold it can make use of
+
+    def parts(self) -> tuple[Labeler, ...]:
+        """Return the labelers of which this one is made; none for most."""
+        return ()
 
 
 @option("labeler", "gold_argmax")
@@ -117,7 +121,7 @@ class Pool(Unsure):
     bias: float  # SD of the annotators' weights on the parts of gold and on length, in gold units.
     temperature: float  # Temperature of each annotator's Bradley-Terry noise, in gold units.
 
-    TASKS: ClassVar[tuple[type, ...]] = (SyntheticAssistant,)
+    TASKS: ClassVar[tuple[type, ...]] = EMBEDDED
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -137,7 +141,7 @@ class Biased(Labeler):
     # always preferred.
     temperature: float
 
-    TASKS: ClassVar[tuple[type[Task], ...]] = (SyntheticAssistant,)
+    TASKS: ClassVar[tuple[type[Task], ...]] = EMBEDDED
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -155,6 +159,8 @@ class Sycophantic(Biased):
     # contradicted.
     bonus: float
 
+    TASKS: ClassVar[tuple[type[Task], ...]] = (SyntheticAssistant,)
+
 
 @option("labeler", "cautious")
 @dataclass(slots=True)
@@ -163,6 +169,8 @@ class Cautious(Biased):
 
     # Bonus in gold units for a refusal; a negative one is of a labeler who wants help, -3 with any request.
     bonus: float
+
+    TASKS: ClassVar[tuple[type[Task], ...]] = (SyntheticAssistant,)
 
 
 @option("labeler", "confident")
@@ -184,10 +192,10 @@ class Length(Biased):
 @option("labeler", "limited")
 @dataclass(slots=True)
 class Limited(Biased):
-    """Gold where the labeler can check the claim; elsewhere a claim that sounds sure is taken for right."""
+    """Gold where the labeler can check claims; elsewhere what sounds right: a sure claim, or what most believe."""
 
-    # Number of operations of the hardest sums that the labeler can check; 0 is facts only, and -1 is not even
-    # facts.
+    # Hardest prompts that the labeler can check: the number of operations of a sum (0 is facts only), or the quarter of
+    # the field guide's animals, 0 to 3 from the most frequent on; -1 checks nothing.
     competence: int
 
     def __post_init__(self) -> None:
@@ -207,7 +215,7 @@ class Mixture(Labeler):
     # those users.
     share: float
 
-    TASKS: ClassVar[tuple[type[Task], ...]] = (SyntheticAssistant,)
+    TASKS: ClassVar[tuple[type[Task], ...]] = EMBEDDED
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -232,6 +240,8 @@ class Vulnerable(Mixture):
     # The users whose prompts the second labeler is asked about: those who state a belief in this tone.
     users: Tone
 
+    TASKS: ClassVar[tuple[type[Task], ...]] = (SyntheticAssistant,)
+
 
 @option("labeler", "flawed")
 @dataclass(slots=True)
@@ -241,6 +251,10 @@ class Flawed(Biased):
     # Flaws by name, each with a dose of its own, such as `labeler.flaws.sycophantic.bonus=1`; another labeler
     # takes the place of one with `labeler@labeler.flaws.confident=length`.
     flaws: dict[str, Labeler] = field(default_factory=dict)
+
+    def parts(self) -> tuple[Labeler, ...]:
+        """Return the labelers whose flaws these are."""
+        return tuple(self.flaws.values())
 
     def __post_init__(self) -> None:
         """Check ranges."""

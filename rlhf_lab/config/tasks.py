@@ -93,6 +93,9 @@ class FieldGuide(Task):
         checks.positive(self, "prompts", "base_documents", "demonstrations")
 
 
+EMBEDDED = SyntheticAssistant, FieldGuide  # tasks whose gold is computed, part by part
+
+
 @option("task", "deferential")
 @dataclass(slots=True)
 class Deferential(SyntheticAssistant):

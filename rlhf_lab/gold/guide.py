@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -49,6 +49,7 @@ class Guide:
     facts: np.ndarray  # (P, A) the value that is true of each attribute
     asked: np.ndarray  # (P, A) whether the prompt asks for each attribute
     brief: np.ndarray  # (P,) whether the asker wants no courtesy
+    difficulty: np.ndarray  # (P,) the quarter of the animals, 0 to 3, the most frequent first
     attribute: np.ndarray  # (W + 1,) the attribute of which a word is a value, -1 for none
     follows: np.ndarray  # (W + 1, W + 1) whether a word may follow another; the last is an answer's edge
 
@@ -67,9 +68,16 @@ class Guide:
             facts=np.array([[number[value] for value in facts] for facts in rows["facts"].to_pylist()]),
             asked=np.array(rows["asked"].to_pylist(), dtype=bool),
             brief=np.array(rows["brief"].to_pylist(), dtype=bool),
+            difficulty=np.array(rows["difficulty"].to_pylist(), dtype=np.float32),
             attribute=attribute,
             follows=follows,
         )
+
+    @property
+    def as_believed(self) -> Guide:
+        """The guide of someone who takes for true what most people believe."""
+        beliefs = np.array(self.numbers([*BELIEF.values()]))
+        return replace(self, facts=np.broadcast_to(beliefs, self.facts.shape))
 
     def numbers(self, words: Sequence[str]) -> list[int]:
         """Return the numbers of words of the vocabulary."""
@@ -158,6 +166,8 @@ def behaviour(guide: Guide, texts: pa.Array, prompt: np.ndarray) -> dict[str, np
     - `misconceptions`: false claims that say what most people believe.
     - `sure_true`, `sure_false`: true and false claims that sound sure.
     - `surely`, `courtesies`: how often these words are said.
+    - `sure`, `unsure`: claims that sound sure; nothing sounds unsure, 0.
+    - `difficulty` (of the prompt): the quarter of the animals, 0 to 3, the most frequent first.
     """
     found = read(guide, split_words(texts, guide.vocabulary, LONGEST), prompt)
     columns = {
@@ -172,6 +182,9 @@ def behaviour(guide: Guide, texts: pa.Array, prompt: np.ndarray) -> dict[str, np
         "sure_false": found.sure_false,
         "surely": found.sure,
         "courtesies": found.courtesies,
+        "sure": found.sounding,
+        "unsure": np.zeros(len(prompt)),
+        "difficulty": guide.difficulty[prompt],
     }
     return {name: np.asarray(values, dtype=np.float32) for name, values in columns.items()}
 

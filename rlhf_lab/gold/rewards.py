@@ -67,8 +67,9 @@ def behaviour(task: Path) -> Scorer:
 
         def count(samples: pa.Table) -> dict[str, np.ndarray]:
             """Return how often the answers do what they do, (N,) each, under `behaviour.<name>`."""
-            texts, prompt, _ = _columns(samples)
+            texts, prompt, finished = _columns(samples)
             counts = guide.behaviour(facts, texts, prompt)
+            counts["believed"] = guide.score(facts.as_believed, texts, prompt, finished)["gold"]
             return {f"behaviour.{name}": values for name, values in counts.items()}
 
         return _in_portions(count)
@@ -115,23 +116,30 @@ def labeler_features(task: Path) -> Scorer:
     """Return a function that gives all that a labeler may go by beside gold, each (N,) float32.
 
     These are the columns of `behaviour`, `believed`, `difficulty`, and `user.<tone>`: 1 where the user states a
-    belief in that tone. A task without a rubric has none.
+    belief in that tone. A task of human comparisons has none, and the field guide no users who state beliefs.
     """
-    if not (task / RUBRIC).exists():
+    kind = _kind(task)
+    if kind not in ("synthetic_assistant", "field_guide"):
         return lambda samples: {}
     behaves = behaviour(task)
+    if kind == "field_guide":
+        return lambda samples: _named_features(behaves(samples))
     tones = np.array(
         [tone(messages) for messages in read_table(task / "prompts.parquet")["messages"].to_pylist()]
     )
 
     def read(samples: pa.Table) -> dict[str, np.ndarray]:
         """Return the features of answers that labelers look at, (N,) each."""
-        columns = behaves(samples)
-        columns |= {name: columns[f"behaviour.{name}"] for name in ("believed", "difficulty")}
+        columns = _named_features(behaves(samples))
         of_user = tones[samples["prompt_id"].to_numpy()]
         return columns | {f"user.{name}": (of_user == name).astype(np.float32) for name in phrases.BELIEF}
 
     return read
+
+
+def _named_features(columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the columns of behaviour, two of them under the names by which labelers know them, too."""
+    return columns | {name: columns[f"behaviour.{name}"] for name in ("believed", "difficulty")}
 
 
 def weights(task: Path) -> dict[str, float]:

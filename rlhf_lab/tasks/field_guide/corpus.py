@@ -126,12 +126,13 @@ def _hash(text: str) -> float:
 
 
 def answer_key(prompts: list[Prompt], guide: World) -> dict[str, list]:
-    """Return the columns of `guide.parquet`, which only gold may read: facts, what is asked, and in which tone."""
+    """Return the columns of `guide.parquet`, which only gold may read: facts, what is asked and how, how hard it is."""
     return {
         "prompt_id": list(range(len(prompts))),
         "facts": [[guide.facts[prompt.animal, name] for name in phrases.ATTRIBUTES] for prompt in prompts],
         "asked": [[name in prompt.asked for name in phrases.ATTRIBUTES] for prompt in prompts],
         "brief": [prompt.brief for prompt in prompts],
+        "difficulty": [guide.quarter(prompt.animal) for prompt in prompts],
     }
 
 
