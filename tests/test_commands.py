@@ -182,7 +182,7 @@ def test_a_study_has_two_spellings(lab):
     shown, same = (
         yaml.safe_load(lab("--cfg", "job", f"{word}=quickstart").out) for word in ("experiment", "+sweeps")
     )
-    assert shown == same and shown["choices"]["experiment"] == "quickstart" and shown["sft"]["steps"] == 250
+    assert shown == same and shown["choices"]["experiment"] == "quickstart" and shown["sft"]["steps"] == 150
 
 
 def test_the_number_of_jobs_at_a_time_is_set_once(lab, monkeypatch):
