@@ -151,6 +151,7 @@ WORDS = {
     "misspelt sweep": Case("rlhf-lab experiment=quickstrt", r"no experiment .*did you mean quickstart\?"),
     "misspelt launcher": Case("rlhf-lab hydra/launcher=jobib", r"did you mean joblib\?"),
     "misspelt flag": Case("rlhf-lab --multirn rm=3k", r"no flag --multirn: did you mean --multirun\?"),
+    "flag that needs another": Case("rlhf-lab --resolve rm=3k", r"--resolve says how --cfg prints values"),
     "misspelt value of a flag": Case("rlhf-lab --cfg jobs", r"--cfg/-c: invalid choice: 'jobs'"),
     "misspelt stage": Case(
         "rlhf-lab runtime.force=[rewards]", "no stage 'rewards'; there are base, preferences"

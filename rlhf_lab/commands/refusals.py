@@ -62,6 +62,8 @@ def check_flags(parser: ArgumentParser, arguments: Sequence[str]) -> bool:
         )
     if flags.experimental_rerun is not None:
         raise Mistake(f"{PICKLED} would load a pickle, which is never done: give the overrides again")
+    if flags.resolve and not (flags.cfg or flags.help):
+        raise Mistake("--resolve says how --cfg prints values: write it with --cfg job")
     for word in flags.overrides:
         if "=" not in word and not word.startswith("~"):
             raise Mistake(f"{word}: expected key=value or group=option; rlhf-lab --help lists them")
