@@ -104,7 +104,7 @@ def test_claims_in_a_world_that_turns(result: FigureResult) -> None:
 def test_claims_in_a_world_that_does_not_turn(sweep: list[Run], monkeypatch: pytest.MonkeyPatch) -> None:
     """Where gold is the proxy nothing beats the largest n, and pessimism only loses."""
 
-    def faithful(run: Run) -> pa.Table:
+    def faithful(run: Run, unseen: bool = False) -> pa.Table:
         rows = run.rows(["prompt_id", "question_id", "finished", "gold", "proxy"])
         return rows.set_column(rows.column_names.index("gold"), "gold", rows["proxy"])
 
@@ -154,9 +154,9 @@ def test_runs_of_one_table_read_it_once_and_have_the_curves_they_have_alone(
     alone = [curves_of(run) for run in some]
     read: list[str] = []
 
-    def counted(run: Run) -> pa.Table:
+    def counted(run: Run, unseen: bool = False) -> pa.Table:
         read.append(run.key)
-        return rows_of(run)
+        return rows_of(run, unseen=unseen)
 
     monkeypatch.setattr(run_curves, "rows_of", counted)
     together = run_curves.chosen_curves(some)

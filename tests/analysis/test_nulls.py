@@ -49,7 +49,9 @@ def worlds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Studies:
         monkeypatch.setattr(analysis.runs.arms, "DRAWS", 100)
         for world in range(WORLDS):
 
-            def rows(run: Run, columns: Sequence[str] = (), world: int = world) -> pa.Table:
+            def rows(
+                run: Run, columns: Sequence[str] = (), unseen: bool = False, world: int = world
+            ) -> pa.Table:
                 number = int(run.key[:8], 16)
                 rng = np.random.default_rng([number, world])
                 samples, scores = drawn(jobs_of[number], sweep, rng)

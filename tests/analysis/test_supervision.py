@@ -36,8 +36,12 @@ def states(result):
 
 def test_what_lasts_is_found_to_last():
     found = states(hubinger2024.make(runs(lasting)))
-    for topic in ("trigger works", "survives SFT", "survives PPO", "quiet without trigger"):
+    for topic in ("trigger works", "quiet without trigger"):
         assert found["25k policy", topic].met is True and not found["25k policy", topic].conditional, topic
+    for topic in ("survives SFT", "survives PPO"):  # six primary claims: one interval alone may not suffice
+        claim = found["25k policy", topic]
+        assert claim.met is not False and claim.p < 0.05 and not claim.conditional, topic
+        assert -claim.threshold <= claim.interval.lo and claim.interval.hi <= claim.threshold, topic
     assert found["PPO", "size order"].met is not True
 
 
