@@ -188,7 +188,7 @@ def test_a_proxy_with_another_tokenizer_reads_the_text(inputs: Mapping[str, Path
     foreign = load_setup(settings(), inputs, RUNTIME)
     answers = [[5, 6, tiny.EOS], [7, 8, 9, 10, 5, 5]]
     assert foreign.reward([0, 3], answers) == pytest.approx(own.reward([0, 3], answers), abs=1e-5)
-    assert load_critic(inputs, own.tokenizer, "cpu").config.vocab_size == own.policy.config.vocab_size
+    assert load_critic(inputs, own.tokenizer, "cpu", 0).config.vocab_size == own.policy.config.vocab_size
 
 
 def test_metrics_are_lines_of_finite_numbers(tmp_path: Path) -> None:
@@ -197,3 +197,12 @@ def test_metrics_are_lines_of_finite_numbers(tmp_path: Path) -> None:
         for step in (2, 4, 6, 8, 10):
             report(step, {"kl": 1.0})
     assert [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").open()] == [4, 8, 10]
+
+
+def test_a_critic_without_a_reward_model_has_a_head_of_its_seed(inputs):
+    without = {name: path for name, path in inputs.items() if name != "proxy"}
+    heads = []
+    for before, seed in ((1, 0), (2, 0), (2, 5)):
+        torch.manual_seed(before)  # what was drawn before must not matter
+        heads.append(load_critic(without, tiny.tokenizer(), "cpu", seed).score.weight)
+    assert torch.equal(heads[0], heads[1]) and not torch.equal(heads[0], heads[2])

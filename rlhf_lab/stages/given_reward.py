@@ -32,10 +32,11 @@ if TYPE_CHECKING:
     from rlhf_lab.scoring.reward_models import Reward
 
 
-# A stage has the version of the trainer that it runs, raised by every change of gold.
+# A stage has the version of the trainer that it runs, raised by every change of gold and by one since the critic's head
+# is drawn by the seed.
 TRAINERS = trainers.VERSION | {"expert_iteration": expert_iteration.VERSION}
 VERSION = {"given_score": 2 + GOLD_CHANGES} | {
-    stage + reward.SUFFIX: version + GOLD_CHANGES
+    stage + reward.SUFFIX: version + 1 + GOLD_CHANGES
     for stage, version in TRAINERS.items()
     for reward in (GoldReward, NoiseReward)
 }

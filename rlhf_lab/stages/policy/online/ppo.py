@@ -147,7 +147,7 @@ def ppo_trainer(inputs: Mapping[str, Path]) -> Callable[[Setup, PPO, Path, str, 
 
     def make(setup: Setup, config: PPO, out: Path, device: str, report: Report) -> PPOTrainer:
         """Return the trainer with its critic and documents."""
-        critic = load_critic(inputs, setup.tokenizer, device)
+        critic = load_critic(inputs, setup.tokenizer, device, config.seed)
         longest = max(map(len, setup.prompts)) + setup.answer_tokens
         documents = load_documents(inputs["task"], setup.tokenizer, longest) if config.ptx_coef else []
         return PPOTrainer(setup, critic, documents, config, out, device, report)

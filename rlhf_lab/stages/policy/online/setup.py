@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rlhf_lab.config.combination import Constrained
@@ -86,14 +87,18 @@ def load_setup(
 
 
 def load_critic(
-    inputs: Mapping[str, Path], tokenizer: PreTrainedTokenizerBase, device: str
+    inputs: Mapping[str, Path], tokenizer: PreTrainedTokenizerBase, device: str, seed: int
 ) -> PreTrainedModel:
-    """Load a value model from the reward model, or from SFT if there is none or it reads other tokens."""
-    if "proxy" not in inputs:
-        return loading.load_reward_model(inputs["sft"] / "model", device)
-    proxy = inputs["proxy"] / "model"
-    same = tokenization.same_tokens(tokenization.load_tokenizer(proxy), tokenizer)
-    return loading.load_reward_model(proxy if same else inputs["sft"] / "model", device)
+    """Load a value model from the reward model, or from SFT if there is none or it reads other tokens.
+
+    SFT has no head for values: it is drawn by the seed.
+    """
+    if "proxy" in inputs:
+        proxy = inputs["proxy"] / "model"
+        if tokenization.same_tokens(tokenization.load_tokenizer(proxy), tokenizer):
+            return loading.load_reward_model(proxy, device)
+    torch.manual_seed(seed)
+    return loading.load_reward_model(inputs["sft"] / "model", device)
 
 
 def load_documents(task: Path, tokenizer: PreTrainedTokenizerBase, tokens: int) -> list[list[int]]:
