@@ -112,3 +112,10 @@ def test_numbers_of_replicates_by_hand():
         (2 - 4.303 / 3**0.5, 2 + 4.303 / 3**0.5), abs=1e-3
     )
     assert not np.isfinite(Estimate.of_replicates([1.0]).interval()).any()
+
+
+def test_the_interval_of_a_rate_holds_the_rate() -> None:
+    for trials in range(1, 40):
+        for successes in (0, trials):
+            rate = Rate(successes, trials)
+            assert rate.interval().lo <= rate.value <= rate.interval().hi

@@ -219,7 +219,8 @@ class Rate(NamedTuple):
         z, rate, trials = float(ndtri((1 + level) / 2)), self.value, self.trials
         centre = (rate + z**2 / (2 * trials)) / (1 + z**2 / trials)
         half = z * np.sqrt(rate * (1 - rate) / trials + z**2 / (4 * trials**2)) / (1 + z**2 / trials)
-        return Interval(float(max(centre - half, 0.0)), float(min(centre + half, 1.0)))
+        lo, hi = min(centre - half, rate), max(centre + half, rate)  # rounding may cross a rate of 0 or 1
+        return Interval(float(max(lo, 0.0)), float(min(hi, 1.0)))
 
 
 def p_above(estimate: Reported, threshold: float) -> float:
