@@ -44,7 +44,7 @@ def test_every_option_on_a_command_line_exists():
 
 
 def test_every_committed_figure_has_a_page_with_its_claims():
-    assert len(COMMITTED) == len(list((DOCS / "figures").glob("*.png"))) == 42
+    assert len(COMMITTED) == len(list((DOCS / "figures").glob("*.png"))) == 44
     for name in COMMITTED:
         pages = [page for page, text in PAGES.items() if f"<!-- claims: {name} -->" in text]
         assert len(pages) == 1 and f"../figures/{name}.png" in PAGES[pages[0]], name

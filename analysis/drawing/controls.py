@@ -45,11 +45,12 @@ def of(table: pd.DataFrame, method: str) -> pd.DataFrame:
 
 
 def draw(panel: Axes, rows: pd.DataFrame) -> None:
-    """Draw mean gold of each control with a pale band."""
+    """Draw mean gold of each control with a pale band; two replicates have one so wide that it hides the rest."""
     for (_, _, kind), arm in rows.groupby(["method", "label", "arm"], sort=False):
         _, colour, style = LOOKS[str(kind)]
         mean = arm[arm["curve"] == "mean"]
-        plot.curve(panel, mean.assign(replicates=1), "gold", colour, style=style, width=1.3, band=0.07)
+        band = 0.0 if (mean["replicates"] == 2).all() else 0.07
+        plot.curve(panel, mean.assign(replicates=1), "gold", colour, style=style, width=1.3, band=band)
 
 
 def keys(table: pd.DataFrame) -> list[Line2D]:
