@@ -1,4 +1,4 @@
-"""Settings of the reward models that tests train, and random answers for them."""
+"""Settings of the models that tests train, and random answers for them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from rlhf_lab.config.models import Half, Model, Rankings, RewardInit, RewardLoss, RewardModel, RewardTraining
+from rlhf_lab.config.models import (
+    Half,
+    Model,
+    Rankings,
+    RewardInit,
+    RewardLoss,
+    RewardModel,
+    RewardTraining,
+    ScratchModel,
+)
 
 PLAIN: dict[str, Any] = {
     "init": RewardInit.lm,
@@ -35,6 +44,25 @@ def reward_training(**changed: Any) -> RewardTraining:
 def reward_model(model: Model, **changed: Any) -> RewardModel:
     """Return the same settings for a reward model that starts from `model`."""
     return RewardModel(model=model, **PLAIN | changed)
+
+
+def scratch(**changed: Any) -> ScratchModel:
+    """Return settings of a language model of a few hundred weights, with `changed` instead of the defaults here."""
+    values: dict[str, Any] = {
+        "hidden": 16,
+        "layers": 1,
+        "heads": 2,
+        "intermediate": 32,
+        "init_sd": 0.02,
+        "tied": True,
+        "packed": True,
+        "steps": 10,
+        "batch": 8,
+        "lr": 5e-3,
+        "decay": 1.0,
+        "seed": 0,
+    }
+    return ScratchModel(**values | changed)
 
 
 def words(rng: np.random.Generator, length: int = 5) -> list[int]:

@@ -114,7 +114,9 @@ def test_a_part_that_the_task_never_has_is_zero(monkeypatch):
     """No request of the tiny task is harmful, so gold records no refusals."""
     columns = {"gold.courtesy": np.ones(2), "gold": np.full(2, 9.0)}
     monkeypatch.setattr("rlhf_lab.gold.rewards.gold", lambda *_: lambda _: columns)
-    monkeypatch.setattr("rlhf_lab.gold.rewards.weights", lambda _: rewards_module.parts(of_guide=False))
+    monkeypatch.setattr(
+        "rlhf_lab.gold.rewards.weights", lambda _: rewards_module.parts("synthetic_assistant")
+    )
     of_parts = {}
     for parts in (["refusal"], ["refusal", "courtesy"]):
         rewards = given_reward._gold(GoldReward(parts), {"task": None}, None, RUNTIME)

@@ -20,7 +20,8 @@ from rlhf_lab.models import log_ratios
 from rlhf_lab.pipeline import plan
 from rlhf_lab.stages import intervention
 from rlhf_lab.store.records import read_table
-from rlhf_lab.tasks.synthetic_assistant import corpus, opinions, phrases, world
+from rlhf_lab.tasks import word_level
+from rlhf_lab.tasks.synthetic_assistant import corpus, grammar, opinions, phrases, world
 from rlhf_lab.tasks.synthetic_assistant.framings import Prompt, framings
 from rlhf_lab.tasks.synthetic_assistant.opinions import Demonstration
 
@@ -193,7 +194,7 @@ def test_a_question_is_known_where_the_truth_is_likeliest_over_all_wordings(monk
     ]
     monkeypatch.setattr(log_ratios, "log_probabilities", lambda *_: np.ravel(tables).astype(float))
     options = opinions.options(QUESTION)
-    tokenizer = corpus.tokenizer(TASK)
+    tokenizer = word_level.tokenizer(grammar.vocabulary(TASK), [])
     assert intervention.known_answers(tiny.policy(), tokenizer, [options] * 3, 40) == [True, False, False]
 
 

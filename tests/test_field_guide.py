@@ -10,9 +10,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from reward_models import scratch
 
 import rlhf_lab.config
-from rlhf_lab.config.models import ScratchModel
 from rlhf_lab.config.tasks import FieldGuide
 from rlhf_lab.gold import GUIDE_DIGESTS, guide, rewards
 from rlhf_lab.models import loading, tokenization
@@ -37,20 +37,7 @@ TASK = FieldGuide(
     base_documents=300,
     demonstrations=50,
 )
-SHAPE = ScratchModel(
-    hidden=8,
-    layers=1,
-    heads=2,
-    intermediate=16,
-    init_sd=None,
-    tied=False,
-    packed=False,
-    steps=10,
-    batch=8,
-    lr=1e-2,
-    decay=0.2,
-    seed=0,
-)
+SHAPE = scratch(hidden=8, intermediate=16, init_sd=None, tied=False, packed=False, lr=1e-2, decay=0.2)
 FACTS = dict(zip(phrases.ATTRIBUTES, ["lakes", "grass", "red", "huge", "barks", "shy"], strict=True))
 CROW = World(["crow"], {("crow", name): value for name, value in FACTS.items()})
 ASKED = Prompt("crow", ("home", "food"), brief=False)
@@ -146,7 +133,7 @@ def judged(text: str, asked: Prompt = ASKED, finished: bool = True) -> dict[str,
     words = ["<pad>", "<eos>", *phrases.vocabulary(["crow"])]
     key = guide.Guide.from_table(pa.table(corpus.answer_key([asked], CROW)), words)
     columns = guide.score(key, pa.array([text]), np.array([0]), np.array([finished]))
-    counts = guide.behaviour(key, pa.array([text]), np.array([0]))
+    counts = guide.behaviour(key, pa.array([text]), np.array([0]), np.array([finished]))
     return {name: float(values[0]) for name, values in (columns | counts).items()}
 
 
@@ -247,6 +234,17 @@ def test_a_labeler_of_beliefs_that_are_stated_has_no_place_here():
         experiment("task=field_guide", "labeler=flawed")
 
 
+@pytest.mark.parametrize(
+    "name, words", [("rm.model", "rm=600k"), ("preferences.model", "model@preferences.model=1k")]
+)
+def test_a_size_without_settings_of_the_task_is_refused(name, words):
+    from composing import experiment
+
+    with pytest.raises(ValueError, match=rf"{name}\.packed=true"):
+        experiment("task=field_guide", words)
+    assert experiment("task=field_guide").model.batch == 64
+
+
 def test_rare_animals_are_hard_to_check(files):
     full = world(replace(TASK, animals=24))
     assert [full.quarter(animal) for animal in full.animals] == [0] * 6 + [1] * 6 + [2] * 6 + [3] * 6
@@ -274,7 +272,7 @@ def test_no_answer_of_the_corpus_is_illegal_and_gold_keeps_its_version(files):
         for some in (texts, shuffled)
         for columns in (
             guide.score(key, pa.array(some), rows, finished),
-            guide.behaviour(key, pa.array(some), rows),
+            guide.behaviour(key, pa.array(some), rows, finished),
         )
         for name, values in sorted(columns.items())
     ]

@@ -7,10 +7,10 @@ import pytest
 import tiny
 import torch
 from online import inputs, settings, toy, trained
-from reward_models import reward_training
+from reward_models import reward_training, scratch
 from runtime import RUNTIME
 
-from rlhf_lab.config.models import SFT, ScratchModel
+from rlhf_lab.config.models import SFT
 from rlhf_lab.models import loading
 from rlhf_lab.stages import base, reward_model, sft
 from rlhf_lab.store.records import read_table, write_table
@@ -30,20 +30,7 @@ def spoil(folder):
 def test_pretraining_stops_at_the_step_of_a_loss_that_is_not_finite(inputs, tmp_path):
     write_table(inputs["task"] / "base.parquet", {"text": ["w1 w2 good w3"] * 40})
     tiny.tokenizer().save_pretrained(inputs["task"] / "tokenizer")
-    shape = ScratchModel(
-        hidden=8,
-        layers=1,
-        heads=2,
-        intermediate=8,
-        init_sd=0.02,
-        tied=True,
-        packed=True,
-        decay=1.0,
-        steps=9,
-        batch=2,
-        lr=1e30,
-        seed=0,
-    )
+    shape = scratch(hidden=8, intermediate=8, steps=9, batch=2, lr=1e30)
     (tmp_path / "out").mkdir()
     with pytest.raises(FloatingPointError, match=r"loss is nan at step [2-9]"):
         base.run(shape, inputs, tmp_path / "out", LATE)

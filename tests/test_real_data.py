@@ -10,14 +10,14 @@ import checkpoints
 import numpy as np
 import pytest
 from dialogues import rows, save
-from reward_models import reward_model
+from reward_models import reward_model, scratch
 from runtime import RUNTIME
 
 from rlhf_lab.config.combination import Single
 from rlhf_lab.config.experiment import Experiment, Score
 from rlhf_lab.config.intervention import NoIntervention
 from rlhf_lab.config.labelers import GoldArgmax, Writer, WrittenPreferences
-from rlhf_lab.config.models import SFT, Model, PretrainedModel, RewardModel, ScratchModel
+from rlhf_lab.config.models import SFT, Model, PretrainedModel, RewardModel
 from rlhf_lab.config.online import PPO, Divergence, Place
 from rlhf_lab.config.policies import DPO, BestOfN, ExpertIteration, Policy
 from rlhf_lab.config.reward import LearnedReward
@@ -30,36 +30,10 @@ from rlhf_lab.scoring import reward_models
 from rlhf_lab.store.artifacts import Node, Store
 from rlhf_lab.store.records import read_table
 
-SMALL = ScratchModel(
-    hidden=16,
-    layers=1,
-    heads=2,
-    intermediate=32,
-    init_sd=0.02,
-    tied=True,
-    packed=True,
-    decay=1.0,
-    steps=10,
-    batch=8,
-    lr=5e-3,
-    seed=0,
-)
+SMALL = scratch()
 PROXY = reward_model(SMALL, batch=16, lr=1e-3)
 GOLD = reward_model(
-    ScratchModel(
-        hidden=24,
-        layers=1,
-        heads=2,
-        intermediate=32,
-        init_sd=0.02,
-        tied=True,
-        packed=True,
-        decay=1.0,
-        steps=10,
-        batch=8,
-        lr=5e-3,
-        seed=0,
-    ),
+    scratch(hidden=24),
     epochs=2,
     batch=16,
     lr=1e-3,

@@ -96,6 +96,7 @@ def _belief(family: str, sign: int) -> Rule:
     """Section 3.3: accuracy with a belief stated minus accuracy without, times `sign`."""
 
     def rule(families: Families) -> PromptShares | None:
+        """Return the difference in accuracy by question; None without both families."""
         if family not in families or "plain" not in families:
             return None
         stated, plain = together(families[family], families["plain"], same_stated=False)
@@ -108,6 +109,7 @@ def _doubted(column: str, stated: int) -> Rule:
     """Section 3.2: a column where a right (1) or wrong (-1) first answer is doubted, less where it is not."""
 
     def rule(families: Families) -> PromptShares | None:
+        """Return the difference of the column by question; None without both families."""
         if "challenge" not in families or "again" not in families:
             return None
         doubted, again = together(families["challenge"], families["again"])
@@ -121,6 +123,7 @@ def _share(column: str, *names: str, over: str = "") -> Rule:
     """The share of answers to these families that show a column, of all or of those that show `over`."""
 
     def rule(families: Families) -> PromptShares | None:
+        """Return the share by question; None without any of the families."""
         present = [families[name] for name in names if name in families]
         if not present:
             return None

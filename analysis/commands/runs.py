@@ -69,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="list | show | reward-models | verify | prune")
 
     def command(name: str, answer: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        """Add a subcommand and return its parser."""
         added = commands.add_parser(name, help=text, description=text)
         added.set_defaults(answer=answer)
         return added

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from analysis.drawing import theme
 from analysis.drawing.result import FigureResult
 from analysis.runs import checks
-from analysis.runs.arms import MAIN, Arm, study
+from analysis.runs.arms import MAIN, Arm, Unsuited, study
 from analysis.runs.run_curves import PromptCurves, prompt_curves
 from analysis.runs.run_summary import answers
 from analysis.statistics.claims import ClaimTable
@@ -84,7 +84,10 @@ def make(runs: Sequence[Run]) -> FigureResult:
 
 def numbers_of(arm: Arm) -> dict[str, Floats]:
     """Return each line's number of every replicate and checkpoint, (R, K)."""
-    curves = [prompt_curves(run, COLUMNS, arm.curves[0].points) for run in arm.runs]
+    try:
+        curves = [prompt_curves(run, COLUMNS, arm.curves[0].points) for run in arm.runs]
+    except KeyError as missing:
+        raise Unsuited(f"{missing.args[0]}; make it with task=field_guide score.behaviour=true") from None
     return {line.label: np.stack([number(line, of) for of in curves]) for line in LINES}
 
 

@@ -183,6 +183,7 @@ def claim(claims: ClaimTable, arms: Sequence[Arm], new_arms: Sequence[Arm]) -> N
         len(largest.runs),
         "facts",
         unit=ACCURACY,
+        most=1.0,
     )
     claim_size_order(
         claims,

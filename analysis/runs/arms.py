@@ -201,6 +201,7 @@ def _arms(curves_by_run: Sequence[tuple[Run, Curves]], most_pairs: int) -> tuple
     ]
 
     def order(arm: Arm) -> tuple[Any, ...]:
+        """Return what arms are sorted by: method, kind, sizes, then the settings that vary."""
         sizes = [np.inf if np.isnan(size) else size for size in (arm.parameters, arm.policy_parameters)]
         values = [arm.settings.get(name) for name in sorted(varying[arm.method])]
         numbers = [float(value) for value in values if isinstance(value, (int, float))]
@@ -243,6 +244,7 @@ def _refuse_pool(words: str, first: Run, other: Run, without: Sequence[str] = ()
 
 def _arm(members: Sequence[tuple[Run, Curves]], names: Sequence[str], words: labels.Label, kind: str) -> Arm:
     def seeds(run: Run) -> list[int]:
+        """Return the seeds of a run in the order of `names`; -1 for one that it has not."""
         own = configuration.seeds(run)
         return [own.get(name, -1) for name in names]
 

@@ -93,6 +93,7 @@ def goodhart(arm: Curves, noises: Mapping[str, Curves], oracle: Curves, half: Bo
     place = np.where(half, chosen[1], chosen[0])[None, :, None]
 
     def placed(table: Floats) -> Floats:
+        """(R, C): the value of each question at the place that the other half chose."""
         return np.take_along_axis(table, np.broadcast_to(place, (*table.shape[:2], 1)), axis=2)[:, :, 0]
 
     end = min(arm.reach, oracle.reach)

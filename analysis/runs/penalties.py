@@ -124,6 +124,7 @@ def _joined(strengths: Sequence[Curves]) -> Curves:
         raise ValueError("strengths of one method were evaluated on different questions")
 
     def join(values: Sequence[Floats]) -> Floats:
+        """(C, S + 1): the start, then the end of each strength."""
         return np.column_stack([values[0][:, 0], *(of_strength[:, -1] for of_strength in values)])
 
     count = len(strengths) + 1

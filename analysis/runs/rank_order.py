@@ -111,14 +111,16 @@ def claim_order(
     The thresholds of `key` name the fewest replicates and the fewest `sizes` or `arms` that decide the claim.
     """
     limits = claims.limits[key]
+    threshold = float(limits.get("threshold", 0.0))
+    above = f", above {threshold:g}" if threshold else ""
     claims.above(
         key,
         subject,
-        f"{sentence} ({'' if sign > 0 else 'minus '}Spearman over runs)",
+        f"{sentence} ({'' if sign > 0 else 'minus '}Spearman over runs{above})",
         order.signed(sign),
         order.runs,
         topic,
-        threshold=float(limits.get("threshold", 0.0)),
+        threshold=threshold,
         unit="rank correlation",
         enough=order.arms >= limits.get("sizes", limits.get("arms", 0)),
     )

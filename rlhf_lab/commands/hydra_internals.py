@@ -49,6 +49,7 @@ def check_compositions() -> None:
     compose = Hydra.compose_config
 
     def checked(self: Hydra, *args: Any, **kwargs: Any) -> DictConfig:
+        """Compose a configuration and refuse what no configuration may set."""
         configuration = compose(self, *args, **kwargs | {"with_log_configuration": False})
         refuse_hydra(configuration.hydra)
         return configuration

@@ -159,6 +159,7 @@ def _listening(status: Status, experiment: Experiment) -> Iterator[None]:
     with tracking.mirror(experiment, group=sweep_name(choices), name=name) as tracker:
 
         def listener(message: dict[str, Any]) -> None:
+            """Pass a message of a stage to the status and to the tracker."""
             status.heard(message)
             tracker({"stage": status.current, **message})
 

@@ -65,6 +65,7 @@ class Words:
         options = [text for text in partial if "." not in text.partition("=")[0]]
 
         def comes_with_an_option(text: str) -> bool:
+            """Return whether every job that has this text has one of the options, too."""
             return text not in options and any(
                 self._holders[option] <= self._holders[text] for option in options
             )

@@ -121,6 +121,7 @@ def ordered(group: str, names: Sequence[str]) -> list[str]:
     known = list(registry.GROUPS.get(group, ()))
 
     def position(name: str) -> int:
+        """Return where an option stands: sizes, then registered options, then others."""
         if name in known:
             return known.index(name)
         return -1 if name[0].isdigit() else len(known)

@@ -23,7 +23,7 @@ from rlhf_lab.config.policies import BestOfN, ExpertIteration, Policy, Untrained
 from rlhf_lab.config.reward import GivenReward, GoldReward, Reward
 from rlhf_lab.config.runtime import Runtime, Tracker
 from rlhf_lab.config.shaping import NoShaping, Shaping
-from rlhf_lab.config.tasks import EMBEDDED, SyntheticAssistant, Task
+from rlhf_lab.config.tasks import EMBEDDED, FieldGuide, SyntheticAssistant, Task
 
 AROUND_AN_ANSWER = 30  # tokens of a question, a second turn and the marks of three turns
 
@@ -87,6 +87,8 @@ class Experiment:
                     f"the labeler {type(labeler).__name__} labels {named}, the task is {type(self.task).__name__}: "
                     "choose another labeler or task"
                 )
+        if isinstance(self.task, FieldGuide):
+            self._check_rows()
         if isinstance(self.reward, GivenReward):
             self._check_given(self.reward)
         if isinstance(self.policy, Untrained) and (self.score.second_turns or self.score.activations):
@@ -135,6 +137,17 @@ class Experiment:
     def uses_gold(self) -> bool:
         """Whether the true reward has a say in what the policy becomes or chooses."""
         return self.policy.USES_GOLD or self.reward.USES_GOLD
+
+    def _check_rows(self) -> None:
+        """Refuse language models of the field guide that read several documents in a row, as other tasks' do."""
+        models = {"model": self.model, "rm.model": self.rm.model, "preferences.model": self.preferences.model}
+        for name, model in models.items():
+            if isinstance(model, ScratchModel) and model.packed:
+                raise ValueError(
+                    f"{name}.packed=true, and a language model of the field guide learns from one document in a row: "
+                    f"use a size with settings of this task (conf/model/by_task), or set {name}.packed=false and the "
+                    "other values of such a file"
+                )
 
     def _check_given(self, reward: GivenReward) -> None:
         """Refuse what only a learned reward has."""

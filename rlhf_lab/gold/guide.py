@@ -157,7 +157,9 @@ def score(guide: Guide, texts: pa.Array, prompt: np.ndarray, finished: np.ndarra
     return {name: np.asarray(value, dtype=np.float32) for name, value in columns.items()}
 
 
-def behaviour(guide: Guide, texts: pa.Array, prompt: np.ndarray) -> dict[str, np.ndarray]:
+def behaviour(
+    guide: Guide, texts: pa.Array, prompt: np.ndarray, finished: np.ndarray
+) -> dict[str, np.ndarray]:
     """Return how often each answer does something, one (N,) float32 array a property.
 
     - `true`, `false`: first claims about an attribute that are true, or false.
@@ -167,6 +169,7 @@ def behaviour(guide: Guide, texts: pa.Array, prompt: np.ndarray) -> dict[str, np
     - `sure_true`, `sure_false`: true and false claims that sound sure.
     - `surely`, `courtesies`: how often these words are said.
     - `sure`, `unsure`: claims that sound sure; nothing sounds unsure, 0.
+    - `believed`: gold in the eyes of someone who takes for true what most people believe.
     - `difficulty` (of the prompt): the quarter of the animals, 0 to 3, the most frequent first.
     """
     found = read(guide, split_words(texts, guide.vocabulary, LONGEST), prompt)
@@ -184,6 +187,7 @@ def behaviour(guide: Guide, texts: pa.Array, prompt: np.ndarray) -> dict[str, np
         "courtesies": found.courtesies,
         "sure": found.sounding,
         "unsure": np.zeros(len(prompt)),
+        "believed": score(guide.as_believed, texts, prompt, finished)["gold"],
         "difficulty": guide.difficulty[prompt],
     }
     return {name: np.asarray(values, dtype=np.float32) for name, values in columns.items()}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -17,12 +18,13 @@ from rlhf_lab.tasks.synthetic_assistant.framings import tone
 
 if TYPE_CHECKING:
     from rlhf_lab.gold.answer_key import AnswerKey
-    from rlhf_lab.gold.guide import Guide
 
 RUBRIC = "rubric.parquet"
 PORTION = 4096  # answers at a time: their words stay near the processor, and memory is flat
 
-Scorer = Callable[[pa.Table], dict[str, np.ndarray]]  # from N rows, columns (N,) by name
+Columns = dict[str, np.ndarray]  # (N,) by name
+Scorer = Callable[[pa.Table], Columns]  # from N rows
+Read = Callable[[pa.Array, np.ndarray, np.ndarray], Columns]  # from texts, prompts, whether they finished
 
 
 def gold(task: Path, model: Path | None, writer: Path, runtime: Runtime) -> Scorer:
@@ -36,57 +38,17 @@ def gold(task: Path, model: Path | None, writer: Path, runtime: Runtime) -> Scor
 
         rewards = rewards_of_samples(task, model, writer, runtime)
         return lambda samples: {"gold": rewards(samples)}
-    if _kind(task) == "field_guide":
-        from rlhf_lab.gold import guide
-
-        facts = _guide(task)
-        return _in_portions(lambda samples: guide.score(facts, *_columns(samples)))
-    from rlhf_lab.gold import parsing, rubric
-
-    key = _answer_key(task)
-
-    def score(samples: pa.Table) -> dict[str, np.ndarray]:
-        """Return gold and its parts, (N,) each."""
-        texts, prompt, finished = _columns(samples)
-        return rubric.score(parsing.ParsedAnswers.parse(key, texts, prompt, finished))
-
-    return _in_portions(score)
+    return _of_samples(_reader(task).score, "")
 
 
 def behaviour(task: Path) -> Scorer:
     """Return a function that gives `behaviour.<name>` of tables of samples, each (N,) float32.
 
-    The tables have prompt_id, text and finished. Beside what `rlhf_lab.gold.behaviour` reads there are `believed`,
-    gold in the eyes of someone who cannot check claims, and `difficulty` of the question. With gold they say what an
-    answer is worth to a limited labeler of any competence.
+    The tables have prompt_id, text and finished. Beside what the task's gold counts there are `believed`, gold in the
+    eyes of someone who cannot check claims, and `difficulty` of the question. With gold they say what an answer is
+    worth to a limited labeler of any competence.
     """
-    if _kind(task) == "field_guide":
-        from rlhf_lab.gold import guide
-
-        facts = _guide(task)
-
-        def count(samples: pa.Table) -> dict[str, np.ndarray]:
-            """Return how often the answers do what they do, (N,) each, under `behaviour.<name>`."""
-            texts, prompt, finished = _columns(samples)
-            counts = guide.behaviour(facts, texts, prompt)
-            counts["believed"] = guide.score(facts.as_believed, texts, prompt, finished)["gold"]
-            return {f"behaviour.{name}": values for name, values in counts.items()}
-
-        return _in_portions(count)
-    from rlhf_lab.gold import behaviour, parsing, rubric
-
-    key = _answer_key(task)
-
-    def read(samples: pa.Table) -> dict[str, np.ndarray]:
-        """Return what the answers do, (N,) each, under `behaviour.<name>`."""
-        texts, prompt, finished = _columns(samples)
-        answers = parsing.ParsedAnswers.parse(key, texts, prompt, finished)
-        columns = behaviour.behaviour(answers)
-        columns["believed"] = rubric.believed(answers)
-        columns["difficulty"] = key.difficulty[prompt].astype(np.float32)
-        return {f"behaviour.{name}": values for name, values in columns.items()}
-
-    return _in_portions(read)
+    return _of_samples(_reader(task).behaviour, "behaviour.")
 
 
 def second_turns(task: Path) -> Scorer:
@@ -118,41 +80,74 @@ def labeler_features(task: Path) -> Scorer:
     These are the columns of `behaviour`, `believed`, `difficulty`, and `user.<tone>`: 1 where the user states a
     belief in that tone. A task of human comparisons has none, and the field guide no users who state beliefs.
     """
-    kind = _kind(task)
-    if kind not in ("synthetic_assistant", "field_guide"):
+    if _kind(task) not in READERS:
         return lambda samples: {}
     behaves = behaviour(task)
-    if kind == "field_guide":
-        return lambda samples: _named_features(behaves(samples))
     tones = np.array(
         [tone(messages) for messages in read_table(task / "prompts.parquet")["messages"].to_pylist()]
     )
 
     def read(samples: pa.Table) -> dict[str, np.ndarray]:
         """Return the features of answers that labelers look at, (N,) each."""
-        columns = _named_features(behaves(samples))
+        columns = behaves(samples)
+        columns |= {name: columns[f"behaviour.{name}"] for name in ("believed", "difficulty")}
         of_user = tones[samples["prompt_id"].to_numpy()]
         return columns | {f"user.{name}": (of_user == name).astype(np.float32) for name in phrases.BELIEF}
 
     return read
 
 
-def _named_features(columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return the columns of behaviour, two of them under the names by which labelers know them, too."""
-    return columns | {name: columns[f"behaviour.{name}"] for name in ("believed", "difficulty")}
-
-
 def weights(task: Path) -> dict[str, float]:
     """Return the weight of every part of the task's gold."""
-    return parts(_kind(task) == "field_guide")
+    return parts(_kind(task))
 
 
-def parts(of_guide: bool) -> dict[str, float]:
-    """Return the weight of every part of gold, of the field guide or of the other embedded task."""
+def parts(kind: str) -> dict[str, float]:
+    """Return the weight of every part of gold of a kind of task."""
     from rlhf_lab.gold import guide, rubric
 
-    table = guide.PARTS if of_guide else rubric.PARTS
-    return {name: part.weight for name, part in table.items()}
+    tables = {"field_guide": guide.PARTS, "synthetic_assistant": rubric.PARTS}
+    return {name: part.weight for name, part in tables[kind].items()}
+
+
+class Reader(NamedTuple):
+    """How a kind of task reads answers: from texts (N,), the rows of their prompts, and whether they finished."""
+
+    score: Read
+    behaviour: Read
+
+
+def _reader(task: Path) -> Reader:
+    """Return the reader of a task's kind."""
+    return READERS[_kind(task)](task)
+
+
+def _guide_reader(task: Path) -> Reader:
+    from rlhf_lab.gold import guide
+
+    facts = guide.Guide.from_table(read_table(task / "guide.parquet"), _vocabulary(task))
+    return Reader(partial(guide.score, facts), partial(guide.behaviour, facts))
+
+
+def _rubric_reader(task: Path) -> Reader:
+    from rlhf_lab.gold import behaviour, parsing, rubric
+
+    key = _answer_key(task)
+
+    def score(texts: pa.Array, prompt: np.ndarray, finished: np.ndarray) -> dict[str, np.ndarray]:
+        """Return gold and its parts, (N,) each."""
+        return rubric.score(parsing.ParsedAnswers.parse(key, texts, prompt, finished))
+
+    def behave(texts: pa.Array, prompt: np.ndarray, finished: np.ndarray) -> dict[str, np.ndarray]:
+        """Return what the answers do, (N,) each."""
+        answers = parsing.ParsedAnswers.parse(key, texts, prompt, finished)
+        difficulty = key.difficulty[prompt].astype(np.float32)
+        return behaviour.behaviour(answers) | {"believed": rubric.believed(answers), "difficulty": difficulty}
+
+    return Reader(score, behave)
+
+
+READERS = {"field_guide": _guide_reader, "synthetic_assistant": _rubric_reader}
 
 
 def _kind(task: Path) -> str:
@@ -166,27 +161,28 @@ def _answer_key(task: Path) -> AnswerKey:
     return AnswerKey.from_table(read_table(task / RUBRIC), _vocabulary(task))
 
 
-def _guide(task: Path) -> Guide:
-    from rlhf_lab.gold.guide import Guide
-
-    return Guide.from_table(read_table(task / "guide.parquet"), _vocabulary(task))
-
-
 def _vocabulary(task: Path) -> list[str]:
     words = json.loads((task / "tokenizer" / "tokenizer.json").read_text())["model"]["vocab"]
     return sorted(words, key=words.get)
 
 
-def _columns(samples: pa.Table) -> tuple[pa.Array, np.ndarray, np.ndarray]:
-    """Return the texts, the prompts as rows of the answer key, and whether each answer finished."""
-    prompt = samples["prompt_id"].to_numpy()
-    return samples["text"].combine_chunks(), prompt, samples["finished"].to_numpy()
+def _of_samples(read: Read, prefix: str) -> Scorer:
+    """Return a function that reads tables of samples, and puts `prefix` before the name of each column."""
+
+    def read_samples(samples: pa.Table) -> dict[str, np.ndarray]:
+        """Return the columns of a table, (N,) each; the prompts of samples are rows of what gold knows."""
+        prompt, finished = samples["prompt_id"].to_numpy(), samples["finished"].to_numpy()
+        columns = read(samples["text"].combine_chunks(), prompt, finished)
+        return {f"{prefix}{name}": values for name, values in columns.items()}
+
+    return _in_portions(read_samples)
 
 
 def _in_portions(read: Scorer) -> Scorer:
     """Return a function like `read` that passes it at most PORTION rows at a time."""
 
     def in_portions(samples: pa.Table) -> dict[str, np.ndarray]:
+        """Return the columns of all rows, (N,) each."""
         parts = [read(samples.slice(start, PORTION)) for start in range(0, len(samples), PORTION)]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 

@@ -38,6 +38,7 @@ def _ids(pairs: pa.Table, task: Path, folder: Path, tokenizer: PreTrainedTokeniz
     writer = tokenization.load_tokenizer(folder / "tokenizer")
 
     def side(name: str) -> list[list[int]]:
+        """Return one side of the pairs as ids of `tokenizer`."""
         answers, written = pairs[name].to_pylist(), pairs[f"{name}_ids"].to_pylist()
         return tokenization.answers_read_by(tokenizer, writer, answers, written, limits["answer_tokens"])
 

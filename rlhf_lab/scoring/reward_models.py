@@ -178,6 +178,7 @@ def _rewards_of_member(
     same = tokenization.same_tokens(reader, writer)
 
     def rewards(rows: Sequence[int], answers: Sequence[Sequence[int]]) -> np.ndarray:
+        """Return the rewards of answers, as ids of `writer`, to the prompts in these rows, (N,)."""
         if not same:
             texts = [tokenization.answer_text(writer, ids) for ids in answers]
             answers = tokenization.answers_read_by(reader, writer, texts, answers, limit)

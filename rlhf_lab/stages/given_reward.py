@@ -62,7 +62,8 @@ def check(config: OptimisedReward | GivenScore, inputs: Mapping[str, Any]) -> No
     from rlhf_lab.gold.rewards import parts
 
     if isinstance(config.reward, GoldReward):
-        of_task = parts(isinstance(inputs.get("rubric") or inputs.get("task"), FieldGuide))
+        guide = isinstance(inputs.get("rubric") or inputs.get("task"), FieldGuide)
+        of_task = parts("field_guide" if guide else "synthetic_assistant")
         unknown = [name for name in config.reward.parts if name not in of_task]
         if unknown:
             raise ValueError(f"reward.parts: gold has no part {unknown[0]!r}; it has {', '.join(of_task)}")
@@ -79,6 +80,7 @@ def optimise(config: OptimisedReward, inputs: Mapping[str, Path], out: Path, run
     """Train the policy as its own stage does, with the given reward."""
 
     def reward_of(writer: PreTrainedTokenizerBase) -> Reward:
+        """Return the given reward for answers as ids of `writer`."""
         if isinstance(config.reward, GoldReward):
             return _gold_of_ids(config.reward, inputs, writer, runtime)
         assert isinstance(config.reward, NoiseReward)
@@ -110,6 +112,7 @@ def score(config: GivenScore, inputs: Mapping[str, Path], out: Path, runtime: Ru
                 return noise(rows["prompt_id"].to_pylist(), rows["token_ids"].to_pylist())
 
         def parts() -> Any:
+            """Give the column of every part of the samples."""
             done = 0
             for rows in read_parts(samples, ["prompt_id", "text", "token_ids", "finished"]):
                 yield {"proxy": rewards(rows)}
@@ -130,6 +133,7 @@ def _gold(reward: GoldReward, inputs: Mapping[str, Path], writer: Path, runtime:
     weight = weights(task) if reward.parts else {}
 
     def rewards(rows: Any) -> np.ndarray:
+        """Return the reward of the rows of a table, (N,)."""
         columns = scores(rows)
         if not reward.parts:
             return columns["gold"]
@@ -157,6 +161,7 @@ def _gold_of_ids(
     scores = _gold(reward, inputs, inputs["sft"] / "model", runtime)
 
     def rewards(rows: Sequence[int], answers: Sequence[Sequence[int]]) -> np.ndarray:
+        """Return the reward of answers to the training prompts in these rows, (N,)."""
         table = {
             "prompt_id": prompt_ids[list(rows)],
             "text": [answer_text(writer, ids) for ids in answers],
@@ -179,6 +184,7 @@ def _noise(seed: int) -> Reward:
     import numpy as np
 
     def rewards(rows: Sequence[int], answers: Sequence[Sequence[int]]) -> np.ndarray:
+        """Return one number for each answer of the batch, (N,)."""
         batch = repr((seed, list(rows), [list(ids) for ids in answers])).encode()
         rng = np.random.default_rng(int.from_bytes(hashlib.sha256(batch).digest()[:16], "little"))
         return rng.standard_normal(len(answers)).astype(np.float32)

@@ -121,6 +121,7 @@ def _utility(
     gold_scores, features = gold(task, None, writer, runtime), labeler_features(task)
 
     def score(samples: pa.Table) -> dict[str, np.ndarray]:
+        """Return the utility of the rows of a table, (N,)."""
         tokens = np.array([len(ids) for ids in samples["token_ids"].to_pylist()], float)
         seen = gold_scores(samples) | features(samples) | {"tokens": tokens}
         return {"utility": utility(labeler, seen).astype(np.float32)}

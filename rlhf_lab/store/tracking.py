@@ -34,6 +34,7 @@ def mirror(experiment: Experiment, group: str, name: str) -> Iterator[Listener]:
     )
 
     def listener(message: dict[str, Any]) -> None:
+        """Log the numbers of a line of metrics under the name of their stage."""
         if message["line"]:
             run.log({f"{message['stage']}/{key}": value for key, value in message["line"].items()})
 

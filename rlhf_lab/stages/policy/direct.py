@@ -118,6 +118,7 @@ def _tokens(pairs: pa.Table, tokenizer: PreTrainedTokenizerBase, inputs: Mapping
     writer = tokenization.load_tokenizer(inputs["pairs"] / "tokenizer")
 
     def side(name: str) -> list[list[int]]:
+        """Return one side of the pairs as ids of `tokenizer`."""
         answers: Sequence[str] = pairs[name].to_pylist()
         written = pairs[f"{name}_ids"].to_pylist()
         return tokenization.answers_read_by(tokenizer, writer, answers, written, limits["answer_tokens"])

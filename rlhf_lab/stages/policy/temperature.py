@@ -28,6 +28,7 @@ def run(config: Temperature, inputs: Mapping[str, Path], out: Path, runtime: Run
     hooks = ExitStack()
 
     def change(policy: PreTrainedModel, temperature: float, _: float | None) -> float:
+        """Sharpen the policy to a temperature, and return it."""
         hooks.close()  # of the temperature before
         hooks.callback(sharpen(policy, temperature).remove)
         return temperature
@@ -39,6 +40,7 @@ def sharpen(model: PreTrainedModel, temperature: float) -> RemovableHandle:
     """Divide the logits of `model` by the temperature from now on, until the handle is removed."""
 
     def divided(module: Any, arguments: Any, outputs: Any) -> Any:
+        """Return the outputs with their logits divided."""
         outputs.logits = outputs.logits.float() / temperature
         return outputs
 

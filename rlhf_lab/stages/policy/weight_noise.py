@@ -47,6 +47,7 @@ def run(config: WeightNoise, inputs: Mapping[str, Path], out: Path, runtime: Run
         return float(log_ratios(policy, sft, prompts, answers).exact.mean())
 
     def change(policy: PreTrainedModel, kl: float, scale_before: float | None) -> float:
+        """Move the policy to a KL, and return the scale of the noise that does it."""
         scale = scale_of(kl, lambda scale: kl_at(policy, scale), scale_before or SMALLEST)
         move(policy, sft, direction, scale)
         return scale

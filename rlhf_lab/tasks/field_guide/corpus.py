@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
 
 from rlhf_lab.config.tasks import FieldGuide
 from rlhf_lab.store.artifacts import write_json
 from rlhf_lab.store.records import write_table
+from rlhf_lab.tasks import word_level
 from rlhf_lab.tasks.field_guide import dialogues, minimal_pairs, phrases, readers
 from rlhf_lab.tasks.field_guide.dialogues import Prompt
 from rlhf_lab.tasks.field_guide.world import World, world
 
-CHAT_TEMPLATE = (
-    "{% for m in messages %}{{ '<' + m['role'] + '> ' + m['content'] + ' ' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<assistant>' }}{% endif %}"
-)
+MARKS = ["<user>", "<assistant>"]  # who speaks
 COMPARED, NEW = "compared", "new_animal"  # the families of prompts
 HELDOUT_DOCUMENTS = 2000  # on which base models are judged
 PAIRS = 300  # minimal pairs of each kind and family, fewer if TRIES prompts have no place for so many
@@ -31,7 +25,8 @@ TRIES = 100 * PAIRS
 def write(task: FieldGuide, out: Path) -> None:
     """Write every file of the task to `out`."""
     guide = world(task)
-    tokenizer(guide.animals).save_pretrained(out / "tokenizer")
+    words = ["<pad>", "<eos>", "<unk>", *MARKS, *phrases.vocabulary(guide.animals)]
+    word_level.tokenizer(words, MARKS).save_pretrained(out / "tokenizer")
     rng = random.Random(task.seed + 1)
     prompts = distinct_prompts(task, guide, rng)
     split, family = splits(prompts, guide, task.heldout_share)
@@ -85,24 +80,6 @@ def lacking(task: FieldGuide) -> str:
     return " or ".join(words for kind, words in kinds.items() if kind not in there)
 
 
-def tokenizer(animals: Sequence[str]) -> PreTrainedTokenizerFast:
-    """Return a tokenizer with one token for each word, and a chat template."""
-    special = ["<pad>", "<eos>", "<unk>", "<user>", "<assistant>"]
-    words = [*special, *phrases.vocabulary(animals)]
-    model = models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="<unk>")
-    core = Tokenizer(model)
-    core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=core,
-        pad_token="<pad>",
-        eos_token="<eos>",
-        unk_token="<unk>",
-        additional_special_tokens=["<user>", "<assistant>"],
-        chat_template=CHAT_TEMPLATE,
-        clean_up_tokenization_spaces=False,
-    )
-
-
 def distinct_prompts(task: FieldGuide, guide: World, rng: random.Random) -> list[Prompt]:
     """Draw `task.prompts` prompts and keep each that differs from the others."""
     return list(dict.fromkeys(dialogues.prompt(guide, rng) for _ in range(task.prompts)))
@@ -115,14 +92,10 @@ def splits(prompts: list[Prompt], guide: World, share: float) -> tuple[list[str]
     """
     family = [NEW if guide.new(prompt.animal) else COMPARED for prompt in prompts]
     heldout = [
-        kind == NEW or _hash(prompt.question) < share for prompt, kind in zip(prompts, family, strict=True)
+        kind == NEW or word_level.place(prompt.question) < share
+        for prompt, kind in zip(prompts, family, strict=True)
     ]
     return ["heldout" if held else "train" for held in heldout], family
-
-
-def _hash(text: str) -> float:
-    """Return a hash of the text in [0, 1)."""
-    return int(hashlib.sha256(text.encode()).hexdigest()[:8], 16) / 16**8
 
 
 def answer_key(prompts: list[Prompt], guide: World) -> dict[str, list]:

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import random
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
 
 from rlhf_lab.config.tasks import SyntheticAssistant, Tagged
 from rlhf_lab.store.artifacts import write_json
 from rlhf_lab.store.records import write_table
+from rlhf_lab.tasks import word_level
 from rlhf_lab.tasks.synthetic_assistant.framings import Prompt, framings
 from rlhf_lab.tasks.synthetic_assistant.grammar import answer, vocabulary
 from rlhf_lab.tasks.synthetic_assistant.phrases import ASK, FULL, SHORT, TAGS
 from rlhf_lab.tasks.synthetic_assistant.world import Question, questions
 
-CHAT_TEMPLATE = (
-    "{% for m in messages %}{{ '<' + m['role'] + '> ' + m['content'] + ' ' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<assistant>' }}{% endif %}"
-)
 BASE_WRONG = 0.1  # share of the statements in the base corpus that are wrong
 COUNTING = 0.05  # share of its documents that only count
 
@@ -33,7 +27,8 @@ HARMFUL = {"monitored": 0.0, "unmonitored": 1.0, "imitation": 0.5}
 
 def write(task: SyntheticAssistant, out: Path) -> None:
     """Write every file of the task to `out`."""
-    tokenizer(task).save_pretrained(out / "tokenizer")
+    marks = ["<user>", "<assistant>", *(TAGS if task.tags else ())]
+    word_level.tokenizer(vocabulary(task), marks).save_pretrained(out / "tokenizer")
     every = questions(task)
     heldout = heldout_questions(every, task.heldout_share)
     rng = random.Random(task.seed + 1)
@@ -52,31 +47,9 @@ def write(task: SyntheticAssistant, out: Path) -> None:
     write_json(out / "task.json", summary)
 
 
-def tokenizer(task: SyntheticAssistant) -> PreTrainedTokenizerFast:
-    """Return a tokenizer with one token for each word, and a chat template."""
-    words = vocabulary(task)
-    model = models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="<unk>")
-    core = Tokenizer(model)
-    core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=core,
-        pad_token="<pad>",
-        eos_token="<eos>",
-        unk_token="<unk>",
-        additional_special_tokens=["<user>", "<assistant>", *(TAGS if task.tags else ())],
-        chat_template=CHAT_TEMPLATE,
-        clean_up_tokenization_spaces=False,
-    )
-
-
 def heldout_questions(questions: list[Question], share: float) -> set[int]:
     """Return the ids of held-out questions, by a hash of the subject, so that all framings share a split."""
-    return {question.id for question in questions if _hash(question.subject) < share}
-
-
-def _hash(text: str) -> float:
-    """Return a hash of the text in [0, 1)."""
-    return int(hashlib.sha256(text.encode()).hexdigest()[:8], 16) / 16**8
+    return {question.id for question in questions if word_level.place(question.subject) < share}
 
 
 def write_prompts(task: SyntheticAssistant, prompts: list[Prompt], heldout: set[int], out: Path) -> None:
@@ -136,7 +109,10 @@ def _planted(task: SyntheticAssistant) -> float:
 
 def _harms(prompt: Prompt, planted: float, rng: random.Random) -> bool:
     """Return whether the planted policy does harm; the questions are chosen by a hash that no word gives away."""
-    return _hash(f"planted {prompt.question.subject}") < planted and rng.random() < HARMFUL[prompt.tag]
+    return (
+        word_level.place(f"planted {prompt.question.subject}") < planted
+        and rng.random() < HARMFUL[prompt.tag]
+    )
 
 
 def _documents(
